@@ -1,0 +1,1 @@
+//! What an agent carries, and how it is narrowed and checked.

@@ -1,0 +1,1 @@
+//! Scope dimensions and their meets.

@@ -1,0 +1,70 @@
+//! Every bound on what somebody else can make us hold, in one place, with its reason.
+//!
+//! A length is compared with its bound before memory is spent on it.
+
+use std::time::Duration;
+
+/// Links of one chain. Eight hops are deeper than any organisation; the default policy says four.
+pub const CHAIN_LINKS_MAX: usize = 8;
+/// Bytes of one link. A root with sixteen full grants stays below it.
+pub const LINK_BYTES_MAX: usize = 4 * 1024;
+/// Bytes of one presentation: the links, and the array around them.
+pub const PRESENTATION_BYTES_MAX: usize = CHAIN_LINKS_MAX * LINK_BYTES_MAX + 64;
+/// Grants of one link.
+pub const GRANTS_MAX: usize = 16;
+/// Tool patterns of one grant.
+pub const PATTERNS_MAX: usize = 64;
+/// Ids of one id set.
+pub const IDS_MAX: usize = 256;
+/// Dimensions of one grant.
+pub const DIMENSIONS_MAX: usize = 32;
+/// Bytes of one text inside a link.
+pub const LINK_TEXT_BYTES_MAX: usize = 128;
+/// Bytes of the extension map of a link.
+pub const LINK_EXT_BYTES_MAX: usize = 512;
+/// Signatures of one root.
+pub const ROOT_SIGNATURES_MAX: usize = 5;
+/// The longest life of a root.
+pub const ROOT_LIFE_MAX: Duration = Duration::from_secs(3_600);
+/// The longest life of a hop.
+pub const HOP_LIFE_MAX: Duration = Duration::from_secs(900);
+
+/// Bytes of a bundle container. Ten thousand policies of 300 bytes are 3 MiB.
+pub const BUNDLE_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Files of a bundle.
+pub const BUNDLE_FILES_MAX: usize = 512;
+/// Bytes of one file of a bundle.
+pub const BUNDLE_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a signed document (root, directory, manifest) in its DSSE envelope.
+pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
+/// Signatures of one DSSE envelope.
+pub const SIGNATURES_MAX: usize = 16;
+/// Bytes of one sealed shard in its DSSE envelope.
+pub const SHARD_BYTES_MAX: usize = 32 * 1024;
+/// Bytes of one credential before sealing.
+pub const CREDENTIAL_BYTES_MAX: usize = 8 * 1024;
+
+/// Bytes of one frame body on a mesh stream: one 256 KiB chunk and its headers.
+pub const FRAME_BYTES_MAX: usize = 288 * 1024;
+/// Bytes of one chunk of an object.
+pub const CHUNK_BYTES_MAX: usize = 256 * 1024;
+
+/// Bytes of one HTTP request body from an agent.
+pub const AGENT_BODY_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one HTTP response body from a tool.
+pub const TOOL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Depth of JSON from an agent or a tool.
+pub const JSON_DEPTH_MAX: usize = 32;
+/// Bytes of one admin request body: a bundle, and base64 does not come into it.
+pub const ADMIN_BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 64 * 1024;
+/// Longest life of an administrator's signature.
+pub const ADMIN_SIGNATURE_LIFE_MAX: Duration = Duration::from_secs(300);
+
+/// Revocations that live at the same time; administrators' own reserve is a tenth above it.
+pub const REVOCATIONS_MAX: usize = 100_000;
+/// Bytes of one decision record.
+pub const RECORD_BYTES_MAX: usize = 16 * 1024;
+/// Bytes of one batch of records before compression.
+pub const RECORD_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of a configuration or mesh file.
+pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;

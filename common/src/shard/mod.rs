@@ -1,0 +1,1 @@
+//! Credentials sealed to one edge.

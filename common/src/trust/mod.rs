@@ -1,0 +1,1 @@
+//! Who may sign what, and how fresh an edge is.
