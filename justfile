@@ -1,0 +1,29 @@
+# `just check` never writes; `just fix` does; `just ci` is what the pipeline runs.
+
+default:
+    @just --list
+
+# Format, imports and lints, without writing.
+check:
+    cargo fmt --all --check
+    .ci/check-imports.sh
+    cargo clippy --workspace --all-targets -- -D warnings
+
+# Format, and apply what clippy can.
+fix:
+    cargo fmt --all
+    cargo clippy --workspace --all-targets --fix --allow-dirty
+
+test:
+    cargo test --workspace
+
+# The story of examples/contract-renewal on a real mesh of processes.
+demo *args:
+    cargo run --release -- demo {{args}}
+
+# Figures of benches/BUDGETS.md.
+bench:
+    cargo bench -p remit-benches
+
+ci:
+    .ci/run
