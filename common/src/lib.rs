@@ -6,8 +6,8 @@
 //! arguments. The one exception is [`net`], behind the feature of that name.
 //!
 //! Modules in reading order; each imports only from those before it:
-//! `id time limits text <- crypto <- identity <- lattice <- envelope, revocation <- policy <- bundle, trust;
-//! shard, record <- wire <- sync <- net`.
+//! `text time limits <- id <- crypto <- identity <- lattice <- envelope, revocation <- policy <- trust <- bundle,
+//! shard, record <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
 
 pub mod id;
 pub mod limits;
