@@ -15,6 +15,12 @@ impl Digest {
         }
         hasher.finish()
     }
+
+    /// Whether both are the same, in a time that tells nothing about where they differ: for the digest of a secret.
+    #[must_use]
+    pub fn is_same_secret(&self, other: &Self) -> bool {
+        aws_lc_rs::constant_time::verify_slices_are_equal(&self.0, &other.0).is_ok()
+    }
 }
 
 /// Hashes what arrives in pieces.
@@ -53,5 +59,14 @@ mod tests {
         let expected = "ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad";
         assert_eq!(Digest::of(&[b"a", b"bc"]).to_string(), expected);
         assert_eq!(expected.parse(), Ok(Digest::of(&[b"abc"])));
+    }
+
+    #[test]
+    fn the_digest_of_another_secret_is_not_the_same() {
+        let digest = Digest::of(&[b"abc"]);
+        assert!(digest.is_same_secret(&Digest::of(&[b"a", b"bc"])));
+        let mut other = digest;
+        other.0[31] ^= 1;
+        assert!(!digest.is_same_secret(&other));
     }
 }
