@@ -1,1 +1,13 @@
-//! Sockets, TLS, and the real world behind Env.
+//! The world as the daemons reach it: clock, randomness, disk, tasks, sockets, and the protocols on top of them.
+//!
+//! [`env`] says what the world offers, as traits; [`real`] is the machine, and a simulation is another. Everything
+//! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
+//! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`tasks`] keeps
+//! tasks joined and shutdown orderly.
+
+pub mod env;
+pub mod framed;
+pub mod http;
+pub mod real;
+pub mod tasks;
+pub mod tls;

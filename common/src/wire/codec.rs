@@ -1,0 +1,45 @@
+//! Values as bytes, for frame bodies and log entries: the only file that names bincode.
+//!
+//! bincode 2's standard configuration: positional, without names, so that a type that is written must never change
+//! shape: one frozen type per message type and version, enums only grow at the end, golden bytes hold it (W-5). The
+//! crate is complete and no longer maintained; what replaces it will be written in here and nowhere else. Nothing is
+//! ever signed in this encoding.
+
+use bincode::config;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+/// A value cannot be written: its type uses what a positional format has no place for, or it exceeds the bound.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the value cannot be encoded: {0}")]
+pub struct Unencodable(String);
+
+/// Bytes are not the value that was expected.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the bytes are not a value of this type")]
+pub struct Undecodable;
+
+/// Encodes a value of at most `BYTES_MAX` bytes.
+///
+/// # Errors
+/// [`Unencodable`].
+pub fn encode<const BYTES_MAX: usize>(value: &impl Serialize) -> Result<Vec<u8>, Unencodable> {
+    let bytes = bincode::serde::encode_to_vec(value, config::standard()).map_err(|e| Unencodable(e.to_string()))?;
+    if bytes.len() > BYTES_MAX {
+        return Err(Unencodable(format!("{} bytes exceed {BYTES_MAX}", bytes.len())));
+    }
+    Ok(bytes)
+}
+
+/// Decodes a value that takes up all of `bytes`, and in memory not much more than `BYTES_MAX` bytes: what a length
+/// inside claims is compared with the bound before memory is spent on it.
+///
+/// # Errors
+/// [`Undecodable`], without saying why.
+pub fn decode<const BYTES_MAX: usize, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
+    let bounded = config::standard().with_limit::<BYTES_MAX>();
+    match bincode::serde::decode_from_slice(bytes, bounded) {
+        Ok((value, taken)) if taken == bytes.len() => Ok(value),
+        _ => Err(Undecodable),
+    }
+}

@@ -1,0 +1,1 @@
+//! How two versions agree on what they speak.
