@@ -7,5 +7,6 @@
 pub mod aead;
 pub mod digest;
 pub mod hpke;
+pub mod key_file;
 pub mod secret;
 pub mod sign;
