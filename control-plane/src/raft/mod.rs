@@ -1,0 +1,43 @@
+//! Consensus: what the voters agree on, in which order, and what of it is on disk.
+//!
+//! The rest of the control plane sees a [`RaftNode`]: propose bytes, get them applied on every voter in one order to
+//! a [`StateMachine`], and read behind a barrier. What makes that true in spite of crashes stays in this folder,
+//! behind our own types, so that the Raft library can be replaced. Clauses C-1 to C-49, docs/PROTOCOL.md.
+//!
+//! The way of a write: [`node`] hands it to the leader's Raft core; `log_store` puts it on the disk; `transport`
+//! carries it to the other voters; `state_machine` applies it once a majority has it.
+
+mod config;
+mod error;
+mod node;
+
+pub use config::{RaftConfig, RaftTimings, RaftTls};
+pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
+pub use node::{RaftNode, RaftRole, RaftStatus};
+
+use futures::future::BoxFuture;
+use remit_common::id::{LogIndex, VoterId};
+
+/// What the log is applied to. Pure: the same entries in the same order give the same state and the same answers on
+/// every voter, in every replay.
+pub trait StateMachine: Send + Sync + 'static {
+    /// Applies one entry and gives the answer for its proposer. Never fails: an entry that makes no sense is an entry
+    /// that changes nothing, on every voter alike.
+    fn apply(&mut self, index: LogIndex, entry: &[u8]) -> Vec<u8>;
+
+    /// The whole state as bytes, from which [`Self::restore`] makes it again.
+    fn snapshot(&self) -> Vec<u8>;
+
+    /// Replaces the state by that of a snapshot.
+    ///
+    /// # Errors
+    /// [`RestoreError`] when the bytes are no snapshot; the voter stops then.
+    fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError>;
+}
+
+/// Answers the calls of other voters.
+pub trait PeerCalls: Send + Sync + 'static {
+    /// Answers one call. `from` is the voter whose certificate the connection has; an `Err` reaches the caller as
+    /// [`CallError::Refused`].
+    fn handle(&self, from: VoterId, request: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, String>>;
+}
