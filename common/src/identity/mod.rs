@@ -1,1 +1,15 @@
 //! Who a node is, and who an administrator is.
+//!
+//! A node is its SPIFFE id and the key its certificate carries; an administrator is a key in the directory, and
+//! each command carries that key's signature. Nothing here grants anything: TLS admits a connection, and what a
+//! name or a key may do stands in the directory.
+
+pub mod administrator;
+pub mod certificate;
+pub mod signed_request;
+pub mod spiffe;
+
+pub use administrator::{Administrator, Administrators, NotPermitted, Verb};
+pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node};
+pub use signed_request::{RequestRefused, SignedRequest, VerifiedRequest};
+pub use spiffe::{NodeKind, NodeRole, SpiffeId};

@@ -1,1 +1,13 @@
 //! Who may sign what, and how fresh an edge is.
+//!
+//! [`dsse`] wraps exact bytes with their signatures; [`root`] says which keys count for what; [`directory`] lists
+//! the machines and people of the mesh. [`tick`] and [`merkle`] prove that a voter's word is younger than an edge's
+//! nonce, and [`freshness`] turns that into the age that every decision is made with.
+
+pub mod activation;
+pub mod directory;
+pub mod dsse;
+pub mod freshness;
+pub mod merkle;
+pub mod root;
+pub mod tick;

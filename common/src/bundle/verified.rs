@@ -1,0 +1,89 @@
+//! From signed bytes to a bundle that may be activated.
+
+use std::collections::BTreeMap;
+
+use crate::crypto::digest::Digest;
+use crate::id::{BundleVersion, MeshId, TenantId};
+use crate::time::Timestamp;
+use crate::trust::root::Root;
+
+use super::container::{MalformedBundle, SignedBundle};
+use super::high_water::HighWater;
+use super::manifest::Manifest;
+
+/// A bundle that enough of the tenant's administrators signed, that is whole and in its time.
+#[derive(Debug, Clone)]
+pub struct VerifiedBundle {
+    manifest: Manifest,
+    digest: Digest,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// Why a bundle is not accepted.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BundleRejected {
+    /// Not a bundle.
+    #[error(transparent)]
+    Malformed(#[from] MalformedBundle),
+    /// Below what was active.
+    #[error("version {version} is below {high} and no live fallback of it")]
+    Rollback {
+        /// This bundle's.
+        version: BundleVersion,
+        /// The highest activated.
+        high: BundleVersion,
+    },
+}
+
+impl BundleRejected {
+    /// A fixed word for metrics and records.
+    #[must_use]
+    pub fn reason_code(&self) -> &'static str {
+        todo!()
+    }
+}
+
+impl SignedBundle {
+    /// Checks signatures first, then what they cover. The caller says which mesh and tenant it expects; that alone
+    /// selects the keys.
+    ///
+    /// # Errors
+    /// [`BundleRejected`].
+    pub fn verify(
+        self,
+        root: &Root,
+        mesh: &MeshId,
+        tenant: &TenantId,
+        now: Timestamp,
+    ) -> Result<VerifiedBundle, BundleRejected> {
+        todo!("{root:?} {mesh} {tenant} {now}")
+    }
+}
+
+impl VerifiedBundle {
+    /// What it says about itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of the manifest's bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The files.
+    #[must_use]
+    pub fn files(&self) -> &BTreeMap<String, Vec<u8>> {
+        &self.files
+    }
+
+    /// Above `seen.high`, high itself, or a live fallback that high names; never below `seen.floor`.
+    ///
+    /// # Errors
+    /// [`BundleRejected`].
+    pub fn check_succeeds(&self, seen: &HighWater, now: Timestamp) -> Result<(), BundleRejected> {
+        todo!("{seen:?} {now}")
+    }
+}
