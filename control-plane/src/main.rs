@@ -1,0 +1,20 @@
+//! A voter as a process of its own, for images. `remit control-plane` is the same.
+
+use clap::Parser;
+use remit_common::net::real;
+
+/// A voter of a Remit mesh.
+#[derive(Debug, Parser)]
+#[command(version)]
+struct Cli {
+    #[command(flatten)]
+    args: remit_control_plane::Args,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let cli = Cli::parse();
+    #[expect(clippy::disallowed_methods, reason = "configuration is read once, here")]
+    let environment = std::env::vars().collect();
+    remit_control_plane::daemon(cli.args, environment, real::real()).await
+}
