@@ -8,6 +8,7 @@
 pub mod env;
 pub mod framed;
 pub mod http;
+pub mod quic;
 pub mod real;
 pub mod tasks;
 pub mod tls;

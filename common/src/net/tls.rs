@@ -1,14 +1,32 @@
-//! TLS for the mesh's own endpoints: TLS 1.3, both sides with certificates, and one post-quantum key exchange.
+//! TLS for the mesh's own endpoints: TLS 1.3, both sides with certificates, one post-quantum key exchange.
 //!
 //! A connection proves who is at the other end and that nobody reads along, now or with a later quantum computer. It
-//! authorizes nothing. Clauses W-20 to W-25, docs/PROTOCOL.md.
+//! authorizes nothing. A verifier trusts the CA of one role only and demands a certificate with exactly one name, a
+//! SPIFFE ID of that role in our mesh, so that a stolen edge is never a voter. Nothing is resumed and no ticket is
+//! sent: a connection is always a full handshake. Clauses W-20 to W-24, docs/PROTOCOL.md.
 
+use std::fmt;
 use std::sync::Arc;
 
-use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, ServerCertVerifier};
+use rustls::client::{Resumption, verify_server_cert_signed_by_trust_anchor};
+use rustls::crypto::{CryptoProvider, WebPkiSupportedAlgorithms, aws_lc_rs, verify_tls13_signature};
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
+use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
+use rustls::server::{NoServerSessionStorage, ParsedCertificate, WebPkiClientVerifier};
+use rustls::time_provider::TimeProvider;
+use rustls::{
+    CertificateError, ClientConfig, DigitallySignedStruct, DistinguishedName, OtherError, RootCertStore, ServerConfig,
+    SignatureScheme,
+};
+use zeroize::Zeroizing;
 
 use super::env::Env;
+use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::MeshId;
+use crate::identity::certificate::identity_of;
+use crate::identity::spiffe::{NodeKind, SpiffeId};
 
 /// What the two ends speak on top. A connection without agreement on it does not come about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +38,7 @@ pub enum Alpn {
 }
 
 impl Alpn {
-    /// As it travels in the handshake.
+    /// As it travels in the handshake (W-22).
     #[must_use]
     pub fn as_bytes(self) -> &'static [u8] {
         match self {
@@ -30,50 +48,74 @@ impl Alpn {
     }
 }
 
-/// The kind of node that a certificate must name. Each role has a CA of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// A member of the control plane.
-    Voter,
-    /// A node that decides.
-    Edge,
-}
-
 /// Our own certificate chain, leaf first, and its private key.
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
-    key: PrivatePkcs8KeyDer<'static>,
+    key: Zeroizing<Vec<u8>>,
+}
+
+impl fmt::Debug for Identity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Identity({} certificates)", self.chain.len())
+    }
 }
 
 /// Whom we accept at the other end: nodes of one mesh in one role, vouched for by that role's CA.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Peers {
-    /// The mesh that the peer's name must say.
-    pub mesh: MeshId,
-    /// The role that the peer's name must say.
-    pub role: Role,
-    /// The CA certificates of that role.
-    pub anchors: Vec<CertificateDer<'static>>,
+    mesh: MeshId,
+    role: NodeKind,
+    anchors: Arc<RootCertStore>,
+}
+
+impl fmt::Debug for Peers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Peers({} of {})", self.role, self.mesh)
+    }
 }
 
 /// Keys or certificates of ours do not make a TLS configuration.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsUnusable {
-    /// A file is not PEM, or holds something else.
-    #[error("`{what}` is not readable PEM")]
+    /// An input is not PEM, or holds something else.
+    #[error("the {what} is not readable PEM")]
     Pem {
         /// Which of the inputs.
+        what: &'static str,
+    },
+    /// The library does not take them.
+    #[error("keys and certificates do not fit together")]
+    Refused(#[from] rustls::Error),
+    /// A CA certificate is no trust anchor.
+    #[error("the CA certificates are unusable")]
+    Anchors(#[from] rustls::client::VerifierBuilderError),
+    /// The build lacks a part that the mesh needs.
+    #[error("the crypto library lacks {what}")]
+    Lacking {
+        /// The part.
         what: &'static str,
     },
 }
 
 impl Identity {
-    /// Reads a chain and a PKCS#8 key from PEM.
+    /// Reads a chain, leaf first, and a PKCS#8 key from PEM.
     ///
     /// # Errors
     /// [`TlsUnusable::Pem`].
-    pub fn from_pem(_chain: &[u8], _key: &[u8]) -> Result<Self, TlsUnusable> {
-        todo!()
+    pub fn from_pem(chain: &[u8], key: &[u8]) -> Result<Self, TlsUnusable> {
+        let chain = certificates(chain, "certificate chain")?;
+        let key = PrivatePkcs8KeyDer::from_pem_slice(key).map_err(|_| TlsUnusable::Pem { what: "private key" })?;
+        Ok(Self { chain, key: Zeroizing::new(key.secret_pkcs8_der().to_vec()) })
+    }
+
+    /// From a chain, leaf first, and the key that the leaf names.
+    #[must_use]
+    pub fn new(chain: Vec<CertificateDer<'static>>, key: &SigningKey) -> Self {
+        Self { chain, key: key.expose_pkcs8() }
+    }
+
+    fn key(&self) -> PrivatePkcs8KeyDer<'static> {
+        PrivatePkcs8KeyDer::from(self.key.to_vec())
     }
 }
 
@@ -81,10 +123,44 @@ impl Peers {
     /// Reads the CA certificates of a role from PEM.
     ///
     /// # Errors
-    /// [`TlsUnusable::Pem`].
-    pub fn from_pem(_mesh: MeshId, _role: Role, _anchors: &[u8]) -> Result<Self, TlsUnusable> {
-        todo!()
+    /// [`TlsUnusable`].
+    pub fn from_pem(mesh: MeshId, role: NodeKind, anchors: &[u8]) -> Result<Self, TlsUnusable> {
+        Self::new(mesh, role, certificates(anchors, "CA certificate")?)
     }
+
+    /// From the CA certificates of a role.
+    ///
+    /// # Errors
+    /// [`TlsUnusable`].
+    pub fn new(mesh: MeshId, role: NodeKind, anchors: Vec<CertificateDer<'static>>) -> Result<Self, TlsUnusable> {
+        let mut store = RootCertStore::empty();
+        for anchor in anchors {
+            store.add(anchor)?;
+        }
+        Ok(Self { mesh, role, anchors: Arc::new(store) })
+    }
+
+    /// Whether this is one of them: exactly one name, of our mesh and the role (W-21). The chain is checked elsewhere.
+    fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
+        let refuse =
+            |why: NameRefused| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
+        let (id, _) = identity_of(certificate).map_err(|_| refuse(NameRefused::Unreadable))?;
+        if id.mesh != self.mesh {
+            return Err(refuse(NameRefused::OtherMesh));
+        }
+        if id.role.kind() == self.role { Ok(()) } else { Err(refuse(NameRefused::OtherRole)) }
+    }
+}
+
+/// Why a certificate with a good chain is refused all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum NameRefused {
+    #[error("the certificate does not carry exactly one SPIFFE ID and an Ed25519 key")]
+    Unreadable,
+    #[error("the certificate names another mesh")]
+    OtherMesh,
+    #[error("the certificate names another role")]
+    OtherRole,
 }
 
 /// For the side that accepts.
@@ -92,12 +168,24 @@ impl Peers {
 /// # Errors
 /// [`TlsUnusable`].
 pub fn server(
-    _env: &Env,
-    _identity: &Identity,
-    _peers: &Peers,
-    _alpn: Alpn,
+    env: &Env,
+    identity: &Identity,
+    peers: &Peers,
+    alpn: Alpn,
 ) -> Result<Arc<dyn quinn::crypto::ServerConfig>, TlsUnusable> {
-    todo!()
+    let provider = provider()?;
+    let verifier = Verifier::new(&provider, peers)?;
+    let mut config = ServerConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_client_cert_verifier(Arc::new(verifier))
+        .with_single_cert(identity.chain.clone(), identity.key().into())?;
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    config.send_tls13_tickets = 0;
+    config.session_storage = Arc::new(NoServerSessionStorage {});
+    config.max_early_data_size = 0;
+    let config = quinn::crypto::rustls::QuicServerConfig::try_from(config)
+        .map_err(|_| TlsUnusable::Lacking { what: "QUIC's initial cipher suite" })?;
+    Ok(Arc::new(config))
 }
 
 /// For the side that dials.
@@ -105,10 +193,164 @@ pub fn server(
 /// # Errors
 /// [`TlsUnusable`].
 pub fn client(
-    _env: &Env,
-    _identity: &Identity,
-    _peers: &Peers,
-    _alpn: Alpn,
+    env: &Env,
+    identity: &Identity,
+    peers: &Peers,
+    alpn: Alpn,
 ) -> Result<Arc<dyn quinn::crypto::ClientConfig>, TlsUnusable> {
-    todo!()
+    let provider = provider()?;
+    let verifier = Verifier::new(&provider, peers)?;
+    let mut config = ClientConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_client_auth_cert(identity.chain.clone(), identity.key().into())?;
+    config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
+    config.resumption = Resumption::disabled();
+    config.enable_early_data = false;
+    // Nodes have SPIFFE IDs and no host names; a name in the clear would only tell an onlooker who is dialled.
+    config.enable_sni = false;
+    let config = quinn::crypto::rustls::QuicClientConfig::try_from(config)
+        .map_err(|_| TlsUnusable::Lacking { what: "QUIC's initial cipher suite" })?;
+    Ok(Arc::new(config))
+}
+
+/// Who is at the other end of an established connection, and the identity key of the certificate.
+#[must_use]
+pub fn peer_of(connection: &quinn::Connection) -> Option<(SpiffeId, PublicKey)> {
+    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
+    identity_of(chain.first()?).ok()
+}
+
+/// TLS 1.3's suites, X25519MLKEM768 alone for the key exchange, Ed25519 alone for signatures (W-20). A peer that
+/// offers only classical groups finds nothing in common with us.
+fn provider() -> Result<Arc<CryptoProvider>, TlsUnusable> {
+    let mut provider = aws_lc_rs::default_provider();
+    provider.kx_groups = vec![aws_lc_rs::kx_group::X25519MLKEM768];
+    provider.cipher_suites.retain(|suite| suite.tls13().is_some());
+    provider.signature_verification_algorithms = ed25519_only(provider.signature_verification_algorithms)?;
+    Ok(Arc::new(provider))
+}
+
+/// Certificates of the mesh are Ed25519: its signatures have one length, so that a handshake's packets have one size.
+fn ed25519_only(all: WebPkiSupportedAlgorithms) -> Result<WebPkiSupportedAlgorithms, TlsUnusable> {
+    all.mapping
+        .iter()
+        .position(|(scheme, _)| *scheme == SignatureScheme::ED25519)
+        .and_then(|at| all.mapping.get(at..=at))
+        .and_then(|mapping| Some(WebPkiSupportedAlgorithms { all: mapping.first()?.1, mapping }))
+        .ok_or(TlsUnusable::Lacking { what: "Ed25519" })
+}
+
+fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsUnusable> {
+    let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
+    found.ok().filter(|found| !found.is_empty()).ok_or(TlsUnusable::Pem { what })
+}
+
+/// The wall clock of this world, against which certificates expire.
+#[derive(Debug)]
+struct EnvTime(Env);
+
+impl TimeProvider for EnvTime {
+    fn current_time(&self) -> Option<UnixTime> {
+        Some(UnixTime::since_unix_epoch(std::time::Duration::from_millis(self.0.now().wall.as_millis())))
+    }
+}
+
+/// Both directions' check: the chain up to the role's CA by the library, then the name by us.
+#[derive(Debug)]
+struct Verifier {
+    peers: Peers,
+    algorithms: WebPkiSupportedAlgorithms,
+    clients: Arc<dyn ClientCertVerifier>,
+}
+
+impl Verifier {
+    fn new(provider: &Arc<CryptoProvider>, peers: &Peers) -> Result<Self, TlsUnusable> {
+        let clients = WebPkiClientVerifier::builder_with_provider(peers.anchors.clone(), provider.clone()).build()?;
+        Ok(Self { peers: peers.clone(), algorithms: provider.signature_verification_algorithms, clients })
+    }
+}
+
+impl ServerCertVerifier for Verifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        _server_name: &ServerName<'_>,
+        _ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let certificate = ParsedCertificate::try_from(end_entity)?;
+        verify_server_cert_signed_by_trust_anchor(
+            &certificate,
+            &self.peers.anchors,
+            intermediates,
+            now,
+            self.algorithms.all,
+        )?;
+        self.peers.check_name(end_entity)?;
+        Ok(ServerCertVerified::assertion())
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("tls 1.2 is not spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, &self.algorithms)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
+}
+
+impl ClientCertVerifier for Verifier {
+    fn root_hint_subjects(&self) -> &[DistinguishedName] {
+        self.clients.root_hint_subjects()
+    }
+
+    fn verify_client_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        now: UnixTime,
+    ) -> Result<ClientCertVerified, rustls::Error> {
+        let verified = self.clients.verify_client_cert(end_entity, intermediates, now)?;
+        self.peers.check_name(end_entity)?;
+        Ok(verified)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        ServerCertVerifier::verify_tls12_signature(self, message, certificate, signature)
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        ServerCertVerifier::verify_tls13_signature(self, message, certificate, signature)
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms.supported_schemes()
+    }
 }
