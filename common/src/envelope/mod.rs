@@ -1,1 +1,35 @@
-//! What an agent carries, and how it is narrowed and checked.
+//! The envelope: who delegated what, to which key, for which purpose, and how it was narrowed since.
+//!
+//! An envelope is a chain of COSE_Sign1 links (RFC 9052). The root is signed by a majority of the tenant's issuers,
+//! each later link by the key that the link before it names as holder. Bytes become authority in three steps, and
+//! each step is a type: [`RawPresentation`] has the right shape, [`VerifiedChain`] has the right signatures, and
+//! [`Effective`] is what the meet of all links leaves. Policy accepts only the last. A link is a restriction: what it
+//! asks for beyond its parent is not refused, it is simply not there after the meet.
+//!
+//! An envelope holds no credential. In this version it is a bearer, because nothing asks for a proof by the leaf's
+//! key yet; whoever has the full presentation can use it until it expires.
+//!
+//! Clauses E-1 to E-30, docs/PROTOCOL.md.
+
+mod authority;
+mod delegate;
+mod error;
+mod issuers;
+mod link;
+mod mint;
+mod presentation;
+mod request;
+mod verify;
+
+pub use authority::{Authority, Effective, TimeDenied};
+pub use delegate::{CannotDelegate, Restriction, delegate};
+pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};
+pub use issuers::{InvalidIssuers, Issuer, Issuers};
+pub use link::{AgentIdentity, Delegation, EvidenceKind, Link, Nonce, RootContext};
+pub use mint::{CannotMint, RootPayload, RootRequest, RootSignature, RootStamp, assemble_root, sign_root_part};
+pub use presentation::{RawPresentation, leaf_holder};
+pub use request::{
+    AgentRequest, Any, DelegationRequest, GrantRequest, IdsRequest, InvalidRequest, MaximumRequest, NumberedOrNamed,
+    RestrictionRequest, TaskRequest,
+};
+pub use verify::{VerifiedChain, VerifiedLink};

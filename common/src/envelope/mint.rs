@@ -1,0 +1,129 @@
+//! Minting roots: every issuer builds the same payload from the same command and signs it.
+
+use std::time::Duration;
+
+use crate::crypto::digest::Digest;
+use crate::crypto::sign::{PublicKey, Signature, SignatureInvalid, SigningKey};
+use crate::id::{Delegator, MeshId, SessionId, TaskId, TenantId};
+use crate::lattice::{Grant, PurposePath};
+use crate::time::Timestamp;
+
+use super::link::{AgentIdentity, Delegation, EvidenceKind, Nonce};
+
+/// What somebody asks a root for, names resolved.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootRequest {
+    /// Whose mesh resources these are.
+    pub tenant: TenantId,
+    /// The human.
+    pub delegator: Delegator,
+    /// The human's session.
+    pub session: SessionId,
+    /// The task.
+    pub task: TaskId,
+    /// The agent that will hold it.
+    pub agent: AgentIdentity,
+    /// What for.
+    pub purpose: PurposePath,
+    /// What is granted: tools by name, classes and effects given, `of` 0.
+    pub grants: Vec<Grant>,
+    /// How long it holds, in whole seconds, from the moment of issue.
+    pub life: Duration,
+    /// Whether and how it may be handed on.
+    pub delegation: Option<Delegation>,
+    /// What the human wrote, for the logs.
+    pub intent: Option<String>,
+}
+
+/// What the issuing mesh adds to a request. Equal on every issuer: it comes from the replicated command.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootStamp {
+    /// The moment of issue, cut to seconds.
+    pub issued: Timestamp,
+    /// Random, from the command.
+    pub nonce: Nonce,
+    /// What the issuers saw.
+    pub evidence_kind: EvidenceKind,
+    /// Its digest.
+    pub evidence: Digest,
+    /// The version of the catalogue that the tools were checked against.
+    pub catalogue_version: u64,
+    /// The version of the taxonomy whose numbers the request holds.
+    pub taxonomy_version: u64,
+    /// The oldest bundle that may decide under this root.
+    pub min_bundle_version: u64,
+}
+
+/// A request cannot become a root.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CannotMint {
+    /// A pattern where a root needs the name of a tool.
+    #[error("`{pattern}` is a pattern; a root names each tool")]
+    Wildcard {
+        /// The pattern.
+        pattern: String,
+    },
+    /// The payload would not pass the decoder.
+    #[error("the request does not make a valid root")]
+    Invalid(#[source] super::MalformedEnvelope),
+    /// No signature, too many, or two by one key.
+    #[error("a root carries 1 to 5 signatures by different keys")]
+    Signatures,
+}
+
+/// The bytes that issuers sign.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootPayload(pub(super) Vec<u8>);
+
+impl RootPayload {
+    /// Builds the payload: the same request, holder and stamp give the same bytes.
+    ///
+    /// # Errors
+    /// [`CannotMint`] when no verifier would accept the root.
+    pub fn build(request: &RootRequest, holder: &PublicKey, stamp: &RootStamp) -> Result<Self, CannotMint> {
+        let _ = (request, holder, stamp);
+        todo!()
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+/// One issuer's signature over a root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RootSignature {
+    /// The first eight bytes of the issuer's key id.
+    pub kid: [u8; 8],
+    /// The signature.
+    pub signature: Signature,
+}
+
+impl RootSignature {
+    /// Checks what a peer sent before it is put into a root.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`] when it is not this key's signature over this payload.
+    pub fn verify(&self, mesh: &MeshId, payload: &RootPayload, key: &PublicKey) -> Result<(), SignatureInvalid> {
+        let _ = (mesh, payload, key);
+        todo!()
+    }
+}
+
+/// One issuer's part of a root.
+#[must_use]
+pub fn sign_root_part(mesh: &MeshId, payload: &RootPayload, issuer: &SigningKey) -> RootSignature {
+    let _ = (mesh, payload, issuer);
+    todo!()
+}
+
+/// The presentation of a root with these signatures. More than a majority is no better than a majority.
+///
+/// # Errors
+/// [`CannotMint::Signatures`] when their number is not 1 to 5, or one key signed twice.
+pub fn assemble_root(payload: &RootPayload, signatures: Vec<RootSignature>) -> Result<Vec<u8>, CannotMint> {
+    let _ = (payload, signatures);
+    todo!()
+}
