@@ -1,0 +1,398 @@
+//! A mesh on this machine: written to a folder, then started, broken and stopped.
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, bail};
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{EdgeId, MeshId, Region, TenantId, UpstreamName, VoterId};
+use remit_common::net::env::Env;
+use remit_control_plane::config as voter_config;
+use remit_edge_node::config as edge_config;
+
+use super::files::Folder;
+use super::material::Material;
+use super::mesh_file::{EdgeEntry, MeshFile, UpstreamEntry, VoterEntry};
+use super::ports::Ports;
+use super::process::{Process, Program, Ready};
+
+/// Where the search for ports of a mesh that people will look at begins.
+const ADMIN_PORT: u16 = 7411;
+const AGENT_PORT: u16 = 7511;
+const OPS_PORT: u16 = 7611;
+const TOOL_PORT: u16 = 7701;
+const PEER_PORT: u16 = 7801;
+
+/// From start to ready, of any process. A debug build on a busy machine takes seconds.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What to build.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// The folder for everything.
+    pub dir: PathBuf,
+    /// What to start: the running executable.
+    pub executable: PathBuf,
+    /// The one tenant.
+    pub tenant: TenantId,
+    /// Voters; an odd number.
+    pub voters: u64,
+    /// Regions.
+    pub regions: Vec<Region>,
+    /// Edges of each region.
+    pub edges: u32,
+    /// The tool server.
+    pub upstream: UpstreamPlan,
+    /// Whether the mesh must not meet another one: ports at random instead of the well-known ones.
+    pub temporary: bool,
+    /// Whether it lives on when the launcher has ended.
+    pub detached: bool,
+}
+
+/// The tool server.
+#[derive(Debug, Clone)]
+pub struct UpstreamPlan {
+    /// As the catalogue calls it.
+    pub name: UpstreamName,
+    /// SHA-256 of the key that it will demand.
+    pub key_hash: Digest,
+    /// Its data file.
+    pub data: Vec<u8>,
+}
+
+/// A mesh whose files are written and whose processes may run. Unless detached, they die with this value.
+pub struct LocalMesh {
+    env: Env,
+    plan: Plan,
+    folder: Folder,
+    material: Material,
+    file: MeshFile,
+    voters: Vec<Process>,
+    edges: Vec<Process>,
+    upstreams: Vec<Process>,
+    strays: Vec<Process>,
+    dist: Vec<edge_config::VoterAddr>,
+    stray_ports: u16,
+}
+
+/// An edge of the mesh's own kind that talks to somebody else than the mesh's voters.
+#[derive(Debug, Clone)]
+pub struct StrayEdge {
+    /// As `mesh.json` would list it.
+    pub entry: EdgeEntry,
+    /// A directory, signed by its role, that lists this edge beside everything else.
+    pub directory: Vec<u8>,
+}
+
+impl LocalMesh {
+    /// Writes the keys, certificates, documents, configurations and the mesh file. Starts nothing.
+    ///
+    /// # Errors
+    /// When the folder holds a mesh already, or the disk or the network refuses.
+    pub fn create(env: &Env, plan: Plan) -> Result<Self> {
+        let folder = Folder::create(env, &plan.dir)?;
+        if folder.path().join("mesh.json").exists() {
+            bail!("`{}` holds a mesh already", folder.path().display());
+        }
+        let mesh_id = MeshId(env.random());
+        let material = Material::create(env, &folder, mesh_id, &plan.tenant)?;
+        let file = MeshFile {
+            mesh_id,
+            tenant: plan.tenant.clone(),
+            voters: Vec::new(),
+            edges: Vec::new(),
+            upstreams: Vec::new(),
+            keys: material.key_paths.clone(),
+            root: material.root.clone(),
+            example: folder.path().join("example"),
+        };
+        let mut mesh = Self {
+            env: env.clone(),
+            plan,
+            folder,
+            material,
+            file,
+            voters: Vec::new(),
+            edges: Vec::new(),
+            upstreams: Vec::new(),
+            strays: Vec::new(),
+            dist: Vec::new(),
+            stray_ports: 0,
+        };
+        mesh.write_nodes()?;
+        mesh.write_file()?;
+        Ok(mesh)
+    }
+
+    fn write_nodes(&mut self) -> Result<()> {
+        let env = self.env.clone();
+        let temporary = Ports::temporary(&env).start();
+        let ports = |start: u16, offset: u16| {
+            Ports::from(&env, if self.plan.temporary { temporary.saturating_add(offset) } else { start })
+        };
+        let (mut admin, mut agent, mut ops) = (ports(ADMIN_PORT, 0), ports(AGENT_PORT, 50), ports(OPS_PORT, 150));
+        let (mut tool, mut peer) = (ports(TOOL_PORT, 250), ports(PEER_PORT, 300));
+        self.stray_ports = if self.plan.temporary { temporary.saturating_add(400) } else { PEER_PORT + 200 };
+
+        let mut listens = Vec::new();
+        for number in 1..=self.plan.voters {
+            let listen =
+                voter_config::Listen { raft: peer.take()?, dist: peer.take()?, admin: admin.take()?, ops: ops.take()? };
+            self.dist.push(edge_config::VoterAddr { id: VoterId(number), addr: listen.dist });
+            listens.push((VoterId(number), listen));
+        }
+        let peers: Vec<_> =
+            listens.iter().map(|(id, listen)| voter_config::Peer { id: *id, raft: listen.raft }).collect();
+        for (id, listen) in listens {
+            self.write_voter(id, listen, &peers)?;
+        }
+        for region in self.plan.regions.clone() {
+            for number in 1..=self.plan.edges {
+                let id = EdgeId::new(&format!("{region}-{number}"))?;
+                let (entry, process) =
+                    self.write_edge(&id, &region, (agent.take()?, ops.take()?), self.dist.clone(), "edges")?;
+                self.file.edges.push(entry);
+                self.edges.push(process);
+            }
+        }
+        let directory = self.material.sign_directory()?;
+        self.folder.write("directory.json", &directory)?;
+        self.write_tool_server(tool.take()?)
+    }
+
+    fn write_voter(&mut self, id: VoterId, listen: voter_config::Listen, peers: &[voter_config::Peer]) -> Result<()> {
+        let folder = self.folder.sub("voters")?.sub(&id.to_string())?;
+        let node = self.material.add_voter(&self.env, folder, id)?;
+        let dir = node.folder.path().to_owned();
+        let (admin, ops) = (listen.admin, listen.ops);
+        let config = voter_config::Config {
+            mesh_id: self.file.mesh_id,
+            id,
+            data_dir: dir.join("data"),
+            root: self.material.root.clone(),
+            directory: self.folder.path().join("directory.json"),
+            issuer_key: dir.join("issuer.key"),
+            tls: voter_config::TlsFiles {
+                certificate: dir.join("certificate.pem"),
+                key: dir.join("identity.key"),
+                voters_ca: self.material.voters_ca.clone(),
+                edges_ca: self.material.edges_ca.clone(),
+            },
+            listen,
+            peers: peers.to_vec(),
+            timings: voter_config::Timings::default(),
+        };
+        config.check().context("the launcher wrote a configuration that no voter takes")?;
+        let path = node.folder.write_toml("voter.toml", &config)?;
+        self.voters.push(self.process(format!("voter {id}"), "control-plane", &path, ops, "/readyz"));
+        self.file.voters.push(VoterEntry { id, admin: origin(admin), ops: origin(ops), pid: None, dir });
+        Ok(())
+    }
+
+    fn write_edge(
+        &mut self,
+        id: &EdgeId,
+        region: &Region,
+        (agent, ops): (SocketAddr, SocketAddr),
+        voters: Vec<edge_config::VoterAddr>,
+        parent: &str,
+    ) -> Result<(EdgeEntry, Process)> {
+        let folder = self.folder.sub(parent)?.sub(id.as_str())?;
+        let node = self.material.add_edge(&self.env, folder, id, region)?;
+        let dir = node.folder.path().to_owned();
+        let config = edge_config::Config {
+            mesh_id: self.file.mesh_id,
+            id: id.clone(),
+            region: region.clone(),
+            data_dir: dir.join("data"),
+            agent_addr: agent,
+            ops_addr: ops,
+            certificate: dir.join("certificate.pem"),
+            identity_key: dir.join("identity.key"),
+            voters_ca: self.material.voters_ca.clone(),
+            sealing_key: dir.join("sealing.key"),
+            root: self.material.root.clone(),
+            tenants: BTreeSet::from([self.plan.tenant.clone()]),
+            voters,
+            allowed_origins: BTreeSet::new(),
+            spool_bytes_max: edge_config::SPOOL_BYTES_DEFAULT,
+            agent_connections_max: edge_config::AGENT_CONNECTIONS_DEFAULT,
+            calls_max: edge_config::CALLS_DEFAULT,
+            upstream_secs_max: edge_config::UPSTREAM_SECS_DEFAULT,
+        };
+        config.check().context("the launcher wrote a configuration that no edge takes")?;
+        let path = node.folder.write_toml("edge.toml", &config)?;
+        // Ready means policy is active, and there is none before the first push: alive is what to wait for.
+        let process = self.process(id.to_string(), "edge-node", &path, ops, "/livez");
+        let entry = EdgeEntry {
+            id: id.clone(),
+            region: region.clone(),
+            agent: origin(agent),
+            ops: origin(ops),
+            pid: None,
+            dir,
+        };
+        Ok((entry, process))
+    }
+
+    fn write_tool_server(&mut self, addr: SocketAddr) -> Result<()> {
+        let UpstreamPlan { name, key_hash, data } = &self.plan.upstream;
+        let folder = self.folder.sub("upstreams")?.sub(name.as_str())?;
+        let dir = folder.path().to_owned();
+        let hash = folder.write("key.sha256", format!("{key_hash}\n").as_bytes())?;
+        let data = folder.write("tools.json", data)?;
+        let url = format!("{}/mcp", origin(addr));
+        let arguments =
+            ["tool-server".into(), "--listen".into(), addr.to_string().into(), "--data".into(), data.into()];
+        let arguments = arguments.into_iter().chain(["--key-sha256".into(), hash.into()]).collect();
+        let program = self.program(format!("tool server {name}"), arguments, dir.join("log.txt"));
+        let ready = Ready { addr, path: "/livez", within: READY_WITHIN };
+        self.upstreams.push(Process::new(program, ready));
+        self.file.upstreams.push(UpstreamEntry { name: name.clone(), url, pid: None, dir });
+        Ok(())
+    }
+
+    fn process(&self, name: String, command: &str, config: &Path, ops: SocketAddr, ready: &'static str) -> Process {
+        let log = config.with_file_name("log.txt");
+        let program = self.program(name, vec![command.into(), "--config".into(), config.into()], log);
+        Process::new(program, Ready { addr: ops, path: ready, within: READY_WITHIN })
+    }
+
+    fn program(&self, name: String, arguments: Vec<OsString>, log: PathBuf) -> Program {
+        Program { name, executable: self.plan.executable.clone(), arguments, log, detached: self.plan.detached }
+    }
+
+    /// Starts everything, and waits until voters know a leader, edges are alive and the tool server answers. Calls
+    /// `tell` with the name of each process that is ready.
+    ///
+    /// # Errors
+    /// When a process does not become ready; everything is stopped when this value is dropped.
+    pub async fn start(&mut self, mut tell: impl FnMut(&str)) -> Result<()> {
+        let env = self.env.clone();
+        let mut all: Vec<_> = self.voters.iter_mut().chain(&mut self.edges).chain(&mut self.upstreams).collect();
+        for process in &mut all {
+            process.start()?;
+        }
+        for process in all {
+            process.wait_ready(&env).await?;
+            tell(process.name());
+        }
+        self.write_file()
+    }
+
+    /// Where everything is.
+    #[must_use]
+    pub fn file(&self) -> &MeshFile {
+        &self.file
+    }
+
+    /// Where the mesh file is.
+    #[must_use]
+    pub fn file_path(&self) -> PathBuf {
+        self.folder.path().join("mesh.json")
+    }
+
+    /// The folder of everything.
+    #[must_use]
+    pub fn folder(&self) -> &Folder {
+        &self.folder
+    }
+
+    /// Kills a voter without warning.
+    ///
+    /// # Errors
+    /// When there is no such voter, or it does not run.
+    pub async fn kill_voter(&mut self, id: VoterId) -> Result<()> {
+        self.voter(id)?.kill().await?;
+        self.write_file()
+    }
+
+    /// Starts a voter that was killed. Does not wait until it is ready.
+    ///
+    /// # Errors
+    /// When there is no such voter, or it runs.
+    pub fn start_voter(&mut self, id: VoterId) -> Result<()> {
+        self.voter(id)?.start()?;
+        self.write_file()
+    }
+
+    /// Waits until a voter is ready: has applied what it knows, and knows a leader.
+    ///
+    /// # Errors
+    /// When it ends before, or is not ready in time.
+    pub async fn wait_voter(&mut self, id: VoterId) -> Result<()> {
+        let env = self.env.clone();
+        self.voter(id)?.wait_ready(&env).await
+    }
+
+    /// Starts one more edge, of the mesh's own kind, which is told to dial `voters`. The mesh's voters do not know it.
+    ///
+    /// # Errors
+    /// When it cannot be written or started.
+    pub async fn start_stray(&mut self, id: &EdgeId, voters: Vec<(VoterId, SocketAddr)>) -> Result<StrayEdge> {
+        let env = self.env.clone();
+        let mut ports = Ports::from(&env, self.stray_ports);
+        let addrs = (ports.take()?, ports.take()?);
+        let region = self.plan.regions.first().cloned().context("the mesh has no region")?;
+        let voters = voters.into_iter().map(|(id, addr)| edge_config::VoterAddr { id, addr }).collect();
+        let (mut entry, mut process) = self.write_edge(id, &region, addrs, voters, "strays")?;
+        let directory = self.material.sign_directory()?;
+        process.start()?;
+        process.wait_ready(&env).await?;
+        entry.pid = process.pid();
+        self.strays.push(process);
+        Ok(StrayEdge { entry, directory })
+    }
+
+    /// A free port that belongs to this mesh.
+    ///
+    /// # Errors
+    /// When none is free.
+    pub fn spare_port(&self) -> Result<SocketAddr> {
+        Ports::from(&self.env, self.stray_ports.saturating_add(20)).take()
+    }
+
+    /// Stops everything: edges first, so that they hand over their last records; then the rest.
+    pub async fn stop(mut self) {
+        for group in [&mut self.strays, &mut self.edges, &mut self.upstreams, &mut self.voters] {
+            group.iter().for_each(Process::ask_to_stop);
+            for process in group {
+                process.wait_stopped().await;
+            }
+        }
+    }
+
+    /// Lets detached processes go their own way.
+    pub fn release(self) -> MeshFile {
+        for process in self.voters.into_iter().chain(self.edges).chain(self.upstreams) {
+            process.release();
+        }
+        self.file
+    }
+
+    fn voter(&mut self, id: VoterId) -> Result<&mut Process> {
+        let position = self.file.voters.iter().position(|voter| voter.id == id);
+        position.and_then(|at| self.voters.get_mut(at)).with_context(|| format!("there is no voter {id}"))
+    }
+
+    fn write_file(&mut self) -> Result<()> {
+        for (entry, process) in self.file.voters.iter_mut().zip(&self.voters) {
+            entry.pid = process.pid();
+        }
+        for (entry, process) in self.file.edges.iter_mut().zip(&self.edges) {
+            entry.pid = process.pid();
+        }
+        for (entry, process) in self.file.upstreams.iter_mut().zip(&self.upstreams) {
+            entry.pid = process.pid();
+        }
+        self.folder.write("mesh.json", self.file.to_json().as_bytes())?;
+        Ok(())
+    }
+}
+
+fn origin(addr: SocketAddr) -> String {
+    format!("http://{addr}")
+}

@@ -1,0 +1,14 @@
+//! A local mesh of real processes: written, started, killed, started again, stopped.
+
+mod files;
+mod local_mesh;
+mod material;
+mod mesh_file;
+mod ports;
+mod process;
+
+pub use files::{Folder, read_signing_key};
+pub use local_mesh::{LocalMesh, Plan, StrayEdge, UpstreamPlan};
+pub use mesh_file::{EdgeEntry, KeyPaths, MeshFile, MeshFileFault, UpstreamEntry, VoterEntry};
+pub use ports::Ports;
+pub use process::{Process, Program, Ready, stop_foreign};
