@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, Signature, SignatureInvalid, SigningKey};
 use crate::id::{Delegator, MeshId, SessionId, TaskId, TenantId};
@@ -71,8 +73,8 @@ pub enum CannotMint {
     Signatures,
 }
 
-/// The bytes that issuers sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// The bytes that issuers sign. Serialisable, because the registry keeps them until issuers have signed.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootPayload(pub(super) Vec<u8>);
 
 impl RootPayload {
