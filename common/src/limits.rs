@@ -64,7 +64,7 @@ pub const ADMIN_SIGNATURE_LIFE_MAX: Duration = Duration::from_secs(300);
 pub const REVOCATIONS_MAX: usize = 100_000;
 /// Bytes of one decision record.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
-/// Bytes of one batch of records before compression.
-pub const RECORD_BATCH_BYTES_MAX: usize = 1024 * 1024;
+/// Bytes of one batch of records before compression: it fits a frame even if it does not compress.
+pub const RECORD_BATCH_BYTES_MAX: usize = CHUNK_BYTES_MAX;
 /// Bytes of a configuration or mesh file.
 pub const CONFIG_BYTES_MAX: usize = 1024 * 1024;

@@ -14,6 +14,18 @@ use serde::de::DeserializeOwned;
 #[error("the value cannot be encoded: {0}")]
 pub struct Unencodable(String);
 
+impl Unencodable {
+    /// For a message of a type that this build does not know, which it can receive but not send.
+    pub(super) fn unknown() -> Self {
+        Self("a message of an unknown type is not ours to send".to_owned())
+    }
+
+    /// For a body that fits no frame.
+    pub(super) fn too_long(len: usize) -> Self {
+        Self(format!("{len} bytes do not fit a frame"))
+    }
+}
+
 /// Bytes are not the value that was expected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the bytes are not a value of this type")]
@@ -41,5 +53,49 @@ pub fn decode<const BYTES_MAX: usize, T: DeserializeOwned>(bytes: &[u8]) -> Resu
     match bincode::serde::decode_from_slice(bytes, bounded) {
         Ok((value, taken)) if taken == bytes.len() => Ok(value),
         _ => Err(Undecodable),
+    }
+}
+
+/// Bytes as one run instead of element by element: `#[serde(with = "…codec::bytes")]`. The encoding is the same.
+pub mod bytes {
+    use std::fmt;
+
+    use serde::de::{Deserializer, Error, SeqAccess, Visitor};
+    use serde::ser::Serializer;
+
+    /// Writes a length and the bytes.
+    ///
+    /// # Errors
+    /// What the serializer says.
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    /// Reads a length and the bytes.
+    ///
+    /// # Errors
+    /// What the deserializer says.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl<'de> Visitor<'de> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Vec<u8>, A::Error> {
+                let mut bytes = Vec::new();
+                while let Some(byte) = items.next_element()? {
+                    bytes.push(byte);
+                }
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
     }
 }
