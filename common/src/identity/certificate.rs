@@ -1,6 +1,17 @@
 //! Certificates of nodes: Ed25519, one URI SAN, one authority per kind of node.
+//!
+//! A certificate says "this key is that node" and nothing else. Each kind of node has an authority of its own, so
+//! that the edges' authority cannot make a voter. There are no name constraints: they cannot restrict a SPIFFE
+//! path. Serial and validity are handed in, and Ed25519 is deterministic, so the same inputs give the same
+//! certificate. Clauses T-30 to T-33, docs/PROTOCOL.md.
 
+use rcgen::{
+    BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
+    KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
+};
 use rustls_pki_types::CertificateDer;
+use x509_parser::extensions::{GeneralName, ParsedExtension};
+use x509_parser::oid_registry::OID_SIG_ED25519;
 
 use super::spiffe::{NodeKind, SpiffeId};
 use crate::crypto::sign::{PublicKey, SigningKey};
@@ -18,8 +29,17 @@ pub struct Validity {
 
 /// A certificate cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot issue the certificate: {0}")]
-pub struct CannotIssue(String);
+pub enum CannotIssue {
+    /// The encoder refuses.
+    #[error("the certificate cannot be encoded")]
+    Encoder(#[from] rcgen::Error),
+    /// The authority's key and certificate do not belong together.
+    #[error("the key is not the authority's")]
+    NotItsKey,
+    /// The times are beyond what a certificate can say.
+    #[error("the validity ends before it begins, or after the year 2200")]
+    Validity,
+}
 
 /// A certificate names no node of ours.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -41,10 +61,40 @@ pub enum BadCertificate {
     Authority,
 }
 
+/// Our key, as the certificate library wants to see a signer.
+struct Signer<'a>(&'a SigningKey);
+
+impl PublicKeyData for Signer<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.public().as_bytes()
+    }
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ED25519
+    }
+}
+
+impl rcgen::SigningKey for Signer<'_> {
+    fn sign(&self, message: &[u8]) -> Result<Vec<u8>, rcgen::Error> {
+        Ok(self.0.sign(message).0.to_vec())
+    }
+}
+
+/// A subject's public key; its private half stays with the node.
+struct Subject<'a>(&'a PublicKey);
+
+impl PublicKeyData for Subject<'_> {
+    fn der_bytes(&self) -> &[u8] {
+        self.0.as_bytes()
+    }
+    fn algorithm(&self) -> &'static SignatureAlgorithm {
+        &rcgen::PKCS_ED25519
+    }
+}
+
 /// Makes the self-signed authority for one kind of node.
 ///
 /// # Errors
-/// [`CannotIssue`] when the encoder refuses.
+/// [`CannotIssue`].
 pub fn issue_ca(
     key: &SigningKey,
     mesh: &MeshId,
@@ -52,13 +102,17 @@ pub fn issue_ca(
     serial: u64,
     validity: Validity,
 ) -> Result<CertificateDer<'static>, CannotIssue> {
-    todo!("{key:?} {mesh} {kind} {serial} {validity:?}")
+    let mut params = params(serial, validity)?;
+    params.distinguished_name.push(DnType::CommonName, format!("{kind} authority of mesh {mesh}"));
+    params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params.self_signed(&Signer(key))?.der().clone())
 }
 
 /// Issues a node's certificate: client and server use, exactly one URI SAN.
 ///
 /// # Errors
-/// [`CannotIssue`] when `ca` cannot be read, `ca_key` is not its key, or the encoder refuses.
+/// [`CannotIssue`].
 pub fn issue_node(
     ca: &CertificateDer<'_>,
     ca_key: &SigningKey,
@@ -67,7 +121,46 @@ pub fn issue_node(
     serial: u64,
     validity: Validity,
 ) -> Result<CertificateDer<'static>, CannotIssue> {
-    todo!("{ca:?} {ca_key:?} {id} {key:?} {serial} {validity:?}")
+    let (_, authority) = x509_parser::parse_x509_certificate(ca).map_err(|_| CannotIssue::NotItsKey)?;
+    if authority.public_key().subject_public_key.data.as_ref() != ca_key.public().as_bytes() {
+        return Err(CannotIssue::NotItsKey);
+    }
+    let issuer = Issuer::from_ca_cert_der(ca, Signer(ca_key))?;
+    let mut params = params(serial, validity)?;
+    params.distinguished_name.push(DnType::CommonName, id.to_string());
+    params.subject_alt_names = vec![SanType::URI(id.to_string().try_into()?)];
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth, ExtendedKeyUsagePurpose::ServerAuth];
+    params.use_authority_key_identifier_extension = true;
+    Ok(params.signed_by(&Subject(key), &issuer)?.der().clone())
+}
+
+fn params(serial: u64, validity: Validity) -> Result<CertificateParams, CannotIssue> {
+    const YEAR_2200: Timestamp = Timestamp::from_secs(7_258_118_400);
+    if validity.not_before > validity.not_after || validity.not_after >= YEAR_2200 {
+        return Err(CannotIssue::Validity);
+    }
+    let epoch = rcgen::date_time_ymd(1970, 1, 1);
+    let at = |time: Timestamp| epoch + std::time::Duration::from_secs(time.as_secs());
+    let mut params = CertificateParams::default();
+    params.not_before = at(validity.not_before);
+    params.not_after = at(validity.not_after);
+    params.serial_number = Some(SerialNumber::from(serial));
+    params.distinguished_name = DistinguishedName::new();
+    Ok(params)
+}
+
+/// The certificate in PEM, as files and configurations carry it.
+#[must_use]
+pub fn to_pem(certificate: &CertificateDer<'_>) -> String {
+    let body = crate::text::base64(certificate);
+    let mut out = String::from("-----BEGIN CERTIFICATE-----\n");
+    for line in body.as_bytes().chunks(64) {
+        out.extend(line.iter().map(|byte| char::from(*byte)));
+        out.push('\n');
+    }
+    out.push_str("-----END CERTIFICATE-----\n");
+    out
 }
 
 /// The node and the key that a certificate names. Checks no signature and no time: TLS has done that against the
@@ -76,5 +169,127 @@ pub fn issue_node(
 /// # Errors
 /// [`BadCertificate`].
 pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<(SpiffeId, PublicKey), BadCertificate> {
-    todo!("{certificate:?}")
+    let (rest, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| BadCertificate::Malformed)?;
+    if !rest.is_empty() {
+        return Err(BadCertificate::Malformed);
+    }
+    if parsed.is_ca() {
+        return Err(BadCertificate::Authority);
+    }
+    let mut names = parsed.extensions().iter().filter_map(|extension| match extension.parsed_extension() {
+        ParsedExtension::SubjectAlternativeName(names) => Some(names.general_names.as_slice()),
+        _ => None,
+    });
+    let (Some([GeneralName::URI(uri)]), None) = (names.next(), names.next()) else {
+        return Err(BadCertificate::NotOneUri);
+    };
+    let id = uri.parse().map_err(|_| BadCertificate::NotANode)?;
+    let spki = parsed.public_key();
+    if spki.algorithm.algorithm != OID_SIG_ED25519 || spki.subject_public_key.unused_bits != 0 {
+        return Err(BadCertificate::Key);
+    }
+    let key = PublicKey::from_bytes(&spki.subject_public_key.data).map_err(|_| BadCertificate::Key)?;
+    Ok((id, key))
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use zeroize::Zeroizing;
+
+    use super::super::spiffe::NodeRole;
+    use super::*;
+    use crate::id::VoterId;
+
+    const MESH: MeshId = MeshId([7; 16]);
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
+    }
+
+    fn validity() -> Validity {
+        Validity { not_before: Timestamp::from_secs(1_700_000_000), not_after: Timestamp::from_secs(1_702_592_000) }
+    }
+
+    fn voter() -> SpiffeId {
+        SpiffeId { mesh: MESH, role: NodeRole::Voter(VoterId(2)) }
+    }
+
+    fn edge() -> SpiffeId {
+        let role = NodeRole::Edge { region: "eu-west".parse().unwrap(), edge: "eu-west-1".parse().unwrap() };
+        SpiffeId { mesh: MESH, role }
+    }
+
+    fn authority(seed: u8) -> CertificateDer<'static> {
+        issue_ca(&key(seed), &MESH, NodeKind::Voter, 1, validity()).unwrap()
+    }
+
+    #[test]
+    fn a_certificate_names_its_node_and_its_key_and_comes_out_the_same_twice() {
+        let ca = authority(1);
+        for id in [voter(), edge()] {
+            let issue = || issue_node(&ca, &key(1), &id, key(2).public(), 9, validity()).unwrap();
+            assert_eq!(issue(), issue());
+            assert_eq!(identity_of(&issue()), Ok((id.clone(), *key(2).public())));
+        }
+        assert_eq!(identity_of(&ca), Err(BadCertificate::Authority));
+    }
+
+    #[test]
+    fn the_authority_signed_it_and_nobody_else_did() {
+        let (one, other) = (authority(1), authority(2));
+        let certificate = issue_node(&one, &key(1), &voter(), key(3).public(), 9, validity()).unwrap();
+        let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).unwrap();
+        for (ca, expected) in [(&one, true), (&other, false)] {
+            let (_, ca) = x509_parser::parse_x509_certificate(ca).unwrap();
+            assert_eq!(certificate.verify_signature(Some(ca.public_key())).is_ok(), expected);
+        }
+        let wrong = issue_node(&one, &key(2), &voter(), key(3).public(), 9, validity());
+        assert!(matches!(wrong, Err(CannotIssue::NotItsKey)));
+    }
+
+    #[test]
+    fn two_names_a_dns_name_or_none_is_no_node() {
+        let ca_key = key(1);
+        let ca = authority(1);
+        let issuer = Issuer::from_ca_cert_der(&ca, Signer(&ca_key)).unwrap();
+        let make = |names: Vec<SanType>| {
+            let mut params = params(3, validity()).unwrap();
+            params.subject_alt_names = names;
+            params.signed_by(&Subject(key(3).public()), &issuer).unwrap().der().clone()
+        };
+        let uri = |id: &str| SanType::URI(id.try_into().unwrap());
+        let voter = voter().to_string();
+        let check = |names, expected| assert_eq!(identity_of(&make(names)), Err(expected));
+        check(vec![], BadCertificate::NotOneUri);
+        check(vec![uri(&voter), uri(&edge().to_string())], BadCertificate::NotOneUri);
+        check(vec![uri(&voter), SanType::DnsName("localhost".try_into().unwrap())], BadCertificate::NotOneUri);
+        check(vec![SanType::DnsName("localhost".try_into().unwrap())], BadCertificate::NotOneUri);
+        check(vec![uri("spiffe://example.org/voter/1")], BadCertificate::NotANode);
+    }
+
+    #[test]
+    fn a_validity_that_no_certificate_can_say_is_refused() {
+        let refused = |not_before, not_after| {
+            let validity = Validity { not_before, not_after };
+            let refused = issue_ca(&key(1), &MESH, NodeKind::Edge, 1, validity);
+            assert!(matches!(refused, Err(CannotIssue::Validity)));
+        };
+        refused(Timestamp::from_secs(2), Timestamp::from_secs(1));
+        refused(Timestamp::from_secs(2), Timestamp::MAX);
+    }
+
+    proptest! {
+        #[test]
+        fn arbitrary_and_mutated_bytes_never_panic(
+            noise in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..400, byte: u8,
+        ) {
+            prop_assert!(identity_of(&CertificateDer::from(noise)).is_err());
+            let certificate = issue_node(&authority(1), &key(1), &voter(), key(2).public(), 9, validity()).unwrap();
+            let mut bytes = certificate.to_vec();
+            let at = at % bytes.len();
+            bytes[at] = byte;
+            let _ = identity_of(&CertificateDer::from(bytes));
+        }
+    }
 }

@@ -10,6 +10,6 @@ pub mod signed_request;
 pub mod spiffe;
 
 pub use administrator::{Administrator, Administrators, NotPermitted, Verb};
-pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node};
+pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node, to_pem};
 pub use signed_request::{RequestRefused, SignedRequest, VerifiedRequest};
 pub use spiffe::{NodeKind, NodeRole, SpiffeId};
