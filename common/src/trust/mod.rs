@@ -9,5 +9,9 @@ pub mod directory;
 pub mod dsse;
 pub mod freshness;
 pub mod merkle;
+pub mod refused;
+pub mod role;
 pub mod root;
 pub mod tick;
+
+pub use refused::TrustRefused;

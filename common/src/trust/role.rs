@@ -16,7 +16,7 @@ pub struct RoleContent {
     /// The keys.
     pub keys: Vec<PublicKey>,
     /// How many must sign.
-    pub threshold: u32,
+    pub threshold: usize,
 }
 
 /// Distinct keys and a threshold that they can meet.
@@ -43,7 +43,7 @@ impl Role {
                 return Err(bad("a key is listed twice"));
             }
         }
-        let threshold = usize::try_from(content.threshold).unwrap_or(usize::MAX);
+        let threshold = content.threshold;
         if threshold == 0 {
             return Err(bad("the threshold is zero"));
         }

@@ -5,56 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::Digest;
-use crate::crypto::sign::{PublicKey, SigningKey};
-use crate::id::{KeyId, MeshId, TenantId};
+use crate::crypto::sign::SigningKey;
+use crate::id::{MeshId, TenantId};
 use crate::time::Timestamp;
 
 use super::dsse::Envelope;
+pub use super::refused::TrustRefused;
+pub use super::role::{Role, RoleContent};
 
 /// The media type of a root.
 pub const ROOT_TYPE: &str = "application/vnd.remit.root.v1+json";
-
-/// Keys and how many of them must sign.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Role {
-    keys: BTreeMap<KeyId, PublicKey>,
-    threshold: usize,
-}
-
-impl Role {
-    /// A role of these keys.
-    ///
-    /// # Errors
-    /// [`TrustRefused::BadRole`] when a key comes twice or the threshold cannot be met or is zero.
-    pub fn new(keys: impl IntoIterator<Item = PublicKey>, threshold: usize) -> Result<Self, TrustRefused> {
-        todo!("{:?} {threshold}", keys.into_iter().count())
-    }
-
-    /// The keys by id.
-    #[must_use]
-    pub fn keys(&self) -> &BTreeMap<KeyId, PublicKey> {
-        &self.keys
-    }
-
-    /// How many must sign.
-    #[must_use]
-    pub fn threshold(&self) -> usize {
-        self.threshold
-    }
-}
-
-/// Why a root or a directory is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum TrustRefused {
-    /// A role's keys or threshold break a rule.
-    #[error("role `{role}`: {rule}")]
-    BadRole {
-        /// Which.
-        role: String,
-        /// The rule.
-        rule: &'static str,
-    },
-}
 
 /// A verified root.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,16 +41,6 @@ pub struct RootContent {
     pub directory: RoleContent,
     /// Who signs bundles, per tenant.
     pub policy: BTreeMap<TenantId, RoleContent>,
-}
-
-/// A role as it is written.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct RoleContent {
-    /// The keys.
-    pub keys: Vec<PublicKey>,
-    /// How many must sign.
-    pub threshold: usize,
 }
 
 /// A root whose signatures are not checked.
