@@ -1,0 +1,16 @@
+//! What this edge holds to be true, and decides by.
+//!
+//! Everything arrives as bytes from a voter that may lie. [`State`] verifies them, puts them on the disk, and only then
+//! shows them to the deciding side as a new [`View`]; nothing else changes what an edge decides by. A view is whole:
+//! a request takes one and uses no other. Clauses N-1 to N-9 and F-1 ff., docs/PROTOCOL.md.
+
+mod state;
+mod store;
+mod view;
+
+#[cfg(test)]
+mod tests;
+
+pub(crate) use state::{Accepted, Refused, State, StateConfig};
+pub(crate) use store::StoreFailed;
+pub(crate) use view::{ActiveBundle, Untrusted, View, ViewCell};

@@ -1,0 +1,569 @@
+//! The owner of what is true here: verifies, stores, then shows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use remit_common::bundle::{BundleRejected, HighManifest, SignedBundle, VerifiedBundle};
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, TenantId, VoterId};
+use remit_common::net::env::Disk;
+use remit_common::revocation::{RevocationRefused, RevocationUpdate, Revocations};
+use remit_common::shard::{SealedShard, ShardRefused, VerifiedShard};
+use remit_common::time::{Now, Timestamp};
+use remit_common::trust::activation::{Activation, activations_digest};
+use remit_common::trust::directory::{Directory, SignedDirectory};
+use remit_common::trust::freshness::{AnswerRefused, Enforced, Freshness, Learned, QuarantineCause};
+use remit_common::trust::root::{Root, SignedRoot, TrustRefused};
+use remit_common::trust::tick::{Nonce, TickAnswer};
+
+use super::store::{Index, Store, StoreFailed, Stored, StoredActivation, StoredTenant};
+use super::view::{ActiveBundle, Ready, View, ViewCell};
+
+/// Verified bundles kept per tenant: the active one, one that waits, and one to go back to.
+pub(super) const BUNDLES_KEPT: usize = 3;
+/// Activations that a voter may tell of: every tenant of a mesh in a few rings.
+const ACTIVATIONS_MAX: usize = 4_096;
+/// Roots of one chain: one a year, and some for bad days.
+const ROOTS_MAX: usize = 64;
+
+/// Who this edge is and what it was installed with.
+#[derive(Debug, Clone)]
+pub(crate) struct StateConfig {
+    pub(crate) mesh: MeshId,
+    pub(crate) edge: EdgeId,
+    pub(crate) tenants: BTreeSet<TenantId>,
+    /// The first root document, as it was installed.
+    pub(crate) root: Vec<u8>,
+    pub(crate) data_dir: PathBuf,
+}
+
+/// Something that arrived is not taken. What was true stays true.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Refused {
+    #[error(transparent)]
+    Trust(#[from] TrustRefused),
+    #[error(transparent)]
+    Bundle(#[from] BundleRejected),
+    #[error(transparent)]
+    Shard(#[from] ShardRefused),
+    #[error(transparent)]
+    Revocation(#[from] RevocationRefused),
+    #[error(transparent)]
+    Answer(#[from] AnswerRefused),
+    /// It can be checked only under a directory, and none has come yet.
+    #[error("no directory has arrived yet")]
+    NoDirectory,
+    /// A tenant that this edge does not serve.
+    #[error("this edge does not serve tenant `{0}`")]
+    NotOurs(TenantId),
+    /// More than any honest voter tells.
+    #[error("more than {ACTIVATIONS_MAX} activations")]
+    TooManyActivations,
+    /// Going back to an earlier activation.
+    #[error("activation {offered} is below {have}")]
+    ActivationGoesBack { offered: LogIndex, have: LogIndex },
+    /// The disk failed: fatal for the process, harmless for what is on the disk.
+    #[error(transparent)]
+    Store(#[from] StoreFailed),
+}
+
+impl Refused {
+    /// A fixed word for nacks, logs and metrics.
+    pub(crate) fn reason_code(&self) -> &'static str {
+        match self {
+            Self::Trust(_) => "trust",
+            Self::Bundle(rejected) => rejected.reason_code(),
+            Self::Shard(_) => "shard",
+            Self::Revocation(_) => "revocation",
+            Self::Answer(_) => "tick-answer",
+            Self::NoDirectory => "no-directory",
+            Self::NotOurs(_) => "not-our-tenant",
+            Self::TooManyActivations => "too-many-activations",
+            Self::ActivationGoesBack { .. } => "activation-goes-back",
+            Self::Store(_) => "store",
+        }
+    }
+}
+
+/// What an accepted thing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// It was known already.
+    Nothing,
+    /// It holds from now on.
+    Changed,
+    /// These activations took effect.
+    Activated(Vec<Activation>),
+    /// The age was renewed; activations may have taken effect with it.
+    Younger(Vec<Activation>),
+    /// The voter is ahead: these epochs have to be fetched first.
+    Behind,
+}
+
+/// One tenant's moving parts.
+#[derive(Debug, Default)]
+struct Tenant {
+    active: Option<ActiveBundle>,
+    ready: BTreeMap<Digest, Ready>,
+}
+
+/// Everything, with one owner.
+#[derive(Debug)]
+pub(crate) struct State {
+    config: StateConfig,
+    store: Store,
+    index: Index,
+    root: Arc<Root>,
+    directory: Option<Arc<Directory>>,
+    tenants: BTreeMap<TenantId, Tenant>,
+    revocations: Arc<Revocations>,
+    shards: BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>,
+    freshness: Freshness,
+    offered: Vec<Activation>,
+    named: Option<(LogIndex, Digest)>,
+    cell: ViewCell,
+}
+
+impl State {
+    /// Reads the last good state, verifies all of it again, and shows it.
+    ///
+    /// # Errors
+    /// [`Refused`] when the configured root or the disk's content is not usable.
+    pub(crate) fn load(config: StateConfig, disk: Arc<dyn Disk>, now: Now) -> Result<Self, Refused> {
+        let store = Store::open(disk, &config.data_dir)?;
+        let mut index = store.index()?;
+        let first = SignedRoot::parse(&config.root)?;
+        let pin = first.digest();
+        let accepted = index.roots.first().map_or(now.wall, |stored| stored.accepted);
+        let mut root = first.verify_pinned(&pin, &config.mesh, accepted)?;
+        for stored in &index.roots {
+            root = SignedRoot::parse(&store.content(stored)?)?.verify_next(&root, stored.accepted)?;
+        }
+        let directory = match &index.directory {
+            Some(stored) => {
+                Some(Arc::new(SignedDirectory::parse(&store.content(stored)?)?.verify(&root, stored.accepted)?))
+            }
+            None => None,
+        };
+        let mut revocations = Revocations::new();
+        if let (Some(stored), Some(directory)) = (&index.revocations, &directory) {
+            let update: RevocationUpdate = serde_json::from_slice(&store.content(stored)?)
+                .map_err(|_| RevocationRefused::Malformed { rule: "the stored set does not parse" })?;
+            revocations =
+                revocations.updated(update, &config.mesh, directory.administrators(), stored.accepted)?;
+        }
+        for tenant in &config.tenants {
+            index.tenants.entry(tenant.clone()).or_default();
+        }
+        let enforced = Enforced { epoch: revocations.epoch(), digest: revocations.digest() };
+        let freshness = Freshness::start(store.proof()?, enforced, now);
+        let root = Arc::new(root);
+        let cell = Arc::new(ArcSwap::from_pointee(View {
+            root: Arc::clone(&root),
+            directory: directory.clone(),
+            bundles: Arc::default(),
+            revocations: Arc::default(),
+            shards: Arc::default(),
+            freshness: freshness.view(),
+        }));
+        let mut state = Self {
+            config,
+            store,
+            index,
+            root,
+            directory,
+            tenants: BTreeMap::new(),
+            revocations: Arc::new(revocations),
+            shards: BTreeMap::new(),
+            freshness,
+            offered: Vec::new(),
+            named: None,
+            cell,
+        };
+        state.load_tenants()?;
+        state.show();
+        Ok(state)
+    }
+
+    fn load_tenants(&mut self) -> Result<(), Refused> {
+        for (name, stored) in self.index.tenants.clone() {
+            let mut tenant = Tenant::default();
+            for bundle in &stored.bundles {
+                let ready = self.verify_bundle(&name, &self.store.content(bundle)?, bundle.accepted)?;
+                tenant.ready.insert(*ready.verified.digest(), ready);
+            }
+            tenant.active = stored.active.and_then(|active| {
+                let ready = tenant.ready.get(&active.manifest)?;
+                Some(ActiveBundle { number: active.number, bundle: Arc::clone(&ready.compiled) })
+            });
+            for shard in stored.shards.values() {
+                let bytes = self.store.content(shard)?;
+                // A directory that came later may list neither the sealer nor the key any more: the shard is then
+                // not to be used, and no reason to stay down.
+                if let Ok(shard) = self.verify_shard(&bytes) {
+                    self.shards.insert((shard.tenant().clone(), shard.credential().clone()), Arc::new(shard));
+                }
+            }
+            self.tenants.insert(name, tenant);
+        }
+        Ok(())
+    }
+
+    /// Where readers find the newest view.
+    pub(crate) fn cell(&self) -> ViewCell {
+        Arc::clone(&self.cell)
+    }
+
+    /// The verified root.
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The verified directory.
+    pub(crate) fn directory(&self) -> Option<&Directory> {
+        self.directory.as_deref()
+    }
+
+    /// The revocations in force.
+    pub(crate) fn revocations(&self) -> &Revocations {
+        &self.revocations
+    }
+
+    /// What runs, per tenant.
+    pub(crate) fn active(&self) -> impl Iterator<Item = (&TenantId, LogIndex, Digest)> {
+        self.tenants.iter().filter_map(|(name, tenant)| {
+            let active = tenant.active.as_ref()?;
+            Some((name, active.number, *active.bundle.digest()))
+        })
+    }
+
+    /// Every verified bundle that is here, active or waiting, by manifest digest.
+    pub(crate) fn bundles(&self) -> impl Iterator<Item = &Digest> {
+        self.tenants.values().flat_map(|tenant| tenant.ready.keys())
+    }
+
+    /// The version of each shard that is here.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = (&TenantId, &CredentialId, u64)> {
+        self.shards.iter().map(|((tenant, credential), shard)| (tenant, credential, shard.version()))
+    }
+
+    /// A root document arrived.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn accept_root(&mut self, bytes: &[u8], now: Now) -> Result<Accepted, Refused> {
+        let signed = SignedRoot::parse(bytes)?;
+        if signed.digest() == *self.root.digest() || self.index.roots.len() >= ROOTS_MAX {
+            return Ok(Accepted::Nothing);
+        }
+        let root = signed.verify_next(&self.root, now.wall)?;
+        let mut index = self.index.clone();
+        index.roots.push(self.store.put_content(bytes, now.wall)?);
+        // The directory was signed under the old root; it stays only if the new one takes it, too.
+        let directory = match &self.index.directory {
+            Some(stored) => {
+                SignedDirectory::parse(&self.store.content(stored)?)?.verify(&root, now.wall).ok().map(Arc::new)
+            }
+            None => None,
+        };
+        if directory.is_none() {
+            index.directory = None;
+        }
+        self.commit(index)?;
+        self.root = Arc::new(root);
+        self.directory = directory;
+        self.show();
+        Ok(Accepted::Changed)
+    }
+
+    /// A directory arrived.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn accept_directory(&mut self, bytes: &[u8], now: Now) -> Result<Accepted, Refused> {
+        let directory = SignedDirectory::parse(bytes)?.verify(&self.root, now.wall)?;
+        if let Some(previous) = &self.directory {
+            if previous.digest() == directory.digest() {
+                return Ok(Accepted::Nothing);
+            }
+            directory.check_succeeds(previous)?;
+        }
+        let mut index = self.index.clone();
+        index.directory = Some(self.store.put_content(bytes, now.wall)?);
+        self.commit(index)?;
+        self.directory = Some(Arc::new(directory));
+        self.recheck_shards()?;
+        self.show();
+        Ok(Accepted::Changed)
+    }
+
+    /// Shards are only as good as the directory that lists their sealer and our key.
+    fn recheck_shards(&mut self) -> Result<(), Refused> {
+        let mut shards = BTreeMap::new();
+        for stored in self.index.tenants.values().flat_map(|tenant| tenant.shards.values()) {
+            if let Ok(shard) = self.verify_shard(&self.store.content(stored)?) {
+                shards.insert((shard.tenant().clone(), shard.credential().clone()), Arc::new(shard));
+            }
+        }
+        self.shards = shards;
+        Ok(())
+    }
+
+    fn verify_bundle(&self, tenant: &TenantId, bytes: &[u8], now: Timestamp) -> Result<Ready, Refused> {
+        let signed = SignedBundle::parse(bytes).map_err(BundleRejected::from)?;
+        let verified = signed.verify(&self.root, &self.config.mesh, tenant, now)?;
+        let compiled = Arc::new(verified.clone().compile()?);
+        Ok(Ready { verified, compiled })
+    }
+
+    /// A bundle of `tenant` arrived: it is verified, compiled and tested, and then waits to be named.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn accept_bundle(&mut self, tenant: &TenantId, bytes: &[u8], now: Now) -> Result<Accepted, Refused> {
+        let Some(stored) = self.index.tenants.get(tenant).cloned() else {
+            return Err(Refused::NotOurs(tenant.clone()));
+        };
+        let ready = self.verify_bundle(tenant, bytes, now.wall)?;
+        let digest = *ready.verified.digest();
+        if self.tenants.get(tenant).is_some_and(|tenant| tenant.ready.contains_key(&digest)) {
+            return Ok(Accepted::Nothing);
+        }
+        ready.verified.check_succeeds(&stored.water, now.wall)?;
+        let mut index = self.index.clone();
+        let content = self.store.put_content(bytes, now.wall)?;
+        let entry = index.tenants.entry(tenant.clone()).or_default();
+        entry.water.floor = entry.water.floor.max(ready.verified.manifest().floor);
+        entry.bundles.insert(0, content);
+        let dropped = self.drop_old_bundles(entry)?;
+        self.commit(index)?;
+        let tenant = self.tenants.entry(tenant.clone()).or_default();
+        tenant.ready.retain(|digest, _| !dropped.contains(digest));
+        tenant.ready.insert(digest, ready);
+        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// Keeps the newest bundles and the active one; gives the manifests of those that go.
+    fn drop_old_bundles(&self, entry: &mut StoredTenant) -> Result<Vec<Digest>, Refused> {
+        let mut dropped = Vec::new();
+        while entry.bundles.len() > BUNDLES_KEPT {
+            let mut oldest = None;
+            for (at, stored) in entry.bundles.iter().enumerate().skip(1) {
+                let bytes = self.store.content(stored)?;
+                let manifest = SignedBundle::parse(&bytes).map_err(BundleRejected::from)?.digest();
+                if entry.active.is_none_or(|active| active.manifest != manifest) {
+                    oldest = Some((at, manifest));
+                }
+            }
+            let Some((at, manifest)) = oldest else { break };
+            entry.bundles.remove(at);
+            dropped.push(manifest);
+        }
+        Ok(dropped)
+    }
+
+    /// A voter tells which activations hold. They take effect when a tick answer names exactly this set.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn offer_activations(&mut self, offered: Vec<Activation>, now: Now) -> Result<Accepted, Refused> {
+        if offered.len() > ACTIVATIONS_MAX {
+            return Err(Refused::TooManyActivations);
+        }
+        self.offered = offered;
+        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// Activates what a tick has named and what is ready (Clause N-3). One index write for all of it.
+    fn activate(&mut self, now: Now) -> Result<Option<Vec<Activation>>, Refused> {
+        let Some((n, digest)) = self.named else { return Ok(None) };
+        if activations_digest(&self.offered) != digest {
+            return Ok(None);
+        }
+        let mut index = self.index.clone();
+        let mut activated = Vec::new();
+        for activation in self.offered.iter().filter(|activation| activation.number <= n) {
+            let Some(entry) = index.tenants.get_mut(&activation.tenant) else { continue };
+            if activation.number == entry.water.activation {
+                continue;
+            }
+            if activation.number < entry.water.activation {
+                let have = entry.water.activation;
+                return Err(Refused::ActivationGoesBack { offered: activation.number, have });
+            }
+            let Some(ready) =
+                self.tenants.get(&activation.tenant).and_then(|tenant| tenant.ready.get(&activation.manifest))
+            else {
+                continue;
+            };
+            ready.verified.check_succeeds(&entry.water, now.wall)?;
+            raise(entry, activation, &ready.verified);
+            activated.push(activation.clone());
+        }
+        if activated.is_empty() {
+            return Ok(None);
+        }
+        self.commit(index)?;
+        for activation in &activated {
+            if let Some(tenant) = self.tenants.get_mut(&activation.tenant)
+                && let Some(ready) = tenant.ready.get(&activation.manifest)
+            {
+                tenant.active =
+                    Some(ActiveBundle { number: activation.number, bundle: Arc::clone(&ready.compiled) });
+            }
+        }
+        self.show();
+        Ok(Some(activated))
+    }
+
+    fn verify_shard(&self, bytes: &[u8]) -> Result<VerifiedShard, Refused> {
+        let directory = self.directory.as_ref().ok_or(Refused::NoDirectory)?;
+        Ok(SealedShard::parse(bytes)?.verify(directory, &self.config.mesh, &self.config.edge)?)
+    }
+
+    /// A sealed shard arrived.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn accept_shard(&mut self, bytes: &[u8], now: Now) -> Result<Accepted, Refused> {
+        let shard = self.verify_shard(bytes)?;
+        let key = (shard.tenant().clone(), shard.credential().clone());
+        if !self.config.tenants.contains(&key.0) {
+            return Err(Refused::NotOurs(key.0));
+        }
+        if let Some(previous) = self.shards.get(&key) {
+            if previous.version() == shard.version() && previous.digest() == shard.digest() {
+                return Ok(Accepted::Nothing);
+            }
+            shard.check_rises(previous.version())?;
+        }
+        let mut index = self.index.clone();
+        let content = self.store.put_content(bytes, now.wall)?;
+        index.tenants.entry(key.0.clone()).or_default().shards.insert(key.1.clone(), content);
+        self.commit(index)?;
+        self.shards.insert(key, Arc::new(shard));
+        self.show();
+        Ok(Accepted::Changed)
+    }
+
+    /// Revocations arrived. When this returns they are on the disk and every new request sees them.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn accept_revocations(&mut self, update: RevocationUpdate, now: Now) -> Result<Accepted, Refused> {
+        let directory = self.directory.as_ref().ok_or(Refused::NoDirectory)?;
+        if update.to == self.revocations.epoch() && update.digest == self.revocations.digest() {
+            return Ok(Accepted::Nothing);
+        }
+        let next = self.revocations.updated(update, &self.config.mesh, directory.administrators(), now.wall)?;
+        let bytes = serde_json::to_vec(&next.update_from(None))
+            .map_err(|_| RevocationRefused::Malformed { rule: "the set does not encode" })?;
+        let mut index = self.index.clone();
+        index.revocations = Some(self.store.put_content(&bytes, now.wall)?);
+        self.commit(index)?;
+        let enforced = Enforced { epoch: next.epoch(), digest: next.digest() };
+        self.revocations = Arc::new(next);
+        if let Learned::Younger(proof) = self.freshness.on_enforced(enforced, now) {
+            self.store.put_proof(proof)?;
+        }
+        self.show();
+        Ok(Accepted::Changed)
+    }
+
+    /// A nonce goes out.
+    pub(crate) fn on_nonce_sent(&mut self, nonce: Nonce, now: Now) {
+        self.freshness.on_nonce_sent(nonce, now);
+        self.show();
+    }
+
+    /// A voter answered a nonce.
+    ///
+    /// # Errors
+    /// [`Refused`]; the age is what it was.
+    pub(crate) fn on_answer(&mut self, answer: &TickAnswer, voter: VoterId, now: Now) -> Result<Accepted, Refused> {
+        let learned = self.freshness.on_answer(answer, &self.config.edge, voter, now)?;
+        match learned {
+            Learned::Nothing => return Ok(Accepted::Nothing),
+            Learned::Younger(proof) => self.store.put_proof(proof)?,
+            Learned::Behind { .. } => {}
+        }
+        if self.named.is_none_or(|(n, _)| n < answer.n) {
+            self.named = Some((answer.n, answer.activations));
+        }
+        self.show();
+        let activated = self.activate(now)?.unwrap_or_default();
+        Ok(match learned {
+            Learned::Behind { .. } if activated.is_empty() => Accepted::Behind,
+            Learned::Behind { .. } => Accepted::Activated(activated),
+            _ => Accepted::Younger(activated),
+        })
+    }
+
+    /// Refuse everything from now on.
+    pub(crate) fn quarantine(&mut self, cause: QuarantineCause) {
+        self.freshness.quarantine(cause);
+        self.show();
+    }
+
+    fn commit(&mut self, index: Index) -> Result<(), StoreFailed> {
+        self.store.commit(&index)?;
+        self.index = index;
+        Ok(())
+    }
+
+    fn show(&self) {
+        let bundles = self
+            .tenants
+            .iter()
+            .filter_map(|(name, tenant)| Some((name.clone(), tenant.active.clone()?)))
+            .collect::<BTreeMap<_, _>>();
+        self.cell.store(Arc::new(View {
+            root: Arc::clone(&self.root),
+            directory: self.directory.clone(),
+            bundles: Arc::new(bundles),
+            revocations: Arc::clone(&self.revocations),
+            shards: Arc::new(self.shards.clone()),
+            freshness: self.freshness.view(),
+        }));
+    }
+
+    /// The documents as they were signed: the chain of roots after the first, and the directory.
+    ///
+    /// # Errors
+    /// [`StoreFailed`].
+    pub(crate) fn documents(&self) -> Result<Documents, StoreFailed> {
+        let read = |stored: &Stored| self.store.content(stored);
+        let mut roots = vec![self.config.root.clone()];
+        for stored in &self.index.roots {
+            roots.push(read(stored)?);
+        }
+        let directory = self.index.directory.as_ref().map(read).transpose()?;
+        Ok(Documents { roots, directory })
+    }
+}
+
+/// The signed documents, for whoever wants to check what this edge trusts.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Documents {
+    /// From the installed root to the newest.
+    pub(crate) roots: Vec<Vec<u8>>,
+    /// The directory.
+    pub(crate) directory: Option<Vec<u8>>,
+}
+
+/// Notes an activation in one tenant's high water.
+fn raise(entry: &mut StoredTenant, activation: &Activation, verified: &VerifiedBundle) {
+    let manifest = verified.manifest();
+    entry.water.activation = activation.number;
+    entry.water.floor = entry.water.floor.max(manifest.floor);
+    if entry.water.high.as_ref().is_none_or(|high| high.version < manifest.version) {
+        entry.water.high = Some(HighManifest {
+            version: manifest.version,
+            digest: *verified.digest(),
+            fallback: manifest.fallback.clone(),
+        });
+    }
+    entry.active = Some(StoredActivation { number: activation.number, manifest: *verified.digest() });
+}

@@ -1,0 +1,220 @@
+//! The last good state on disk.
+//!
+//! Content lies in files named by its digest, written once. One index names what holds; replacing it is the only step
+//! that changes anything, so that a crash leaves the old state or the new one (Clause N-1). The proof of freshness
+//! has a file of its own, since it changes every two seconds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use remit_common::bundle::HighWater;
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{CredentialId, LogIndex, TenantId};
+use remit_common::net::env::Disk;
+use remit_common::time::Timestamp;
+use remit_common::trust::freshness::StoredProof;
+use serde::{Deserialize, Serialize};
+
+/// The version of the index and of the proof file.
+const STORE_VERSION: u32 = 1;
+/// Bytes of an index: a thousand shards take 200 KiB.
+const INDEX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of any content file: the revocations of a full set are the largest.
+const CONTENT_BYTES_MAX: usize = 256 * 1024 * 1024;
+
+/// Content and when it was accepted. It is verified again on start, as of that moment: what has expired since is for
+/// each decision to say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Stored {
+    pub(super) accepted: Timestamp,
+    pub(super) content: Digest,
+}
+
+/// One tenant's part of the index.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredTenant {
+    pub(super) water: HighWater,
+    pub(super) active: Option<StoredActivation>,
+    /// Newest first, at most [`super::state::BUNDLES_KEPT`]: container digests.
+    pub(super) bundles: Vec<Stored>,
+    pub(super) shards: BTreeMap<CredentialId, Stored>,
+}
+
+/// Which manifest is active and by which activation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StoredActivation {
+    pub(super) number: LogIndex,
+    pub(super) manifest: Digest,
+}
+
+/// Names everything that holds.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Index {
+    v: u32,
+    /// The chain after the configured root, oldest first.
+    pub(super) roots: Vec<Stored>,
+    pub(super) directory: Option<Stored>,
+    pub(super) tenants: BTreeMap<TenantId, StoredTenant>,
+    pub(super) revocations: Option<Stored>,
+}
+
+impl Default for Index {
+    fn default() -> Self {
+        Self {
+            v: STORE_VERSION,
+            roots: Vec::new(),
+            directory: None,
+            tenants: BTreeMap::new(),
+            revocations: None,
+        }
+    }
+}
+
+impl Index {
+    fn contents(&self) -> impl Iterator<Item = &Digest> {
+        let tenants = self.tenants.values().flat_map(|tenant| tenant.bundles.iter().chain(tenant.shards.values()));
+        self.roots.iter().chain(&self.directory).chain(&self.revocations).chain(tenants).map(|stored| &stored.content)
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ProofFile {
+    v: u32,
+    proof: StoredProof,
+}
+
+/// The disk failed, or what lies on it is not ours.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFailed {
+    /// Reading or writing failed. Nobody knows what is on the disk now.
+    #[error("{doing} `{path}`")]
+    Disk {
+        /// What was being done.
+        doing: &'static str,
+        /// Where.
+        path: PathBuf,
+        /// What the disk said.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file is not what its name or place promises. Remove the folder `state` to start from nothing.
+    #[error("`{path}` {rule}; remove the folder it lies in to start from nothing")]
+    Damaged {
+        /// Where.
+        path: PathBuf,
+        /// What it should be.
+        rule: &'static str,
+    },
+}
+
+/// The folder.
+#[derive(Clone)]
+pub(super) struct Store {
+    disk: Arc<dyn Disk>,
+    folder: PathBuf,
+}
+
+impl std::fmt::Debug for Store {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Store({})", self.folder.display())
+    }
+}
+
+impl Store {
+    pub(super) fn open(disk: Arc<dyn Disk>, data_dir: &Path) -> Result<Self, StoreFailed> {
+        let store = Self { disk, folder: data_dir.join("state") };
+        for folder in [store.folder.clone(), store.folder.join("content")] {
+            store.disk.create_dir(&folder).map_err(failed("making", &folder))?;
+        }
+        Ok(store)
+    }
+
+    fn index_path(&self) -> PathBuf {
+        self.folder.join("index.json")
+    }
+
+    fn proof_path(&self) -> PathBuf {
+        self.folder.join("proof.json")
+    }
+
+    fn content_path(&self, digest: &Digest) -> PathBuf {
+        self.folder.join("content").join(digest.to_string())
+    }
+
+    /// The index; an empty one on a new disk.
+    pub(super) fn index(&self) -> Result<Index, StoreFailed> {
+        let path = self.index_path();
+        let Some(bytes) = self.disk.read(&path, INDEX_BYTES_MAX).map_err(failed("reading", &path))? else {
+            return Ok(Index::default());
+        };
+        match serde_json::from_slice::<Index>(&bytes) {
+            Ok(index) if index.v == STORE_VERSION => Ok(index),
+            Ok(_) => Err(StoreFailed::Damaged { path, rule: "is of a version that this edge does not know" }),
+            Err(_) => Err(StoreFailed::Damaged { path, rule: "is not an index" }),
+        }
+    }
+
+    /// The last proof of freshness. A damaged one is none: it only ever makes an edge refuse less.
+    pub(super) fn proof(&self) -> Result<Option<StoredProof>, StoreFailed> {
+        let path = self.proof_path();
+        let bytes = self.disk.read(&path, INDEX_BYTES_MAX).map_err(failed("reading", &path))?;
+        let file = bytes.and_then(|bytes| serde_json::from_slice::<ProofFile>(&bytes).ok());
+        Ok(file.filter(|file| file.v == STORE_VERSION).map(|file| file.proof))
+    }
+
+    pub(super) fn put_proof(&self, proof: StoredProof) -> Result<(), StoreFailed> {
+        let path = self.proof_path();
+        let bytes = json(&ProofFile { v: STORE_VERSION, proof }, &path)?;
+        self.disk.replace(&path, &bytes).map_err(failed("writing", &path))
+    }
+
+    /// The content of this digest.
+    pub(super) fn content(&self, stored: &Stored) -> Result<Vec<u8>, StoreFailed> {
+        let path = self.content_path(&stored.content);
+        let bytes = self.disk.read(&path, CONTENT_BYTES_MAX).map_err(failed("reading", &path))?;
+        match bytes {
+            Some(bytes) if Digest::of(&[&bytes]) == stored.content => Ok(bytes),
+            Some(_) => Err(StoreFailed::Damaged { path, rule: "does not have the digest that is its name" }),
+            None => Err(StoreFailed::Damaged { path, rule: "is missing" }),
+        }
+    }
+
+    /// Writes content; it counts once an index names it.
+    pub(super) fn put_content(&self, bytes: &[u8], accepted: Timestamp) -> Result<Stored, StoreFailed> {
+        let stored = Stored { accepted, content: Digest::of(&[bytes]) };
+        let path = self.content_path(&stored.content);
+        self.disk.replace(&path, bytes).map_err(failed("writing", &path))?;
+        Ok(stored)
+    }
+
+    /// Makes `index` the state, then removes what it no longer names.
+    pub(super) fn commit(&self, index: &Index) -> Result<(), StoreFailed> {
+        let path = self.index_path();
+        self.disk.replace(&path, &json(index, &path)?).map_err(failed("writing", &path))?;
+        let named: BTreeSet<String> = index.contents().map(ToString::to_string).collect();
+        let folder = self.folder.join("content");
+        for name in self.disk.list(&folder).map_err(failed("listing", &folder))? {
+            if !named.contains(&name) {
+                let path = folder.join(&name);
+                self.disk.remove(&path).map_err(failed("removing", &path))?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, StoreFailed> {
+    serde_json::to_vec(value)
+        .map_err(|error| StoreFailed::Disk { doing: "encoding", path: path.to_owned(), source: error.into() })
+}
+
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreFailed + use<> {
+    let path = path.to_owned();
+    move |source| StoreFailed::Disk { doing, path, source }
+}

@@ -1,0 +1,89 @@
+//! One consistent picture of everything that a decision reads.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use remit_common::bundle::{CompiledBundle, VerifiedBundle};
+use remit_common::id::{CredentialId, LogIndex, TenantId};
+use remit_common::revocation::Revocations;
+use remit_common::shard::VerifiedShard;
+use remit_common::time::Timestamp;
+use remit_common::trust::directory::Directory;
+use remit_common::trust::freshness::FreshnessView;
+use remit_common::trust::root::Root;
+
+/// The newest view; readers take an `Arc` and keep it for one request.
+pub(crate) type ViewCell = Arc<ArcSwap<View>>;
+
+/// What a tenant's edges run.
+#[derive(Debug, Clone)]
+pub(crate) struct ActiveBundle {
+    /// The activation that named it.
+    pub(crate) number: LogIndex,
+    /// The policy, ready to decide.
+    pub(crate) bundle: Arc<CompiledBundle>,
+}
+
+/// A document that everything hangs on has passed its time, or never came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Untrusted {
+    /// No directory has arrived yet.
+    #[error("no directory has arrived yet")]
+    NoDirectory,
+    /// The root has expired.
+    #[error("the root has expired")]
+    RootExpired,
+    /// The directory has expired.
+    #[error("the directory has expired")]
+    DirectoryExpired,
+    /// No bundle of this tenant is active here.
+    #[error("no bundle of this tenant is active here")]
+    NoBundle,
+    /// The tenant's bundle has expired.
+    #[error("the active bundle has expired")]
+    BundleExpired,
+}
+
+/// Everything that a decision reads. Immutable; cloning shares.
+#[derive(Debug, Clone)]
+pub(crate) struct View {
+    pub(crate) root: Arc<Root>,
+    pub(crate) directory: Option<Arc<Directory>>,
+    pub(crate) bundles: Arc<BTreeMap<TenantId, ActiveBundle>>,
+    pub(crate) revocations: Arc<Revocations>,
+    pub(crate) shards: Arc<BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>>,
+    pub(crate) freshness: FreshnessView,
+}
+
+impl View {
+    /// The directory, if it and the root are in their time.
+    ///
+    /// # Errors
+    /// [`Untrusted`] says what is missing.
+    pub(crate) fn directory(&self, now: Timestamp) -> Result<&Arc<Directory>, Untrusted> {
+        self.root.check_time(now).map_err(|_| Untrusted::RootExpired)?;
+        let directory = self.directory.as_ref().ok_or(Untrusted::NoDirectory)?;
+        directory.check_time(now).map_err(|_| Untrusted::DirectoryExpired)?;
+        Ok(directory)
+    }
+
+    /// The tenant's active bundle, if it is in its time.
+    ///
+    /// # Errors
+    /// [`Untrusted`] says what is missing.
+    pub(crate) fn bundle(&self, tenant: &TenantId, now: Timestamp) -> Result<&ActiveBundle, Untrusted> {
+        let active = self.bundles.get(tenant).ok_or(Untrusted::NoBundle)?;
+        if now >= active.bundle.manifest().expires {
+            return Err(Untrusted::BundleExpired);
+        }
+        Ok(active)
+    }
+}
+
+/// A bundle that was verified and compiled, waiting for a tick that names it.
+#[derive(Debug)]
+pub(super) struct Ready {
+    pub(super) verified: VerifiedBundle,
+    pub(super) compiled: Arc<CompiledBundle>,
+}
