@@ -1,0 +1,36 @@
+//! `remit down`.
+
+use remit_chaos::launcher::stop_foreign;
+use serde::Serialize;
+
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  remit down")]
+pub(crate) struct Args {
+    /// Keep the folder with everything in it; `remit up` needs a new one then
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Serialize)]
+struct Answer {
+    stopped: usize,
+    removed: bool,
+}
+
+pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let mesh = context.mesh()?;
+    let progress = context.output.progress("stopping");
+    let stopped = stop_foreign(&context.env, mesh.processes()).await;
+    progress.finish_and_clear();
+    let folder = mesh.root.parent();
+    if let (Some(folder), false) = (folder, args.keep) {
+        std::fs::remove_dir_all(folder)
+            .map_err(|error| Failure::new(Exit::Failed, format!("cannot remove `{}`: {error}", folder.display())))?;
+    }
+    context.output.document(&Answer { stopped, removed: !args.keep });
+    context.output.line(format!("stopped {stopped} processes"));
+    Ok(Exit::Done)
+}

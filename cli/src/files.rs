@@ -1,0 +1,128 @@
+//! The environment and the files that commands name, all in one place.
+
+use std::io::Read as _;
+use std::path::{Path, PathBuf};
+
+use remit_common::crypto::key_file;
+use remit_common::crypto::secret::Secret;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::limits::CREDENTIAL_BYTES_MAX;
+use remit_common::net::env::Env;
+use zeroize::Zeroizing;
+
+use crate::failure::{Exit, Failure};
+
+/// From here on, what this process and its children create is readable by its owner only.
+pub(crate) fn make_files_private() {
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+}
+
+/// Colours are for people at a terminal who did not say no (<https://no-color.org>).
+#[expect(clippy::disallowed_methods, reason = "the command line's view of the environment is this file")]
+pub(crate) fn wants_colour() -> bool {
+    use std::io::IsTerminal as _;
+    std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// The `REMIT_*` variables, which a voter's configuration takes.
+#[expect(clippy::disallowed_methods, reason = "the command line's view of the environment is this file")]
+pub(crate) fn environment() -> std::collections::BTreeMap<String, String> {
+    std::env::vars().filter(|(name, _)| name.starts_with("REMIT_")).collect()
+}
+
+/// The running executable, which is every process of a local mesh.
+pub(crate) fn executable() -> Result<PathBuf, Failure> {
+    std::env::current_exe()
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot tell where the running executable is: {error}")))
+}
+
+/// A file that a command was given; `-` is standard input.
+pub(crate) fn read(env: &Env, path: &Path, bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    if path == Path::new("-") {
+        return read_stdin(bytes_max);
+    }
+    match env.disk.read(path, bytes_max) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Failure::new(Exit::Usage, format!("the file `{}` does not exist", path.display()))),
+        Err(error) => Err(Failure::new(Exit::Failed, format!("cannot read `{}`: {error}", path.display()))),
+    }
+}
+
+/// A text file that a command was given.
+pub(crate) fn read_text(env: &Env, path: &Path, bytes_max: usize) -> Result<String, Failure> {
+    String::from_utf8(read(env, path, bytes_max)?)
+        .map_err(|_| Failure::new(Exit::Usage, format!("`{}` is not UTF-8 text", path.display())))
+}
+
+/// Writes a file that a command makes, readable by its owner only.
+pub(crate) fn write(env: &Env, path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    env.disk
+        .replace(path, bytes)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot write `{}`: {error}", path.display())))
+}
+
+/// The signing key in a file.
+pub(crate) fn read_key(env: &Env, path: &Path) -> Result<SigningKey, Failure> {
+    let bytes = Zeroizing::new(read(env, path, key_file::KEY_FILE_BYTES_MAX)?);
+    key_file::parse_signing(&bytes)
+        .map_err(|fault| Failure::new(Exit::Usage, format!("`{}` is no key file: {fault}", path.display())))
+}
+
+/// The signing key in a file, which is made if it is missing. Says whether it was.
+pub(crate) fn read_or_make_key(env: &Env, path: &Path) -> Result<(SigningKey, bool), Failure> {
+    if path.exists() {
+        return Ok((read_key(env, path)?, false));
+    }
+    let key = SigningKey::from_seed(Zeroizing::new(env.random()))
+        .map_err(|fault| Failure::new(Exit::Failed, fault.to_string()))?;
+    write(env, path, key_file::encode_signing(&key).as_bytes())?;
+    Ok((key, true))
+}
+
+/// A credential from where its URI says: `env://NAME`, `file:///path` or `-`. One line end at its end is not part
+/// of it: editors and `echo` put it there.
+pub(crate) fn read_credential(env: &Env, uri: &str) -> Result<Secret, Failure> {
+    let mut bytes = if uri == "-" {
+        read_stdin(CREDENTIAL_BYTES_MAX)?
+    } else if let Some(name) = uri.strip_prefix("env://") {
+        read_variable(name)?
+    } else if let Some(path) = uri.strip_prefix("file://") {
+        read(env, Path::new(path), CREDENTIAL_BYTES_MAX)?
+    } else {
+        return Err(Failure::new(Exit::Usage, format!("`{uri}` is no source of a credential"))
+            .hint("use `env://NAME`, `file:///path` or `-` for standard input"));
+    };
+    if bytes.ends_with(b"\n") {
+        bytes.pop();
+        if bytes.ends_with(b"\r") {
+            bytes.pop();
+        }
+    }
+    let secret = Secret::new(bytes);
+    if secret.expose().is_empty() {
+        return Err(Failure::new(Exit::Usage, format!("the credential at `{uri}` is empty")));
+    }
+    Ok(secret)
+}
+
+#[expect(clippy::disallowed_methods, reason = "the command line's view of the environment is this file")]
+fn read_variable(name: &str) -> Result<Vec<u8>, Failure> {
+    use std::os::unix::ffi::OsStringExt as _;
+    let value = std::env::var_os(name)
+        .ok_or_else(|| Failure::new(Exit::Usage, format!("the environment variable `{name}` is not set")))?;
+    Ok(value.into_vec())
+}
+
+fn read_stdin(bytes_max: usize) -> Result<Vec<u8>, Failure> {
+    let mut bytes = Vec::new();
+    let limit = u64::try_from(bytes_max).unwrap_or(u64::MAX).saturating_add(1);
+    std::io::stdin()
+        .lock()
+        .take(limit)
+        .read_to_end(&mut bytes)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read standard input: {error}")))?;
+    if bytes.len() > bytes_max {
+        return Err(Failure::new(Exit::Usage, format!("standard input has more than {bytes_max} bytes")));
+    }
+    Ok(bytes)
+}
