@@ -14,6 +14,8 @@ pub const PRESENTATION_BYTES_MAX: usize = CHAIN_LINKS_MAX * LINK_BYTES_MAX + 64;
 pub const GRANTS_MAX: usize = 16;
 /// Tool patterns of one grant.
 pub const PATTERNS_MAX: usize = 64;
+/// Tool patterns of one link, all grants together: what a hop can make a verifier compare stays below 2^14 pairs.
+pub const LINK_PATTERNS_MAX: usize = 256;
 /// Ids of one id set.
 pub const IDS_MAX: usize = 256;
 /// Dimensions of one grant.

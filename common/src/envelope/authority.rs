@@ -146,8 +146,15 @@ impl Effective {
     /// # Errors
     /// The first link, from the root, that has ended, or else the first that does not hold yet.
     pub fn check_time(&self, now: Timestamp) -> Result<(), TimeDenied> {
-        let _ = now;
-        todo!()
+        let mut hops = (0u8..).zip(self.chain.iter());
+        if let Some((hop, _)) = hops.clone().find(|(_, link)| now >= link.window.expires()) {
+            return Err(TimeDenied::Expired { hop });
+        }
+        let latest = now.plus(NOT_BEFORE_GRACE);
+        match hops.find(|(_, link)| latest < link.window.not_before()) {
+            Some((hop, _)) => Err(TimeDenied::NotYetValid { hop }),
+            None => Ok(()),
+        }
     }
 }
 

@@ -1,14 +1,18 @@
 //! Handing on: a holder narrows its own envelope by signing the next link. No server takes part.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
+use super::cose::{self, Header, LinkSignature, Sign1};
+use super::encode;
+use super::error::{MalformedEnvelope, Unauthenticated};
+use super::link::{AgentIdentity, Delegation, Link, Nonce};
+use super::presentation::{self, RawPresentation};
+use super::verify;
 use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::MeshId;
 use crate::lattice::{Grant, PurposePath};
 use crate::time::Timestamp;
-
-use super::error::{MalformedEnvelope, Unauthenticated};
-use super::link::{AgentIdentity, Delegation, Nonce};
 
 /// What a hop keeps of its parent. Whatever it asks for beyond that, it will not have.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -38,6 +42,9 @@ pub enum CannotDelegate {
     /// The key is not the one that the parent names as its holder.
     #[error("the key does not hold the parent")]
     NotTheHolder,
+    /// The parent has ended, so that nothing is left to hand on.
+    #[error("the parent has expired")]
+    ParentExpired,
     /// The hop could not be met with its parent.
     #[error("the child would be refused everywhere")]
     Refused(#[source] Unauthenticated),
@@ -62,6 +69,41 @@ pub fn delegate(
     now: Timestamp,
     nonce: Nonce,
 ) -> Result<Vec<u8>, CannotDelegate> {
-    let _ = (parent, parent_key, mesh, restriction, child, now, nonce);
-    todo!()
+    let RawPresentation { links, .. } = RawPresentation::parse(parent).map_err(CannotDelegate::Parent)?;
+    let Some(leaf) = links.last().filter(|leaf| leaf.link.holder == *parent_key.public()) else {
+        return Err(CannotDelegate::NotTheHolder);
+    };
+    let Restriction { agent, purpose, subtask, grants, life, delegation, intent } = restriction;
+    let issued_secs = now.as_secs();
+    // The child would end with its parent anyway; saying so keeps what it reads true.
+    let parent_expires_secs = links.iter().map(|raw| raw.link.expires_secs).min().unwrap_or(0);
+    if parent_expires_secs <= issued_secs {
+        return Err(CannotDelegate::ParentExpired);
+    }
+    let hop = Link {
+        parent: leaf.sign1.id(mesh),
+        holder: *child,
+        agent: agent.clone(),
+        context: None,
+        purpose: *purpose,
+        subtask: subtask.clone(),
+        grants: grants.clone(),
+        not_before_secs: issued_secs,
+        expires_secs: issued_secs.saturating_add(life.as_secs()).min(parent_expires_secs),
+        delegation: *delegation,
+        nonce,
+        issued_secs,
+        intent: intent.clone(),
+        extensions: BTreeMap::new(),
+    };
+    let header = Header::of_hop(parent_key.public());
+    let payload = encode::payload(&hop);
+    let signature = parent_key.sign(&cose::signed(mesh, &header.encode(), &payload));
+    let last = Sign1::new(header, payload, LinkSignature::Holder(signature));
+    let all: Vec<&Sign1> = links.iter().map(|raw| &raw.sign1).chain([&last]).collect();
+    let bytes = presentation::encode(all.into_iter());
+    RawPresentation::parse(&bytes).map_err(CannotDelegate::Invalid)?;
+    let chain: Vec<Link> = links.into_iter().map(|raw| raw.link).chain([hop]).collect();
+    verify::meet(&chain).map_err(CannotDelegate::Refused)?;
+    Ok(bytes)
 }

@@ -123,6 +123,14 @@ pub enum ShapeFault {
         /// The field.
         at: &'static str,
     },
+    /// A life beyond the limit of its kind.
+    #[error("a life of {found_secs} s is longer than {max_secs} s")]
+    LivesTooLong {
+        /// From issue to end, in seconds.
+        found_secs: u64,
+        /// The longest allowed, in seconds.
+        max_secs: u64,
+    },
     /// A holder key that nobody, or everybody, can sign for.
     #[error("holder")]
     Holder(#[source] KeyInvalid),
@@ -157,12 +165,6 @@ impl MalformedEnvelope {
 /// A well-formed chain is not what it claims to be.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Unauthenticated {
-    /// The first link is no root, or a later one is.
-    #[error("link {hop} is not of the kind that stands there")]
-    WrongKind {
-        /// Its index.
-        hop: u8,
-    },
     /// No issuer is listed for the tenant at the time of issue.
     #[error("no issuer is listed for tenant `{tenant}`")]
     NoIssuers {
@@ -247,7 +249,7 @@ impl Unauthenticated {
     #[must_use]
     pub const fn reason_code(&self) -> &'static str {
         match self {
-            Self::WrongKind { .. } | Self::Grants { .. } => "malformed",
+            Self::Grants { .. } => "malformed",
             Self::NoIssuers { .. }
             | Self::Minority { .. }
             | Self::RootSignature { .. }

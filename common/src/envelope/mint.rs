@@ -1,16 +1,21 @@
 //! Minting roots: every issuer builds the same payload from the same command and signs it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::cose::{self, Header, LinkSignature, Sign1};
+use super::encode;
+use super::error::MalformedEnvelope;
+use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, Nonce, RootContext};
+use super::presentation::{self, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, Signature, SignatureInvalid, SigningKey};
-use crate::id::{Delegator, MeshId, SessionId, TaskId, TenantId};
+use crate::id::{Delegator, LinkId, MeshId, SessionId, TaskId, TenantId};
 use crate::lattice::{Grant, PurposePath};
+use crate::limits::ROOT_SIGNATURES_MAX;
 use crate::time::Timestamp;
-
-use super::link::{AgentIdentity, Delegation, EvidenceKind, Nonce};
 
 /// What somebody asks a root for, names resolved.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +72,7 @@ pub enum CannotMint {
     },
     /// The payload would not pass the decoder.
     #[error("the request does not make a valid root")]
-    Invalid(#[source] super::MalformedEnvelope),
+    Invalid(#[source] MalformedEnvelope),
     /// No signature, too many, or two by one key.
     #[error("a root carries 1 to 5 signatures by different keys")]
     Signatures,
@@ -83,14 +88,61 @@ impl RootPayload {
     /// # Errors
     /// [`CannotMint`] when no verifier would accept the root.
     pub fn build(request: &RootRequest, holder: &PublicKey, stamp: &RootStamp) -> Result<Self, CannotMint> {
-        let _ = (request, holder, stamp);
-        todo!()
+        let RootRequest { tenant, delegator, session, task, agent, purpose, grants, life, delegation, intent } =
+            request;
+        if let Some(pattern) = grants.iter().flat_map(|grant| &grant.tools).find(|pattern| !pattern.is_exact()) {
+            return Err(CannotMint::Wildcard { pattern: pattern.to_string() });
+        }
+        let issued_secs = stamp.issued.as_secs();
+        let link = Link {
+            parent: LinkId(Digest([0; 32])),
+            holder: *holder,
+            agent: agent.clone(),
+            context: Some(RootContext {
+                tenant: tenant.clone(),
+                delegator: delegator.clone(),
+                session: session.clone(),
+                task: task.clone(),
+                evidence_kind: stamp.evidence_kind,
+                evidence: stamp.evidence,
+                idp: None,
+                auth_time_secs: None,
+                acr: None,
+                catalogue_version: stamp.catalogue_version,
+                taxonomy_version: stamp.taxonomy_version,
+                min_bundle_version: stamp.min_bundle_version,
+            }),
+            purpose: Some(*purpose),
+            subtask: None,
+            grants: grants.clone(),
+            not_before_secs: issued_secs,
+            expires_secs: issued_secs.saturating_add(life.as_secs()),
+            delegation: *delegation,
+            nonce: stamp.nonce,
+            issued_secs,
+            intent: intent.clone(),
+            extensions: BTreeMap::new(),
+        };
+        let payload = Self(encode::payload(&link));
+        // What the decoder would refuse is refused here, before anybody signs it.
+        let signatures = (0u8..).take(ROOT_SIGNATURES_MAX).map(RootSignature::placeholder).collect();
+        RawPresentation::parse(&payload.presentation(signatures)).map_err(CannotMint::Invalid)?;
+        Ok(payload)
     }
 
     /// The bytes.
     #[must_use]
     pub fn as_bytes(&self) -> &[u8] {
         &self.0
+    }
+
+    fn signed(&self, mesh: &MeshId) -> Vec<u8> {
+        cose::signed(mesh, &Header::Quorum.encode(), &self.0)
+    }
+
+    fn presentation(&self, signatures: Vec<RootSignature>) -> Vec<u8> {
+        let link = Sign1::new(Header::Quorum, self.0.clone(), LinkSignature::Quorum(signatures));
+        presentation::encode(std::iter::once(&link))
     }
 }
 
@@ -104,21 +156,24 @@ pub struct RootSignature {
 }
 
 impl RootSignature {
+    /// Takes the room of a signature, so that a root is measured with as many as it may ever carry.
+    const fn placeholder(number: u8) -> Self {
+        Self { kid: [number; 8], signature: Signature([0; 64]) }
+    }
+
     /// Checks what a peer sent before it is put into a root.
     ///
     /// # Errors
     /// [`SignatureInvalid`] when it is not this key's signature over this payload.
     pub fn verify(&self, mesh: &MeshId, payload: &RootPayload, key: &PublicKey) -> Result<(), SignatureInvalid> {
-        let _ = (mesh, payload, key);
-        todo!()
+        key.verify(&payload.signed(mesh), &self.signature)
     }
 }
 
 /// One issuer's part of a root.
 #[must_use]
 pub fn sign_root_part(mesh: &MeshId, payload: &RootPayload, issuer: &SigningKey) -> RootSignature {
-    let _ = (mesh, payload, issuer);
-    todo!()
+    RootSignature { kid: issuer.public().id().short(), signature: issuer.sign(&payload.signed(mesh)) }
 }
 
 /// The presentation of a root with these signatures. More than a majority is no better than a majority.
@@ -126,6 +181,11 @@ pub fn sign_root_part(mesh: &MeshId, payload: &RootPayload, issuer: &SigningKey)
 /// # Errors
 /// [`CannotMint::Signatures`] when their number is not 1 to 5, or one key signed twice.
 pub fn assemble_root(payload: &RootPayload, signatures: Vec<RootSignature>) -> Result<Vec<u8>, CannotMint> {
-    let _ = (payload, signatures);
-    todo!()
+    let mut signatures = signatures;
+    signatures.sort_by_key(|part| part.kid);
+    let twice = signatures.iter().zip(signatures.iter().skip(1)).any(|(a, b)| a.kid == b.kid);
+    if signatures.is_empty() || signatures.len() > ROOT_SIGNATURES_MAX || twice {
+        return Err(CannotMint::Signatures);
+    }
+    Ok(payload.presentation(signatures))
 }

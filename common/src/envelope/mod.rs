@@ -12,16 +12,21 @@
 //! Clauses E-1 to E-30, docs/PROTOCOL.md.
 
 mod authority;
+mod cbor;
+mod cose;
+mod decode;
 mod delegate;
+mod encode;
 mod error;
 mod issuers;
+mod later;
 mod link;
 mod mint;
 mod presentation;
 mod request;
 mod verify;
 
-pub use authority::{Authority, Effective, TimeDenied};
+pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, TimeDenied};
 pub use delegate::{CannotDelegate, Restriction, delegate};
 pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};
 pub use issuers::{InvalidIssuers, Issuer, Issuers};

@@ -1,18 +1,33 @@
 //! A presentation: the bytes an agent sends, and their shape.
 
+use super::cbor::{Reader, Writer};
+use super::cose::{Header, Sign1};
+use super::decode;
+use super::error::{MalformedEnvelope, ShapeFault};
+use super::later;
+use super::link::Link;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
-use crate::id::{MeshId, TenantId};
+use crate::id::TenantId;
+use crate::limits::{CHAIN_LINKS_MAX, LINK_BYTES_MAX, PRESENTATION_BYTES_MAX};
 
-use super::error::{MalformedEnvelope, Unauthenticated};
-use super::issuers::Issuers;
-use super::link::Link;
-use super::verify::VerifiedChain;
+/// The version of the full form.
+const FULL: u64 = 1;
+/// The version of the reference form.
+const REFERENCE: u64 = 2;
+
+/// One link: what was signed, and what it says.
+#[derive(Debug, Clone)]
+pub(super) struct RawLink {
+    pub(super) sign1: Sign1,
+    pub(super) link: Link,
+}
 
 /// A chain of the right shape. Carries no authority: no signature has been looked at.
+// INVARIANT: built only by `parse`; the first link is a root, all others are hops.
 #[derive(Debug, Clone)]
 pub struct RawPresentation {
-    pub(super) links: Vec<Link>,
+    pub(super) links: Vec<RawLink>,
     pub(super) tenant: TenantId,
     pub(super) digest: Digest,
 }
@@ -23,8 +38,39 @@ impl RawPresentation {
     /// # Errors
     /// [`MalformedEnvelope`] says which link and which field.
     pub fn parse(bytes: &[u8]) -> Result<Self, MalformedEnvelope> {
-        let _ = bytes;
-        todo!()
+        if bytes.len() > PRESENTATION_BYTES_MAX {
+            return Err(MalformedEnvelope::TooLong { found: bytes.len(), max: PRESENTATION_BYTES_MAX });
+        }
+        let frame = |source| MalformedEnvelope::Frame { source };
+        let mut reader = Reader::new(bytes);
+        let parts = reader.array("presentation", 2, 3).map_err(frame)?;
+        match reader.uint("version").map_err(frame)? {
+            FULL => {}
+            REFERENCE if parts == 2 => {
+                reader.exactly::<32>("leaf_id").map_err(frame)?;
+                reader.end("presentation").map_err(frame)?;
+                return Err(MalformedEnvelope::NeedChain);
+            }
+            _ => return Err(frame(ShapeFault::Value { at: "version" })),
+        }
+        let count = reader.array("links", 1, CHAIN_LINKS_MAX).map_err(frame)?;
+        let mut links = Vec::with_capacity(count);
+        for hop in (0u8..).take(count) {
+            links.push(read_link(&mut reader, hop)?);
+        }
+        if parts == 3 {
+            later::countersignatures(&mut reader, count).map_err(frame)?;
+        }
+        reader.end("presentation").map_err(frame)?;
+        if parts == 3 {
+            return Err(MalformedEnvelope::Uncheckable { key: "countersignatures" });
+        }
+        let tenant = links
+            .first()
+            .and_then(|root: &RawLink| root.link.context.as_ref())
+            .map(|context| context.tenant.clone())
+            .ok_or(MalformedEnvelope::Link { hop: 0, source: ShapeFault::Misplaced { at: "kind" } })?;
+        Ok(Self { links, tenant, digest: Digest::of(&[bytes]) })
     }
 
     /// The tenant that the root claims; good for choosing what to verify with, and for nothing else.
@@ -34,9 +80,8 @@ impl RawPresentation {
     }
 
     /// What the links say, root first; unverified.
-    #[must_use]
-    pub fn links(&self) -> &[Link] {
-        &self.links
+    pub fn links(&self) -> impl Iterator<Item = &Link> {
+        self.links.iter().map(|raw| &raw.link)
     }
 
     /// SHA-256 of the presentation.
@@ -44,20 +89,38 @@ impl RawPresentation {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+}
 
-    /// Checks every signature and the structure of the chain. Consumes `self`: there is no second try with laxer
-    /// issuers. Says nothing of time, see [`Effective::check_time`](super::Effective::check_time).
-    ///
-    /// # Errors
-    /// [`Unauthenticated`] says which link and why.
-    pub fn verify(self, mesh: &MeshId, issuers: &Issuers) -> Result<VerifiedChain, Unauthenticated> {
-        let _ = (mesh, issuers);
-        todo!()
+fn read_link(reader: &mut Reader<'_>, hop: u8) -> Result<RawLink, MalformedEnvelope> {
+    let fault = |source| MalformedEnvelope::Link { hop, source };
+    let sign1 = Sign1::read(reader, LINK_BYTES_MAX).map_err(fault)?;
+    let decode::Payload { link, unenforceable } = decode::payload(&sign1.payload).map_err(fault)?;
+    let is_root = link.context.is_some();
+    if is_root != (hop == 0) || is_root != (sign1.header == Header::Quorum) {
+        return Err(fault(ShapeFault::Misplaced { at: "kind" }));
+    }
+    match unenforceable {
+        Some(key) => Err(MalformedEnvelope::Unenforceable { hop, key }),
+        // The reader has refused every second encoding it can meet; this is the proof that it missed none.
+        None if super::encode::payload(&link) != sign1.payload => {
+            Err(fault(ShapeFault::NotDeterministic { at: "payload" }))
+        }
+        None => Ok(RawLink { sign1, link }),
     }
 }
 
-/// The key that holds this envelope.
+/// The one encoding of a chain.
+pub(super) fn encode<'a>(links: impl ExactSizeIterator<Item = &'a Sign1>) -> Vec<u8> {
+    let mut out = Writer::new();
+    out.array(2).uint(FULL).array(links.len());
+    for link in links {
+        link.write(&mut out);
+    }
+    out.finish()
+}
+
+/// The key that holds this envelope, as its last link says; unverified.
 #[must_use]
 pub fn leaf_holder(presentation: &RawPresentation) -> Option<PublicKey> {
-    presentation.links.last().map(|link| link.holder)
+    presentation.links.last().map(|raw| raw.link.holder)
 }

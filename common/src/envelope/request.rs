@@ -3,15 +3,16 @@
 //! Names of purposes and classes are resolved against the taxonomy of the active bundle; numbers may stand in their
 //! place, for who has no bundle at hand.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::id::{AgentClass, AgentId, Delegator, DimensionName, ResourceId, SessionId, TaskId, TenantId, ToolName};
-use crate::lattice::{Effect, Grant, Names, ToolPattern};
-
 use super::delegate::Restriction;
+use super::link::{AgentIdentity, Delegation};
 use super::mint::RootRequest;
+use crate::id::{AgentClass, AgentId, Delegator, DimensionName, ResourceId, SessionId, TaskId, TenantId, ToolName};
+use crate::lattice::{ClassSet, Effect, Grant, IdSet, Names, PurposePath, ToolPattern};
 
 /// A name of the taxonomy, or the numbers that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -216,8 +217,24 @@ impl TaskRequest {
         &mut self,
         catalogue: impl IntoIterator<Item = &'a ToolName> + Clone,
     ) -> Result<(), InvalidRequest> {
-        let _ = catalogue;
-        todo!()
+        for (index, grant) in self.grants.iter_mut().enumerate() {
+            let mut expanded = BTreeSet::new();
+            for text in &grant.tools {
+                let pattern = pattern(index, text)?;
+                if pattern.is_exact() {
+                    expanded.insert(text.clone());
+                    continue;
+                }
+                let matching = catalogue.clone().into_iter().filter(|tool| pattern.matches(tool.as_str()));
+                let names: Vec<String> = matching.map(|tool| tool.as_str().to_owned()).collect();
+                if names.is_empty() {
+                    return Err(InvalidRequest::NoSuchTool { pattern: text.clone() });
+                }
+                expanded.extend(names);
+            }
+            grant.tools = expanded.into_iter().collect();
+        }
+        Ok(())
     }
 
     /// Turns names into numbers.
@@ -225,8 +242,25 @@ impl TaskRequest {
     /// # Errors
     /// [`InvalidRequest`] for a name that the taxonomy does not have.
     pub fn resolve(&self, names: &dyn Names) -> Result<RootRequest, InvalidRequest> {
-        let _ = names;
-        todo!()
+        let grants = resolve_grants(&self.grants, names)?;
+        for (index, grant) in grants.iter().enumerate() {
+            let lacks = [("effects", grant.effects.is_none()), ("classes", grant.classes.is_none())];
+            if let Some((field, _)) = lacks.into_iter().find(|(_, lacking)| *lacking) {
+                return Err(InvalidRequest::Incomplete { grant: index, field });
+            }
+        }
+        Ok(RootRequest {
+            tenant: self.tenant.clone(),
+            delegator: self.delegator.clone(),
+            session: self.session.clone(),
+            task: self.task.clone(),
+            agent: (&self.agent).into(),
+            purpose: resolve_purpose(&self.purpose, names)?,
+            grants,
+            life: Duration::from_secs(self.lifetime_secs),
+            delegation: self.delegation.map(Into::into),
+            intent: self.intent.clone(),
+        })
     }
 }
 
@@ -244,8 +278,15 @@ impl RestrictionRequest {
     /// # Errors
     /// [`InvalidRequest`] for a name that the taxonomy does not have.
     pub fn resolve(&self, names: &dyn Names) -> Result<Restriction, InvalidRequest> {
-        let _ = names;
-        todo!()
+        Ok(Restriction {
+            agent: (&self.agent).into(),
+            purpose: self.purpose.as_ref().map(|purpose| resolve_purpose(purpose, names)).transpose()?,
+            subtask: self.subtask.clone(),
+            grants: resolve_grants(&self.grants, names)?,
+            life: Duration::from_secs(self.lifetime_secs),
+            delegation: self.delegation.map(Into::into),
+            intent: self.intent.clone(),
+        })
     }
 }
 
@@ -265,7 +306,77 @@ impl GrantRequest {
     /// # Errors
     /// [`InvalidRequest`] for a name that the taxonomy does not have.
     pub fn resolve(&self, index: usize, names: &dyn Names) -> Result<Grant, InvalidRequest> {
-        let _ = (index, names, ToolPattern::new(""));
-        todo!()
+        let tools = self.tools.iter().map(|text| pattern(index, text)).collect::<Result<_, _>>()?;
+        let classes = self.classes.as_ref().map(|classes| resolve_classes(classes, names)).transpose()?;
+        Ok(Grant {
+            of: self.of,
+            tools,
+            ids: self.ids.iter().map(|(name, ids)| (name.clone(), ids.into())).collect(),
+            maxima: self.maxima.iter().map(|(name, max)| (name.clone(), (*max).into())).collect(),
+            classes,
+            effects: self.effects.as_ref().map(|effects| effects.iter().copied().collect()),
+        })
+    }
+}
+
+fn pattern(grant: usize, text: &str) -> Result<ToolPattern, InvalidRequest> {
+    ToolPattern::new(text).map_err(|source| InvalidRequest::Pattern { grant, source })
+}
+
+fn resolve_grants(grants: &[GrantRequest], names: &dyn Names) -> Result<Vec<Grant>, InvalidRequest> {
+    grants.iter().enumerate().map(|(index, grant)| grant.resolve(index, names)).collect()
+}
+
+fn resolve_purpose(purpose: &NumberedOrNamed<Vec<u32>>, names: &dyn Names) -> Result<PurposePath, InvalidRequest> {
+    match purpose {
+        NumberedOrNamed::Name(name) => {
+            names.purpose(name).ok_or_else(|| InvalidRequest::Purpose { name: name.clone() })
+        }
+        NumberedOrNamed::Number(path) => {
+            PurposePath::new(path).map_err(|_| InvalidRequest::Purpose { name: format!("{path:?}") })
+        }
+    }
+}
+
+/// Naming a class gives every class below it; numbers stand for themselves alone.
+fn resolve_classes(classes: &[NumberedOrNamed<u8>], names: &dyn Names) -> Result<ClassSet, InvalidRequest> {
+    classes.iter().try_fold(ClassSet::EMPTY, |set, class| match class {
+        NumberedOrNamed::Name(name) => match names.class(name) {
+            Some(closed) => Ok(set.join(closed)),
+            None => Err(InvalidRequest::Class { name: name.clone() }),
+        },
+        NumberedOrNamed::Number(number) => Ok(set.join(ClassSet::from_iter([*number]))),
+    })
+}
+
+impl From<&AgentRequest> for AgentIdentity {
+    fn from(agent: &AgentRequest) -> Self {
+        let AgentRequest { id, class } = agent;
+        Self { id: id.clone(), class: class.clone(), attestation: None }
+    }
+}
+
+impl From<DelegationRequest> for Delegation {
+    fn from(request: DelegationRequest) -> Self {
+        let DelegationRequest { depth, fanout, offline } = request;
+        Self { depth_left: depth, fanout_max: fanout, offline }
+    }
+}
+
+impl From<&IdsRequest> for IdSet {
+    fn from(ids: &IdsRequest) -> Self {
+        match ids {
+            IdsRequest::These(ids) => Self::In(ids.iter().cloned().collect()),
+            IdsRequest::Word(Any::Any) => Self::any(),
+        }
+    }
+}
+
+impl From<MaximumRequest> for u64 {
+    fn from(maximum: MaximumRequest) -> Self {
+        match maximum {
+            MaximumRequest::Max(max) => max,
+            MaximumRequest::Word(Any::Any) => Self::MAX,
+        }
     }
 }

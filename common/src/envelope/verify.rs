@@ -1,14 +1,22 @@
 //! From shape to authority: signatures, structure, and the meet of all links.
+//!
+//! Structure is checked before signatures because it is cheap, meaning after them because nobody should act on the
+//! meaning of bytes that nobody signed.
 
 use std::sync::Arc;
 
+use super::authority::{Authority, Effective};
+use super::cose::{Header, LinkSignature};
+use super::error::Unauthenticated;
+use super::issuers::Issuers;
+use super::link::{AgentIdentity, Link, RootContext};
+use super::presentation::{RawLink, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
-use crate::id::LinkId;
-use crate::lattice::Window;
-
-use super::authority::Effective;
-use super::link::{AgentIdentity, RootContext};
+use crate::id::{BundleVersion, LinkId, MeshId};
+use crate::lattice::{DepthLeft, InvalidScope, PurposePath, Scope, Window};
+use crate::text;
+use crate::time::Timestamp;
 
 /// One link of a verified chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -24,7 +32,7 @@ pub struct VerifiedLink {
 }
 
 /// A chain whose signatures and structure hold, and whose links have something in common.
-// INVARIANT: built only by `RawPresentation::verify`; `links` is not empty.
+// INVARIANT: built only by `RawPresentation::verify`; there is at least one link.
 #[derive(Debug, Clone)]
 pub struct VerifiedChain {
     effective: Effective,
@@ -56,5 +64,180 @@ impl VerifiedChain {
     }
 }
 
-#[expect(unused, reason = "filled in next")]
-fn unused(_: Arc<()>) {}
+impl RawPresentation {
+    /// Checks every signature and the structure of the chain. Consumes `self`: there is no second try with laxer
+    /// issuers. Says nothing of time, see [`Effective::check_time`].
+    ///
+    /// # Errors
+    /// [`Unauthenticated`] says which link and why.
+    pub fn verify(self, mesh: &MeshId, issuers: &Issuers) -> Result<VerifiedChain, Unauthenticated> {
+        let Self { links, tenant: _, digest } = self;
+        let ids: Vec<LinkId> = links.iter().map(|raw| raw.sign1.id(mesh)).collect();
+        check_structure(&links, &ids)?;
+        check_signatures(&links, mesh, issuers)?;
+        let links: Vec<Link> = links.into_iter().map(|raw| raw.link).collect();
+        let met = meet(&links)?;
+        let chain = links
+            .iter()
+            .zip(ids.iter().zip(&met.windows))
+            .map(|(link, (id, window))| VerifiedLink {
+                id: *id,
+                holder: link.holder,
+                agent: link.agent.clone(),
+                window: *window,
+            })
+            .collect();
+        Ok(VerifiedChain { effective: effective(links, ids, chain, met, digest)? })
+    }
+}
+
+fn effective(
+    links: Vec<Link>,
+    link_ids: Vec<LinkId>,
+    chain: Arc<[VerifiedLink]>,
+    met: Met,
+    digest: Digest,
+) -> Result<Effective, Unauthenticated> {
+    let chain_depth = u8::try_from(links.len()).unwrap_or(u8::MAX);
+    let holders = links.iter().map(|link| link.holder.id()).collect();
+    let mut links = links.into_iter();
+    let no_root = Unauthenticated::WrongParent { hop: 0 };
+    let Some(Link { context: Some(context), agent, .. }) = links.next() else { return Err(no_root) };
+    let authority = Authority {
+        tenant: context.tenant.clone(),
+        delegator: context.delegator.clone(),
+        session: context.session.clone(),
+        task: context.task.clone(),
+        agent: agent.id.clone(),
+        class: agent.class.clone(),
+        chain_agents: std::iter::once(agent).chain(links.map(|link| link.agent)).collect(),
+        purpose: met.purpose,
+        not_before: met.window.not_before(),
+        expires: met.window.expires(),
+        depth_left: met.depth_left.0,
+        chain_depth,
+        scope: met.scope,
+        min_bundle_version: BundleVersion(context.min_bundle_version),
+        taxonomy_version: context.taxonomy_version,
+        catalogue_version: context.catalogue_version,
+    };
+    Ok(Effective { authority, chain, link_ids, holders, context: Arc::new(context), digest })
+}
+
+/// Each hop names its parent, and the algorithm and key of its parent's holder (clauses E-12 and E-13).
+fn check_structure(links: &[RawLink], ids: &[LinkId]) -> Result<(), Unauthenticated> {
+    let parents = links.iter().zip(ids);
+    for ((hop, child), (parent, parent_id)) in (1u8..).zip(links.iter().skip(1)).zip(parents) {
+        if child.link.parent != *parent_id {
+            return Err(Unauthenticated::WrongParent { hop });
+        }
+        match (child.sign1.header, Header::of_hop(&parent.link.holder)) {
+            (found, expected) if found == expected => {}
+            (Header::Holder { alg, .. }, Header::Holder { alg: expected, .. }) if alg == expected => {
+                return Err(Unauthenticated::WrongSigner { hop });
+            }
+            _ => return Err(Unauthenticated::WrongAlgorithm { hop }),
+        }
+    }
+    Ok(())
+}
+
+fn check_signatures(links: &[RawLink], mesh: &MeshId, issuers: &Issuers) -> Result<(), Unauthenticated> {
+    let mut holder: Option<PublicKey> = None;
+    for (hop, raw) in (0u8..).zip(links) {
+        match (&raw.sign1.signature, holder, &raw.link.context) {
+            (LinkSignature::Quorum(_), None, Some(context)) => check_root(raw, context, mesh, issuers)?,
+            (LinkSignature::Holder(signature), Some(key), None) => key
+                .verify(&raw.sign1.signed(mesh), signature)
+                .map_err(|source| Unauthenticated::Signature { hop, source })?,
+            _ => return Err(Unauthenticated::WrongAlgorithm { hop }),
+        }
+        holder = Some(raw.link.holder);
+    }
+    Ok(())
+}
+
+/// More than half of the tenant's issuers, as listed at the moment of issue (clause E-10).
+fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Issuers) -> Result<(), Unauthenticated> {
+    let LinkSignature::Quorum(signatures) = &raw.sign1.signature else {
+        return Err(Unauthenticated::WrongAlgorithm { hop: 0 });
+    };
+    let issued = Timestamp::from_secs(raw.link.issued_secs);
+    let Some(needed) = issuers.majority(&context.tenant, issued) else {
+        return Err(Unauthenticated::NoIssuers { tenant: context.tenant.clone() });
+    };
+    // A key that the directory does not list, or no longer, counts for nothing and against nothing.
+    let listed = |kid| issuers.listed(&context.tenant, issued).find(|issuer| issuer.kid.short() == kid);
+    let counted: Vec<_> = signatures.iter().filter_map(|part| Some((part, listed(part.kid)?))).collect();
+    if counted.len() < needed {
+        let listed = issuers.listed(&context.tenant, issued).count();
+        return Err(Unauthenticated::Minority { found: counted.len(), listed });
+    }
+    let message = raw.sign1.signed(mesh);
+    for (part, issuer) in counted {
+        issuer
+            .key
+            .verify(&message, &part.signature)
+            .map_err(|source| Unauthenticated::RootSignature { kid: text::hex(&part.kid), source })?;
+    }
+    Ok(())
+}
+
+/// What all links have in common.
+pub(super) struct Met {
+    pub(super) purpose: PurposePath,
+    pub(super) window: Window,
+    pub(super) windows: Vec<Window>,
+    pub(super) depth_left: DepthLeft,
+    pub(super) scope: Scope,
+}
+
+/// The meet of a chain, link by link; the first is a root.
+pub(super) fn meet(links: &[Link]) -> Result<Met, Unauthenticated> {
+    let mut met: Option<Met> = None;
+    for (hop, link) in (0u8..).zip(links) {
+        met = Some(match met {
+            None => meet_root(link)?,
+            Some(above) => meet_hop(above, link, hop)?,
+        });
+    }
+    met.ok_or(Unauthenticated::NeverValid { hop: 0 })
+}
+
+fn depth(link: &Link) -> DepthLeft {
+    DepthLeft(link.delegation.map_or(0, |delegation| delegation.depth_left))
+}
+
+fn window(link: &Link, hop: u8) -> Result<Window, Unauthenticated> {
+    Window::new(Timestamp::from_secs(link.not_before_secs), Timestamp::from_secs(link.expires_secs))
+        .ok_or(Unauthenticated::NeverValid { hop })
+}
+
+fn meet_root(link: &Link) -> Result<Met, Unauthenticated> {
+    let grants = |source: InvalidScope| Unauthenticated::Grants { hop: 0, source };
+    let window = window(link, 0)?;
+    Ok(Met {
+        // A root without a purpose does not parse; the narrowest reading of one would still be none.
+        purpose: link.purpose.ok_or(Unauthenticated::PurposeMismatch { hop: 0 })?,
+        window,
+        windows: vec![window],
+        depth_left: depth(link),
+        scope: Scope::root(link.grants.clone()).map_err(grants)?,
+    })
+}
+
+fn meet_hop(above: Met, link: &Link, hop: u8) -> Result<Met, Unauthenticated> {
+    let own = window(link, hop)?;
+    let mut windows = above.windows;
+    windows.push(own);
+    Ok(Met {
+        depth_left: above.depth_left.hop(depth(link)).ok_or(Unauthenticated::DepthExhausted { hop })?,
+        purpose: match &link.purpose {
+            Some(purpose) => above.purpose.meet(purpose).ok_or(Unauthenticated::PurposeMismatch { hop })?,
+            None => above.purpose,
+        },
+        window: above.window.meet(&own).ok_or(Unauthenticated::NeverValid { hop })?,
+        windows,
+        scope: above.scope.narrow(&link.grants).map_err(|source| Unauthenticated::Grants { hop, source })?,
+    })
+}

@@ -57,7 +57,7 @@ mod tests {
     fn the_meet_is_exact() {
         let ids: Vec<ResourceId> = ["a", "b", "c", "d", "e"].iter().filter_map(|id| ResourceId::new(id).ok()).collect();
         let all: Vec<IdSet> = (0u32..16)
-            .map(|mask| ids.iter().take(4).enumerate().filter(|(at, _)| mask >> at & 1 == 1))
+            .map(|mask| ids.iter().take(4).enumerate().filter(move |(at, _)| mask >> at & 1 == 1))
             .map(|chosen| chosen.map(|(_, id)| id.clone()).collect::<BTreeSet<_>>())
             .flat_map(|set| [IdSet::In(set.clone()), IdSet::NotIn(set)])
             .collect();

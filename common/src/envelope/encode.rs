@@ -1,0 +1,169 @@
+//! The payload of a link, encoded: the one encoding that the decoder accepts.
+
+use super::cbor::{Writer, in_order};
+use super::decode::ALG_ED25519;
+use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, RootContext};
+use crate::lattice::{Grant, IdSet};
+
+/// Encodes a whole payload. Sets and maps are put in order; a [`Grant`] whose tools are not is put in order, too.
+pub(super) fn payload(link: &Link) -> Vec<u8> {
+    let Link {
+        parent,
+        holder,
+        agent,
+        context,
+        purpose,
+        subtask,
+        grants,
+        not_before_secs,
+        expires_secs,
+        delegation,
+        nonce,
+        issued_secs,
+        intent,
+        extensions,
+    } = link;
+    let optional = [
+        context.is_some(),
+        purpose.is_some(),
+        subtask.is_some(),
+        delegation.is_some(),
+        intent.is_some(),
+        !extensions.is_empty(),
+    ];
+    let mut out = Writer::new();
+    out.map(9 + optional.iter().filter(|present| **present).count());
+    out.uint(1).uint(u64::from(context.is_none()));
+    out.uint(2).bytes(&parent.0.0);
+    out.uint(3).array(2).int(ALG_ED25519).bytes(holder.as_bytes());
+    out.uint(4);
+    write_agent(&mut out, agent);
+    if let Some(context) = context {
+        out.uint(5);
+        write_context(&mut out, context);
+    }
+    if let Some(purpose) = purpose {
+        out.uint(6).array(purpose.numbers().len());
+        for number in purpose.numbers() {
+            out.uint(u64::from(*number));
+        }
+    }
+    if let Some(subtask) = subtask {
+        out.uint(7).text(subtask);
+    }
+    out.uint(8).array(grants.len());
+    for grant in grants {
+        write_grant(&mut out, grant);
+    }
+    out.uint(9).uint(*not_before_secs);
+    out.uint(10).uint(*expires_secs);
+    if let Some(Delegation { depth_left, fanout_max, offline }) = delegation {
+        out.uint(11).map(4);
+        out.uint(1).uint(u64::from(*depth_left));
+        out.uint(2).uint(u64::from(*fanout_max));
+        out.uint(3).bool(*offline);
+        out.uint(4).uint(0);
+    }
+    out.uint(15).bytes(nonce);
+    out.uint(16).uint(*issued_secs);
+    if let Some(intent) = intent {
+        out.uint(20).text(intent);
+    }
+    if !extensions.is_empty() {
+        out.uint(63).map(extensions.len());
+        for (name, value) in in_order(extensions, |(name, _)| name) {
+            out.text(name).bytes(value);
+        }
+    }
+    out.finish()
+}
+
+fn write_agent(out: &mut Writer, agent: &AgentIdentity) {
+    let AgentIdentity { id, class, attestation } = agent;
+    out.map(2 + usize::from(attestation.is_some()));
+    out.uint(1).text(id.as_str());
+    out.uint(2).text(class.as_str());
+    if let Some(attestation) = attestation {
+        out.uint(3).bytes(&attestation.0);
+    }
+}
+
+fn write_context(out: &mut Writer, context: &RootContext) {
+    let RootContext {
+        tenant,
+        delegator,
+        session,
+        task,
+        evidence_kind,
+        evidence,
+        idp,
+        auth_time_secs,
+        acr,
+        catalogue_version,
+        taxonomy_version,
+        min_bundle_version,
+    } = context;
+    let optional = [idp.is_some(), auth_time_secs.is_some(), acr.is_some()];
+    out.map(9 + optional.iter().filter(|present| **present).count());
+    out.uint(1).text(tenant.as_str());
+    out.uint(2).text(delegator.as_str());
+    out.uint(3).text(session.as_str());
+    out.uint(4).text(task.as_str());
+    out.uint(5).uint(match evidence_kind {
+        EvidenceKind::Admin => 0,
+        EvidenceKind::IdToken => 1,
+        EvidenceKind::Jag => 2,
+        EvidenceKind::Mandate => 3,
+    });
+    out.uint(6).bytes(&evidence.0);
+    if let Some(idp) = idp {
+        out.uint(7).text(idp);
+    }
+    if let Some(auth_time) = auth_time_secs {
+        out.uint(8).uint(*auth_time);
+    }
+    if let Some(acr) = acr {
+        out.uint(9).text(acr);
+    }
+    out.uint(10).uint(*catalogue_version);
+    out.uint(11).uint(*taxonomy_version);
+    out.uint(12).uint(*min_bundle_version);
+}
+
+fn write_grant(out: &mut Writer, grant: &Grant) {
+    let Grant { of, tools, ids, maxima, classes, effects } = grant;
+    let optional = [!ids.is_empty(), !maxima.is_empty(), classes.is_some(), effects.is_some()];
+    out.map(2 + optional.iter().filter(|present| **present).count());
+    out.uint(1).uint(u64::from(*of));
+    let mut tools = in_order(tools, |pattern| pattern.as_str());
+    tools.dedup();
+    out.uint(2).array(tools.len());
+    for pattern in tools {
+        out.text(pattern.as_str());
+    }
+    if !ids.is_empty() {
+        out.uint(4).map(ids.len());
+        for (name, set) in in_order(ids, |(name, _)| name.as_str()) {
+            let (kind, members) = match set {
+                IdSet::In(members) => (0, members),
+                IdSet::NotIn(members) => (1, members),
+            };
+            out.text(name.as_str()).array(2).uint(kind).array(members.len());
+            for id in in_order(members, |id| id.as_str()) {
+                out.text(id.as_str());
+            }
+        }
+    }
+    if !maxima.is_empty() {
+        out.uint(5).map(maxima.len());
+        for (name, max) in in_order(maxima, |(name, _)| name.as_str()) {
+            out.text(name.as_str()).uint(*max);
+        }
+    }
+    if let Some(classes) = classes {
+        out.uint(6).bytes(&classes.to_bytes());
+    }
+    if let Some(effects) = effects {
+        out.uint(7).uint(u64::from(effects.bits()));
+    }
+}
