@@ -36,6 +36,19 @@ impl SignedBundle {
         todo!("{:?} {:?}", self.envelope, self.files)
     }
 
+    /// The signed manifest and the files in its order, as they travel apart from each other.
+    #[must_use]
+    pub fn parts(&self) -> (&Envelope, &[Vec<u8>]) {
+        (&self.envelope, &self.files)
+    }
+
+    /// Puts a bundle together that travelled in parts. The files must be in the manifest's order; [`Self::verify`]
+    /// finds out when they are not.
+    #[must_use]
+    pub fn from_parts(envelope: Envelope, files: Vec<Vec<u8>>) -> Self {
+        Self { envelope, files }
+    }
+
     /// Adds one signature of the k; one by the same key is replaced.
     pub fn add_signature(&mut self, key: &SigningKey) {
         self.envelope.sign(key);

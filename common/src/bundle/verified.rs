@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use crate::crypto::digest::Digest;
 use crate::id::{BundleVersion, MeshId, TenantId};
 use crate::time::Timestamp;
+use crate::trust::dsse::Envelope;
 use crate::trust::root::Root;
 
 use super::container::{MalformedBundle, SignedBundle};
@@ -41,6 +42,21 @@ impl BundleRejected {
     pub fn reason_code(&self) -> &'static str {
         todo!()
     }
+}
+
+/// Checks a manifest without its files: signatures first, then what it says about mesh, tenant and time. An edge asks
+/// for files only after this, so that nobody but the tenant's administrators decides what it fetches.
+///
+/// # Errors
+/// [`BundleRejected`].
+pub fn verify_manifest(
+    envelope: &Envelope,
+    root: &Root,
+    mesh: &MeshId,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<Manifest, BundleRejected> {
+    todo!("{envelope:?} {root:?} {mesh} {tenant} {now}")
 }
 
 impl SignedBundle {

@@ -48,6 +48,33 @@ pub enum PeerMisbehaved {
         /// Why it is out of place.
         why: &'static str,
     },
+    /// A number that only rises did not.
+    #[error("the {what} went back from {from} to {to}")]
+    WentBack {
+        /// What the number counts.
+        what: &'static str,
+        /// What it was.
+        from: u64,
+        /// What it would be.
+        to: u64,
+    },
+    /// More of something than anybody needs.
+    #[error("more than {max} {what}")]
+    TooMany {
+        /// Of what.
+        what: &'static str,
+        /// The bound.
+        max: usize,
+    },
+    /// It did not do in time what it had to.
+    #[error("the peer is too slow: {what}")]
+    TooSlow {
+        /// What it had to do.
+        what: &'static str,
+    },
+    /// It belongs to another mesh, or is somebody else than its certificate says.
+    #[error("the peer is not who it should be")]
+    WrongPeer,
 }
 
 /// What a header says.

@@ -174,7 +174,8 @@ pub struct Have {
     pub root: u64,
     /// The version of its directory; zero for none.
     pub directory: u64,
-    /// The newest activation of each tenant and ring.
+    /// The newest activation of each tenant and ring whose bundle it has, or is not of its tenants. One that is known
+    /// by name only does not count, or it would never be fetched.
     pub activations: Vec<HaveActivation>,
     /// The epoch of its revocations.
     pub epoch: RevocationEpoch,

@@ -1,0 +1,194 @@
+//! What a voter has to say, as one immutable snapshot that all its publishers share.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, OnceLock};
+
+use super::revocations::split;
+use crate::bundle::container::SignedBundle;
+use crate::crypto::digest::Digest;
+use crate::id::{CredentialId, EdgeId, TenantId};
+use crate::revocation::Revocations;
+use crate::trust::activation::Activation;
+use crate::wire::message::{Activated, ObjectRef, Published, RevocationsPart};
+
+/// Bytes with their digest, hashed once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedObject {
+    /// Digest and size.
+    pub object: ObjectRef,
+    /// The bytes.
+    pub bytes: Arc<[u8]>,
+}
+
+/// A bundle, taken apart into what edges fetch.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedBundle {
+    /// The digest of the manifest: the bundle's name.
+    pub manifest: Digest,
+    /// The manifest in its signatures.
+    pub envelope: PublishedObject,
+    /// The files.
+    pub files: Vec<PublishedObject>,
+}
+
+/// A sealed shard for one edge.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedShard {
+    /// Its version.
+    pub version: u64,
+    /// The sealed shard.
+    pub bytes: Arc<[u8]>,
+}
+
+/// The revocations at one epoch. The parts of the whole set are made once, whoever many edges ask for it.
+#[derive(Debug)]
+pub struct PublishedRevocations {
+    set: Revocations,
+    whole: OnceLock<Arc<[RevocationsPart]>>,
+}
+
+/// Everything that a voter tells edges, as of one applied entry. Cloning shares the bytes.
+#[derive(Debug, Clone)]
+pub struct PublishedState {
+    roots: BTreeMap<u64, ObjectRef>,
+    directory: Option<Published>,
+    activations: BTreeMap<(TenantId, u32), Activated>,
+    shards: BTreeMap<EdgeId, BTreeMap<(TenantId, CredentialId), PublishedShard>>,
+    revocations: Arc<PublishedRevocations>,
+    /// Sets of earlier epochs, for edges that are a little behind.
+    earlier: Vec<Arc<PublishedRevocations>>,
+    objects: BTreeMap<Digest, Arc<[u8]>>,
+}
+
+impl PublishedObject {
+    /// Hashes the bytes.
+    #[must_use]
+    pub fn new(bytes: impl Into<Arc<[u8]>>) -> Self {
+        let bytes = bytes.into();
+        let len = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
+        Self { object: ObjectRef { digest: Digest::of(&[&bytes]), len }, bytes }
+    }
+}
+
+impl PublishedBundle {
+    /// Takes a bundle apart.
+    #[must_use]
+    pub fn new(bundle: &SignedBundle) -> Self {
+        let (envelope, files) = bundle.parts();
+        Self {
+            manifest: bundle.digest(),
+            envelope: PublishedObject::new(envelope.to_bytes()),
+            files: files.iter().map(|file| PublishedObject::new(file.as_slice())).collect(),
+        }
+    }
+}
+
+impl PublishedRevocations {
+    /// Takes a set as it is at its epoch.
+    #[must_use]
+    pub fn new(set: Revocations) -> Arc<Self> {
+        Arc::new(Self { set, whole: OnceLock::new() })
+    }
+
+    /// The set.
+    #[must_use]
+    pub fn set(&self) -> &Revocations {
+        &self.set
+    }
+
+    /// The whole set as messages.
+    pub(super) fn whole(&self) -> Arc<[RevocationsPart]> {
+        self.whole.get_or_init(|| split(self.set.update_from(None)).into()).clone()
+    }
+
+    /// What leads from an earlier set to this one.
+    pub(super) fn since(&self, earlier: &Self) -> Arc<[RevocationsPart]> {
+        split(self.set.update_from(Some(&earlier.set))).into()
+    }
+}
+
+impl PublishedState {
+    /// A state that says nothing but these revocations. `earlier` are sets of earlier epochs, as many as the voter
+    /// cares to keep; an edge at one of them gets the difference instead of the whole.
+    #[must_use]
+    pub fn new(revocations: Arc<PublishedRevocations>, earlier: Vec<Arc<PublishedRevocations>>) -> Self {
+        Self {
+            roots: BTreeMap::new(),
+            directory: None,
+            activations: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            revocations,
+            earlier,
+            objects: BTreeMap::new(),
+        }
+    }
+
+    /// Adds a signed root document. All that an edge may need on the way from its own are to be added.
+    pub fn add_root(&mut self, version: u64, document: &PublishedObject) {
+        let object = self.add(document);
+        self.roots.insert(version, object);
+    }
+
+    /// Sets the signed directory.
+    pub fn set_directory(&mut self, version: u64, document: &PublishedObject) {
+        self.directory = Some(Published { version, object: self.add(document) });
+    }
+
+    /// Sets the activation of its tenant and ring, and offers the bundle that it names.
+    pub fn activate(&mut self, activation: Activation, bundle: &PublishedBundle) {
+        for file in &bundle.files {
+            self.add(file);
+        }
+        let envelope = self.add(&bundle.envelope);
+        self.activations.insert((activation.tenant.clone(), activation.ring), Activated { activation, envelope });
+    }
+
+    /// Sets the shard of one edge for one credential.
+    pub fn set_shard(&mut self, edge: EdgeId, tenant: TenantId, credential: CredentialId, shard: PublishedShard) {
+        self.shards.entry(edge).or_default().insert((tenant, credential), shard);
+    }
+
+    /// The revocations.
+    #[must_use]
+    pub fn revocations(&self) -> &Arc<PublishedRevocations> {
+        &self.revocations
+    }
+
+    pub(super) fn root_after(&self, version: u64) -> Option<Published> {
+        let above = (std::ops::Bound::Excluded(version), std::ops::Bound::Unbounded);
+        self.roots.range(above).next().map(|(version, object)| Published { version: *version, object: *object })
+    }
+
+    pub(super) fn directory_after(&self, version: u64) -> Option<Published> {
+        self.directory.filter(|directory| directory.version > version)
+    }
+
+    /// Ascending by number, so that whoever has one has every earlier one that still counts.
+    pub(super) fn activations(&self) -> impl Iterator<Item = &Activated> {
+        let mut ascending: Vec<_> = self.activations.values().collect();
+        ascending.sort_by_key(|activated| activated.activation.number);
+        ascending.into_iter()
+    }
+
+    pub(super) fn shards_of(
+        &self,
+        edge: &EdgeId,
+    ) -> impl Iterator<Item = (&(TenantId, CredentialId), &PublishedShard)> {
+        self.shards.get(edge).into_iter().flatten()
+    }
+
+    /// The set that an edge with this epoch and digest has, if it is still known here.
+    pub(super) fn earlier(&self, epoch: crate::id::RevocationEpoch, digest: &Digest) -> Option<&PublishedRevocations> {
+        let found = self.earlier.iter().find(|earlier| earlier.set.epoch() == epoch)?;
+        (found.set.digest() == *digest).then_some(found)
+    }
+
+    pub(super) fn object(&self, digest: &Digest) -> Option<&Arc<[u8]>> {
+        self.objects.get(digest)
+    }
+
+    fn add(&mut self, object: &PublishedObject) -> ObjectRef {
+        self.objects.insert(object.object.digest, object.bytes.clone());
+        object.object
+    }
+}

@@ -1,0 +1,449 @@
+//! The voter's end of a distribution stream: one per connected edge.
+//!
+//! It compares what the edge has with the voter's newest state and says the difference, most urgent first. It works
+//! from a snapshot, and when the state moves on it is given the next; what was skipped in between is never said. It
+//! makes a message only when the stream of its lane can take one, so that a slow edge costs a voter no memory beyond
+//! one message a lane. An edge that is ahead of this voter hears nothing until the voter has caught up: numbers never
+//! go back. Clauses D-1 to D-7, docs/PROTOCOL.md.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::Lane;
+use super::published::{PublishedRevocations, PublishedState};
+use crate::crypto::digest::Digest;
+use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
+use crate::limits::{BUNDLE_FILES_MAX, CHUNK_BYTES_MAX};
+use crate::time::BootTime;
+use crate::trust::tick::TickAnswer;
+use crate::wire::batch::RecordBatch;
+use crate::wire::frame::PeerMisbehaved;
+use crate::wire::message::{
+    Ack, Chunk, EdgeMessage, Have, Hello, HelloAck, Nack, NonceMessage, RecordAck, RecordFork, Refused,
+    RevocationsPart, ShardOffer, VoterMessage, WireMessage as _,
+};
+use crate::wire::proof::{Attestation, Covered};
+use crate::wire::version::{self, VERSIONS_MAX};
+
+/// Time from the connection to the end of the greeting.
+pub const GREETING_MAX: Duration = Duration::from_secs(10);
+/// Objects that an edge may have asked for and not received: the files of a bundle, and a few documents.
+pub const FETCH_MAX: usize = BUNDLE_FILES_MAX + 16;
+/// Entries of what an edge says it has.
+pub const HAVE_ENTRIES_MAX: usize = 4_096;
+/// Characters of a code or a detail that an edge reports.
+pub const TEXT_BYTES_MAX: usize = 2_048;
+/// Boots of an edge whose records are acknowledged on one connection: the running one and a few whose tail it still
+/// has.
+pub const BOOTS_MAX: usize = 16;
+
+/// What an edge has told its voter, for the voter to act on.
+#[derive(Debug, Clone, PartialEq)]
+pub enum EdgeReport {
+    /// The greeting is over, and this is the start of the edge's process.
+    Subscribed {
+        /// Random per start.
+        boot: BootId,
+    },
+    /// A bundle has come this far.
+    Ack(Ack),
+    /// Something was not taken.
+    Nack(Nack),
+    /// What the edge runs. The signature is not checked.
+    Attest(Attestation),
+    /// What the edge enforces. The signature is not checked.
+    Covered(Covered),
+    /// A nonce for the next tick.
+    Nonce(NonceMessage),
+    /// Records, still packed.
+    Records(RecordBatch),
+}
+
+/// One edge, as its voter sees it.
+#[derive(Debug)]
+pub struct Publisher {
+    mesh: MeshId,
+    edge: EdgeId,
+    voter: VoterId,
+    state: Arc<PublishedState>,
+    phase: Phase,
+    said: Said,
+    /// Greeting and refusals: at most one of each.
+    greeting: VecDeque<VoterMessage>,
+    /// Only the newest answer is worth anything.
+    tick: Option<TickAnswer>,
+    record_acks: BTreeMap<BootId, u64>,
+    record_forks: BTreeMap<BootId, RecordFork>,
+    revocations: Option<(Arc<[RevocationsPart]>, usize)>,
+    fetches: VecDeque<Fetching>,
+    absent: VecDeque<Digest>,
+    unknown: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Greeting { until: BootTime },
+    Subscribing { until: BootTime, boot: BootId },
+    Live,
+    Over,
+}
+
+/// The newest of everything that the edge had or was told.
+#[derive(Debug, Default)]
+struct Said {
+    root: u64,
+    directory: u64,
+    activations: BTreeMap<(TenantId, u32), LogIndex>,
+    shards: BTreeMap<(TenantId, CredentialId), u64>,
+    epoch: RevocationEpoch,
+    digest: Digest,
+    set: Option<Arc<PublishedRevocations>>,
+}
+
+#[derive(Debug)]
+struct Fetching {
+    digest: Digest,
+    bytes: Arc<[u8]>,
+    sent: usize,
+}
+
+impl Publisher {
+    /// Waits for the greeting of `edge`, which is who its certificate says.
+    #[must_use]
+    pub fn new(mesh: MeshId, edge: EdgeId, voter: VoterId, state: Arc<PublishedState>, now: BootTime) -> Self {
+        Self {
+            mesh,
+            edge,
+            voter,
+            state,
+            phase: Phase::Greeting { until: now.plus(GREETING_MAX) },
+            said: Said::default(),
+            greeting: VecDeque::new(),
+            tick: None,
+            record_acks: BTreeMap::new(),
+            record_forks: BTreeMap::new(),
+            revocations: None,
+            fetches: VecDeque::new(),
+            absent: VecDeque::new(),
+            unknown: 0,
+        }
+    }
+
+    /// The voter's state has moved on.
+    pub fn update(&mut self, state: Arc<PublishedState>) {
+        self.state = state;
+    }
+
+    /// A tick with the edge's nonce has been applied. An answer that was not sent yet is replaced.
+    pub fn answer_tick(&mut self, answer: TickAnswer) {
+        if self.tick.as_ref().is_none_or(|older| older.n < answer.n) {
+            self.tick = Some(answer);
+        }
+    }
+
+    /// Every record of `boot` up to `seq` is on this voter's disk.
+    pub fn acknowledge_records(&mut self, boot: BootId, seq: u64) {
+        let newest = self.record_acks.entry(boot).or_default();
+        *newest = seq.max(*newest);
+        if self.record_acks.len() > BOOTS_MAX {
+            // An edge that skips from boot to boot hears of the last; what it does not hear of it sends again.
+            self.record_acks.retain(|kept, _| *kept == boot);
+        }
+    }
+
+    /// A record contradicts what this voter has.
+    pub fn report_fork(&mut self, fork: RecordFork) {
+        if self.record_forks.len() < BOOTS_MAX {
+            self.record_forks.insert(fork.boot, fork);
+        }
+    }
+
+    /// Ends the conversation; the reason still goes out on the control lane.
+    pub fn refuse(&mut self, code: &str, detail: &str) {
+        if self.phase != Phase::Over {
+            self.phase = Phase::Over;
+            self.greeting
+                .push_back(VoterMessage::Refused(Refused { code: code.to_owned(), detail: detail.to_owned() }));
+        }
+    }
+
+    /// Whether the conversation has ended; close the connection once the control lane is empty.
+    #[must_use]
+    pub fn is_over(&self) -> bool {
+        self.phase == Phase::Over
+    }
+
+    /// Messages of types that this build does not know.
+    #[must_use]
+    pub fn unknown_messages(&self) -> u64 {
+        self.unknown
+    }
+
+    /// Takes a message, whichever stream it came on.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved`]: drop the connection.
+    pub fn handle_message(&mut self, message: EdgeMessage) -> Result<Option<EdgeReport>, PeerMisbehaved> {
+        let name = message.name();
+        match (self.phase, message) {
+            (Phase::Over, _) => Ok(None),
+            (_, EdgeMessage::Unknown { .. }) => {
+                self.unknown = self.unknown.saturating_add(1);
+                Ok(None)
+            }
+            (Phase::Greeting { until }, EdgeMessage::Hello(hello)) => {
+                self.on_hello(hello, until)?;
+                Ok(None)
+            }
+            (Phase::Subscribing { boot, .. }, EdgeMessage::Subscribe(have)) => {
+                self.on_subscribe(have)?;
+                self.phase = Phase::Live;
+                Ok(Some(EdgeReport::Subscribed { boot }))
+            }
+            (Phase::Live, message) => self.on_live(message),
+            (Phase::Greeting { .. } | Phase::Subscribing { .. }, _) => {
+                Err(PeerMisbehaved::OutOfPlace { kind: name, why: "the greeting is not over" })
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    #[must_use]
+    pub fn poll_timeout(&self) -> Option<BootTime> {
+        match self.phase {
+            Phase::Greeting { until } | Phase::Subscribing { until, .. } => Some(until),
+            Phase::Live | Phase::Over => None,
+        }
+    }
+
+    /// Time has passed.
+    ///
+    /// # Errors
+    /// [`PeerMisbehaved::TooSlow`]: drop the connection.
+    pub fn handle_timeout(&mut self, now: BootTime) -> Result<(), PeerMisbehaved> {
+        match self.poll_timeout() {
+            Some(until) if now >= until => Err(PeerMisbehaved::TooSlow { what: "the greeting" }),
+            _ => Ok(()),
+        }
+    }
+
+    /// Whether [`Self::poll`] has a message for this lane.
+    #[must_use]
+    pub fn has_output(&self, lane: Lane) -> bool {
+        match lane {
+            Lane::Control => !self.greeting.is_empty() || self.next_control().is_some(),
+            Lane::Revocations => self.phase == Phase::Live && (self.revocations.is_some() || self.epoch_rose()),
+            Lane::Objects => self.phase == Phase::Live && (!self.fetches.is_empty() || self.next_shard().is_some()),
+            Lane::Records => false,
+        }
+    }
+
+    /// The next message of a lane. Call it when the lane's stream can take one, and send what it gives.
+    pub fn poll(&mut self, lane: Lane) -> Option<VoterMessage> {
+        match lane {
+            Lane::Control => self.poll_control(),
+            Lane::Revocations => self.poll_revocations(),
+            Lane::Objects => self.poll_objects(),
+            Lane::Records => None,
+        }
+    }
+
+    fn on_hello(&mut self, hello: Hello, until: BootTime) -> Result<(), PeerMisbehaved> {
+        let Hello { versions, mesh, edge, boot } = hello;
+        if mesh != self.mesh || edge != self.edge {
+            return Err(PeerMisbehaved::WrongPeer);
+        }
+        if versions.len() > VERSIONS_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "versions", max: VERSIONS_MAX });
+        }
+        match version::choose(&versions) {
+            Ok(version) => {
+                self.phase = Phase::Subscribing { until, boot };
+                self.greeting.push_back(VoterMessage::HelloAck(HelloAck { version, voter: self.voter }));
+            }
+            Err(none) => self.refuse("version", &none.to_string()),
+        }
+        Ok(())
+    }
+
+    fn on_subscribe(&mut self, have: Have) -> Result<(), PeerMisbehaved> {
+        let Have { root, directory, activations, epoch, revocations, shards } = have;
+        if activations.len() > HAVE_ENTRIES_MAX || shards.len() > HAVE_ENTRIES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "entries of what an edge has", max: HAVE_ENTRIES_MAX });
+        }
+        self.said = Said {
+            root,
+            directory,
+            activations: activations.into_iter().map(|have| ((have.tenant, have.ring), have.number)).collect(),
+            shards: shards.into_iter().map(|have| ((have.tenant, have.credential), have.version)).collect(),
+            epoch,
+            digest: revocations,
+            set: None,
+        };
+        Ok(())
+    }
+
+    fn on_live(&mut self, message: EdgeMessage) -> Result<Option<EdgeReport>, PeerMisbehaved> {
+        let is_text = |text: &str| text.len() <= TEXT_BYTES_MAX;
+        Ok(Some(match message {
+            EdgeMessage::Fetch(fetch) => {
+                for digest in fetch.digests {
+                    self.on_fetch(digest)?;
+                }
+                return Ok(None);
+            }
+            EdgeMessage::Attest(attestation) if attestation.edge != self.edge => return Err(PeerMisbehaved::WrongPeer),
+            EdgeMessage::Covered(covered) if covered.edge != self.edge => return Err(PeerMisbehaved::WrongPeer),
+            EdgeMessage::Nack(nack) if !is_text(&nack.code) || !is_text(&nack.detail) => {
+                return Err(PeerMisbehaved::TooMany { what: "bytes of a reason", max: TEXT_BYTES_MAX });
+            }
+            EdgeMessage::Ack(ack) => EdgeReport::Ack(ack),
+            EdgeMessage::Nack(nack) => EdgeReport::Nack(nack),
+            EdgeMessage::Attest(attestation) => EdgeReport::Attest(attestation),
+            EdgeMessage::Covered(covered) => EdgeReport::Covered(covered),
+            EdgeMessage::Nonce(nonce) => EdgeReport::Nonce(nonce),
+            EdgeMessage::RecordBatch(batch) => EdgeReport::Records(batch),
+            EdgeMessage::Hello(_) | EdgeMessage::Subscribe(_) => {
+                return Err(PeerMisbehaved::OutOfPlace { kind: "Hello", why: "the greeting is over" });
+            }
+            EdgeMessage::Unknown { .. } => return Ok(None),
+        }))
+    }
+
+    fn on_fetch(&mut self, digest: Digest) -> Result<(), PeerMisbehaved> {
+        if self.fetches.len() + self.absent.len() >= FETCH_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "objects at a time", max: FETCH_MAX });
+        }
+        match self.state.object(&digest) {
+            Some(bytes) => self.fetches.push_back(Fetching { digest, bytes: bytes.clone(), sent: 0 }),
+            None => self.absent.push_back(digest),
+        }
+        Ok(())
+    }
+
+    fn poll_control(&mut self) -> Option<VoterMessage> {
+        if let Some(message) = self.greeting.pop_front() {
+            return Some(message);
+        }
+        let message = self.next_control()?;
+        match &message {
+            VoterMessage::TickAnswer(_) => self.tick = None,
+            VoterMessage::RecordFork(fork) => drop(self.record_forks.remove(&fork.boot)),
+            VoterMessage::RecordAck(ack) => drop(self.record_acks.remove(&ack.boot)),
+            VoterMessage::Absent(_) => drop(self.absent.pop_front()),
+            VoterMessage::Root(root) => self.said.root = root.version,
+            VoterMessage::Directory(directory) => self.said.directory = directory.version,
+            VoterMessage::Activation(activated) => {
+                let activation = &activated.activation;
+                self.said.activations.insert((activation.tenant.clone(), activation.ring), activation.number);
+            }
+            VoterMessage::HelloAck(_)
+            | VoterMessage::Object(_)
+            | VoterMessage::Shard(_)
+            | VoterMessage::Revocations(_)
+            | VoterMessage::Refused(_)
+            | VoterMessage::Unknown { .. } => {}
+        }
+        Some(message)
+    }
+
+    /// The most urgent fact: freshness first, then what changes who is trusted, then what is to be run.
+    fn next_control(&self) -> Option<VoterMessage> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        if let Some(answer) = &self.tick {
+            return Some(VoterMessage::TickAnswer(answer.clone()));
+        }
+        if let Some(fork) = self.record_forks.values().next() {
+            return Some(VoterMessage::RecordFork(*fork));
+        }
+        if let Some((boot, seq)) = self.record_acks.iter().next() {
+            return Some(VoterMessage::RecordAck(RecordAck { boot: *boot, seq: *seq }));
+        }
+        if let Some(digest) = self.absent.front() {
+            return Some(VoterMessage::Absent(*digest));
+        }
+        if let Some(root) = self.state.root_after(self.said.root) {
+            return Some(VoterMessage::Root(root));
+        }
+        if let Some(directory) = self.state.directory_after(self.said.directory) {
+            return Some(VoterMessage::Directory(directory));
+        }
+        self.state
+            .activations()
+            .find(|activated| {
+                let activation = &activated.activation;
+                let said = self.said.activations.get(&(activation.tenant.clone(), activation.ring));
+                said.is_none_or(|said| *said < activation.number)
+            })
+            .map(|activated| VoterMessage::Activation(activated.clone()))
+    }
+
+    fn epoch_rose(&self) -> bool {
+        self.state.revocations().set().epoch() > self.said.epoch
+    }
+
+    fn poll_revocations(&mut self) -> Option<VoterMessage> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        let (parts, next) = match self.revocations.take() {
+            Some(parts) => parts,
+            None => (self.next_update()?, 0),
+        };
+        let message = parts.get(next).cloned().map(VoterMessage::Revocations);
+        if next + 1 < parts.len() {
+            self.revocations = Some((parts, next + 1));
+        }
+        message
+    }
+
+    /// The difference to what the edge has, or the whole when nobody knows any more what it has.
+    fn next_update(&mut self) -> Option<Arc<[RevocationsPart]>> {
+        if !self.epoch_rose() {
+            return None;
+        }
+        let current = self.state.revocations().clone();
+        let parts = match &self.said.set {
+            Some(last) => current.since(last),
+            None => match self.state.earlier(self.said.epoch, &self.said.digest) {
+                Some(earlier) => current.since(earlier),
+                None => current.whole(),
+            },
+        };
+        self.said.epoch = current.set().epoch();
+        self.said.set = Some(current);
+        Some(parts)
+    }
+
+    fn next_shard(&self) -> Option<(&(TenantId, CredentialId), &super::published::PublishedShard)> {
+        self.state
+            .shards_of(&self.edge)
+            .find(|(name, shard)| self.said.shards.get(*name).is_none_or(|said| *said < shard.version))
+    }
+
+    fn poll_objects(&mut self) -> Option<VoterMessage> {
+        if self.phase != Phase::Live {
+            return None;
+        }
+        if let Some((name, shard)) = self.next_shard() {
+            let ((tenant, credential), version) = (name.clone(), shard.version);
+            let bytes = shard.bytes.to_vec();
+            self.said.shards.insert((tenant.clone(), credential.clone()), version);
+            return Some(VoterMessage::Shard(ShardOffer { tenant, credential, version, bytes }));
+        }
+        let fetching = self.fetches.front_mut()?;
+        let total = u64::try_from(fetching.bytes.len()).ok()?;
+        let offset = u64::try_from(fetching.sent).ok()?;
+        let rest = fetching.bytes.get(fetching.sent..)?;
+        let bytes = rest.get(..CHUNK_BYTES_MAX).unwrap_or(rest).to_vec();
+        fetching.sent += bytes.len();
+        let digest = fetching.digest;
+        if fetching.sent == fetching.bytes.len() {
+            self.fetches.pop_front();
+        }
+        Some(VoterMessage::Object(Chunk { digest, offset, total, bytes }))
+    }
+}
