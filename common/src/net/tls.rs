@@ -108,6 +108,14 @@ impl Identity {
         Ok(Self { chain, key: Zeroizing::new(key.secret_pkcs8_der().to_vec()) })
     }
 
+    /// Reads a chain, leaf first, from PEM, and takes the key that the leaf names.
+    ///
+    /// # Errors
+    /// [`TlsUnusable::Pem`].
+    pub fn from_pem_chain(chain: &[u8], key: &SigningKey) -> Result<Self, TlsUnusable> {
+        Ok(Self::new(certificates(chain, "certificate chain")?, key))
+    }
+
     /// From a chain, leaf first, and the key that the leaf names.
     #[must_use]
     pub fn new(chain: Vec<CertificateDer<'static>>, key: &SigningKey) -> Self {
