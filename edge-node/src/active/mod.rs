@@ -8,9 +8,6 @@ mod state;
 mod store;
 mod view;
 
-#[cfg(test)]
-mod tests;
-
-pub(crate) use state::{Accepted, Refused, State, StateConfig};
+pub(crate) use state::{Accepted, Documents, Refused, State, StateConfig, Wanted};
 pub(crate) use store::StoreFailed;
 pub(crate) use view::{ActiveBundle, Untrusted, View, ViewCell};

@@ -5,16 +5,17 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use remit_common::bundle::{BundleRejected, HighManifest, SignedBundle, VerifiedBundle};
+use remit_common::bundle::{BundleRejected, HighManifest, Manifest, SignedBundle, VerifiedBundle, verify_manifest};
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, TenantId, VoterId};
+use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use remit_common::net::env::Disk;
 use remit_common::revocation::{RevocationRefused, RevocationUpdate, Revocations};
 use remit_common::shard::{SealedShard, ShardRefused, VerifiedShard};
 use remit_common::time::{Now, Timestamp};
 use remit_common::trust::activation::{Activation, activations_digest};
 use remit_common::trust::directory::{Directory, SignedDirectory};
-use remit_common::trust::freshness::{AnswerRefused, Enforced, Freshness, Learned, QuarantineCause};
+use remit_common::trust::dsse::Envelope;
+use remit_common::trust::freshness::{AnswerRefused, Enforced, Freshness, Learned, QuarantineCause, StoredProof};
 use remit_common::trust::root::{Root, SignedRoot, TrustRefused};
 use remit_common::trust::tick::{Nonce, TickAnswer};
 
@@ -102,6 +103,15 @@ pub(crate) enum Accepted {
     Behind,
 }
 
+/// A manifest that holds, and the files of earlier bundles that it may share.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The verified manifest.
+    pub(crate) manifest: Manifest,
+    /// Files that lie here, by digest.
+    pub(crate) held: BTreeMap<Digest, Vec<u8>>,
+}
+
 /// One tenant's moving parts.
 #[derive(Debug, Default)]
 struct Tenant {
@@ -121,9 +131,29 @@ pub(crate) struct State {
     revocations: Arc<Revocations>,
     shards: BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>,
     freshness: Freshness,
-    offered: Vec<Activation>,
-    named: Option<(LogIndex, Digest)>,
+    told: Told,
+    documents: Arc<Documents>,
+    stored_epoch: RevocationEpoch,
+    store_failure: Option<StoreFailed>,
     cell: ViewCell,
+}
+
+/// What the voter of the present connection announced. It dies with the connection, so that what one voter made up
+/// cannot spoil what the next one says.
+#[derive(Debug, Default)]
+struct Told {
+    activations: BTreeMap<(TenantId, u32), Activation>,
+    /// The newest tick that it answered with, and its digest of the activations.
+    named: Option<(LogIndex, Digest)>,
+}
+
+/// The signed documents, for whoever wants to check what this edge trusts.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Documents {
+    /// From the installed root to the newest.
+    pub(crate) roots: Vec<Vec<u8>>,
+    /// The directory.
+    pub(crate) directory: Option<Vec<u8>>,
 }
 
 impl State {
@@ -147,13 +177,13 @@ impl State {
             }
             None => None,
         };
-        let mut revocations = Revocations::new();
-        if let (Some(stored), Some(directory)) = (&index.revocations, &directory) {
-            let update: RevocationUpdate = serde_json::from_slice(&store.content(stored)?)
-                .map_err(|_| RevocationRefused::Malformed { rule: "the stored set does not parse" })?;
-            revocations =
-                revocations.updated(update, &config.mesh, directory.administrators(), stored.accepted)?;
-        }
+        // Every entry was verified when it came, under the administrators of that day; its content is still what its
+        // name says. A cut is not lost because the one who asked for it has left.
+        let revocations = match &index.revocations {
+            Some(stored) => serde_json::from_slice(&store.content(stored)?)
+                .map_err(|_| RevocationRefused::Malformed { rule: "the stored set does not parse" })?,
+            None => Revocations::new(),
+        };
         for tenant in &config.tenants {
             index.tenants.entry(tenant.clone()).or_default();
         }
@@ -167,7 +197,14 @@ impl State {
             revocations: Arc::default(),
             shards: Arc::default(),
             freshness: freshness.view(),
+            documents: Arc::default(),
         }));
+        let documents = Documents {
+            roots: std::iter::once(Ok(config.root.clone()))
+                .chain(index.roots.iter().map(|stored| store.content(stored)))
+                .collect::<Result<_, _>>()?,
+            directory: index.directory.as_ref().map(|stored| store.content(stored)).transpose()?,
+        };
         let mut state = Self {
             config,
             store,
@@ -178,8 +215,10 @@ impl State {
             revocations: Arc::new(revocations),
             shards: BTreeMap::new(),
             freshness,
-            offered: Vec::new(),
-            named: None,
+            told: Told::default(),
+            documents: Arc::new(documents),
+            stored_epoch: enforced.epoch,
+            store_failure: None,
             cell,
         };
         state.load_tenants()?;
@@ -191,7 +230,8 @@ impl State {
         for (name, stored) in self.index.tenants.clone() {
             let mut tenant = Tenant::default();
             for bundle in &stored.bundles {
-                let ready = self.verify_bundle(&name, &self.store.content(bundle)?, bundle.accepted)?;
+                let signed = SignedBundle::parse(&self.store.content(bundle)?).map_err(BundleRejected::from)?;
+                let ready = self.verify_bundle(&name, signed, bundle.accepted)?;
                 tenant.ready.insert(*ready.verified.digest(), ready);
             }
             tenant.active = stored.active.and_then(|active| {
@@ -272,6 +312,11 @@ impl State {
             index.directory = None;
         }
         self.commit(index)?;
+        let documents = Arc::make_mut(&mut self.documents);
+        documents.roots.push(bytes.to_vec());
+        if directory.is_none() {
+            documents.directory = None;
+        }
         self.root = Arc::new(root);
         self.directory = directory;
         self.show();
@@ -293,6 +338,7 @@ impl State {
         let mut index = self.index.clone();
         index.directory = Some(self.store.put_content(bytes, now.wall)?);
         self.commit(index)?;
+        Arc::make_mut(&mut self.documents).directory = Some(bytes.to_vec());
         self.directory = Some(Arc::new(directory));
         self.recheck_shards()?;
         self.show();
@@ -311,29 +357,49 @@ impl State {
         Ok(())
     }
 
-    fn verify_bundle(&self, tenant: &TenantId, bytes: &[u8], now: Timestamp) -> Result<Ready, Refused> {
-        let signed = SignedBundle::parse(bytes).map_err(BundleRejected::from)?;
+    fn verify_bundle(&self, tenant: &TenantId, signed: SignedBundle, now: Timestamp) -> Result<Ready, Refused> {
         let verified = signed.verify(&self.root, &self.config.mesh, tenant, now)?;
         let compiled = Arc::new(verified.clone().compile()?);
         Ok(Ready { verified, compiled })
+    }
+
+    /// The manifest of a bundle arrived, before its files: whether it is worth fetching them, and which of them lie
+    /// here already.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) fn check_manifest(&self, tenant: &TenantId, envelope: &Envelope, now: Now) -> Result<Wanted, Refused> {
+        let stored = self.index.tenants.get(tenant).ok_or_else(|| Refused::NotOurs(tenant.clone()))?;
+        let manifest = verify_manifest(envelope, &self.root, &self.config.mesh, tenant, now.wall)?;
+        check_manifest_succeeds(&manifest, &Digest::of(&[&envelope.payload]), &stored.water, now.wall)?;
+        let held = self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.ready.values());
+        let held = held.flat_map(|ready| ready.verified.files().values());
+        let held = held.map(|bytes| (Digest::of(&[bytes]), bytes.clone())).collect();
+        Ok(Wanted { manifest, held })
     }
 
     /// A bundle of `tenant` arrived: it is verified, compiled and tested, and then waits to be named.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed.
-    pub(crate) fn accept_bundle(&mut self, tenant: &TenantId, bytes: &[u8], now: Now) -> Result<Accepted, Refused> {
+    pub(crate) fn accept_bundle(
+        &mut self,
+        tenant: &TenantId,
+        signed: SignedBundle,
+        now: Now,
+    ) -> Result<Accepted, Refused> {
         let Some(stored) = self.index.tenants.get(tenant).cloned() else {
             return Err(Refused::NotOurs(tenant.clone()));
         };
-        let ready = self.verify_bundle(tenant, bytes, now.wall)?;
+        let bytes = signed.to_bytes();
+        let ready = self.verify_bundle(tenant, signed, now.wall)?;
         let digest = *ready.verified.digest();
         if self.tenants.get(tenant).is_some_and(|tenant| tenant.ready.contains_key(&digest)) {
             return Ok(Accepted::Nothing);
         }
         ready.verified.check_succeeds(&stored.water, now.wall)?;
         let mut index = self.index.clone();
-        let content = self.store.put_content(bytes, now.wall)?;
+        let content = self.store.put_content(&bytes, now.wall)?;
         let entry = index.tenants.entry(tenant.clone()).or_default();
         entry.water.floor = entry.water.floor.max(ready.verified.manifest().floor);
         entry.bundles.insert(0, content);
@@ -364,27 +430,33 @@ impl State {
         Ok(dropped)
     }
 
-    /// A voter tells which activations hold. They take effect when a tick answer names exactly this set.
+    /// A connection to a voter begins: what the last one announced is forgotten.
+    pub(crate) fn begin_connection(&mut self) {
+        self.told = Told::default();
+    }
+
+    /// The voter tells of an activation. It takes effect when one of its tick answers names the whole set.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed.
-    pub(crate) fn offer_activations(&mut self, offered: Vec<Activation>, now: Now) -> Result<Accepted, Refused> {
-        if offered.len() > ACTIVATIONS_MAX {
+    pub(crate) fn offer_activation(&mut self, offered: Activation, now: Now) -> Result<Accepted, Refused> {
+        let key = (offered.tenant.clone(), offered.ring);
+        if self.told.activations.len() >= ACTIVATIONS_MAX && !self.told.activations.contains_key(&key) {
             return Err(Refused::TooManyActivations);
         }
-        self.offered = offered;
+        self.told.activations.insert(key, offered);
         Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
     }
 
     /// Activates what a tick has named and what is ready (Clause N-3). One index write for all of it.
     fn activate(&mut self, now: Now) -> Result<Option<Vec<Activation>>, Refused> {
-        let Some((n, digest)) = self.named else { return Ok(None) };
-        if activations_digest(&self.offered) != digest {
+        let Some((n, digest)) = self.told.named else { return Ok(None) };
+        if activations_digest(self.told.activations.values()) != digest {
             return Ok(None);
         }
         let mut index = self.index.clone();
         let mut activated = Vec::new();
-        for activation in self.offered.iter().filter(|activation| activation.number <= n) {
+        for activation in self.told.activations.values().filter(|activation| activation.number <= n) {
             let Some(entry) = index.tenants.get_mut(&activation.tenant) else { continue };
             if activation.number == entry.water.activation {
                 continue;
@@ -458,18 +530,38 @@ impl State {
             return Ok(Accepted::Nothing);
         }
         let next = self.revocations.updated(update, &self.config.mesh, directory.administrators(), now.wall)?;
-        let bytes = serde_json::to_vec(&next.update_from(None))
+        let bytes = serde_json::to_vec(&next)
             .map_err(|_| RevocationRefused::Malformed { rule: "the set does not encode" })?;
+        let enforced = Enforced { epoch: next.epoch(), digest: next.digest() };
+        // Refusing more is right at once; the age and the ack wait until the disk has it.
+        self.revocations = Arc::new(next);
+        self.show();
         let mut index = self.index.clone();
         index.revocations = Some(self.store.put_content(&bytes, now.wall)?);
         self.commit(index)?;
-        let enforced = Enforced { epoch: next.epoch(), digest: next.digest() };
-        self.revocations = Arc::new(next);
         if let Learned::Younger(proof) = self.freshness.on_enforced(enforced, now) {
-            self.store.put_proof(proof)?;
+            self.put_proof(proof);
         }
+        self.stored_epoch = enforced.epoch;
         self.show();
         Ok(Accepted::Changed)
+    }
+
+    /// The epoch that is on the disk: what may be acknowledged.
+    pub(crate) fn stored_epoch(&self) -> RevocationEpoch {
+        self.stored_epoch
+    }
+
+    /// A proof serves reads after a restart, nothing else: failing to store it takes nothing away.
+    fn put_proof(&mut self, proof: StoredProof) {
+        if let Err(failure) = self.store.put_proof(proof) {
+            self.store_failure = Some(failure);
+        }
+    }
+
+    /// The last failure to store a proof, once, for the log.
+    pub(crate) fn take_store_failure(&mut self) -> Option<StoreFailed> {
+        self.store_failure.take()
     }
 
     /// A nonce goes out.
@@ -486,11 +578,11 @@ impl State {
         let learned = self.freshness.on_answer(answer, &self.config.edge, voter, now)?;
         match learned {
             Learned::Nothing => return Ok(Accepted::Nothing),
-            Learned::Younger(proof) => self.store.put_proof(proof)?,
+            Learned::Younger(proof) => self.put_proof(proof),
             Learned::Behind { .. } => {}
         }
-        if self.named.is_none_or(|(n, _)| n < answer.n) {
-            self.named = Some((answer.n, answer.activations));
+        if self.told.named.is_none_or(|(n, _)| n < answer.n) {
+            self.told.named = Some((answer.n, answer.activations));
         }
         self.show();
         let activated = self.activate(now)?.unwrap_or_default();
@@ -526,31 +618,9 @@ impl State {
             revocations: Arc::clone(&self.revocations),
             shards: Arc::new(self.shards.clone()),
             freshness: self.freshness.view(),
+            documents: Arc::clone(&self.documents),
         }));
     }
-
-    /// The documents as they were signed: the chain of roots after the first, and the directory.
-    ///
-    /// # Errors
-    /// [`StoreFailed`].
-    pub(crate) fn documents(&self) -> Result<Documents, StoreFailed> {
-        let read = |stored: &Stored| self.store.content(stored);
-        let mut roots = vec![self.config.root.clone()];
-        for stored in &self.index.roots {
-            roots.push(read(stored)?);
-        }
-        let directory = self.index.directory.as_ref().map(read).transpose()?;
-        Ok(Documents { roots, directory })
-    }
-}
-
-/// The signed documents, for whoever wants to check what this edge trusts.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Documents {
-    /// From the installed root to the newest.
-    pub(crate) roots: Vec<Vec<u8>>,
-    /// The directory.
-    pub(crate) directory: Option<Vec<u8>>,
 }
 
 /// Notes an activation in one tenant's high water.

@@ -13,6 +13,8 @@ use remit_common::trust::directory::Directory;
 use remit_common::trust::freshness::FreshnessView;
 use remit_common::trust::root::Root;
 
+use super::state::Documents;
+
 /// The newest view; readers take an `Arc` and keep it for one request.
 pub(crate) type ViewCell = Arc<ArcSwap<View>>;
 
@@ -54,6 +56,7 @@ pub(crate) struct View {
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) shards: Arc<BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>>,
     pub(crate) freshness: FreshnessView,
+    pub(crate) documents: Arc<Documents>,
 }
 
 impl View {
