@@ -41,6 +41,18 @@ pub const BUNDLE_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Signatures of one DSSE envelope.
 pub const SIGNATURES_MAX: usize = 16;
+/// Voters of a mesh. Raft needs three or five; more cost without helping.
+pub const VOTERS_MAX: usize = 9;
+/// Tenants of one root document.
+pub const TENANTS_MAX: usize = 1_000;
+/// The longest life of a root document: a year and a day of slack.
+pub const ROOT_DOCUMENT_DAYS_MAX: u64 = 366;
+/// The longest life of a directory.
+pub const DIRECTORY_DAYS_MAX: u64 = 30;
+/// The longest life of a bundle.
+pub const BUNDLE_DAYS_MAX: u64 = 90;
+/// How far ahead of ours the clock of whoever made a document may be.
+pub const CLOCK_AHEAD_MAX: Duration = Duration::from_secs(300);
 /// Bytes of one sealed shard in its DSSE envelope.
 pub const SHARD_BYTES_MAX: usize = 32 * 1024;
 /// Bytes of one credential before sealing.

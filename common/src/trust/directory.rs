@@ -1,19 +1,33 @@
 //! The directory: the machines and people of a mesh and their keys.
+//!
+//! Whoever wants to know whether a key may do something asks a verified [`Directory`]; a key that it does not list
+//! may do nothing, whatever certificate or signature comes with it. Its version only rises, and every key in it and
+//! in the root stands in one place. Clauses T-10 to T-14, docs/PROTOCOL.md.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::dsse::{self, Envelope};
+use super::root::{KeyUse, Root, TrustRefused};
 use crate::crypto::digest::Digest;
 use crate::crypto::hpke::SealingPublicKey;
 use crate::crypto::sign::{PublicKey, SigningKey};
-use crate::id::{EdgeId, KeyId, MeshId, Region, TenantId, VoterId};
+use crate::envelope::{Issuer, Issuers};
+use crate::id::{CredentialId, EdgeId, KeyId, MeshId, Region, TenantId, VoterId};
 use crate::identity::{Administrator, Administrators};
+use crate::limits::{CLOCK_AHEAD_MAX, DIRECTORY_DAYS_MAX, VOTERS_MAX};
 use crate::time::Timestamp;
-
-use super::dsse::Envelope;
-use super::root::{Root, TrustRefused};
 
 /// The media type of a directory.
 pub const DIRECTORY_TYPE: &str = "application/vnd.remit.directory.v1+json";
+
+/// COSE's number for Ed25519, the only algorithm of issuers so far.
+pub const ALG_ED25519: i32 = -19;
+
+/// Bytes of a name that is for people only.
+const NAME_BYTES_MAX: usize = 64;
 
 /// A voter.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -43,7 +57,7 @@ pub struct Edge {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct IssuerEntry {
-    /// COSE algorithm: -19, Ed25519.
+    /// COSE algorithm: [`ALG_ED25519`].
     pub alg: i32,
     /// The key.
     pub key: PublicKey,
@@ -65,7 +79,7 @@ pub struct Sealer {
     pub key: PublicKey,
     /// Its tenant.
     pub tenant: TenantId,
-    /// Credential names that it may seal begin with this.
+    /// Credential names that it may seal begin with this; empty is all of the tenant's.
     pub prefix: String,
 }
 
@@ -102,25 +116,37 @@ pub struct SignedDirectory {
 /// A verified directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Directory {
+    // INVARIANT: made by `SignedDirectory::verify` alone; the indexes are those of the content.
     content: DirectoryContent,
     digest: Digest,
+    voters: BTreeMap<VoterId, Voter>,
+    edges: BTreeMap<EdgeId, Edge>,
+    issuers: Issuers,
+    administrators: Administrators,
+    sealers: BTreeMap<KeyId, Sealer>,
 }
 
 impl SignedDirectory {
-    /// Writes and signs a directory.
+    /// Writes and signs a directory. Rules that need the root are checked by [`Self::verify`].
     ///
     /// # Errors
     /// [`TrustRefused`] when the content breaks a rule.
     pub fn make(content: &DirectoryContent, keys: &[&SigningKey]) -> Result<Self, TrustRefused> {
-        todo!("{content:?} {keys:?}")
+        let payload = dsse::encode(content)?;
+        Directory::read(&payload, KeyUse::default())?;
+        let mut envelope = Envelope::new(DIRECTORY_TYPE, payload);
+        for key in keys {
+            envelope.sign(key);
+        }
+        Ok(Self { envelope })
     }
 
     /// Reads the signed form.
     ///
     /// # Errors
-    /// [`TrustRefused`].
+    /// [`TrustRefused::Malformed`].
     pub fn parse(bytes: &[u8]) -> Result<Self, TrustRefused> {
-        todo!("{bytes:?}")
+        Ok(Self { envelope: Envelope::parse(bytes)? })
     }
 
     /// The signed form.
@@ -129,16 +155,78 @@ impl SignedDirectory {
         self.envelope.to_bytes()
     }
 
-    /// Checks signatures against the root's directory role, then everything that it says.
+    /// SHA-256 of the payload.
+    #[must_use]
+    pub fn digest(&self) -> Digest {
+        Digest::of(&[&self.envelope.payload])
+    }
+
+    /// Checks signatures against the root's directory role, then everything that it says. A new root asks for this
+    /// again: it may have taken a key into a role that the directory has elsewhere.
     ///
     /// # Errors
     /// [`TrustRefused`].
     pub fn verify(self, root: &Root, now: Timestamp) -> Result<Directory, TrustRefused> {
-        todo!("{root:?} {now}")
+        root.check_time(now)?;
+        let payload = self.envelope.verify(DIRECTORY_TYPE, root.directory_role())?;
+        let mut keys = KeyUse::default();
+        keys.add_root(root)?;
+        let directory = Directory::read(payload, keys)?;
+        let created = directory.content.created;
+        if directory.content.mesh_id != *root.mesh_id() {
+            return Err(TrustRefused::WrongMesh);
+        }
+        if created > now.plus(CLOCK_AHEAD_MAX) {
+            return Err(TrustRefused::FromTheFuture { created });
+        }
+        directory.check_time(now)?;
+        Ok(directory)
     }
 }
 
 impl Directory {
+    fn read(payload: &[u8], mut keys: KeyUse) -> Result<Self, TrustRefused> {
+        let content: DirectoryContent = dsse::decode(payload)?;
+        let life = Duration::from_secs(DIRECTORY_DAYS_MAX * 86_400);
+        if content.expires <= content.created || content.expires.since(content.created) > life {
+            return Err(TrustRefused::Life { days: DIRECTORY_DAYS_MAX });
+        }
+        if content.voters.len() > VOTERS_MAX {
+            return Err(bad("voters", "too many voters"));
+        }
+        let mut voters = BTreeMap::new();
+        for voter in &content.voters {
+            keys.add(voter.identity.id(), format!("the identity of voter {}", voter.id))?;
+            unique(voters.insert(voter.id, voter.clone()), "voter", &voter.id)?;
+        }
+        let (mut edges, mut sealing) = (BTreeMap::new(), BTreeSet::new());
+        for edge in &content.edges {
+            keys.add(edge.identity.id(), format!("the identity of edge {}", edge.id))?;
+            if !sealing.insert(edge.sealing.id()) {
+                return Err(bad(&format!("edge {}", edge.id), "another edge has the same sealing key"));
+            }
+            unique(edges.insert(edge.id.clone(), edge.clone()), "edge", &edge.id)?;
+        }
+        let issuers = issuers(&content.issuers, &mut keys)?;
+        let mut administrators = Administrators::new();
+        for administrator in &content.administrators {
+            check_name("administrator", &administrator.name)?;
+            keys.add(administrator.key.id(), format!("administrator {}", administrator.name))?;
+            administrators.insert(administrator.key.id(), administrator.clone());
+        }
+        let mut sealers = BTreeMap::new();
+        for sealer in &content.sealers {
+            check_name("sealer", &sealer.name)?;
+            if !sealer.prefix.is_empty() && CredentialId::new(&sealer.prefix).is_err() {
+                return Err(bad(&format!("sealer {}", sealer.name), "no credential name begins with its prefix"));
+            }
+            keys.add(sealer.key.id(), format!("sealer {} of {}", sealer.name, sealer.tenant))?;
+            sealers.insert(sealer.key.id(), sealer.clone());
+        }
+        let digest = Digest::of(&[payload]);
+        Ok(Self { content, digest, voters, edges, issuers, administrators, sealers })
+    }
+
     /// What it says.
     #[must_use]
     pub fn content(&self) -> &DirectoryContent {
@@ -160,46 +248,117 @@ impl Directory {
     /// Whether it may follow `previous`: a higher version, or the same document again.
     ///
     /// # Errors
-    /// [`TrustRefused`].
+    /// [`TrustRefused::Rollback`] or [`TrustRefused::SameVersion`].
     pub fn check_succeeds(&self, previous: &Self) -> Result<(), TrustRefused> {
-        todo!("{previous:?}")
+        let (have, offered) = (previous.version(), self.version());
+        if offered < have {
+            return Err(TrustRefused::Rollback { have, offered });
+        }
+        if offered == have && self.digest != previous.digest {
+            return Err(TrustRefused::SameVersion { version: have });
+        }
+        Ok(())
     }
 
-    /// Whether it still counts.
+    /// Whether it counts at `now`.
     ///
     /// # Errors
-    /// [`TrustRefused`].
+    /// [`TrustRefused::Expired`].
     pub fn check_time(&self, now: Timestamp) -> Result<(), TrustRefused> {
-        todo!("{now}")
+        let expires = self.content.expires;
+        if now >= expires { Err(TrustRefused::Expired { what: "directory", expires }) } else { Ok(()) }
     }
 
     /// A voter.
     #[must_use]
     pub fn voter(&self, id: VoterId) -> Option<&Voter> {
-        self.content.voters.iter().find(|voter| voter.id == id)
+        self.voters.get(&id)
+    }
+
+    /// Every voter, by number.
+    pub fn voters(&self) -> impl Iterator<Item = &Voter> {
+        self.voters.values()
     }
 
     /// An edge.
     #[must_use]
     pub fn edge(&self, id: &EdgeId) -> Option<&Edge> {
-        self.content.edges.iter().find(|edge| &edge.id == id)
+        self.edges.get(id)
+    }
+
+    /// Every edge, by name.
+    pub fn edges(&self) -> impl Iterator<Item = &Edge> {
+        self.edges.values()
+    }
+
+    /// The issuers, as envelopes are verified with them.
+    #[must_use]
+    pub fn issuers(&self) -> &Issuers {
+        &self.issuers
     }
 
     /// The administrators by key.
     #[must_use]
     pub fn administrators(&self) -> &Administrators {
-        todo!()
+        &self.administrators
     }
 
     /// An administrator.
     #[must_use]
     pub fn administrator(&self, key: &KeyId) -> Option<&Administrator> {
-        self.administrators().get(key)
+        self.administrators.get(key)
     }
 
     /// A sealer.
     #[must_use]
     pub fn sealer(&self, key: &KeyId) -> Option<&Sealer> {
-        self.content.sealers.iter().find(|sealer| &sealer.key.id() == key)
+        self.sealers.get(key)
     }
 }
+
+impl Sealer {
+    /// Whether this sealer may seal that credential of that tenant.
+    #[must_use]
+    pub fn is_for(&self, tenant: &TenantId, credential: &CredentialId) -> bool {
+        self.tenant == *tenant && credential.as_str().starts_with(&self.prefix)
+    }
+}
+
+fn bad(what: &str, rule: &'static str) -> TrustRefused {
+    TrustRefused::BadEntry { what: what.to_owned(), rule }
+}
+
+fn unique<T>(earlier: Option<T>, what: &'static str, id: &impl ToString) -> Result<(), TrustRefused> {
+    match earlier {
+        Some(_) => Err(TrustRefused::Repeated { what, id: id.to_string() }),
+        None => Ok(()),
+    }
+}
+
+fn check_name(what: &str, name: &str) -> Result<(), TrustRefused> {
+    let printable = name.chars().all(|c| !c.is_control());
+    if name.is_empty() || name.len() > NAME_BYTES_MAX || !printable {
+        return Err(bad(what, "a name has 1 to 64 bytes and no control characters"));
+    }
+    Ok(())
+}
+
+fn issuers(entries: &[IssuerEntry], keys: &mut KeyUse) -> Result<Issuers, TrustRefused> {
+    let mut issuers = Vec::with_capacity(entries.len());
+    for IssuerEntry { alg, key, tenants, from, until } in entries {
+        let kid = key.id();
+        keys.add(kid, "an issuer".to_owned())?;
+        if *alg != ALG_ED25519 {
+            return Err(bad(&format!("issuer {kid}"), "its algorithm is not known"));
+        }
+        if until <= from {
+            return Err(bad(&format!("issuer {kid}"), "it ends before it begins"));
+        }
+        issuers.push(Issuer { kid, key: *key, tenants: tenants.clone(), from: *from, until: *until });
+    }
+    Issuers::new(issuers).map_err(|_| bad("issuers", "two of them begin alike"))
+}
+
+#[cfg(test)]
+#[path = "directory_tests.rs"]
+mod tests;

@@ -168,3 +168,7 @@ pub(crate) fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T
 pub(crate) fn encode<T: Serialize>(content: &T) -> Result<Vec<u8>, TrustRefused> {
     serde_json::to_vec(content).map_err(|fault| TrustRefused::Content { fault: fault.to_string() })
 }
+
+#[cfg(test)]
+#[path = "dsse_tests.rs"]
+mod tests;

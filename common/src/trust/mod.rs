@@ -7,6 +7,8 @@
 pub mod activation;
 pub mod directory;
 pub mod dsse;
+#[cfg(test)]
+pub(crate) mod fixture;
 pub mod freshness;
 pub mod merkle;
 pub mod refused;
