@@ -167,10 +167,9 @@ impl State {
         let mut index = store.index()?;
         let first = SignedRoot::parse(&config.root)?;
         let pin = first.digest();
-        let accepted = index.roots.first().map_or(now.wall, |stored| stored.accepted);
-        let mut root = first.verify_pinned(&pin, &config.mesh, accepted)?;
+        let mut root = first.verify_pinned(&pin, &config.mesh)?;
         for stored in &index.roots {
-            root = SignedRoot::parse(&store.content(stored)?)?.verify_next(&root, stored.accepted)?;
+            root = SignedRoot::parse(&store.content(stored)?)?.verify_next(&root)?;
         }
         let directory = match &index.directory {
             Some(stored) => {
@@ -299,7 +298,7 @@ impl State {
         if signed.digest() == *self.root.digest() || self.index.roots.len() >= ROOTS_MAX {
             return Ok(Accepted::Nothing);
         }
-        let root = signed.verify_next(&self.root, now.wall)?;
+        let root = signed.verify_next(&self.root)?;
         let mut index = self.index.clone();
         index.roots.push(self.store.put_content(bytes, now.wall)?);
         // The directory was signed under the old root; it stays only if the new one takes it, too.
