@@ -69,6 +69,8 @@ pub const AGENT_BODY_BYTES_MAX: usize = 1024 * 1024;
 pub const TOOL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Depth of JSON from an agent or a tool.
 pub const JSON_DEPTH_MAX: usize = 32;
+/// Values of one JSON document. Eight mebibytes of `[0,0,…` would otherwise become a quarter of a gibibyte.
+pub const JSON_VALUES_MAX: usize = 1_000_000;
 /// Bytes of one admin request body: a bundle, and base64 does not come into it.
 pub const ADMIN_BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 64 * 1024;
 /// Longest life of an administrator's signature.

@@ -1,0 +1,160 @@
+//! The catalogue: what each tool is, to the edge that stands in front of it.
+//!
+//! An agent calls a tool by name and sends arguments; what that call *means* (which customer, how much, whether it
+//! can be taken back, which fields of the answer are billing data) stands here, in the signed bundle, and nowhere
+//! the agent or the tool could change it. Clauses P-10 to P-16.
+
+mod read;
+#[cfg(test)]
+mod tests;
+mod upstream;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+pub(crate) use read::{ReadCatalogue, read};
+pub use upstream::{Injection, InvalidUpstream, Upstream};
+
+use super::json::{Json, Pointer};
+use crate::crypto::digest::Digest;
+use crate::id::{CredentialId, DimensionName, ToolName, UpstreamName};
+use crate::lattice::{Effects, PurposePath};
+
+/// The dimension whose maximum is enforced on the records of a result.
+pub const RECORDS: &str = "records";
+
+/// Every tool of a bundle, and where they live.
+#[derive(Debug, Clone, Default)]
+pub struct Catalogue {
+    /// The tools, by the name that envelopes and policies use.
+    pub tools: BTreeMap<ToolName, Arc<Tool>>,
+    /// The servers behind them.
+    pub upstreams: BTreeMap<UpstreamName, Upstream>,
+}
+
+/// One tool, as its descriptor says.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Tool {
+    /// What envelopes and policies call it.
+    pub name: ToolName,
+    /// Where it lives.
+    pub upstream: UpstreamName,
+    /// What its server calls it.
+    pub upstream_tool: String,
+    /// A short name for people.
+    pub title: Option<String>,
+    /// What an agent is told about it.
+    pub description: String,
+    /// The JSON Schema of its arguments that an agent is told.
+    pub input_schema: Json,
+    /// What a call does; never empty.
+    pub effects: Effects,
+    /// The subtrees of the purpose tree in which it makes sense.
+    pub purposes: Vec<PurposePath>,
+    /// The credential that the edge spends on it.
+    pub credential: Option<CredentialId>,
+    /// What it acts on, for policies.
+    pub resource: Option<ResourceRule>,
+    /// Where in the arguments the resources of each dimension stand.
+    pub dimensions: Vec<(DimensionName, Pointer)>,
+    /// Where in the arguments the quantities of each dimension stand.
+    pub amounts: Vec<(DimensionName, Pointer)>,
+    /// Where in the result the arrays of records are.
+    pub records: Option<Pointer>,
+    /// Which parts of the result belong to which class.
+    pub classes: Vec<(Pointer, u8)>,
+    /// Arguments that need no rule.
+    pub free: Vec<Pointer>,
+    /// Whether parts of the result without a class are released.
+    pub open: bool,
+    /// The pinned digest of the tool's own definition.
+    pub definition: Option<Digest>,
+    /// The least proof of possession that a call needs.
+    pub min_pop: MinPop,
+}
+
+/// How the resource of a call is found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ResourceRule {
+    /// The entity type that policies know it by, `Contract`.
+    pub kind: String,
+    /// Where in the arguments its id stands.
+    pub id: Pointer,
+}
+
+/// Grades of proof that the caller holds the envelope's key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum MinPop {
+    /// None: the envelope is a bearer.
+    #[default]
+    None,
+    /// The channel is the holder's.
+    P0,
+    /// A tag with a session key.
+    P1,
+    /// A signature by the holder's key.
+    P2,
+}
+
+impl Tool {
+    /// Whether parts of the result without a class are dropped: the tool declares classes or records, and does not
+    /// say that it is open.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        self.is_classified() && !self.open
+    }
+
+    /// Whether anything in the result is named, so that its content has to be written anew.
+    #[must_use]
+    pub fn is_classified(&self) -> bool {
+        !self.classes.is_empty() || self.records.is_some()
+    }
+
+    /// The maxima that are enforced on the result.
+    #[must_use]
+    pub fn result_maxima(&self) -> BTreeSet<DimensionName> {
+        self.records.iter().filter_map(|_| DimensionName::new(RECORDS).ok()).collect()
+    }
+
+    /// Pointers to the arguments that have a meaning: resource, dimensions, amounts.
+    pub fn mapped(&self) -> impl Iterator<Item = &Pointer> {
+        let resource = self.resource.iter().map(|resource| &resource.id);
+        resource.chain(self.dimensions.iter().chain(&self.amounts).map(|(_, pointer)| pointer))
+    }
+
+    /// Whether the tool makes sense for this purpose.
+    #[must_use]
+    pub fn serves(&self, purpose: &PurposePath) -> bool {
+        self.purposes.iter().any(|subtree| subtree.is_prefix_of(purpose))
+    }
+}
+
+impl MinPop {
+    const ALL: [(Self, &'static str); 4] = [(Self::None, "none"), (Self::P0, "P0"), (Self::P1, "P1"), (Self::P2, "P2")];
+
+    /// The grade as descriptors spell it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        Self::ALL.into_iter().find(|(grade, _)| *grade == self).map_or("none", |(_, text)| text)
+    }
+}
+
+impl fmt::Display for MinPop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// A text is not a grade.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("a grade is `none`, `P0`, `P1` or `P2`")]
+pub struct UnknownGrade;
+
+impl FromStr for MinPop {
+    type Err = UnknownGrade;
+    fn from_str(text: &str) -> Result<Self, UnknownGrade> {
+        Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(grade, _)| grade).ok_or(UnknownGrade)
+    }
+}

@@ -1,0 +1,186 @@
+//! From the sources of a bundle to something that can decide.
+//!
+//! Everything is checked against everything else, because what does not fit would otherwise be found out by a call
+//! that is refused, or worse, by one that is not: descriptors against the taxonomy, the schema against descriptors,
+//! policies and entities against the schema. A rule that can never match is a fault.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::catalogue::{self, Catalogue, ReadCatalogue};
+use super::engines::cedar::{CedarEngine, CedarSchema};
+use super::fault::{PolicyFault, Source};
+use super::model::{Kinds, Plan, action_of};
+use super::taxonomy::{CLASSES_FILE, PURPOSES_FILE, Taxonomy};
+use crate::id::ToolName;
+
+/// Where the schema stands.
+pub const SCHEMA_FILE: &str = "schema.cedarschema";
+/// Where entities stand that policies may rely on.
+pub const ENTITIES_FILE: &str = "entities.json";
+/// The folder of policies.
+pub const POLICIES_FOLDER: &str = "policies/";
+/// The folder of the catalogue.
+pub const CATALOGUE_FOLDER: &str = "catalogue/";
+
+/// A bundle's policy, ready to decide. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct CompiledPolicy(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    taxonomy: Taxonomy,
+    catalogue: Catalogue,
+    engine: CedarEngine,
+    kinds: Kinds,
+    plans: BTreeMap<ToolName, Plan>,
+}
+
+impl CompiledPolicy {
+    /// Compiles the files of a bundle, by path. Files that are not policy (`bundle.toml`, canaries, texts for
+    /// people) are left to others.
+    ///
+    /// # Errors
+    /// Every fault that was found, sorted by file and line.
+    pub fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Vec<PolicyFault>> {
+        compile(files).map(|inner| Self(Arc::new(inner))).map_err(|mut faults| {
+            faults.sort();
+            faults.dedup();
+            faults
+        })
+    }
+
+    /// The tools, and where they live.
+    #[must_use]
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.0.catalogue
+    }
+
+    /// The purposes and classes, with their numbers.
+    #[must_use]
+    pub fn taxonomy(&self) -> &Taxonomy {
+        &self.0.taxonomy
+    }
+
+    /// How many policies there are.
+    #[must_use]
+    pub fn policies(&self) -> usize {
+        self.0.engine.len()
+    }
+
+    pub(super) fn engine(&self) -> &CedarEngine {
+        &self.0.engine
+    }
+
+    pub(super) fn kinds(&self) -> &Kinds {
+        &self.0.kinds
+    }
+
+    pub(super) fn plan(&self, tool: &ToolName) -> Option<&Plan> {
+        self.0.plans.get(tool)
+    }
+}
+
+fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>> {
+    let mut faults = unexpected(files);
+    let mut missing = |file: &str, help: &str| {
+        let source = Source { file, text: "" };
+        faults.push(source.advise(&(0..0), "this file is missing", help));
+    };
+    for (file, help) in [
+        (PURPOSES_FILE, "it declares purposes and their numbers"),
+        (CLASSES_FILE, "it declares data classes and their numbers"),
+        (SCHEMA_FILE, "it declares the entity types, and the tools as actions"),
+    ] {
+        if !files.contains_key(file) {
+            missing(file, help);
+        }
+    }
+    let policies = texts_in(files, POLICIES_FOLDER, ".cedar", &mut faults);
+    if policies.is_empty() {
+        let help = "a bundle that denies everything says so: `@id(\"none\") forbid(principal, action, resource);`";
+        faults.push(Source { file: POLICIES_FOLDER, text: "" }.advise(&(0..0), "there is no policy", help));
+    }
+    let schema_text = text_of(files, SCHEMA_FILE, &mut faults);
+    let entities = text_of(files, ENTITIES_FILE, &mut faults).map(|text| (ENTITIES_FILE, text));
+    let (Some(purposes), Some(classes), Some(schema_text)) =
+        (files.get(PURPOSES_FILE), files.get(CLASSES_FILE), schema_text)
+    else {
+        return Err(faults);
+    };
+    let taxonomy = collect(Taxonomy::parse(purposes, classes), &mut faults);
+    let schema = collect(CedarSchema::parse(SCHEMA_FILE, schema_text), &mut faults);
+    let engine = schema
+        .as_ref()
+        .and_then(|schema| collect(CedarEngine::compile(&policies, Some(schema), entities), &mut faults));
+    let read = taxonomy.as_ref().and_then(|taxonomy| {
+        let folder = files.iter().filter(|(path, _)| path.starts_with(CATALOGUE_FOLDER));
+        let folder: Vec<(&str, &[u8])> = folder.map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
+        collect(catalogue::read(&folder, taxonomy), &mut faults)
+    });
+    let (Some(taxonomy), Some(schema), Some(engine), Some(ReadCatalogue { catalogue, places })) =
+        (taxonomy, schema, engine, read)
+    else {
+        return Err(faults);
+    };
+    let kinds =
+        Kinds::new().map_err(|error| vec![Source { file: SCHEMA_FILE, text: "" }.fault(0, error.to_string())])?;
+    let schema_source = Source { file: SCHEMA_FILE, text: schema_text };
+    let mut plans = BTreeMap::new();
+    for (name, tool) in &catalogue.tools {
+        match Plan::new(tool, &kinds, &schema, &engine, &catalogue) {
+            Ok(plan) => _ = plans.insert(name.clone(), plan),
+            Err(found) => faults.extend(found.into_iter().map(|found| {
+                let in_schema = schema_text.find(&action_of(name)).map(|at| schema_source.fault(at, ""));
+                let place = in_schema.or_else(|| places.get(name).cloned());
+                let place = place.unwrap_or_else(|| schema_source.fault(0, ""));
+                PolicyFault { message: found.message, help: found.help, ..place }
+            })),
+        }
+    }
+    faults.extend(engine.idle(&policies, &kinds.user, &kinds.action, |action| catalogue.tools.contains_key(action)));
+    if faults.is_empty() { Ok(Inner { taxonomy, catalogue, engine, kinds, plans }) } else { Err(faults) }
+}
+
+fn collect<T>(result: Result<T, Vec<PolicyFault>>, faults: &mut Vec<PolicyFault>) -> Option<T> {
+    result.map_err(|found| faults.extend(found)).ok()
+}
+
+fn text_of<'f>(files: &'f BTreeMap<String, Vec<u8>>, file: &str, faults: &mut Vec<PolicyFault>) -> Option<&'f str> {
+    let (path, bytes) = files.get_key_value(file)?;
+    Source::new(path, bytes).map(|source| source.text).map_err(|fault| faults.push(fault)).ok()
+}
+
+fn texts_in<'f>(
+    files: &'f BTreeMap<String, Vec<u8>>,
+    folder: &str,
+    ending: &str,
+    faults: &mut Vec<PolicyFault>,
+) -> Vec<(&'f str, &'f str)> {
+    let mut texts = Vec::new();
+    for (path, bytes) in files.iter().filter(|(path, _)| path.starts_with(folder) && path.ends_with(ending)) {
+        match Source::new(path, bytes) {
+            Ok(source) => texts.push((path.as_str(), source.text)),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    texts
+}
+
+/// Files that look like policy and would silently do nothing.
+fn unexpected(files: &BTreeMap<String, Vec<u8>>) -> Vec<PolicyFault> {
+    let in_folder = |path: &str, folder: &str, ending: &str| {
+        path.strip_prefix(folder).map(|name| name.ends_with(ending) && !name.contains('/'))
+    };
+    let surprising = files.keys().filter(|path| {
+        let policy = in_folder(path, POLICIES_FOLDER, ".cedar");
+        let entry = in_folder(path, CATALOGUE_FOLDER, ".toml");
+        policy.or(entry) == Some(false)
+            || path.as_str() == "relations.toml"
+            || path.ends_with(".cedar") && policy.is_none()
+    });
+    let help =
+        "policies are `policies/*.cedar`, descriptors are `catalogue/*.toml`; Rego, Polar and relations come later";
+    let fault = |path: &String| Source { file: path, text: "" }.advise(&(0..0), "nothing would read this file", help);
+    surprising.map(fault).collect()
+}

@@ -1,0 +1,194 @@
+//! From `*.cedar` and a schema to rules.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use cedar_policy_core::ast::{
+    ActionConstraint, AnyId, Effect, EntityType, EntityUID, Expr, ExprKind, Literal, Policy, PolicyID, PolicySet,
+    PrincipalOrResourceConstraint,
+};
+use cedar_policy_core::extensions::Extensions;
+use cedar_policy_core::parser::parse_policyset;
+use cedar_policy_core::validator::types::Type;
+use cedar_policy_core::validator::{CedarSchemaError, ValidationMode, Validator, ValidatorSchema};
+
+use super::faults::labelled;
+use super::store::Store;
+use super::{Kind, Shape};
+use crate::id::PolicyId;
+use crate::policy::fault::{PolicyFault, Source};
+
+/// A schema, parsed.
+pub struct CedarSchema(pub(super) ValidatorSchema);
+
+/// One policy, ready to be evaluated.
+#[derive(Debug)]
+pub(super) struct Rule {
+    pub(super) id: PolicyId,
+    /// Where it stands.
+    pub(super) file: String,
+    pub(super) start: usize,
+    pub(super) effect: Effect,
+    /// Scope and conditions in one, as Cedar's own evaluator would build it.
+    pub(super) condition: Expr,
+    pub(super) action: ActionConstraint,
+    /// The entity that principals have to be, or be in.
+    pub(super) principal: Option<Arc<EntityUID>>,
+    /// The type that the scope says principals have, where it says one.
+    pub(super) principal_kind: Option<EntityType>,
+    /// The entity that resources have to be, or be in.
+    pub(super) resource: Option<Arc<EntityUID>>,
+    /// Known entities that the condition names.
+    pub(super) mentions: Vec<EntityUID>,
+}
+
+impl CedarSchema {
+    /// Parses a schema in Cedar's syntax.
+    ///
+    /// # Errors
+    /// The faults that Cedar finds.
+    pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyFault>> {
+        let source = Source { file, text };
+        let parsed = ValidatorSchema::from_cedarschema_str(text, Extensions::all_available());
+        match parsed.map(|(schema, warnings)| (schema, warnings.map(|w| labelled(&source, &w)).collect::<Vec<_>>())) {
+            Ok((schema, warnings)) if warnings.is_empty() => Ok(Self(schema)),
+            Ok((_, warnings)) => Err(warnings),
+            Err(CedarSchemaError::Parsing(error)) => Err(vec![labelled(&source, &error)]),
+            Err(CedarSchemaError::Schema(error)) => Err(vec![labelled(&source, &error)]),
+            Err(CedarSchemaError::IO(error)) => Err(vec![source.fault(0, error.to_string())]),
+        }
+    }
+
+    /// Whether the schema declares this action.
+    pub(crate) fn has_action(&self, action: &Kind, id: &str) -> bool {
+        self.0.get_action_id(&action.uid(id)).is_some()
+    }
+
+    /// Whether this action can be done by, or to, entities of this type.
+    pub(crate) fn applies(&self, action: &Kind, id: &str, principal: &Kind, resource: &Kind) -> bool {
+        self.0.get_action_id(&action.uid(id)).is_some_and(|action| {
+            action.is_applicable_principal_type(&principal.0) && action.is_applicable_resource_type(&resource.0)
+        })
+    }
+
+    /// The context of this action: names, whether they are required, and what their values look like.
+    pub(crate) fn context(&self, action: &Kind, id: &str) -> Vec<(String, bool, Option<Shape>)> {
+        let context = self.0.context_type(&action.uid(id));
+        let Some(Type::Record { attrs, .. }) = context else { return Vec::new() };
+        attrs.iter().map(|(name, ty)| (name.to_string(), ty.is_required(), Shape::of(&ty.attr_type))).collect()
+    }
+}
+
+impl std::fmt::Debug for CedarSchema {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("CedarSchema(..)")
+    }
+}
+
+/// Parses every file, and validates it where there is a schema.
+pub(super) fn rules(
+    files: &[(&str, &str)],
+    schema: Option<&CedarSchema>,
+    store: &Store,
+) -> Result<Vec<Rule>, Vec<PolicyFault>> {
+    let (mut rules, mut faults) = (Vec::new(), Vec::new());
+    let mut seen: BTreeMap<PolicyId, PolicyFault> = BTreeMap::new();
+    let validator = schema.map(|schema| Validator::new(schema.0.clone()));
+    for (file, text) in files {
+        let source = Source { file, text };
+        let set = match parse_policyset(text) {
+            Ok(set) => set,
+            Err(errors) => {
+                faults.extend(errors.iter().map(|error| labelled(&source, error)));
+                continue;
+            }
+        };
+        for template in set.templates() {
+            let message = "a template; every policy names whom it is for";
+            faults.push(source.fault(template.loc().map_or(0, |loc| loc.start()), message));
+        }
+        let mut named = PolicySet::new();
+        let mut policies: Vec<&Policy> = set.policies().collect();
+        policies.sort_by_key(|policy| start(policy));
+        for policy in policies {
+            let id = match public_id(policy) {
+                Ok(id) => id,
+                Err(message) => {
+                    let help = "write `@id(\"…\")` in front of it: the name that decisions and records give it";
+                    faults.push(source.advise(&(start(policy)..start(policy)), message, help));
+                    continue;
+                }
+            };
+            let place = source.fault(start(policy), "");
+            if let Some(first) = seen.insert(id.clone(), place.clone()) {
+                let message = format!("`{id}` is the name of the policy at {}:{}, too", first.file, first.line);
+                faults.push(PolicyFault { message, ..place });
+                continue;
+            }
+            let policy = policy.new_id(PolicyID::from_string(id.as_str()));
+            rules.push(Rule::new(id, file, &policy, store));
+            // INVARIANT: ids are distinct; were they not, the set would refuse the second.
+            if let Err(error) = named.add(policy) {
+                faults.push(source.fault(0, error.to_string()));
+            }
+        }
+        if let Some(validator) = &validator {
+            let result = validator.validate(&named, ValidationMode::Strict);
+            faults.extend(result.validation_errors().map(|error| labelled(&source, error)));
+            faults.extend(result.validation_warnings().map(|warning| labelled(&source, warning)));
+        }
+    }
+    if faults.is_empty() { Ok(rules) } else { Err(faults) }
+}
+
+fn start(policy: &Policy) -> usize {
+    policy.loc().map_or(0, |loc| loc.start())
+}
+
+fn public_id(policy: &Policy) -> Result<PolicyId, String> {
+    let key: Option<AnyId> = "id".parse().ok();
+    let id = key.and_then(|key| policy.annotation(&key).map(|id| id.as_ref().to_owned()));
+    let id = id.ok_or_else(|| "a policy without a name".to_owned())?;
+    PolicyId::new(&id).map_err(|error| error.to_string())
+}
+
+impl Rule {
+    fn new(id: PolicyId, file: &str, policy: &Policy, store: &Store) -> Self {
+        let condition = policy.condition();
+        let conditions = policy.non_scope_constraints();
+        let literals =
+            conditions.into_iter().flat_map(Expr::subexpressions).filter_map(|expr| match expr.expr_kind() {
+                ExprKind::Lit(Literal::EntityUID(uid)) => Some((**uid).clone()),
+                _ => None,
+            });
+        let mut mentions: Vec<EntityUID> = literals.filter(|uid| store.get(uid).is_some()).collect();
+        mentions.sort();
+        mentions.dedup();
+        Self {
+            id,
+            file: file.to_owned(),
+            start: start(policy),
+            effect: policy.effect(),
+            condition,
+            action: policy.action_constraint().clone(),
+            principal: anchor(policy.principal_constraint().as_inner()),
+            principal_kind: kind(policy.principal_constraint().as_inner()),
+            resource: anchor(policy.resource_constraint().as_inner()),
+            mentions,
+        }
+    }
+}
+
+fn anchor(constraint: &PrincipalOrResourceConstraint) -> Option<Arc<EntityUID>> {
+    constraint.get_euid().cloned()
+}
+
+fn kind(constraint: &PrincipalOrResourceConstraint) -> Option<EntityType> {
+    match constraint {
+        PrincipalOrResourceConstraint::Is(kind) | PrincipalOrResourceConstraint::IsIn(kind, _) => {
+            Some((**kind).clone())
+        }
+        PrincipalOrResourceConstraint::Eq(_) => constraint.get_euid().map(|uid| uid.entity_type().clone()),
+        PrincipalOrResourceConstraint::Any | PrincipalOrResourceConstraint::In(_) => None,
+    }
+}

@@ -1,0 +1,311 @@
+//! What policies see of a call.
+//!
+//! The principal is the agent that acts, below its class; the action is the tool; the resource is what the descriptor
+//! says, one question per id; the context carries who delegated, in which session and task, for which purpose, until
+//! when, with which arguments and under which limits. Each tool has a plan, made when the bundle is compiled, that
+//! says which of these its schema asks for. Clause P-27.
+
+use std::collections::BTreeSet;
+
+use super::call::TOOL_KIND;
+use super::catalogue::{Catalogue, RECORDS, Tool};
+use super::engines::cedar::{Attribute, CedarEngine, CedarSchema, Context, InvalidKind, Kind, Member, Misfit, Shape};
+use super::engines::cedar::{Subject, fit_members};
+use super::json::{Json, Pointer};
+use super::taxonomy::Taxonomy;
+use crate::envelope::{AgentIdentity, Authority};
+use crate::id::{AgentClass, AgentId, Delegator, ToolName};
+use crate::lattice::{CallFacts, Grant};
+use crate::time::Timestamp;
+
+/// The entity types that every schema speaks of.
+#[derive(Debug)]
+pub(super) struct Kinds {
+    pub(super) agent: Kind,
+    pub(super) class: Kind,
+    pub(super) user: Kind,
+    pub(super) action: Kind,
+}
+
+impl Kinds {
+    pub(super) fn new() -> Result<Self, InvalidKind> {
+        Ok(Self {
+            agent: Kind::new("Agent")?,
+            class: Kind::new("AgentClass")?,
+            user: Kind::new("User")?,
+            action: Kind::new("Action")?,
+        })
+    }
+
+    /// The agent that acts.
+    pub(super) fn leaf(&self, engine: &CedarEngine, authority: &Authority) -> Subject {
+        self.agent(engine, &authority.agent, &authority.class)
+    }
+
+    /// Everybody else for whom a forbid would hold: the other agents of the chain, and the human.
+    pub(super) fn others(&self, engine: &CedarEngine, authority: &Authority, with_user: bool) -> Vec<Subject> {
+        let mut seen: BTreeSet<(&AgentId, &AgentClass)> = BTreeSet::from([(&authority.agent, &authority.class)]);
+        let chain = authority.chain_agents.iter().filter(|agent| seen.insert((&agent.id, &agent.class)));
+        let mut others: Vec<Subject> =
+            chain.map(|AgentIdentity { id, class, attestation: _ }| self.agent(engine, id, class)).collect();
+        others.extend(with_user.then(|| self.user(engine, &authority.delegator)));
+        others
+    }
+
+    fn agent(&self, engine: &CedarEngine, id: &AgentId, class: &AgentClass) -> Subject {
+        engine.subject_in(&self.agent, id.as_str(), &engine.subject(&self.class, class.as_str()))
+    }
+
+    fn user(&self, engine: &CedarEngine, delegator: &Delegator) -> Subject {
+        engine.subject(&self.user, delegator.as_str())
+    }
+}
+
+/// How a question about one tool is put.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) action: Subject,
+    pub(super) resource: Kind,
+    /// Whether forbids are asked for the human, too: where the schema lets users do this.
+    pub(super) asks_user: bool,
+    fields: Vec<Field>,
+}
+
+/// One attribute of the context.
+#[derive(Debug)]
+enum Field {
+    Delegator,
+    Session,
+    Task,
+    Purpose,
+    ChainDepth,
+    Now,
+    ExpiresAt,
+    MaxRecords,
+    Classes,
+    Dimensions(Vec<Member>),
+    Args(Vec<Member>),
+}
+
+/// What a context is made of.
+pub(super) struct Circumstances<'a> {
+    pub(super) authority: &'a Authority,
+    pub(super) purpose: &'a str,
+    pub(super) now: Timestamp,
+    pub(super) arguments: &'a Json,
+    pub(super) facts: &'a CallFacts,
+    pub(super) taxonomy: &'a Taxonomy,
+}
+
+/// A tool and a schema that do not fit together, for a fault.
+pub(super) struct PlanFault {
+    pub(super) message: String,
+    pub(super) help: Option<String>,
+}
+
+fn fault(message: impl Into<String>, help: impl Into<String>) -> PlanFault {
+    PlanFault { message: message.into(), help: Some(help.into()) }
+}
+
+impl Plan {
+    /// Fits a tool to the schema.
+    pub(super) fn new(
+        tool: &Tool,
+        kinds: &Kinds,
+        schema: &CedarSchema,
+        engine: &CedarEngine,
+        catalogue: &Catalogue,
+    ) -> Result<Self, Vec<PlanFault>> {
+        let name = tool.name.as_str();
+        let kind = tool.resource.as_ref().map_or(TOOL_KIND, |rule| rule.kind.as_str());
+        let resource = Kind::new(kind).map_err(|error| vec![fault(error.to_string(), "name it as the schema does")])?;
+        let declaration =
+            format!("action \"{name}\" appliesTo {{ principal: [Agent], resource: [{kind}], context: … }};");
+        if !schema.has_action(&kinds.action, name) {
+            let message = format!("the schema has no action `{name}`, so no policy can permit this tool");
+            return Err(vec![fault(message, format!("declare `{declaration}`"))]);
+        }
+        if !schema.applies(&kinds.action, name, &kinds.agent, &resource) {
+            let message = format!("in the schema, `{name}` is nothing that an `Agent` does to a `{kind}`");
+            return Err(vec![fault(message, format!("declare `{declaration}`"))]);
+        }
+        let (mut fields, mut faults) = (Vec::new(), Vec::new());
+        for (attribute, required, shape) in schema.context(&kinds.action, name) {
+            match Field::new(&attribute, required, shape.as_ref(), tool, catalogue) {
+                Ok(field) => fields.push(field),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(faults);
+        }
+        let asks_user = schema.applies(&kinds.action, name, &kinds.user, &resource);
+        Ok(Self { action: engine.subject(&kinds.action, name), resource, asks_user, fields })
+    }
+
+    /// The context of a question, under one grant.
+    pub(super) fn context(&self, about: &Circumstances<'_>, grant: &Grant) -> Result<Context, Misfit> {
+        let mut members = Vec::with_capacity(self.fields.len());
+        for field in &self.fields {
+            members.push((field.name(), field.value(about, grant)?));
+        }
+        Ok(Context::new(members))
+    }
+}
+
+impl Field {
+    const PLAIN: [(Self, Shape); 8] = [
+        (Self::Delegator, Shape::Text),
+        (Self::Session, Shape::Text),
+        (Self::Task, Shape::Text),
+        (Self::Purpose, Shape::Text),
+        (Self::ChainDepth, Shape::Long),
+        (Self::Now, Shape::Long),
+        (Self::ExpiresAt, Shape::Long),
+        (Self::MaxRecords, Shape::Long),
+    ];
+
+    fn new(
+        attribute: &str,
+        required: bool,
+        shape: Option<&Shape>,
+        tool: &Tool,
+        catalogue: &Catalogue,
+    ) -> Result<Self, Vec<PlanFault>> {
+        let wrong = |expected: &str| {
+            let message = format!("context attribute `{attribute}` of `{}` is not {expected}", tool.name);
+            vec![fault(message, "calls supply it with this type, and no other")]
+        };
+        for (field, expected) in Self::PLAIN {
+            if field.name() == attribute {
+                return if shape == Some(&expected) { Ok(field) } else { Err(wrong(expected.name())) };
+            }
+        }
+        match (attribute, shape) {
+            ("classes", Some(shape)) if shape.is_texts() => Ok(Self::Classes),
+            ("classes", _) => Err(wrong("a Set<String>")),
+            ("dimensions", Some(Shape::Record(members))) => {
+                check_members(members, |member| check_dimension(member, tool, catalogue))?;
+                Ok(Self::Dimensions(members.clone()))
+            }
+            ("args", Some(Shape::Record(members))) => {
+                check_members(members, |member| check_argument(member, tool, catalogue))?;
+                Ok(Self::Args(members.clone()))
+            }
+            ("dimensions" | "args", _) => Err(wrong("a record of Strings, Longs, Bools, Sets and records")),
+            _ => {
+                let whether = if required { "every call would be refused" } else { "a condition on it never holds" };
+                let message = format!("no call supplies context attribute `{attribute}` of `{}`: {whether}", tool.name);
+                let help = "delegator, session, task, purpose, chain_depth, now, expires_at, max_records, classes, \
+                            dimensions, args";
+                Err(vec![fault(message, help)])
+            }
+        }
+    }
+
+    fn name(&self) -> &'static str {
+        match self {
+            Self::Delegator => "delegator",
+            Self::Session => "session",
+            Self::Task => "task",
+            Self::Purpose => "purpose",
+            Self::ChainDepth => "chain_depth",
+            Self::Now => "now",
+            Self::ExpiresAt => "expires_at",
+            Self::MaxRecords => "max_records",
+            Self::Classes => "classes",
+            Self::Dimensions(_) => "dimensions",
+            Self::Args(_) => "args",
+        }
+    }
+
+    fn value(&self, about: &Circumstances<'_>, grant: &Grant) -> Result<Attribute, Misfit> {
+        let authority = about.authority;
+        Ok(match self {
+            Self::Delegator => Attribute::text(authority.delegator.as_str()),
+            Self::Session => Attribute::text(authority.session.as_str()),
+            Self::Task => Attribute::text(authority.task.as_str()),
+            Self::Purpose => Attribute::text(about.purpose),
+            Self::ChainDepth => Attribute::long(authority.chain_depth.into()),
+            Self::Now => Attribute::long(long(about.now.as_secs())),
+            Self::ExpiresAt => Attribute::long(long(authority.expires.as_secs())),
+            // A grant that sets no maximum is seen as one that sets the largest.
+            Self::MaxRecords => Attribute::long(grant.maxima.get(RECORDS).map_or(i64::MAX, |max| long(*max))),
+            Self::Classes => {
+                let granted = grant.classes.unwrap_or_default();
+                Attribute::texts(granted.iter().filter_map(|class| about.taxonomy.class_name(class)))
+            }
+            Self::Dimensions(members) => Attribute::record(dimensions(members, about.facts)?),
+            Self::Args(members) => Attribute::record(fit_members("args", members, about.arguments)?),
+        })
+    }
+}
+
+/// A number that Cedar can hold; what is larger is as large as can be.
+fn long(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn dimensions<'m>(members: &'m [Member], facts: &CallFacts) -> Result<Vec<(&'m str, Attribute)>, Misfit> {
+    let mut values = Vec::with_capacity(members.len());
+    for member in members {
+        let name = member.name.as_str();
+        if let Some(ids) = facts.ids.get(name) {
+            values.push((name, Attribute::texts(ids.iter().map(|id| id.as_str()))));
+        } else if let Some(amount) = facts.amounts.get(name) {
+            values.push((name, Attribute::long(long(*amount))));
+        } else if member.required {
+            return Err(Misfit { name: format!("dimensions.{name}"), expected: "there" });
+        }
+    }
+    Ok(values)
+}
+
+fn check_members(members: &[Member], check: impl Fn(&Member) -> Result<(), PlanFault>) -> Result<(), Vec<PlanFault>> {
+    let faults: Vec<PlanFault> = members.iter().filter_map(|member| check(member).err()).collect();
+    if faults.is_empty() { Ok(()) } else { Err(faults) }
+}
+
+/// A dimension of the schema is one that this tool yields, or an optional one that another tool yields.
+fn check_dimension(member: &Member, tool: &Tool, catalogue: &Catalogue) -> Result<(), PlanFault> {
+    let named = |tool: &Tool| {
+        let is = |(name, _): &(crate::id::DimensionName, Pointer)| name.as_str() == member.name;
+        (tool.dimensions.iter().any(is), tool.amounts.iter().any(is))
+    };
+    let elsewhere = || {
+        let all = catalogue.tools.values().map(|tool| named(tool));
+        all.fold((false, false), |found, next| (found.0 || next.0, found.1 || next.1))
+    };
+    let (ids, amounts) = match named(tool) {
+        (false, false) if !member.required => elsewhere(),
+        own => own,
+    };
+    let what = format!("`dimensions.{}` of `{}`", member.name, tool.name);
+    match (ids, amounts) {
+        (false, false) => Err(fault(
+            format!("{what} is yielded by no argument"),
+            "map it in the catalogue under `dimensions` or `amounts`, or declare it optional: `name?`",
+        )),
+        (true, _) if member.shape.is_texts() => Ok(()),
+        (_, true) if member.shape == Shape::Long => Ok(()),
+        (true, _) => Err(fault(format!("{what} is not a Set<String>"), "a dimension yields the set of all ids")),
+        (false, true) => Err(fault(format!("{what} is not a Long"), "an amount yields the sum of all quantities")),
+    }
+}
+
+/// An argument of the schema is one that some tool's descriptor names.
+fn check_argument(member: &Member, tool: &Tool, catalogue: &Catalogue) -> Result<(), PlanFault> {
+    let accepts = |tool: &Tool| {
+        tool.mapped().chain(&tool.free).any(|pointer| pointer.first_name().is_none_or(|name| name == member.name))
+    };
+    if accepts(tool) || (!member.required && catalogue.tools.values().any(|tool| accepts(tool))) {
+        return Ok(());
+    }
+    let message = format!("`args.{}` of `{}` is an argument that no call may carry", member.name, tool.name);
+    Err(fault(message, "name it in the catalogue, as a dimension, an amount, the resource or under `free`"))
+}
+
+/// The name under which a tool's schema action goes.
+pub(super) fn action_of(tool: &ToolName) -> String {
+    format!("\"{tool}\"")
+}
