@@ -14,6 +14,7 @@ use super::version::Version;
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use crate::limits::FRAME_BYTES_MAX;
+use crate::record::RecordHead;
 use crate::revocation::{Cut, Revocation};
 use crate::trust::activation::Activation;
 use crate::trust::tick::{Nonce, TickAnswer};
@@ -267,17 +268,6 @@ pub struct NonceMessage {
     pub epoch: RevocationEpoch,
     /// Its newest record, so that a missing tail is noticed.
     pub head: Option<RecordHead>,
-}
-
-/// The end of an edge's chain of records.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RecordHead {
-    /// The start of the process.
-    pub boot: BootId,
-    /// The number of the record in it.
-    pub seq: u64,
-    /// The record's hash.
-    pub hash: Digest,
 }
 
 /// A signed document is there to be fetched.

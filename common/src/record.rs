@@ -1,1 +1,0 @@
-//! Decision records and their chain.
