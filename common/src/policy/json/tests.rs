@@ -219,9 +219,9 @@ proptest! {
     fn what_is_accepted_another_reader_reads_the_same(text in document()) {
         if let Ok(json) = parse(text.as_bytes(), Mode::Arguments) {
             let theirs: serde_json::Value = serde_json::from_str(&text).expect("accepted by us, hence JSON");
-            prop_assert_eq!(&serde_json::Value::from(&json), &theirs);
+            prop_assert!(is_same(&serde_json::Value::from(&json), &theirs), "{json:?} and {theirs}");
             let again: serde_json::Value = serde_json::from_slice(&encode(&json)).expect("written by us");
-            prop_assert_eq!(&again, &theirs);
+            prop_assert!(is_same(&again, &theirs), "{again} and {theirs}");
         }
     }
 
@@ -230,6 +230,25 @@ proptest! {
         if serde_json::from_str::<serde_json::Value>(&text).is_err() {
             prop_assert!(parse(text.as_bytes(), Mode::Protocol).is_err());
         }
+    }
+}
+
+/// Equal, where doubles may differ by the last bit: that reader rounds fast rather than right.
+fn is_same(left: &serde_json::Value, right: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match (left, right) {
+        (Value::Number(left), Value::Number(right)) if left.is_f64() && right.is_f64() => {
+            let bits = |number: &serde_json::Number| number.as_f64().unwrap_or(f64::NAN).to_bits();
+            bits(left).abs_diff(bits(right)) <= 1
+        }
+        (Value::Array(left), Value::Array(right)) => {
+            left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_same(left, right))
+        }
+        (Value::Object(left), Value::Object(right)) => {
+            left.len() == right.len()
+                && left.iter().zip(right).all(|((l, left), (r, right))| l == r && is_same(left, right))
+        }
+        _ => left == right,
     }
 }
 

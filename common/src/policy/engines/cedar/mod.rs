@@ -171,7 +171,7 @@ impl CedarEngine {
         let uid = kind.uid(id);
         match self.store.get(&uid) {
             Some(held) => Subject { entity: Some(held.entity.clone()), related: held.related.clone(), uid: uid.into() },
-            None => Subject { uid: uid.into(), entity: None, related: [].into() },
+            None => Subject::named(kind, id),
         }
     }
 

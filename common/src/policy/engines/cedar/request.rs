@@ -47,6 +47,12 @@ impl Kind {
 }
 
 impl Subject {
+    /// An entity of which nothing is known but its name.
+    #[must_use]
+    pub fn named(kind: &Kind, id: &str) -> Self {
+        Self { uid: kind.uid(id).into(), entity: None, related: [].into() }
+    }
+
     /// An entity that no store knows, with attributes and parents of its own.
     #[must_use]
     pub fn new<'a>(

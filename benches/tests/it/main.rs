@@ -1,0 +1,4 @@
+//! What the benches measure is also right.
+
+mod bundle;
+mod oracle;
