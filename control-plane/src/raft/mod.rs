@@ -9,11 +9,27 @@
 
 mod config;
 mod error;
+mod fatal;
+mod format;
+mod log_store;
 mod node;
+mod runtime;
+mod snapshot;
+mod state_machine;
+mod transport;
+mod types;
+
+#[cfg(test)]
+#[path = "../../tests/it/fault_disk.rs"]
+mod fault_disk;
+#[cfg(test)]
+mod testing;
 
 pub use config::{RaftConfig, RaftTimings, RaftTls};
 pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
+pub use format::ENTRY_BYTES_MAX;
 pub use node::{RaftNode, RaftRole, RaftStatus};
+pub use transport::message::CALL_BYTES_MAX;
 
 use futures::future::BoxFuture;
 use remit_common::id::{LogIndex, VoterId};

@@ -1,13 +1,45 @@
 //! One voter's part in consensus, as the rest of the control plane sees it.
 
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
+use openraft::{EmptyNode, Raft, RaftMetrics, ServerState, SnapshotPolicy};
 use remit_common::id::{LogIndex, VoterId};
-use remit_common::net::env::Env;
-use tokio::sync::watch;
+use remit_common::net::env::{Env, deadline};
+use remit_common::net::quic::{MeshEndpoint, QuicConfig, QuicLimits};
+use remit_common::net::tasks::{Shutdown, TaskGroup};
+use remit_common::net::tls::Alpn;
+use tokio::sync::{oneshot, watch};
 
-use super::{CallError, PeerCalls, ProposeError, RaftConfig, ReadError, StartError, StateMachine};
+use super::config::{RaftConfig, RaftTimings};
+use super::error::{CallError, ProposeError, ReadError, StartError};
+use super::fatal::Fatal;
+use super::format::ENTRY_BYTES_MAX;
+use super::log_store::{Fresh, LogControl, LogFault, LogStore, OpenLog};
+use super::runtime::Host;
+use super::snapshot::SnapshotStore;
+use super::state_machine::Machine;
+use super::transport::link::{CallFailed, Link};
+use super::transport::message::{CALL_BYTES_MAX, Kind};
+use super::transport::network::Network;
+use super::transport::serve::{Inbound, Server};
+use super::transport::{Acquaintances, CLOSE_DEADLINE, Own, SNAPSHOT_DEADLINE};
+use super::types::{EntryBytes, Snapshot, Types};
+use super::{PeerCalls, StateMachine};
+
+/// The log's file in the data folder.
+const LOG_FILE: &str = "raft.redb";
+/// The snapshot's file in the data folder.
+const SNAPSHOT_FILE: &str = "snapshot.bin";
+/// Members of a mesh that vote. Five survive two failures; more only make every write slower.
+const VOTERS_MAX: usize = 9;
+/// Entries of one replication call.
+const REPLICATE_ENTRIES_MAX: u64 = 300;
+/// How long shutdown waits for the log's file to be closed.
+const LOG_CLOSE_DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a voter currently is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +79,43 @@ pub struct RaftStatus {
     pub voters: Vec<VoterId>,
 }
 
-/// One voter's part in consensus. Cloning gives the same node.
+/// One voter's part in consensus. Cloning gives the same node; when the last clone is dropped, it stops.
 #[derive(Clone)]
-pub struct RaftNode {}
+pub struct RaftNode(Arc<Inner>);
+
+struct Inner {
+    id: VoterId,
+    raft: Raft<Types>,
+    members: BTreeSet<u64>,
+    links: BTreeMap<u64, Arc<Link>>,
+    lease: Duration,
+    heartbeat: Duration,
+    status: watch::Receiver<RaftStatus>,
+    applied: watch::Receiver<LogIndex>,
+    fatal: Fatal,
+    shutdown: Shutdown,
+    endpoint: MeshEndpoint,
+    log: LogControl,
+    tasks: Mutex<Option<Tasks>>,
+}
+
+/// What shutdown waits for.
+struct Tasks {
+    group: TaskGroup,
+    log_closed: oneshot::Receiver<()>,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.shutdown.trigger();
+    }
+}
+
+impl std::fmt::Debug for RaftNode {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "RaftNode({})", self.0.id)
+    }
+}
 
 impl RaftNode {
     /// Opens log and snapshot, restores `machine`, opens the endpoint and takes part.
@@ -57,12 +123,86 @@ impl RaftNode {
     /// # Errors
     /// [`StartError`]; nothing runs then.
     pub async fn start(
-        _config: RaftConfig,
-        _env: &Env,
-        _machine: Box<dyn StateMachine>,
-        _peer_calls: Arc<dyn PeerCalls>,
+        config: RaftConfig,
+        env: &Env,
+        machine: Box<dyn StateMachine>,
+        peer_calls: Arc<dyn PeerCalls>,
     ) -> Result<Self, StartError> {
-        todo!()
+        let RaftConfig { mesh, id, voters, listen, data_dir, timings, tls } = config;
+        if !voters.contains_key(&id) {
+            return Err(StartError::Config(format!("voter {id} is not among the voters")));
+        }
+        if voters.len() > VOTERS_MAX {
+            return Err(StartError::Config(format!("{} voters exceed {VOTERS_MAX}", voters.len())));
+        }
+        let raft_config = core_config(&timings)?;
+        let fatal = Fatal::new();
+
+        let OpenLog { store, control, opened, closed } = open_log(env, &data_dir, &fatal, mesh, id).await?;
+        let (snapshots, snapshot) = open_snapshot(env, &data_dir).await?;
+        let (machine, applied) = Machine::restore(machine, snapshots, snapshot, env, fatal.clone())?;
+
+        let quic = QuicConfig {
+            identity: tls.identity,
+            alpn: Alpn::Raft,
+            accepts: Some(tls.voters.clone()),
+            dials: Some(tls.voters),
+            limits: QuicLimits::raft(),
+        };
+        let endpoint = MeshEndpoint::open(env, listen, quic).map_err(|failed| StartError::Endpoint(chain(&failed)))?;
+
+        let shutdown = Shutdown::new();
+        let own = Own { mesh, voter: id, disk: opened.disk };
+        let acquaintances = Acquaintances::new(opened.met, control.clone());
+        let (mut links, mut dialers) = (BTreeMap::new(), Vec::new());
+        for (peer, addr) in voters.iter().filter(|(peer, _)| **peer != id) {
+            let (endpoint, acquaintances) = (endpoint.clone(), acquaintances.clone());
+            let (link, dialer) = Link::new(*peer, *addr, own, endpoint, acquaintances, shutdown.clone());
+            links.insert(peer.0, link);
+            dialers.push(dialer);
+        }
+
+        let network = Network { own: id.0, links: links.clone(), env: env.clone() };
+        let starting = Raft::new(id.0, Arc::new(raft_config), network, store, machine);
+        let raft = Host::new(env)
+            .enter(starting)
+            .await
+            .map_err(|failed| StartError::Core(fatal.reason().unwrap_or_else(|| failed.to_string())))?;
+
+        let mut group = TaskGroup::new(env);
+        for dialer in dialers {
+            group.spawn("raft-dial", dialer.run());
+        }
+        let server = Server {
+            own,
+            members: voters.keys().copied().collect(),
+            raft: raft.clone(),
+            calls: peer_calls,
+            acquaintances,
+            env: env.clone(),
+            shutdown: shutdown.clone(),
+            inbound: Inbound::default(),
+        };
+        group.spawn("raft-serve", server.run(endpoint.clone()));
+        let (status, seen) = watch::channel(status_of(id, &raft.metrics().borrow(), &applied));
+        let watching = watch_core(id, raft.clone(), applied.clone(), status, fatal.clone(), shutdown.clone());
+        group.spawn("raft-watch", watching);
+
+        Ok(Self(Arc::new(Inner {
+            id,
+            raft,
+            members: voters.keys().map(|voter| voter.0).collect(),
+            links,
+            lease: timings.election_max,
+            heartbeat: timings.heartbeat,
+            status: seen,
+            applied,
+            fatal,
+            shutdown,
+            endpoint,
+            log: control,
+            tasks: Mutex::new(Some(Tasks { group, log_closed: closed })),
+        })))
     }
 
     /// Makes all configured voters the members of a new mesh. Every voter may call it at each start: once there is a
@@ -71,15 +211,43 @@ impl RaftNode {
     /// # Errors
     /// [`StartError::Core`].
     pub async fn initialize(&self) -> Result<(), StartError> {
-        todo!()
+        match self.0.raft.initialize(self.0.members.clone()).await {
+            // Not allowed means that there is a log or a vote: the mesh exists.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(failed) => Err(StartError::Core(failed.to_string())),
+        }
     }
 
     /// Has `entry` written by a majority and applied here; gives its index and the state machine's answer.
     ///
     /// # Errors
     /// [`ProposeError`]; every variant says whether something may have been written.
-    pub async fn propose(&self, _entry: Vec<u8>, _within: Duration) -> Result<(LogIndex, Vec<u8>), ProposeError> {
-        todo!()
+    pub async fn propose(&self, entry: Vec<u8>, within: Duration) -> Result<(LogIndex, Vec<u8>), ProposeError> {
+        if entry.len() > ENTRY_BYTES_MAX {
+            return Err(ProposeError::TooLarge { len: entry.len(), max: ENTRY_BYTES_MAX });
+        }
+        let RaftStatus { role, leader, since_majority, .. } = self.status();
+        match role {
+            RaftRole::Leader => {}
+            RaftRole::Stopped => return Err(ProposeError::Stopped),
+            RaftRole::Fresh | RaftRole::Follower | RaftRole::Candidate => {
+                return Err(ProposeError::NotLeader { leader });
+            }
+        }
+        // A leader without a majority would take entries that nobody may ever commit.
+        if since_majority.is_some_and(|since| since > self.0.lease) {
+            return Err(ProposeError::Isolated);
+        }
+        let writing = self.0.raft.client_write(EntryBytes(entry.into()));
+        match deadline(within, writing).await {
+            Ok(Ok(written)) => Ok((LogIndex(written.log_id.index), written.data)),
+            // Said also when the entry was written here and cut off by another leader: a third one may still have it.
+            Ok(Err(RaftError::APIError(ClientWriteError::ForwardToLeader(_)))) => Err(ProposeError::OutcomeUnknown),
+            Ok(Err(RaftError::APIError(ClientWriteError::ChangeMembershipError(_)))) => {
+                Err(ProposeError::OutcomeUnknown)
+            }
+            Ok(Err(RaftError::Fatal(_))) | Err(_) => Err(ProposeError::OutcomeUnknown),
+        }
     }
 
     /// Returns once this voter leads, a majority confirms it, and everything that was committed before the call is
@@ -87,44 +255,216 @@ impl RaftNode {
     ///
     /// # Errors
     /// [`ReadError`].
-    pub async fn read_barrier(&self, _within: Duration) -> Result<LogIndex, ReadError> {
-        todo!()
+    pub async fn read_barrier(&self, within: Duration) -> Result<LogIndex, ReadError> {
+        let confirming = async {
+            loop {
+                match self.0.raft.ensure_linearizable().await {
+                    Ok(upto) => return Ok(LogIndex(upto.map_or(0, |id| id.index))),
+                    Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward))) => {
+                        let leader = forward.leader_id.filter(|leader| *leader != self.0.id.0);
+                        return Err(ReadError::NotLeader { leader: leader.map(VoterId) });
+                    }
+                    // The round had one heartbeat's time; on a busy machine the next one may do.
+                    Err(RaftError::APIError(CheckIsLeaderError::QuorumNotEnough(_))) => {
+                        tokio::time::sleep(self.0.heartbeat / 2).await;
+                    }
+                    Err(RaftError::Fatal(_)) => return Err(ReadError::Stopped),
+                }
+            }
+        };
+        deadline(within, confirming).await.unwrap_or(Err(ReadError::Isolated))
     }
 
     /// This voter's view, now.
     #[must_use]
     pub fn status(&self) -> RaftStatus {
-        todo!()
+        status_of(self.0.id, &self.0.raft.metrics().borrow(), &self.0.applied)
     }
 
     /// The newest status, for whoever waits for a leader or an index.
     #[must_use]
     pub fn status_watch(&self) -> watch::Receiver<RaftStatus> {
-        todo!()
+        self.0.status.clone()
     }
 
     /// The index of the last entry applied here.
     #[must_use]
     pub fn applied(&self) -> watch::Receiver<LogIndex> {
-        todo!()
+        self.0.applied.clone()
     }
 
     /// Asks another voter something; its [`PeerCalls::handle`] answers.
     ///
     /// # Errors
     /// [`CallError`]; every variant says whether the voter may have acted.
-    pub async fn call_peer(&self, _to: VoterId, _request: Vec<u8>, _within: Duration) -> Result<Vec<u8>, CallError> {
-        todo!()
+    pub async fn call_peer(&self, to: VoterId, request: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
+        let link = self.0.links.get(&to.0).ok_or(CallError::NotAPeer(to))?;
+        if request.len() > CALL_BYTES_MAX {
+            return Err(CallError::TooLarge { len: request.len(), max: CALL_BYTES_MAX });
+        }
+        link.call(Kind::Call, &[&request], Kind::Answer, within).await.map_err(|failed| match failed {
+            CallFailed::Unreachable => CallError::Unreachable(to),
+            CallFailed::Timeout | CallFailed::Stream(_) | CallFailed::Connection(_) | CallFailed::Misfit => {
+                CallError::NoAnswer(to)
+            }
+            CallFailed::Refused(detail) => CallError::Refused(detail),
+        })
     }
 
     /// Returns with the reason when this voter can no longer take part: a failed write, a damaged log, a panic. The
     /// process must end then. Never returns while all is well, nor after an orderly shutdown.
     pub async fn fatal(&self) -> String {
-        todo!()
+        self.0.fatal.raised().await
     }
 
     /// Stops taking part and closes log and endpoint.
     pub async fn shutdown(&self) {
-        todo!()
+        self.0.shutdown.trigger();
+        let tasks = self.0.tasks.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(Tasks { group, log_closed }) = tasks else { return };
+        if let Err(failed) = self.0.raft.shutdown().await {
+            tracing::warn!(reason = %failed, "raft's core did not end in order");
+        }
+        if let Err(failed) = self.0.log.close().await {
+            tracing::warn!(reason = %failed, "the log was not closed in order");
+        }
+        self.0.endpoint.close(CLOSE_DEADLINE).await;
+        for name in group.join_all(CLOSE_DEADLINE).await {
+            tracing::warn!(name, "a task did not end in order");
+        }
+        if deadline(LOG_CLOSE_DEADLINE, log_closed).await.is_err() {
+            tracing::warn!("the log is still open");
+        }
+    }
+}
+
+fn core_config(timings: &RaftTimings) -> Result<openraft::Config, StartError> {
+    let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+    let config = openraft::Config {
+        cluster_name: "remit".to_owned(),
+        heartbeat_interval: millis(timings.heartbeat),
+        election_timeout_min: millis(timings.election_min),
+        election_timeout_max: millis(timings.election_max),
+        install_snapshot_timeout: millis(SNAPSHOT_DEADLINE),
+        max_payload_entries: REPLICATE_ENTRIES_MAX,
+        snapshot_policy: SnapshotPolicy::LogsSinceLast(timings.snapshot_every_entries),
+        // A follower gets the snapshot when it is further behind than the log reaches back.
+        replication_lag_threshold: timings.snapshot_every_entries.saturating_mul(2),
+        max_in_snapshot_log_to_keep: timings.keep_entries,
+        ..openraft::Config::default()
+    };
+    config.validate().map_err(|fault| StartError::Config(fault.to_string()))
+}
+
+async fn open_log(
+    env: &Env,
+    folder: &Path,
+    fatal: &Fatal,
+    mesh: remit_common::id::MeshId,
+    id: VoterId,
+) -> Result<OpenLog, StartError> {
+    let (disk, path) = (Arc::clone(&env.disk), folder.to_owned());
+    let listing = env.run_blocking(move || {
+        disk.create_dir(&path)?;
+        disk.list(&path)
+    });
+    let files = listing.await.map_err(std::io::Error::other).and_then(|listed| listed);
+    let files = files.map_err(|failed| StartError::Storage(failed.to_string()))?;
+    let fresh = if files.iter().any(|file| file == SNAPSHOT_FILE) { Fresh::Refused } else { Fresh::Allowed };
+    let log = LogStore::open(env, &folder.join(LOG_FILE), mesh, id, fresh, fatal.clone()).await;
+    log.map_err(|fault| match fault {
+        LogFault::Foreign { .. } | LogFault::Missing | LogFault::NoIdentity => {
+            StartError::ForeignDisk(fault.to_string())
+        }
+        LogFault::Database(_) | LogFault::Record { .. } | LogFault::Hole { .. } => {
+            StartError::Storage(fault.to_string())
+        }
+    })
+}
+
+async fn open_snapshot(env: &Env, folder: &Path) -> Result<(SnapshotStore, Option<Snapshot>), StartError> {
+    let (disk, path) = (Arc::clone(&env.disk), folder.join(SNAPSHOT_FILE));
+    let opened = env.run_blocking(move || SnapshotStore::open(disk, &path)).await;
+    let opened = opened.map_err(|failed| StartError::Storage(failed.to_string()))?;
+    opened.map_err(|fault| StartError::Storage(fault.to_string()))
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text = format!("{text}: {cause}");
+        source = cause.source();
+    }
+    text
+}
+
+fn status_of(id: VoterId, metrics: &RaftMetrics<u64, EmptyNode>, applied: &watch::Receiver<LogIndex>) -> RaftStatus {
+    let voters: Vec<VoterId> = metrics.membership_config.voter_ids().map(VoterId).collect();
+    let role = match metrics.state {
+        _ if metrics.running_state.is_err() => RaftRole::Stopped,
+        ServerState::Learner if voters.is_empty() => RaftRole::Fresh,
+        ServerState::Learner | ServerState::Follower => RaftRole::Follower,
+        ServerState::Candidate => RaftRole::Candidate,
+        ServerState::Leader => RaftRole::Leader,
+        ServerState::Shutdown => RaftRole::Stopped,
+    };
+    RaftStatus {
+        id,
+        role,
+        leader: metrics.current_leader.map(VoterId),
+        term: metrics.current_term,
+        last: LogIndex(metrics.last_log_index.unwrap_or_default()),
+        applied: *applied.borrow(),
+        snapshot: metrics.snapshot.map(|id| LogIndex(id.index)),
+        since_majority: metrics.millis_since_quorum_ack.map(Duration::from_millis),
+        voters,
+    }
+}
+
+/// Publishes the status, and turns the end of Raft's core into the end of the voter, and the other way round.
+async fn watch_core(
+    id: VoterId,
+    raft: Raft<Types>,
+    applied: watch::Receiver<LogIndex>,
+    status: watch::Sender<RaftStatus>,
+    fatal: Fatal,
+    shutdown: Shutdown,
+) {
+    let mut metrics = raft.metrics();
+    let mut applied_changed = applied.clone();
+    loop {
+        let running = {
+            let metrics = metrics.borrow_and_update();
+            status.send_replace(status_of(id, &metrics, &applied));
+            metrics.running_state.clone()
+        };
+        if let Err(failed) = running {
+            if !shutdown.is_requested() {
+                fatal.raise(format_args!("consensus has stopped: {failed}"));
+            }
+            return;
+        }
+        let core_is_there = tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            _reason = fatal.raised() => {
+                // Whatever failed, a voter that cannot keep its promises makes no more of them.
+                if let Err(failed) = raft.shutdown().await {
+                    tracing::warn!(reason = %failed, "raft's core did not end in order");
+                }
+                status.send_modify(|status| status.role = RaftRole::Stopped);
+                return;
+            }
+            changed = metrics.changed() => changed.is_ok(),
+            changed = applied_changed.changed() => changed.is_ok(),
+        };
+        if !core_is_there {
+            if !shutdown.is_requested() {
+                fatal.raise("consensus has stopped without a reason: its task is gone");
+            }
+            status.send_modify(|status| status.role = RaftRole::Stopped);
+            return;
+        }
     }
 }

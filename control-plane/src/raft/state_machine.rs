@@ -1,0 +1,158 @@
+//! Applies the log to the state machine, and keeps its snapshot.
+//!
+//! The state lives in memory; what makes it durable is the log plus the snapshot. A snapshot is on disk before Raft
+//! is told that it exists, because Raft then removes the entries that it replaces (C-8).
+
+use std::fmt::Display;
+
+use anyerror::AnyError;
+use bytes::Bytes;
+use openraft::storage::RaftStateMachine;
+use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder, StorageIOError};
+use remit_common::id::LogIndex;
+use remit_common::net::env::Env;
+use tokio::sync::watch;
+
+use super::StateMachine;
+use super::error::StartError;
+use super::fatal::Fatal;
+use super::snapshot::{SnapshotFault, SnapshotStore};
+use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types};
+
+/// Owned by Raft's state-machine task.
+pub(crate) struct Machine {
+    machine: Box<dyn StateMachine>,
+    last_applied: Option<LogId>,
+    membership: StoredMembership,
+    applied: watch::Sender<LogIndex>,
+    snapshots: SnapshotStore,
+    env: Env,
+    fatal: Fatal,
+}
+
+impl Machine {
+    /// Restores the machine from the snapshot on disk, if there is one. `applied` shows the last applied index.
+    ///
+    /// # Errors
+    /// [`StartError::Restore`].
+    pub(crate) fn restore(
+        mut machine: Box<dyn StateMachine>,
+        snapshots: SnapshotStore,
+        snapshot: Option<Snapshot>,
+        env: &Env,
+        fatal: Fatal,
+    ) -> Result<(Self, watch::Receiver<LogIndex>), StartError> {
+        let (last_applied, membership) = match snapshot {
+            Some(Snapshot { meta, snapshot }) => {
+                machine.restore(&snapshot)?;
+                (meta.last_log_id, meta.last_membership)
+            }
+            None => (None, StoredMembership::default()),
+        };
+        let (applied, seen) = watch::channel(index_of(last_applied));
+        let env = env.clone();
+        Ok((Self { machine, last_applied, membership, applied, snapshots, env, fatal }, seen))
+    }
+}
+
+fn index_of(id: Option<LogId>) -> LogIndex {
+    LogIndex(id.map_or(0, |id| id.index))
+}
+
+fn snapshot_failed(fatal: &Fatal, meta: Option<&SnapshotMeta>, fault: impl Display) -> StorageError {
+    fatal.raise(format_args!("the snapshot cannot be stored or read, so this voter stops: {fault}"));
+    StorageIOError::write_snapshot(meta.map(SnapshotMeta::signature), AnyError::error(fault)).into()
+}
+
+/// Runs blocking work of the snapshot store.
+async fn blocking<T: Send + 'static>(
+    env: &Env,
+    work: impl FnOnce() -> Result<T, SnapshotFault> + Send + 'static,
+) -> Result<T, SnapshotFault> {
+    env.run_blocking(work).await.map_err(std::io::Error::other)?
+}
+
+/// Holds the state as it was when the build began.
+pub(crate) struct SnapshotBuilder {
+    meta: SnapshotMeta,
+    payload: Bytes,
+    snapshots: SnapshotStore,
+    env: Env,
+    fatal: Fatal,
+}
+
+impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
+    async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
+        let (snapshots, meta, payload) = (self.snapshots.clone(), self.meta.clone(), self.payload.clone());
+        blocking(&self.env, move || snapshots.save(&meta, &payload))
+            .await
+            .map_err(|fault| snapshot_failed(&self.fatal, Some(&self.meta), fault))?;
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: Box::new(self.payload.clone()) })
+    }
+}
+
+impl RaftStateMachine<Types> for Machine {
+    type SnapshotBuilder = SnapshotBuilder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), StorageError> {
+        Ok((self.last_applied, self.membership.clone()))
+    }
+
+    async fn apply<I>(&mut self, entries: I) -> Result<Vec<Vec<u8>>, StorageError>
+    where
+        I: IntoIterator<Item = Entry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut answers = Vec::new();
+        for Entry { log_id, payload } in entries {
+            answers.push(match payload {
+                EntryPayload::Blank => Vec::new(),
+                EntryPayload::Normal(bytes) => self.machine.apply(LogIndex(log_id.index), &bytes.0),
+                EntryPayload::Membership(membership) => {
+                    self.membership = StoredMembership::new(Some(log_id), membership);
+                    Vec::new()
+                }
+            });
+            self.last_applied = Some(log_id);
+        }
+        self.applied.send_replace(index_of(self.last_applied));
+        Ok(answers)
+    }
+
+    async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
+        // The bytes are taken here, between two entries; only storing them runs beside the next ones.
+        let payload = Bytes::from(self.machine.snapshot());
+        let meta = SnapshotMeta {
+            last_log_id: self.last_applied,
+            last_membership: self.membership.clone(),
+            snapshot_id: self.last_applied.map_or_else(|| "empty".to_owned(), |id| id.to_string()),
+        };
+        let (snapshots, env, fatal) = (self.snapshots.clone(), self.env.clone(), self.fatal.clone());
+        SnapshotBuilder { meta, payload, snapshots, env, fatal }
+    }
+
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Bytes>, StorageError> {
+        Ok(Box::default())
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Bytes>) -> Result<(), StorageError> {
+        if meta.last_log_id <= self.last_applied {
+            return Ok(());
+        }
+        let (snapshots, stored, payload) = (self.snapshots.clone(), meta.clone(), Bytes::clone(&snapshot));
+        blocking(&self.env, move || snapshots.save(&stored, &payload))
+            .await
+            .map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
+        // On disk first: were the machine ahead of the disk, a crash now would take the state back.
+        self.machine.restore(&snapshot).map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
+        self.last_applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.applied.send_replace(index_of(self.last_applied));
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, StorageError> {
+        let snapshots = self.snapshots.clone();
+        blocking(&self.env, move || snapshots.read()).await.map_err(|fault| snapshot_failed(&self.fatal, None, fault))
+    }
+}

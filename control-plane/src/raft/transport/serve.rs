@@ -1,0 +1,241 @@
+//! Answers the other voters.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use openraft::Raft;
+use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use remit_common::id::VoterId;
+use remit_common::identity::spiffe::NodeRole;
+use remit_common::net::env::Env;
+use remit_common::net::env::deadline;
+use remit_common::net::framed::StreamFailed;
+use remit_common::net::quic::{
+    Arriving, CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_NOT_WELCOME, MeshConnection, MeshEndpoint,
+};
+use remit_common::net::tasks::{Shutdown, TaskGroup};
+
+use super::message::{
+    AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, RefusedV1, VotedV1, WelcomeV1,
+    split_snapshot,
+};
+use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, stream};
+use crate::raft::PeerCalls;
+use crate::raft::types::{Snapshot, Types, Vote};
+
+/// Everything an answer may need. Cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) own: Own,
+    pub(crate) members: Arc<[VoterId]>,
+    pub(crate) raft: Raft<Types>,
+    pub(crate) calls: Arc<dyn PeerCalls>,
+    pub(crate) acquaintances: Acquaintances,
+    pub(crate) env: Env,
+    pub(crate) shutdown: Shutdown,
+    /// The connection that each peer has opened to us: a second one replaces the first.
+    pub(crate) inbound: Inbound,
+}
+
+/// See [`Server::inbound`].
+#[derive(Clone, Default)]
+pub(crate) struct Inbound(Arc<Mutex<BTreeMap<VoterId, MeshConnection>>>);
+
+impl Inbound {
+    fn replace(&self, peer: VoterId, connection: &MeshConnection) {
+        let mut inbound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(older) = inbound.insert(peer, connection.clone()) {
+            older.close(CLOSE_DONE, "replaced by a newer connection");
+        }
+    }
+}
+
+/// Why a stream or a connection is not answered further.
+#[derive(Debug, thiserror::Error)]
+enum NotServed {
+    #[error(transparent)]
+    NotWelcome(#[from] NotWelcome),
+    #[error(transparent)]
+    Stream(#[from] StreamFailed),
+    #[error("the greeting took too long")]
+    Deadline,
+    #[error("the connection broke: {0}")]
+    Connection(#[from] quinn::ConnectionError),
+    #[error("malformed: {0}")]
+    Malformed(&'static str),
+}
+
+impl Server {
+    /// Accepts until shutdown.
+    pub(crate) async fn run(self, endpoint: MeshEndpoint) {
+        let mut connections = TaskGroup::new(&self.env);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.requested() => break,
+                Some(_ended) = connections.next_finished() => {}
+                arriving = endpoint.accept() => match arriving {
+                    Some(arriving) => connections.spawn("raft-peer", self.clone().connection(arriving)),
+                    None => break,
+                },
+            }
+        }
+        drop(connections.join_all(CLOSE_DEADLINE).await);
+    }
+
+    async fn connection(self, arriving: Arriving) {
+        let from = arriving.remote();
+        let connection = match arriving.establish(CONNECT_DEADLINE).await {
+            Ok(connection) => connection,
+            Err(failed) => {
+                tracing::debug!(%from, reason = %failed, "no connection");
+                return;
+            }
+        };
+        let peer = match deadline(CONNECT_DEADLINE, self.welcome(&connection)).await.unwrap_or(Err(NotServed::Deadline))
+        {
+            Ok(peer) => peer,
+            Err(failed) => {
+                tracing::warn!(%from, peer = %connection.peer, reason = %failed, "turned away");
+                connection.close(CLOSE_NOT_WELCOME, &failed.to_string());
+                return;
+            }
+        };
+        self.inbound.replace(peer, &connection);
+        let mut streams = TaskGroup::new(&self.env);
+        loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.requested() => break,
+                Some(_ended) = streams.next_finished() => {}
+                accepted = connection.quic.accept_bi() => match accepted {
+                    Ok((send, recv)) => {
+                        let stream = self.clone().stream(connection.clone(), peer, send, recv);
+                        streams.spawn("raft-call", stream);
+                    }
+                    Err(gone) => {
+                        tracing::debug!(%peer, reason = %gone, "the peer's connection is gone");
+                        break;
+                    }
+                },
+            }
+        }
+        connection.close(CLOSE_DONE, "");
+    }
+
+    /// The first stream of a connection: who is there, with which disk.
+    async fn welcome(&self, connection: &MeshConnection) -> Result<VoterId, NotServed> {
+        let NodeRole::Voter(named) = connection.peer.role else { return Err(NotWelcome::NotAVoter.into()) };
+        if connection.peer.mesh != self.own.mesh {
+            return Err(NotWelcome::AnotherMesh.into());
+        }
+        if named == self.own.voter || !self.members.contains(&named) {
+            return Err(NotWelcome::NotAMember(named).into());
+        }
+        let (mut send, mut recv) = connection.quic.accept_bi().await?;
+        let (kind, body) = stream::recv(&mut recv).await?;
+        if kind != Kind::Hello {
+            return Err(NotServed::Malformed("a connection begins with a greeting"));
+        }
+        let hello = HelloV1::from_bytes(&body).map_err(|_| NotServed::Malformed("greeting"))?;
+        let version = hello.common_version().ok_or(NotWelcome::NoCommonVersion)?;
+        if hello.mesh != self.own.mesh.0 {
+            return Err(NotWelcome::AnotherMesh.into());
+        }
+        let said = VoterId(hello.voter);
+        if said != named {
+            return Err(NotWelcome::AnotherVoter { said, named }.into());
+        }
+        self.acquaintances.check(named, hello.disk).await?;
+        let welcome = WelcomeV1::of(self.own, version).to_bytes();
+        let welcome = welcome.map_err(|_| NotServed::Malformed("our greeting"))?;
+        stream::send(&mut send, Kind::Welcome, &[&welcome]).await?;
+        // The peer may have what it wants already and be gone.
+        let _gone = send.finish();
+        Ok(named)
+    }
+
+    /// One call.
+    async fn stream(
+        self,
+        connection: MeshConnection,
+        peer: VoterId,
+        mut send: quinn::SendStream,
+        mut recv: quinn::RecvStream,
+    ) {
+        let (kind, body) = match stream::recv(&mut recv).await {
+            Ok(message) => message,
+            Err(StreamFailed::Misbehaved(fault)) => {
+                tracing::warn!(%peer, reason = %fault, "the peer broke the protocol");
+                connection.close(CLOSE_MISBEHAVED, &fault.to_string());
+                return;
+            }
+            // The caller has given up; it will call again.
+            Err(
+                StreamFailed::Deadline | StreamFailed::Broken(_) | StreamFailed::Torn | StreamFailed::Unencodable(_),
+            ) => {
+                return;
+            }
+        };
+        let (kind, body) = match self.answer(peer, kind, body).await {
+            Ok(answer) => answer,
+            Err(refused) => {
+                tracing::debug!(%peer, reason = refused, "call refused");
+                (Kind::Refused, RefusedV1::new(&refused).to_bytes().unwrap_or_default())
+            }
+        };
+        if stream::send(&mut send, kind, &[&body]).await.is_ok() {
+            // The caller may have given up meanwhile.
+            let _gone = send.finish();
+        }
+    }
+
+    async fn answer(&self, peer: VoterId, kind: Kind, body: Vec<u8>) -> Result<(Kind, Vec<u8>), String> {
+        match kind {
+            Kind::Append => {
+                let request = AppendV1::from_bytes(&body).map_err(text)?;
+                drop(body);
+                let request = AppendEntriesRequest::from(request);
+                only_for_itself(peer, &request.vote)?;
+                let response = self.raft.append_entries(request).await.map_err(text)?;
+                Ok((Kind::Appended, AppendedV1::from(response).to_bytes().map_err(text)?))
+            }
+            Kind::Vote => {
+                let request = VoteRequest::from(AskVoteV1::from_bytes(&body).map_err(text)?);
+                only_for_itself(peer, &request.vote)?;
+                let response = self.raft.vote(request).await.map_err(text)?;
+                Ok((Kind::Voted, VotedV1::from(response).to_bytes().map_err(text)?))
+            }
+            Kind::Snapshot => {
+                let (vote, meta, payload_start) = split_snapshot(&body).map_err(text)?;
+                only_for_itself(peer, &vote)?;
+                let payload = Bytes::from(body).slice(payload_start..);
+                let snapshot = Snapshot { meta, snapshot: Box::new(payload) };
+                let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
+                Ok((Kind::Installed, InstalledV1::of(&response.vote).to_bytes().map_err(text)?))
+            }
+            Kind::Call => Ok((Kind::Answer, self.calls.handle(peer, body).await?)),
+            Kind::Hello
+            | Kind::Welcome
+            | Kind::Appended
+            | Kind::Voted
+            | Kind::Installed
+            | Kind::Answer
+            | Kind::Refused => Err("not a call".to_owned()),
+        }
+    }
+}
+
+fn text(fault: impl std::fmt::Display) -> String {
+    fault.to_string()
+}
+
+/// A voter leads or asks for votes in its own name only (C-23).
+fn only_for_itself(peer: VoterId, vote: &Vote) -> Result<(), String> {
+    if vote.leader_id.node_id == peer.0 {
+        Ok(())
+    } else {
+        Err(format!("voter {peer} speaks for voter {}", vote.leader_id.node_id))
+    }
+}
