@@ -52,6 +52,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         connections_max: CONNECTIONS_MAX,
         header_timeout: Duration::from_secs(5),
         body_bytes_max: AGENT_BODY_BYTES_MAX,
+        body_timeout: Duration::from_secs(5),
         grace: Duration::from_secs(1),
     };
     tracing::info!(addr = %listener.local_addr(), "serving tools to who has the key");

@@ -137,7 +137,10 @@ impl TaskGroup {
 
     /// Takes over a task that runs already.
     pub fn adopt(&mut self, name: &'static str, task: TaskHandle) {
-        self.aborts.retain(|abort| !abort.is_finished());
+        // Handles of ended tasks go when they are as many as those of running ones, so that this costs little each time.
+        if self.aborts.len() > 2 * self.running.len() + 16 {
+            self.aborts.retain(|abort| !abort.is_finished());
+        }
         self.aborts.push(task.abort_handle());
         self.running.push(Box::pin(async move { (name, task.join().await) }));
     }

@@ -93,11 +93,6 @@ impl Assembler {
             }
         }
     }
-
-    /// Whether an update has begun and is not complete.
-    pub(super) fn is_waiting(&self) -> bool {
-        self.current.is_some()
-    }
 }
 
 /// What came of a part.
