@@ -1,5 +1,7 @@
 //! A disk that fails the way disks do: it forgets what was not synced, tears the last write, refuses to sync, or is
 //! full. Files are in memory; what is durable is kept apart from what was written.
+//!
+//! Shared by the unit tests of the log and the integration tests, each of which uses a part of it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;
@@ -50,6 +52,7 @@ impl Pending {
     }
 }
 
+#[allow(dead_code, reason = "each of the two test binaries uses a part")]
 impl FaultDisk {
     fn state(&self) -> MutexGuard<'_, State> {
         self.0.lock().unwrap()
@@ -98,11 +101,6 @@ impl FaultDisk {
         let file = state.files.get_mut(path).unwrap();
         change(&mut file.durable);
         file.written = file.durable.clone();
-    }
-
-    /// Forgets a file.
-    pub(crate) fn wipe(&self, path: &Path) {
-        self.state().files.remove(path);
     }
 }
 

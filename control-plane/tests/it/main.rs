@@ -1,0 +1,4 @@
+//! The control plane through its public interfaces.
+
+mod fault_disk;
+mod raft;
