@@ -146,8 +146,8 @@ impl RootPayload {
     }
 }
 
-/// One issuer's signature over a root.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// One issuer's signature over a root. Serialisable, because issuers send it to whoever collects.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RootSignature {
     /// The first eight bytes of the issuer's key id.
     pub kid: [u8; 8],

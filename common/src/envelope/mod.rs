@@ -38,3 +38,6 @@ pub use request::{
     RestrictionRequest, TaskRequest,
 };
 pub use verify::{VerifiedChain, VerifiedLink};
+
+#[cfg(test)]
+mod tests;

@@ -29,3 +29,6 @@ pub use pattern::{InvalidPattern, TOOL_SEGMENTS_MAX, ToolPattern};
 pub use purpose::{InvalidPurpose, PURPOSE_DEPTH_MAX, PurposePath};
 pub use scope::{CallFacts, InvalidScope, OutOfScope, Scope};
 pub use window::Window;
+
+#[cfg(test)]
+mod tests;

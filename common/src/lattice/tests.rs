@@ -1,0 +1,278 @@
+//! Law E for whole grants, over every pair of a small universe, and the rules of scopes one by one.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::id::{DimensionName, ResourceId};
+use crate::limits::{GRANTS_MAX, PATTERNS_MAX};
+
+fn dimension(name: &str) -> DimensionName {
+    DimensionName::new(name).unwrap()
+}
+
+fn ids(ids: &[&str]) -> BTreeSet<ResourceId> {
+    ids.iter().map(|id| ResourceId::new(id).unwrap()).collect()
+}
+
+fn grant(tools: &[&str]) -> Grant {
+    Grant {
+        of: 0,
+        tools: tools.iter().map(|text| text.parse().unwrap()).collect(),
+        ids: BTreeMap::new(),
+        maxima: BTreeMap::new(),
+        classes: None,
+        effects: None,
+    }
+}
+
+fn root_grant(tools: &[&str]) -> Grant {
+    Grant { classes: Some(ClassSet::ALL), effects: Some(Effects::ALL), ..grant(tools) }
+}
+
+fn call(tool: &str) -> CallFacts {
+    CallFacts {
+        tool: tool.parse().unwrap(),
+        effects: Effects::from(Effect::Read),
+        ids: BTreeMap::new(),
+        amounts: BTreeMap::new(),
+        result_maxima: BTreeSet::new(),
+    }
+}
+
+fn with_ids(grant: Grant, name: &str, set: IdSet) -> Grant {
+    let mut grant = grant;
+    grant.ids.insert(dimension(name), set);
+    grant
+}
+
+fn call_with_ids(tool: &str, name: &str, values: &[&str]) -> CallFacts {
+    let mut call = call(tool);
+    call.ids.insert(dimension(name), ids(values));
+    call
+}
+
+fn universe_of_grants() -> Vec<Grant> {
+    let mut all = vec![grant(&["a"]), grant(&["**"])];
+    let sets = [IdSet::In(ids(&[])), IdSet::In(ids(&["1"])), IdSet::NotIn(ids(&["1"]))];
+    all = all
+        .into_iter()
+        .flat_map(|base| {
+            let with = sets.clone().map(|set| with_ids(base.clone(), "customer", set));
+            [vec![base], with.to_vec()].concat()
+        })
+        .collect();
+    for (name, max) in [("amount", 1), ("records", 5)] {
+        let with = all.clone().into_iter().map(|mut grant| {
+            grant.maxima.insert(dimension(name), max);
+            grant
+        });
+        all = all.iter().cloned().chain(with).collect();
+    }
+    let effects = [None, Some(Effects::NONE), Some(Effects::from(Effect::Read))];
+    all.into_iter().flat_map(|grant| effects.map(|effects| Grant { effects, ..grant.clone() })).collect()
+}
+
+fn universe_of_calls() -> Vec<CallFacts> {
+    let mut all = vec![call("a"), call("b")];
+    let effects = [0, 1, 3].map(|bits| Effects::from_bits(bits).unwrap());
+    all = all.into_iter().flat_map(|call| effects.map(|effects| CallFacts { effects, ..call.clone() })).collect();
+    let values = [None, Some(ids(&[])), Some(ids(&["1"])), Some(ids(&["2"])), Some(ids(&["1", "2"]))];
+    all = all
+        .into_iter()
+        .flat_map(|call| {
+            values.clone().map(|values| CallFacts {
+                ids: values.into_iter().map(|values| (dimension("customer"), values)).collect(),
+                ..call.clone()
+            })
+        })
+        .collect();
+    all = all
+        .into_iter()
+        .flat_map(|call| {
+            [None, Some(1), Some(2)].map(|amount| CallFacts {
+                amounts: amount.into_iter().map(|amount| (dimension("amount"), amount)).collect(),
+                ..call.clone()
+            })
+        })
+        .collect();
+    all.into_iter()
+        .flat_map(|call| {
+            let records = BTreeSet::from([dimension("records")]);
+            [BTreeSet::new(), records].map(|result_maxima| CallFacts { result_maxima, ..call.clone() })
+        })
+        .collect()
+}
+
+/// Clause L-1: a hop below a root, and a hop below a hop, over 96 × 96 grants and 180 calls.
+#[test]
+fn the_meet_of_grants_is_exact() {
+    let (grants, calls) = (universe_of_grants(), universe_of_calls());
+    assert_eq!((grants.len(), calls.len()), (96, 180));
+    let table = |omitted| -> Vec<Vec<bool>> {
+        grants.iter().map(|grant| calls.iter().map(|call| grant.admits(call, omitted).is_ok()).collect()).collect()
+    };
+    let hops = table(Omitted::Free);
+    let mut allowed = 0u32;
+    for omitted in [Omitted::Closed, Omitted::Free] {
+        let parents = table(omitted);
+        for (a, in_parent) in grants.iter().zip(&parents) {
+            for (b, in_hop) in grants.iter().zip(&hops) {
+                let meet = a.meet(b, omitted).unwrap();
+                for ((call, parent), hop) in calls.iter().zip(in_parent).zip(in_hop) {
+                    let found = meet.as_ref().is_ok_and(|meet| meet.admits(call, omitted).is_ok());
+                    assert_eq!(found, *parent && *hop, "{a:?} ∧ {b:?} ({omitted:?}) on {call:?}");
+                    allowed += u32::from(found);
+                }
+            }
+        }
+    }
+    assert!(allowed > 1_000, "{allowed} calls were allowed");
+}
+
+/// Clause L-1 on the side of results: maxima and classes of a meet are the least of both.
+#[test]
+fn the_meet_limits_results_exactly() {
+    let maxima = [None, Some(0), Some(5), Some(u64::MAX)];
+    let classes = [None, Some(ClassSet::EMPTY), Some(ClassSet::from_iter([1])), Some(ClassSet::from_iter([1, 2]))];
+    let all: Vec<Grant> = maxima
+        .iter()
+        .flat_map(|max| {
+            classes.map(|classes| Grant {
+                maxima: max.iter().map(|max| (dimension("records"), *max)).collect(),
+                classes,
+                ..grant(&["a"])
+            })
+        })
+        .collect();
+    let shows = |grant: &Grant, records, class| {
+        grant.maxima.get("records").is_none_or(|max| records <= *max)
+            && grant.classes.is_none_or(|classes| classes.contains(class))
+    };
+    for a in &all {
+        for b in &all {
+            let meet = a.meet(b, Omitted::Free).unwrap().unwrap();
+            for records in [0, 1, 5, 6, u64::MAX] {
+                for class in 0..3 {
+                    let both = shows(a, records, class) && shows(b, records, class);
+                    assert_eq!(shows(&meet, records, class), both, "{a:?} ∧ {b:?}");
+                }
+            }
+        }
+    }
+}
+
+/// Clause L-6: a grant of which nothing is left keeps its place, so that no index shifts.
+#[test]
+fn tombstones_keep_indices() {
+    let root = Scope::root(vec![root_grant(&["a"]), root_grant(&["b"])]).unwrap();
+    let narrowed = root.narrow(&[grant(&["x.**"]), Grant { of: 1, ..grant(&["**"]) }]).unwrap();
+    let standing: Vec<_> = narrowed.grants().map(|(index, grant)| (index, grant.is_some())).collect();
+    assert_eq!(standing, [(0, false), (1, true)]);
+    // The next hop's `of` counts the tombstone, and nothing comes back through it.
+    let last = narrowed.narrow(&[grant(&["**"]), Grant { of: 1, ..grant(&["**"]) }]).unwrap();
+    assert_eq!(last.admits_any(&call("a")), Err(OutOfScope { miss: ScopeMiss::Tool, hop: 1 }));
+    assert_eq!(last.admits_any(&call("b")), Ok(1));
+    assert_eq!(last.grant(1).map(|grant| grant.of), Some(1));
+}
+
+/// Clause L-6: two grants may narrow the same one, and one may be dropped.
+#[test]
+fn grants_may_be_split_and_dropped() {
+    let root = Scope::root(vec![root_grant(&["a", "b"]), root_grant(&["c"])]).unwrap();
+    let split = root.narrow(&[grant(&["a"]), grant(&["b"])]).unwrap();
+    assert_eq!(split.admits_any(&call("b")), Ok(1));
+    let dropped = OutOfScope { miss: ScopeMiss::Tool, hop: 1 };
+    assert_eq!(split.admits_any(&call("c")), Err(dropped.clone()));
+    assert_eq!(split.admits(0, &call("b")), Err(dropped));
+    assert_eq!(split.admits(7, &call("a")), Err(OutOfScope { miss: ScopeMiss::Tool, hop: 1 }));
+}
+
+/// Clause L-9: never the union of two grants.
+#[test]
+fn one_call_is_admitted_by_one_grant() {
+    let both = |tool, customer: &str| with_ids(root_grant(&[tool]), "customer", IdSet::In(ids(&[customer])));
+    let root = Scope::root(vec![both("a", "1"), both("a", "2")]).unwrap();
+    assert_eq!(root.admits_any(&call_with_ids("a", "customer", &["2"])), Ok(1));
+    let miss = ScopeMiss::Dimension(dimension("customer"));
+    let refused = OutOfScope { miss, hop: 0 };
+    assert_eq!(root.admits_any(&call_with_ids("a", "customer", &["1", "2"])), Err(refused));
+}
+
+/// Clauses L-4 and L-5: what is absent on either side never satisfies the other.
+#[test]
+fn absent_never_satisfies() {
+    let customer = |set| Scope::root(vec![with_ids(root_grant(&["a"]), "customer", set)]).unwrap();
+    let unmapped = |name| Err(OutOfScope { miss: ScopeMiss::UnmappedDimension(dimension(name)), hop: 0 });
+    assert_eq!(customer(IdSet::any()).admits_any(&call("a")), unmapped("customer"));
+    assert_eq!(customer(IdSet::any()).admits_any(&call_with_ids("a", "customer", &[])), unmapped("customer"));
+    assert_eq!(customer(IdSet::any()).admits_any(&call_with_ids("a", "customer", &["x"])), Ok(0));
+    let silent = Scope::root(vec![root_grant(&["a"])]).unwrap();
+    assert_eq!(silent.admits_any(&call_with_ids("a", "customer", &["x"])), unmapped("customer"));
+    let rows = CallFacts { result_maxima: BTreeSet::from([dimension("records")]), ..call("a") };
+    assert_eq!(silent.admits_any(&rows), unmapped("records"));
+    let effectless = CallFacts { effects: Effects::NONE, ..call("a") };
+    assert_eq!(silent.admits_any(&effectless), Err(OutOfScope { miss: ScopeMiss::Effect, hop: 0 }));
+    // A hop cannot open a dimension that the root left out, nor free one that it constrains.
+    let opened = silent.narrow(&[with_ids(grant(&["a"]), "customer", IdSet::any())]).unwrap();
+    let miss = ScopeMiss::UnmappedDimension(dimension("customer"));
+    assert_eq!(opened.admits_any(&call("a")), Err(OutOfScope { miss, hop: 1 }));
+    assert_eq!(opened.admits_any(&call_with_ids("a", "customer", &["x"])), unmapped("customer"));
+}
+
+#[test]
+fn the_link_that_narrowed_it_away_is_named() {
+    let contract = |set: &[&str]| with_ids(grant(&["**"]), "contract", IdSet::In(ids(set)));
+    let root = Scope::root(vec![with_ids(root_grant(&["a"]), "contract", IdSet::In(ids(&["1", "2", "3"])))]).unwrap();
+    let leaf = root.narrow(&[contract(&["1", "2"])]).unwrap().narrow(&[contract(&["1"])]).unwrap();
+    for (id, hop) in [("9", 0), ("3", 1), ("2", 2)] {
+        let expected = Err(OutOfScope { miss: ScopeMiss::Dimension(dimension("contract")), hop });
+        assert_eq!(leaf.admits(0, &call_with_ids("a", "contract", &[id])), expected);
+        assert_eq!(leaf.admits_any(&call_with_ids("a", "contract", &[id])).map(drop), expected);
+    }
+    assert_eq!(leaf.parent().and_then(Scope::parent), Some(&root));
+}
+
+#[test]
+fn the_closest_miss_is_reported() {
+    let root = Scope::root(vec![
+        root_grant(&["b"]),
+        with_ids(root_grant(&["a"]), "contract", IdSet::In(ids(&["1"]))),
+        Grant { effects: Some(Effects::from(Effect::Write)), ..root_grant(&["a"]) },
+    ])
+    .unwrap();
+    let found = root.admits_any(&call_with_ids("a", "contract", &["2"]));
+    assert_eq!(found, Err(OutOfScope { miss: ScopeMiss::Dimension(dimension("contract")), hop: 0 }));
+}
+
+#[test]
+fn lists_that_make_no_scope_are_refused() {
+    assert_eq!(Scope::root(Vec::new()), Err(InvalidScope::Count));
+    assert_eq!(Scope::root(vec![root_grant(&["a"]); GRANTS_MAX + 1]), Err(InvalidScope::Count));
+    for incomplete in [
+        grant(&["a"]),
+        Grant { classes: None, ..root_grant(&["a"]) },
+        Grant { effects: None, ..root_grant(&["a"]) },
+        Grant { of: 1, ..root_grant(&["a"]) },
+    ] {
+        let list = vec![root_grant(&["a"]), incomplete];
+        assert_eq!(Scope::root(list), Err(InvalidScope::IncompleteRoot { grant: 1 }));
+    }
+    let root = Scope::root(vec![root_grant(&["a"])]).unwrap();
+    assert_eq!(root.narrow(&[]), Err(InvalidScope::Count));
+    let beyond = Grant { of: 1, ..grant(&["a"]) };
+    assert_eq!(root.narrow(&[beyond]), Err(InvalidScope::NoSuchParent { grant: 0, of: 1 }));
+}
+
+/// Wildcards in both lists could multiply with every hop; they may not.
+#[test]
+fn pattern_sets_that_would_multiply_are_refused() {
+    let (left, right): (Vec<String>, Vec<String>) = (0..9).map(|n| (format!("a{n}.*"), format!("*.b{n}"))).unzip();
+    let texts = |list: &[String]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<ToolPattern>>();
+    let root = Scope::root(vec![Grant { tools: texts(&left), ..root_grant(&[]) }]).unwrap();
+    let within = root.narrow(&[Grant { tools: texts(&right[..7]), ..grant(&[]) }]).unwrap();
+    assert_eq!(within.grant(0).map(|grant| grant.tools.len()), Some(63));
+    let beyond = root.narrow(&[Grant { tools: texts(&right), ..grant(&[]) }]);
+    let expected = InvalidScope::TooManyPatterns { grant: 0, source: TooManyPatterns };
+    assert_eq!(beyond, Err(expected));
+    assert_eq!(PATTERNS_MAX, 64);
+}

@@ -1,0 +1,11 @@
+//! Envelopes from the outside: bytes in, authority or a named refusal out.
+//!
+//! The fixtures write the format a second time, from its description, so that a mistake would have to be made twice.
+
+mod attacks;
+mod fixture;
+mod golden;
+mod hostile_bytes;
+mod narrowing;
+mod requests;
+mod shapes;

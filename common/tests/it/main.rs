@@ -1,0 +1,4 @@
+//! Everything that can be tested of the core through its public interface, in one binary.
+
+#[cfg(test)]
+mod envelope;
