@@ -14,6 +14,7 @@ use remit_common::id::{EdgeId, MeshId, Region, TenantId, VoterId};
 use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
 use remit_common::identity::{Administrator, NodeKind, NodeRole, SpiffeId, Verb};
 use remit_common::net::env::Env;
+use remit_common::policy::Bounds;
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::{DirectoryContent, Edge, IssuerEntry, Sealer, SignedDirectory, Voter};
 use remit_common::trust::root::{RoleContent, RootContent, SignedRoot};
@@ -93,6 +94,7 @@ impl Material {
                 tenant.clone(),
                 RoleContent { keys: policy.iter().map(|(key, _)| *key.public()).collect(), threshold: POLICY_KEYS.1 },
             )]),
+            bounds_max: Bounds::MOST,
         };
         let root = SignedRoot::make(&root, &[&root_key]).context("cannot make the root")?;
         let directory = DirectoryContent {

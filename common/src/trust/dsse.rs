@@ -14,6 +14,7 @@ use super::role::Role;
 use crate::crypto::sign::{PublicKey, Signature, SigningKey};
 use crate::id::KeyId;
 use crate::limits::{DOCUMENT_BYTES_MAX, SIGNATURES_MAX};
+use crate::policy::json;
 use crate::text;
 
 /// Bytes of a payload type.
@@ -159,8 +160,9 @@ impl Envelope {
     }
 }
 
-/// Reads a verified payload: strict JSON, then exactly the members of `T`.
+/// Reads a verified payload: strict JSON, which serde's maps would not insist on, then exactly the members of `T`.
 pub(crate) fn decode<T: serde::de::DeserializeOwned>(payload: &[u8]) -> Result<T, TrustRefused> {
+    json::parse(payload, json::Mode::Protocol).map_err(|fault| TrustRefused::Content { fault: fault.to_string() })?;
     serde_json::from_slice(payload).map_err(|fault| TrustRefused::Content { fault: fault.to_string() })
 }
 

@@ -10,10 +10,10 @@ use crate::crypto::hpke::SealingKey;
 use crate::crypto::sign::SigningKey;
 use crate::id::{MeshId, TenantId, VoterId};
 use crate::identity::{Administrator, Verb};
+use crate::policy::Bounds;
 use crate::time::Timestamp;
 
 pub(crate) const MESH: MeshId = MeshId([0x11; 16]);
-pub(crate) const DAY: u64 = 86_400;
 /// 2026-11-01T00:00:00Z.
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_793_491_200);
 
@@ -43,6 +43,7 @@ pub(crate) fn root_content() -> RootContent {
         root: role(&[1, 2, 3], 2),
         directory: role(&[4, 5], 2),
         policy: BTreeMap::from([(acme(), role(&[6, 7, 8], 2))]),
+        bounds_max: Bounds::MOST,
     }
 }
 

@@ -17,6 +17,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::sign::SigningKey;
 use crate::id::{KeyId, MeshId, TenantId};
 use crate::limits::{ROOT_DOCUMENT_DAYS_MAX, TENANTS_MAX};
+use crate::policy::Bounds;
 use crate::time::Timestamp;
 
 /// The media type of a root.
@@ -40,6 +41,8 @@ pub struct RootContent {
     pub directory: RoleContent,
     /// Who signs bundles, per tenant.
     pub policy: BTreeMap<TenantId, RoleContent>,
+    /// The most that a bundle may say about how old an edge's knowledge may be.
+    pub bounds_max: Bounds,
 }
 
 /// A root whose signatures are not checked.
