@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalogue::{self, Catalogue, ReadCatalogue};
-use super::engines::cedar::{CedarEngine, CedarSchema};
+use super::engines::cedar::{CedarEngine, CedarSchema, Questions};
 use super::fault::{PolicyFault, Source};
 use super::model::{Kinds, Plan, action_of};
 use super::taxonomy::{CLASSES_FILE, PURPOSES_FILE, Taxonomy};
@@ -138,7 +138,17 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
             })),
         }
     }
-    faults.extend(engine.idle(&policies, &kinds.user, &kinds.action, |action| catalogue.tools.contains_key(action)));
+    let mut questions = Questions::default();
+    for (name, plan) in &plans {
+        let action = (&kinds.action, name.as_str());
+        questions.add(&kinds.agent, action, &plan.resource, true);
+        if plan.asks_user {
+            questions.add(&kinds.user, action, &plan.resource, false);
+        }
+    }
+    if faults.is_empty() {
+        faults.extend(engine.idle(&schema, &questions, &policies));
+    }
     if faults.is_empty() { Ok(Inner { taxonomy, catalogue, engine, kinds, plans }) } else { Err(faults) }
 }
 

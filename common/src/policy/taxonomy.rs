@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::fault::{PolicyFault, Source, nearest};
@@ -121,17 +122,22 @@ struct ClassEntry {
     _description: String,
 }
 
+fn read<'a, T: DeserializeOwned>(file: &'a str, bytes: &'a [u8]) -> Result<(Source<'a>, T), PolicyFault> {
+    Source::new(file, bytes).and_then(|source| Ok((source, source.read_toml()?)))
+}
+
 impl Taxonomy {
     /// Reads both files.
     ///
     /// # Errors
     /// Every fault that was found in them.
     pub fn parse(purposes: &[u8], classes: &[u8]) -> Result<Self, Vec<PolicyFault>> {
-        let one = |fault| vec![fault];
-        let purposes_source = Source::new(PURPOSES_FILE, purposes).map_err(one)?;
-        let classes_source = Source::new(CLASSES_FILE, classes).map_err(one)?;
-        let purposes_file: PurposesFile = purposes_source.read_toml().map_err(one)?;
-        let classes_file: ClassesFile = classes_source.read_toml().map_err(one)?;
+        let purposes = read::<PurposesFile>(PURPOSES_FILE, purposes);
+        let classes = read::<ClassesFile>(CLASSES_FILE, classes);
+        let ((purposes_source, purposes_file), (classes_source, classes_file)) = match (purposes, classes) {
+            (Ok(purposes), Ok(classes)) => (purposes, classes),
+            (purposes, classes) => return Err(purposes.err().into_iter().chain(classes.err()).collect()),
+        };
         let version = *purposes_file.version.get_ref();
         let mut faults = Vec::new();
         if *classes_file.version.get_ref() != version {

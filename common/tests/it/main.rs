@@ -2,3 +2,5 @@
 
 #[cfg(test)]
 mod envelope;
+#[cfg(test)]
+mod policy;

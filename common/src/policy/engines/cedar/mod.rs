@@ -7,6 +7,7 @@
 //! which is stricter than Cedar, where it would be skipped. Clauses P-26 to P-28.
 
 mod faults;
+mod idle;
 mod index;
 mod parse;
 mod request;
@@ -15,16 +16,17 @@ mod store;
 #[cfg(test)]
 mod tests;
 
-use cedar_policy_core::ast::{Effect, EntityUID, EntityUIDEntry, Literal, Request, SlotEnv, ValueKind};
+use cedar_policy_core::ast::{Effect, EntityUIDEntry, Literal, Request, SlotEnv, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
+pub(crate) use idle::Questions;
 pub use parse::CedarSchema;
 pub use request::{Attribute, Context, InvalidKind, Kind, Subject};
 pub(crate) use shape::{Member, Misfit, Shape, fit_members};
 
 use super::super::decision::POLICIES_NAMED_MAX;
-use super::super::fault::{PolicyFault, Source};
+use super::super::fault::PolicyFault;
 use crate::id::PolicyId;
 use index::Index;
 use parse::Rule;
@@ -179,36 +181,6 @@ impl CedarEngine {
     #[must_use]
     pub fn subject_in(&self, kind: &Kind, id: &str, parent: &Subject) -> Subject {
         self.subject(kind, id).with_parent(parent)
-    }
-
-    /// Policies that could never decide anything: permits for users, whom nobody asks about permits, and policies
-    /// for actions that are no tools.
-    pub(crate) fn idle(
-        &self,
-        sources: &[(&str, &str)],
-        user: &Kind,
-        action: &Kind,
-        is_tool: impl Fn(&str) -> bool,
-    ) -> Vec<PolicyFault> {
-        let is_action = |uid: &EntityUID| uid.entity_type() == &action.0 && is_tool(uid.eid().as_ref());
-        let within = |group: &EntityUID| {
-            self.store.iter().any(|entity| is_action(entity.uid()) && entity.is_descendant_of(group))
-        };
-        let mut faults = Vec::new();
-        for rule in &self.rules {
-            let mut actions = rule.action.iter_euids().peekable();
-            let for_users = rule.effect == Effect::Permit && rule.principal_kind.as_ref() == Some(&user.0);
-            let no_tool = actions.peek().is_some() && !actions.any(|uid| is_action(uid) || within(uid));
-            let (message, help) = match (for_users, no_tool) {
-                (true, _) => ("a permit for users never matches", "permits are asked for the agent that acts"),
-                (_, true) => ("none of its actions is a tool of the catalogue", "add the tool, or drop the policy"),
-                (false, false) => continue,
-            };
-            let text = sources.iter().find(|(file, _)| *file == rule.file).map_or("", |(_, text)| text);
-            let source = Source { file: &rule.file, text };
-            faults.push(source.advise(&(rule.start..rule.start), format!("policy `{}`: {message}", rule.id), help));
-        }
-        faults
     }
 
     /// Asks the policies.

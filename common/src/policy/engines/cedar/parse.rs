@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{
-    ActionConstraint, AnyId, Effect, EntityType, EntityUID, Expr, ExprKind, Literal, Policy, PolicyID, PolicySet,
+    ActionConstraint, AnyId, Effect, EntityUID, Expr, ExprKind, Literal, Policy, PolicyID, PolicySet,
     PrincipalOrResourceConstraint,
 };
 use cedar_policy_core::extensions::Extensions;
@@ -28,14 +28,13 @@ pub(super) struct Rule {
     /// Where it stands.
     pub(super) file: String,
     pub(super) start: usize,
+    pub(super) policy: Policy,
     pub(super) effect: Effect,
     /// Scope and conditions in one, as Cedar's own evaluator would build it.
     pub(super) condition: Expr,
     pub(super) action: ActionConstraint,
     /// The entity that principals have to be, or be in.
     pub(super) principal: Option<Arc<EntityUID>>,
-    /// The type that the scope says principals have, where it says one.
-    pub(super) principal_kind: Option<EntityType>,
     /// The entity that resources have to be, or be in.
     pub(super) resource: Option<Arc<EntityUID>>,
     /// Known entities that the condition names.
@@ -168,11 +167,11 @@ impl Rule {
             id,
             file: file.to_owned(),
             start: start(policy),
+            policy: policy.clone(),
             effect: policy.effect(),
             condition,
             action: policy.action_constraint().clone(),
             principal: anchor(policy.principal_constraint().as_inner()),
-            principal_kind: kind(policy.principal_constraint().as_inner()),
             resource: anchor(policy.resource_constraint().as_inner()),
             mentions,
         }
@@ -181,14 +180,4 @@ impl Rule {
 
 fn anchor(constraint: &PrincipalOrResourceConstraint) -> Option<Arc<EntityUID>> {
     constraint.get_euid().cloned()
-}
-
-fn kind(constraint: &PrincipalOrResourceConstraint) -> Option<EntityType> {
-    match constraint {
-        PrincipalOrResourceConstraint::Is(kind) | PrincipalOrResourceConstraint::IsIn(kind, _) => {
-            Some((**kind).clone())
-        }
-        PrincipalOrResourceConstraint::Eq(_) => constraint.get_euid().map(|uid| uid.entity_type().clone()),
-        PrincipalOrResourceConstraint::Any | PrincipalOrResourceConstraint::In(_) => None,
-    }
 }

@@ -73,10 +73,6 @@ impl Store {
         self.0.get(uid)
     }
 
-    pub(super) fn iter(&self) -> impl Iterator<Item = &Entity> {
-        self.0.values().map(|held| &*held.entity)
-    }
-
     /// The entities that a request can reach.
     pub(super) fn slice<'a>(
         &self,
