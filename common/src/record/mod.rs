@@ -327,3 +327,6 @@ impl Record {
 fn gap_message(hash: &Digest) -> Vec<u8> {
     [GAP_DOMAIN, &hash.0].concat()
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,3 +9,6 @@ pub mod frame;
 pub mod message;
 pub mod proof;
 pub mod version;
+
+#[cfg(test)]
+mod tests;
