@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::crypto::digest::Digest;
 use crate::id::{BundleName, BundleVersion, MeshId, TenantId};
+use crate::policy::Bounds;
 use crate::time::Timestamp;
 
 /// The media type of a manifest.
@@ -53,4 +54,6 @@ pub struct Manifest {
     pub fallback: Vec<Fallback>,
     /// The lowest version that it may ever be replaced by.
     pub floor: BundleVersion,
+    /// How old an edge's knowledge may be, effect by effect.
+    pub bounds: Bounds,
 }

@@ -13,4 +13,4 @@ pub use container::{MalformedBundle, SignedBundle};
 pub use high_water::{HighManifest, HighWater};
 pub use manifest::{Fallback, FileEntry, MANIFEST_TYPE, Manifest};
 pub use source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
-pub use verified::{BundleRejected, VerifiedBundle};
+pub use verified::{BundleRejected, CompiledBundle, VerifiedBundle, verify_manifest};

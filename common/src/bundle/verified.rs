@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use crate::crypto::digest::Digest;
+use crate::envelope::Authority;
 use crate::id::{BundleVersion, MeshId, TenantId};
+use crate::policy::{Bounds, CompiledPolicy, Decision, ToolCall};
 use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
 use crate::trust::root::Root;
@@ -101,5 +103,61 @@ impl VerifiedBundle {
     /// [`BundleRejected`].
     pub fn check_succeeds(&self, seen: &HighWater, now: Timestamp) -> Result<(), BundleRejected> {
         todo!("{seen:?} {now}")
+    }
+
+    /// Compiles the policy and lets it pass its own canaries. This is the gate of activation.
+    ///
+    /// # Errors
+    /// [`BundleRejected`].
+    pub fn compile(self) -> Result<CompiledBundle, BundleRejected> {
+        todo!("{self:?}")
+    }
+}
+
+/// A verified bundle whose policy is ready to decide and has passed its own canaries.
+#[derive(Debug, Clone)]
+pub struct CompiledBundle {
+    manifest: Manifest,
+    digest: Digest,
+    policy: CompiledPolicy,
+}
+
+impl CompiledBundle {
+    /// What the bundle says about itself.
+    #[must_use]
+    pub fn manifest(&self) -> &Manifest {
+        &self.manifest
+    }
+
+    /// SHA-256 of the manifest's bytes.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The compiled policy.
+    #[must_use]
+    pub fn policy(&self) -> &CompiledPolicy {
+        &self.policy
+    }
+
+    /// How old an edge's knowledge may be, effect by effect.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        &self.manifest.bounds
+    }
+
+    /// Decides one call: the bundle's own limits first, then its policy. Canaries are asked the same way.
+    #[must_use]
+    pub fn decide(&self, authority: &Authority, call: &ToolCall, now: Timestamp) -> Decision {
+        todo!("{authority:?} {call:?} {now}")
+    }
+
+    /// Whether purposes and classes still mean what they meant under an earlier version.
+    ///
+    /// # Errors
+    /// [`BundleRejected`].
+    pub fn check_taxonomy(&self, earlier: &Self) -> Result<(), BundleRejected> {
+        todo!("{earlier:?}")
     }
 }
