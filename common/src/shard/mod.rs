@@ -12,3 +12,6 @@ pub use aad::{AAD_VERSION, ShardAad};
 pub use sealed::{
     CannotSeal, DoesNotOpen, NotRising, OpenShard, SHARD_TYPE, SealedShard, ShardRefused, VerifiedShard, seal,
 };
+
+#[cfg(test)]
+mod tests;

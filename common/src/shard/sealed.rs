@@ -272,7 +272,7 @@ impl SealedShard {
         if payload.mesh_id != *mesh || directory.content().mesh_id != *mesh {
             return Err(ShardRefused::OtherMesh);
         }
-        if payload.tenant != sealer.tenant || !payload.credential.as_str().starts_with(&sealer.prefix) {
+        if !sealer.is_for(&payload.tenant, &payload.credential) {
             return Err(ShardRefused::NotThatSealers {
                 sealer: sealer.name.clone(),
                 tenant: payload.tenant,
