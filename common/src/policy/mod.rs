@@ -16,6 +16,8 @@ pub mod json;
 mod model;
 pub mod response;
 pub mod taxonomy;
+#[cfg(test)]
+mod tests;
 
 pub use bounds::Bounds;
 pub use call::ToolCall;

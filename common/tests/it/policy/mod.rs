@@ -1,7 +1,9 @@
 //! Decisions and what is released, through the public interface, on the example that users copy.
 
+mod cedar;
 mod compile;
 mod decide;
+mod response;
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -78,6 +78,24 @@ impl CedarSchema {
     }
 }
 
+#[cfg(test)]
+impl CedarSchema {
+    /// Whether Cedar itself finds that a question is one that the schema allows.
+    pub(crate) fn validates(&self, query: &super::Query<'_>) -> Result<(), String> {
+        let uid = |subject: &super::Subject| ((*subject.uid).clone(), None);
+        cedar_policy_core::ast::Request::new(
+            uid(query.principal),
+            uid(query.action),
+            uid(query.resource),
+            query.context.to_cedar(),
+            Some(&self.0),
+            Extensions::all_available(),
+        )
+        .map(|_| ())
+        .map_err(|error| error.to_string())
+    }
+}
+
 impl std::fmt::Debug for CedarSchema {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("CedarSchema(..)")
