@@ -76,8 +76,10 @@ pub const ADMIN_BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 64 * 1024;
 /// Longest life of an administrator's signature.
 pub const ADMIN_SIGNATURE_LIFE_MAX: Duration = Duration::from_secs(300);
 
-/// Revocations that live at the same time; administrators' own reserve is a tenth above it.
+/// Revocations that live at the same time.
 pub const REVOCATIONS_MAX: usize = 100_000;
+/// More of them that administrators alone may add, so that nobody else can use up their room.
+pub const REVOCATIONS_RESERVE: usize = REVOCATIONS_MAX / 10;
 /// Bytes of one decision record.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one batch of records before compression: it fits a frame even if it does not compress.

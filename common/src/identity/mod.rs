@@ -5,6 +5,7 @@
 //! name or a key may do stands in the directory.
 
 pub mod administrator;
+mod bytes;
 pub mod certificate;
 pub mod signed_request;
 pub mod spiffe;

@@ -41,6 +41,7 @@ pub struct SignedRequest {
     /// Absolute path without a query: what is not signed must not matter.
     pub path: String,
     /// The body as sent.
+    #[serde(with = "super::bytes")]
     pub body: Vec<u8>,
     /// When it was signed, seconds since the epoch.
     pub created: u64,

@@ -1,21 +1,21 @@
-//! Every revocation in force, under one number and one digest.
+//! The set of revocations, its epoch and its digest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
+use super::{Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::id::{MeshId, RevocationEpoch, TenantId};
 use crate::identity::Administrators;
-use crate::limits::REVOCATIONS_MAX;
+use crate::limits::{REVOCATIONS_MAX, REVOCATIONS_RESERVE};
 use crate::time::Timestamp;
 
-/// Entries of a set, the administrators' reserve included: they are never refused for space that others took.
-pub const REVOCATIONS_TOTAL_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_MAX / 10;
-
-/// What a digest is of.
+/// First bytes under the digest of the set.
 const DIGEST_LABEL: &[u8] = b"remit/revocations/v1\0";
+/// Only administrators cut so far, and they may use their reserve.
+const ENTRIES_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
 
 /// What changes one set into a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,60 +33,117 @@ pub struct RevocationUpdate {
     pub removed: Vec<Cut>,
 }
 
-/// The set.
-///
-/// `agreed` is what the log says at this epoch, and what the digest covers. `kept` is what the log has let go while
-/// our own clock had not reached its end: no reason to permit again (T-45).
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "Stored", into = "Stored")]
+/// Entries of one kind in one tenant, by id.
+type ById = BTreeMap<String, Revocation>;
+
+/// Entries in the order of their keys, and found without building a key.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+struct Entries {
+    tenants: BTreeMap<TenantId, BTreeMap<CutKind, ById>>,
+    count: usize,
+}
+
+/// The set. Cheap to look into; cloned when it changes, because readers hold the old one meanwhile.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(try_from = "Written", into = "Written")]
 pub struct Revocations {
     epoch: RevocationEpoch,
-    digest: Digest,
-    agreed: Entries,
-    kept: Entries,
+    entries: Entries,
+    /// What the log has let go before its end by the clock here: still in force, no longer in the digest. A voter
+    /// whose clock runs ahead, or who lies, cannot end a cut early.
+    lingering: Entries,
+    digest: OnceLock<Digest>,
 }
 
-type Entries = BTreeMap<TenantId, BTreeMap<CutKind, BTreeMap<String, Revocation>>>;
-
-/// The set as it is stored: lists, in the order of the digest.
+/// The set on disk and in snapshots.
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Stored {
+struct Written {
     epoch: RevocationEpoch,
-    agreed: Vec<Revocation>,
-    kept: Vec<Revocation>,
+    entries: Vec<Revocation>,
+    lingering: Vec<Revocation>,
 }
 
-impl From<Revocations> for Stored {
-    fn from(set: Revocations) -> Self {
-        let Revocations { epoch, digest: _, agreed, kept } = set;
-        Self { epoch, agreed: iter(&agreed).cloned().collect(), kept: iter(&kept).cloned().collect() }
+impl PartialEq for Revocations {
+    fn eq(&self, other: &Self) -> bool {
+        (self.epoch, &self.entries, &self.lingering) == (other.epoch, &other.entries, &other.lingering)
     }
 }
 
-impl TryFrom<Stored> for Revocations {
+impl Eq for Revocations {}
+
+impl Entries {
+    fn iter(&self) -> impl Iterator<Item = &Revocation> {
+        self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values)
+    }
+
+    fn get(&self, tenant: &TenantId, kind: CutKind, id: &str) -> Option<&Revocation> {
+        self.tenants.get(tenant)?.get(&kind)?.get(id)
+    }
+
+    fn get_cut(&self, cut: &Cut) -> Option<&Revocation> {
+        self.get(&cut.tenant, cut.kind, &cut.id)
+    }
+
+    fn insert(&mut self, entry: Revocation) {
+        let Cut { tenant, kind, id } = entry.cut.clone();
+        let by_id = self.tenants.entry(tenant).or_default().entry(kind).or_default();
+        if by_id.insert(id, entry).is_none() {
+            self.count += 1;
+        }
+    }
+
+    fn remove(&mut self, cut: &Cut) -> Option<Revocation> {
+        let kinds = self.tenants.get_mut(&cut.tenant)?;
+        let by_id = kinds.get_mut(&cut.kind)?;
+        let removed = by_id.remove(&cut.id)?;
+        self.count -= 1;
+        if by_id.is_empty() {
+            kinds.remove(&cut.kind);
+        }
+        if kinds.is_empty() {
+            self.tenants.remove(&cut.tenant);
+        }
+        Some(removed)
+    }
+
+    fn ended(&self, now: Timestamp) -> Vec<Cut> {
+        self.iter().filter(|entry| entry.until <= now).map(|entry| entry.cut.clone()).collect()
+    }
+}
+
+impl FromIterator<Revocation> for Entries {
+    fn from_iter<I: IntoIterator<Item = Revocation>>(entries: I) -> Self {
+        let mut all = Self::default();
+        for entry in entries {
+            all.insert(entry);
+        }
+        all
+    }
+}
+
+impl From<Revocations> for Written {
+    fn from(set: Revocations) -> Self {
+        let list = |entries: &Entries| entries.iter().cloned().collect();
+        Self { epoch: set.epoch, entries: list(&set.entries), lingering: list(&set.lingering) }
+    }
+}
+
+impl TryFrom<Written> for Revocations {
     type Error = RevocationRefused;
 
-    /// Takes entries as verified: this is for our own disk and our own log.
-    fn try_from(stored: Stored) -> Result<Self, RevocationRefused> {
-        let Stored { epoch, agreed, kept } = stored;
-        let full = RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX };
-        if agreed.len() > REVOCATIONS_TOTAL_MAX || kept.len() > REVOCATIONS_TOTAL_MAX {
-            return Err(full);
+    fn try_from(written: Written) -> Result<Self, RevocationRefused> {
+        let Written { epoch, entries, lingering } = written;
+        for list in [&entries, &lingering] {
+            if list.len() > ENTRIES_MAX {
+                return Err(RevocationRefused::Full { max: ENTRIES_MAX });
+            }
+            if !list.iter().zip(list.iter().skip(1)).all(|(a, b)| a.cut < b.cut) {
+                return Err(RevocationRefused::Malformed { rule: "entries are sorted and distinct" });
+            }
         }
-        let collect = |list: Vec<Revocation>| {
-            let mut entries = Entries::new();
-            list.into_iter().for_each(|entry| insert(&mut entries, entry));
-            entries
-        };
-        let (agreed, kept) = (collect(agreed), collect(kept));
-        Ok(Self { epoch, digest: digest(epoch, &agreed), agreed, kept })
-    }
-}
-
-impl Default for Revocations {
-    fn default() -> Self {
-        Self::new()
+        let (entries, lingering) = (entries.into_iter().collect(), lingering.into_iter().collect());
+        Ok(Self { epoch, entries, lingering, digest: OnceLock::new() })
     }
 }
 
@@ -94,8 +151,7 @@ impl Revocations {
     /// The set before the first revocation: epoch 0.
     #[must_use]
     pub fn new() -> Self {
-        let (epoch, agreed) = (RevocationEpoch(0), Entries::new());
-        Self { epoch, digest: digest(epoch, &agreed), agreed, kept: Entries::new() }
+        Self::default()
     }
 
     /// The epoch.
@@ -104,80 +160,93 @@ impl Revocations {
         self.epoch
     }
 
-    /// How many entries the log holds.
+    /// How many entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        len(&self.agreed)
+        self.entries.count
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.agreed.is_empty()
+        self.len() == 0
     }
 
-    /// Every entry of the log, in the order of its key.
+    /// Every entry of the log's set, in the order of its key.
     pub fn iter(&self) -> impl Iterator<Item = &Revocation> {
-        iter(&self.agreed)
+        self.entries.iter()
     }
 
-    /// SHA-256 over the epoch and the entries, sorted by key (T-44).
+    /// SHA-256 over the epoch and the entries, sorted by key (Clause T-44). Hashed once.
     #[must_use]
     pub fn digest(&self) -> Digest {
-        self.digest
+        *self.digest.get_or_init(|| {
+            let number = |len: usize| u64::try_from(len).unwrap_or(u64::MAX).to_be_bytes();
+            let mut hasher = Hasher::default();
+            hasher.update(DIGEST_LABEL);
+            hasher.update(&self.epoch.0.to_be_bytes());
+            hasher.update(&number(self.len()));
+            for Revocation { cut: Cut { tenant, kind, id }, until, index: _, request: _ } in self.iter() {
+                hasher.update(&number(tenant.as_str().len()));
+                hasher.update(tenant.as_str().as_bytes());
+                hasher.update(&[kind.number()]);
+                hasher.update(&number(id.len()));
+                hasher.update(id.as_bytes());
+                hasher.update(&until.as_millis().to_be_bytes());
+            }
+            hasher.finish()
+        })
     }
 
-    /// Adds an entry and raises the epoch. A cut that is there already keeps the later end.
+    fn raise(&mut self) {
+        self.epoch = RevocationEpoch(self.epoch.0.saturating_add(1));
+        self.digest = OnceLock::new();
+    }
+
+    /// Adds an entry and raises the epoch. What is cut already, and for at least as long, stays as it is, and so
+    /// does the epoch. Only the log calls this, with an entry that was verified.
     ///
     /// # Errors
     /// [`RevocationRefused::Full`].
     pub fn cut(&mut self, entry: Revocation) -> Result<RevocationEpoch, RevocationRefused> {
-        let known = find(&self.agreed, &entry.cut.tenant, entry.cut.kind, &entry.cut.id);
-        let known_until = known.map(|known| known.until);
-        if known_until.is_none() && self.len() >= REVOCATIONS_TOTAL_MAX {
-            return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
-        }
-        if known_until.is_none_or(|until| until < entry.until) {
-            insert(&mut self.agreed, entry);
+        match self.entries.get_cut(&entry.cut) {
+            Some(already) if already.until >= entry.until => return Ok(self.epoch),
+            None if self.len() >= ENTRIES_MAX => return Err(RevocationRefused::Full { max: ENTRIES_MAX }),
+            _ => self.entries.insert(entry),
         }
         self.raise();
         Ok(self.epoch)
     }
 
-    /// Lets go of what has ended at `now`; raises the epoch if that was anything. Only the log calls this.
+    /// Lets go of what has ended at `now` and says how many; raises the epoch if that was any. Only the log calls
+    /// this: what an edge enforces must not depend on the edge's clock.
     pub fn expire(&mut self, now: Timestamp) -> usize {
-        let before = self.len();
-        retain(&mut self.agreed, |entry| entry.until > now);
-        let gone = before - self.len();
-        if gone > 0 {
+        let ended = self.entries.ended(now);
+        for cut in &ended {
+            self.entries.remove(cut);
+        }
+        if !ended.is_empty() {
             self.raise();
         }
-        gone
-    }
-
-    fn raise(&mut self) {
-        self.epoch = RevocationEpoch(self.epoch.0.saturating_add(1));
-        self.digest = digest(self.epoch, &self.agreed);
+        ended.len()
     }
 
     /// What leads from `old` to this set; from nothing, if `old` is `None`.
     #[must_use]
     pub fn update_from(&self, old: Option<&Self>) -> RevocationUpdate {
-        let nothing = Self::new();
-        let old = old.unwrap_or(&nothing);
-        let in_old = |entry: &Revocation| find(&old.agreed, &entry.cut.tenant, entry.cut.kind, &entry.cut.id);
-        let in_new = |entry: &Revocation| find(&self.agreed, &entry.cut.tenant, entry.cut.kind, &entry.cut.id);
+        let before = |cut: &Cut| old.and_then(|old| old.entries.get_cut(cut));
+        let removed = old.into_iter().flat_map(Self::iter).filter(|entry| self.entries.get_cut(&entry.cut).is_none());
         RevocationUpdate {
-            from: old.epoch,
+            from: old.map_or(RevocationEpoch(0), Self::epoch),
             to: self.epoch,
-            digest: self.digest,
-            added: self.iter().filter(|entry| in_old(entry) != Some(*entry)).cloned().collect(),
-            removed: old.iter().filter(|entry| in_new(entry).is_none()).map(|entry| entry.cut.clone()).collect(),
+            digest: self.digest(),
+            added: self.iter().filter(|entry| before(&entry.cut) != Some(*entry)).cloned().collect(),
+            removed: removed.map(|entry| entry.cut.clone()).collect(),
         }
     }
 
-    /// The set after an update, every new entry verified, the digest compared. What the update drops before its end
-    /// by `now` stays in force here.
+    /// The set after an update: each entry that is new here verified, the digest compared. What the update drops
+    /// before its end by `now` stays in force here.
     ///
     /// # Errors
     /// [`RevocationRefused`]; this set is unchanged.
@@ -188,131 +257,105 @@ impl Revocations {
         administrators: &Administrators,
         now: Timestamp,
     ) -> Result<Self, RevocationRefused> {
-        let RevocationUpdate { from, to, digest: promised, added, removed } = update;
+        let RevocationUpdate { from, to, digest, added, removed } = update;
         if to <= self.epoch {
             return Err(RevocationRefused::EpochNotRising { offered: to, have: self.epoch });
         }
-        let mut agreed = match from {
-            RevocationEpoch(0) => Entries::new(),
-            from if from == self.epoch => self.agreed.clone(),
-            from => return Err(RevocationRefused::Gap { from, have: self.epoch }),
-        };
-        for cut in &removed {
-            remove(&mut agreed, cut);
+        let whole = from == RevocationEpoch(0);
+        if !whole && from != self.epoch {
+            return Err(RevocationRefused::Gap { from, have: self.epoch });
         }
-        if len(&agreed).saturating_add(added.len()) > REVOCATIONS_TOTAL_MAX {
-            return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
+        if added.len() > ENTRIES_MAX || removed.len() > ENTRIES_MAX {
+            return Err(RevocationRefused::Full { max: ENTRIES_MAX });
+        }
+        for entry in added.iter().filter(|entry| !self.holds(entry)) {
+            entry.verify(mesh, administrators)?;
+        }
+        let kept: BTreeSet<&Cut> = if whole { added.iter().map(|entry| &entry.cut).collect() } else { BTreeSet::new() };
+        let dropped: Vec<Cut> = if whole {
+            self.iter().map(|entry| &entry.cut).filter(|cut| !kept.contains(cut)).cloned().collect()
+        } else {
+            removed
+        };
+        let mut next = Self { epoch: to, digest: OnceLock::new(), ..self.clone() };
+        for cut in &dropped {
+            if let Some(entry) = next.entries.remove(cut) {
+                next.lingering.insert(entry);
+            }
         }
         for entry in added {
-            let Cut { tenant, kind, id } = &entry.cut;
-            // What was verified once need not be again: the request inside is the same to the byte.
-            if find(&self.agreed, tenant, *kind, id) != Some(&entry) {
-                entry.verify(mesh, administrators)?;
-            }
-            insert(&mut agreed, entry);
+            next.lingering.remove(&entry.cut);
+            next.entries.insert(entry);
         }
-        if digest(to, &agreed) != promised {
+        for cut in next.lingering.ended(now) {
+            next.lingering.remove(&cut);
+        }
+        if next.len() > ENTRIES_MAX || next.lingering.count > ENTRIES_MAX {
+            return Err(RevocationRefused::Full { max: ENTRIES_MAX });
+        }
+        if next.digest() != digest {
             return Err(RevocationRefused::Digest);
         }
-        let mut kept = self.kept.clone();
-        for entry in iter(&self.agreed) {
-            insert(&mut kept, entry.clone());
-        }
-        retain(&mut kept, |entry| {
-            entry.until > now && find(&agreed, &entry.cut.tenant, entry.cut.kind, &entry.cut.id).is_none()
-        });
-        Ok(Self { epoch: to, digest: promised, agreed, kept })
+        Ok(next)
     }
 
-    /// Whether the tenant or anything that the call hangs on has been cut.
+    /// Whether exactly this entry was verified here before.
+    fn holds(&self, entry: &Revocation) -> bool {
+        [&self.entries, &self.lingering].iter().any(|entries| entries.get_cut(&entry.cut) == Some(entry))
+    }
+
+    /// Whether the tenant or anything that the call hangs on has been cut. An entry holds until the log lets it go,
+    /// whatever the clock here says.
     ///
     /// # Errors
     /// [`Revoked`] names the first entry found.
     pub fn check<'a>(&self, tenant: &TenantId, subjects: impl IntoIterator<Item = Subject<'a>>) -> Result<(), Revoked> {
-        let of_tenant: Vec<_> = [&self.agreed, &self.kept].into_iter().filter_map(|set| set.get(tenant)).collect();
-        if of_tenant.is_empty() {
+        // Nearly always there is nothing for the tenant, and then no subject is even looked at.
+        let sets = [&self.entries, &self.lingering];
+        let [entries, lingering] = sets.map(|entries| entries.tenants.get(tenant));
+        if entries.is_none() && lingering.is_none() {
             return Ok(());
         }
-        let cut = |kind: CutKind, id: &dyn Fn() -> String| {
-            let kinds = of_tenant.iter().filter_map(|kinds| kinds.get(&kind));
-            let mut ids = kinds.peekable();
-            // Most kinds have no entry at all: the id is written out only where there is something to compare with.
-            ids.peek()?;
-            let id = id();
-            ids.find_map(|ids| ids.get(&id)).map(|entry| entry.cut.clone())
+        let find = |kind: CutKind, id: &str| {
+            let found = |kinds: &'_ BTreeMap<CutKind, ById>| kinds.get(&kind)?.get(id).map(|entry| entry.cut.clone());
+            entries.and_then(found).or_else(|| lingering.and_then(found)).map_or(Ok(()), |cut| Err(Revoked { cut }))
         };
-        let found = |cut: Option<Cut>| cut.map_or(Ok(()), |cut| Err(Revoked { cut }));
-        found(cut(CutKind::Tenant, &|| tenant.to_string()))?;
+        find(CutKind::Tenant, tenant.as_str())?;
         for subject in subjects {
-            found(match subject {
-                Subject::Link(id) => cut(CutKind::Link, &|| id.to_string()),
-                Subject::Holder(id) => cut(CutKind::Holder, &|| id.to_string()),
-                Subject::Delegator(id) => cut(CutKind::Delegator, &|| id.to_string()),
-                Subject::Session(id) => cut(CutKind::Session, &|| id.to_string()),
-                Subject::Task(id) => cut(CutKind::Task, &|| id.to_string()),
-                Subject::Agent(id) => cut(CutKind::Agent, &|| id.to_string()),
-                Subject::Credential(id, version) => cut(CutKind::Credential, &|| id.to_string())
-                    .or_else(|| cut(CutKind::Credential, &|| format!("{id}@{version}"))),
-                Subject::Tool(id) => cut(CutKind::Tool, &|| id.to_string()),
-                Subject::Edge(id) => cut(CutKind::Edge, &|| id.to_string()),
-            })?;
+            match subject {
+                Subject::Link(id) => find(CutKind::Link, Hex::of(&id.0).as_str())?,
+                Subject::Holder(id) => find(CutKind::Holder, Hex::of(&id.0).as_str())?,
+                Subject::Delegator(id) => find(CutKind::Delegator, id.as_str())?,
+                Subject::Session(id) => find(CutKind::Session, id.as_str())?,
+                Subject::Task(id) => find(CutKind::Task, id.as_str())?,
+                Subject::Agent(id) => find(CutKind::Agent, id.as_str())?,
+                Subject::Credential(id, version) => {
+                    find(CutKind::Credential, id.as_str())?;
+                    find(CutKind::Credential, &format!("{id}@{version}"))?;
+                }
+                Subject::Tool(id) => find(CutKind::Tool, id.as_str())?,
+                Subject::Edge(id) => find(CutKind::Edge, id.as_str())?,
+            }
         }
         Ok(())
     }
 }
 
-fn iter(entries: &Entries) -> impl Iterator<Item = &Revocation> {
-    entries.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values)
-}
+/// A digest as text, without an allocation: this is looked up for every link of every call.
+struct Hex([u8; 64]);
 
-fn len(entries: &Entries) -> usize {
-    entries.values().flat_map(BTreeMap::values).map(BTreeMap::len).sum()
-}
-
-fn find<'a>(entries: &'a Entries, tenant: &TenantId, kind: CutKind, id: &str) -> Option<&'a Revocation> {
-    entries.get(tenant)?.get(&kind)?.get(id)
-}
-
-fn insert(entries: &mut Entries, entry: Revocation) {
-    let Cut { tenant, kind, id } = entry.cut.clone();
-    entries.entry(tenant).or_default().entry(kind).or_default().insert(id, entry);
-}
-
-fn remove(entries: &mut Entries, cut: &Cut) {
-    if let Some(ids) = entries.get_mut(&cut.tenant).and_then(|kinds| kinds.get_mut(&cut.kind)) {
-        ids.remove(&cut.id);
+impl Hex {
+    fn of(digest: &Digest) -> Self {
+        const DIGITS: &[u8; 16] = b"0123456789abcdef";
+        let digit = |nibble: u8| DIGITS.get(usize::from(nibble)).copied().unwrap_or_default();
+        let mut text = [0; 64];
+        for (pair, byte) in text.as_chunks_mut::<2>().0.iter_mut().zip(digest.0) {
+            *pair = [digit(byte >> 4), digit(byte & 15)];
+        }
+        Self(text)
     }
-    retain(entries, |_| true);
-}
 
-fn retain(entries: &mut Entries, mut keep: impl FnMut(&Revocation) -> bool) {
-    entries.retain(|_, kinds| {
-        kinds.retain(|_, ids| {
-            ids.retain(|_, entry| keep(entry));
-            !ids.is_empty()
-        });
-        !kinds.is_empty()
-    });
-}
-
-/// T-44: label, epoch, then per entry: tenant, kind, id, end, log index; texts behind their length.
-fn digest(epoch: RevocationEpoch, entries: &Entries) -> Digest {
-    let mut hasher = Hasher::default();
-    hasher.update(DIGEST_LABEL);
-    hasher.update(&epoch.0.to_be_bytes());
-    let text = |hasher: &mut Hasher, text: &str| {
-        hasher.update(&u32::try_from(text.len()).unwrap_or(u32::MAX).to_be_bytes());
-        hasher.update(text.as_bytes());
-    };
-    for Revocation { cut: Cut { tenant, kind, id }, until, index, request: _ } in iter(entries) {
-        text(&mut hasher, tenant.as_str());
-        hasher.update(&[kind.number()]);
-        text(&mut hasher, id);
-        hasher.update(&until.as_millis().to_be_bytes());
-        hasher.update(&index.0.to_be_bytes());
+    fn as_str(&self) -> &str {
+        str::from_utf8(&self.0).unwrap_or_default() // INVARIANT: hex digits are UTF-8
     }
-    hasher.finish()
 }
-
-#[cfg(test)]
-mod tests;

@@ -1,0 +1,325 @@
+use std::collections::BTreeSet;
+
+use proptest::prelude::*;
+use zeroize::Zeroizing;
+
+use super::*;
+use crate::crypto::digest::Digest;
+use crate::crypto::sign::SigningKey;
+use crate::id::RevocationEpoch;
+use crate::identity::Administrator;
+
+const MESH: MeshId = MeshId([0x11; 16]);
+const CREATED: u64 = 1_800_000_000;
+
+fn key(seed: u8) -> SigningKey {
+    SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
+}
+
+fn tenant(name: &str) -> TenantId {
+    name.parse().unwrap()
+}
+
+fn at(secs: u64) -> Timestamp {
+    Timestamp::from_secs(secs)
+}
+
+fn administrators() -> Administrators {
+    let administrator = |seed, name: &str, tenants: &[&str], verbs: &[Verb]| Administrator {
+        name: name.to_owned(),
+        key: *key(seed).public(),
+        tenants: tenants.iter().map(|name| tenant(name)).collect(),
+        verbs: verbs.iter().copied().collect::<BTreeSet<_>>(),
+        expires: at(CREATED + 1_000_000),
+    };
+    [
+        administrator(1, "ops", &["acme"], &[Verb::Revoke]),
+        administrator(2, "author", &["acme"], &[Verb::PublishBundle]),
+        administrator(3, "other", &["other"], &[Verb::Revoke]),
+    ]
+    .into_iter()
+    .map(|administrator| (administrator.key.id(), administrator))
+    .collect()
+}
+
+fn cut(kind: CutKind, id: &str) -> Cut {
+    Cut { tenant: tenant("acme"), kind, id: id.to_owned() }
+}
+
+fn request(seed: u8, cut: &Cut, created: u64) -> SignedRequest {
+    let body = cut.to_body();
+    SignedRequest::sign(&MESH, &key(seed), "POST", REVOCATIONS_PATH, body, created, created + 60, [1; 16])
+}
+
+fn entry(cut: &Cut, created: u64) -> Revocation {
+    Revocation::from_request(LogIndex(7), request(1, cut, created), &MESH, &administrators()).unwrap()
+}
+
+fn session(id: &str) -> Revocation {
+    entry(&cut(CutKind::Session, id), CREATED)
+}
+
+fn updated(set: &Revocations, update: RevocationUpdate, now: u64) -> Result<Revocations, RevocationRefused> {
+    set.updated(update, &MESH, &administrators(), at(now))
+}
+
+#[test]
+fn each_kind_lives_as_long_as_what_it_cuts_may() {
+    let check = |kind, secs| assert_eq!(cut(kind, "x").until(at(CREATED)), at(CREATED + secs), "{kind}");
+    for kind in CutKind::ALL {
+        check(
+            kind,
+            match kind {
+                CutKind::Tool | CutKind::Tenant => 24 * 3_600,
+                CutKind::Credential | CutKind::Edge => 90 * 86_400,
+                _ => 300 + 3_600 + 600,
+            },
+        );
+    }
+}
+
+#[test]
+fn numbers_and_order_of_kinds_agree() {
+    let mut sorted = CutKind::ALL;
+    sorted.sort();
+    assert_eq!(sorted, CutKind::ALL);
+    assert_eq!(CutKind::ALL.map(CutKind::number), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    for kind in CutKind::ALL {
+        assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
+    }
+}
+
+#[test]
+fn ids_have_the_form_of_their_kind() {
+    let hex = "ab".repeat(32);
+    for (kind, id, fits) in [
+        (CutKind::Link, hex.as_str(), true),
+        (CutKind::Link, &hex.to_uppercase(), false),
+        (CutKind::Holder, "ab", false),
+        (CutKind::Session, "sess-1", true),
+        (CutKind::Session, "two words", false),
+        (CutKind::Credential, "crm", true),
+        (CutKind::Credential, "crm@7", true),
+        (CutKind::Credential, "crm@07", false),
+        (CutKind::Credential, "crm@", false),
+        (CutKind::Credential, "@7", false),
+        (CutKind::Tenant, "acme", true),
+        (CutKind::Tenant, "other", false),
+        (CutKind::Edge, "eu-west-1", true),
+        (CutKind::Edge, "EU", false),
+        (CutKind::Tool, "crm.read", true),
+        (CutKind::Tool, "", false),
+    ] {
+        assert_eq!(cut(kind, id).check().is_ok(), fits, "{kind} {id}");
+        assert_eq!(Cut::from_body(&cut(kind, id).to_body()).is_ok(), fits);
+    }
+    for body in ["{}", "[]", "", "{\"tenant\":\"acme\",\"kind\":\"session\",\"id\":\"a\",\"id\":\"b\"}"] {
+        assert!(Cut::from_body(body.as_bytes()).is_err(), "{body}");
+    }
+    let long = format!("{{\"tenant\":\"acme\",\"kind\":\"session\",\"id\":\"a\"{}}}", " ".repeat(512));
+    assert!(Cut::from_body(long.as_bytes()).is_err());
+}
+
+#[test]
+fn only_an_administrator_of_the_tenant_with_the_verb_cuts() {
+    let wanted = cut(CutKind::Session, "s");
+    let make = |request| Revocation::from_request(LogIndex(1), request, &MESH, &administrators()).map(|_| ());
+    let code = |result: Result<(), RevocationRefused>| result.map_err(|refused| refused.reason_code());
+    assert_eq!(code(make(request(1, &wanted, CREATED))), Ok(()));
+    assert_eq!(code(make(request(2, &wanted, CREATED))), Err("verb_not_permitted"));
+    assert_eq!(code(make(request(3, &wanted, CREATED))), Err("tenant_not_permitted"));
+    assert_eq!(code(make(request(4, &wanted, CREATED))), Err("unknown_administrator"));
+    assert_eq!(code(make(request(1, &wanted, CREATED + 1_000_000))), Err("administrator_expired"));
+    let mut forged = request(1, &wanted, CREATED);
+    forged.body = cut(CutKind::Session, "other").to_body();
+    assert_eq!(code(make(forged)), Err("bad_signature"));
+    let elsewhere =
+        SignedRequest::sign(&MESH, &key(1), "POST", "/v1/x", wanted.to_body(), CREATED, CREATED + 1, [1; 16]);
+    assert_eq!(code(make(elsewhere)), Err("malformed"));
+}
+
+#[test]
+fn forged_revocation_by_a_voter_is_refused() {
+    let good = session("s");
+    assert_eq!(good.verify(&MESH, &administrators()), Ok(()));
+    let other = Revocation { cut: cut(CutKind::Session, "t"), ..good.clone() };
+    let shorter = Revocation { until: good.until.minus(Duration::from_secs(1)), ..good.clone() };
+    let longer = Revocation { until: good.until.plus(Duration::from_secs(1)), ..good.clone() };
+    for changed in [other, shorter, longer] {
+        assert_eq!(changed.verify(&MESH, &administrators()), Err(RevocationRefused::Differs));
+    }
+    assert!(good.verify(&MeshId([0x12; 16]), &administrators()).is_err());
+}
+
+#[test]
+fn the_digest_is_golden() {
+    // Clause T-44.
+    let mut set = Revocations::new();
+    assert_eq!(set.digest().to_string(), "c71e1eb96a0fcfc774864277b962499d793fe608d6ae573b4d7b4cd49a65230b");
+    set.cut(entry(&cut(CutKind::Tool, "tickets.create"), CREATED)).unwrap();
+    set.cut(session("sess-1")).unwrap();
+    assert_eq!(
+        (set.epoch(), set.digest().to_string().as_str()),
+        (RevocationEpoch(2), "4adc1908b7f1ec827fbc95d1578bf2debe5584c77918093f6d896f11882e0893")
+    );
+    // Index and request are not in it: who delivered an entry, and when, makes no other set.
+    let mut same = Revocations::new();
+    same.cut(Revocation { index: LogIndex(99), ..session("sess-1") }).unwrap();
+    same.cut(entry(&cut(CutKind::Tool, "tickets.create"), CREATED)).unwrap();
+    assert_eq!(same.digest(), set.digest());
+}
+
+#[test]
+fn the_epoch_rises_with_every_change_and_with_nothing_else() {
+    let mut set = Revocations::new();
+    assert_eq!(set.cut(session("a")), Ok(RevocationEpoch(1)));
+    assert_eq!(set.cut(session("a")), Ok(RevocationEpoch(1)));
+    assert_eq!(set.cut(entry(&cut(CutKind::Session, "a"), CREATED - 1)), Ok(RevocationEpoch(1)));
+    assert_eq!(set.cut(entry(&cut(CutKind::Session, "a"), CREATED + 1)), Ok(RevocationEpoch(2)));
+    assert_eq!(set.len(), 1);
+    assert_eq!(set.expire(at(CREATED + 4_500)), 0);
+    assert_eq!(set.epoch(), RevocationEpoch(2));
+    assert_eq!(set.expire(at(CREATED + 4_501)), 1);
+    assert_eq!((set.epoch(), set.is_empty()), (RevocationEpoch(3), true));
+}
+
+#[test]
+fn tenants_never_meet() {
+    let mut set = Revocations::new();
+    set.cut(session("s")).unwrap();
+    let id = "s".parse().unwrap();
+    assert!(set.check(&tenant("acme"), [Subject::Session(&id)]).is_err());
+    assert_eq!(set.check(&tenant("other"), [Subject::Session(&id)]), Ok(()));
+}
+
+#[test]
+fn every_kind_is_found_by_what_a_call_hangs_on() {
+    let digest = Digest::of(&[b"x"]);
+    let (link, holder) = (LinkId(digest), KeyId(digest));
+    let (delegator, session, task) = ("maya".parse().unwrap(), "s".parse().unwrap(), "t".parse().unwrap());
+    let (agent, credential) = ("agent".parse().unwrap(), "crm".parse().unwrap());
+    let (tool, edge) = ("crm.read".parse().unwrap(), "eu-1".parse().unwrap());
+    let subjects = [
+        Subject::Link(&link),
+        Subject::Holder(&holder),
+        Subject::Delegator(&delegator),
+        Subject::Session(&session),
+        Subject::Task(&task),
+        Subject::Agent(&agent),
+        Subject::Credential(&credential, 7),
+        Subject::Tool(&tool),
+        Subject::Edge(&edge),
+    ];
+    let hex = digest.to_string();
+    for (kind, id) in [
+        (CutKind::Link, hex.as_str()),
+        (CutKind::Holder, &hex),
+        (CutKind::Delegator, "maya"),
+        (CutKind::Session, "s"),
+        (CutKind::Task, "t"),
+        (CutKind::Agent, "agent"),
+        (CutKind::Credential, "crm"),
+        (CutKind::Credential, "crm@7"),
+        (CutKind::Tool, "crm.read"),
+        (CutKind::Edge, "eu-1"),
+        (CutKind::Tenant, "acme"),
+    ] {
+        let mut set = Revocations::new();
+        assert_eq!(set.check(&tenant("acme"), subjects), Ok(()));
+        set.cut(entry(&cut(kind, id), CREATED)).unwrap();
+        assert_eq!(set.check(&tenant("acme"), subjects), Err(Revoked { cut: cut(kind, id) }));
+    }
+    let mut set = Revocations::new();
+    set.cut(entry(&cut(CutKind::Credential, "crm@8"), CREATED)).unwrap();
+    set.cut(entry(&cut(CutKind::Session, "t"), CREATED)).unwrap();
+    assert_eq!(set.check(&tenant("acme"), subjects), Ok(()));
+}
+
+#[test]
+fn an_update_is_verified_compared_and_never_goes_back() {
+    let mut first = Revocations::new();
+    first.cut(session("a")).unwrap();
+    let mut second = first.clone();
+    second.cut(session("b")).unwrap();
+    let (whole, step) = (second.update_from(None), second.update_from(Some(&first)));
+    assert_eq!((step.added.len(), step.removed.len(), whole.added.len()), (1, 0, 2));
+    let now = CREATED;
+    assert_eq!(updated(&Revocations::new(), whole.clone(), now).as_ref(), Ok(&second));
+    assert_eq!(updated(&first, whole.clone(), now).as_ref(), Ok(&second));
+    assert_eq!(updated(&first, step.clone(), now).as_ref(), Ok(&second));
+    let (from, have) = (RevocationEpoch(1), RevocationEpoch(0));
+    assert_eq!(updated(&Revocations::new(), step.clone(), now), Err(RevocationRefused::Gap { from, have }));
+    let (offered, have) = (RevocationEpoch(2), RevocationEpoch(2));
+    assert_eq!(updated(&second, whole.clone(), now), Err(RevocationRefused::EpochNotRising { offered, have }));
+    let mut missing = whole.clone();
+    missing.added.pop();
+    assert_eq!(updated(&first, missing, now), Err(RevocationRefused::Digest));
+    let mut forged = whole;
+    forged.added[1].cut.id = "c".to_owned();
+    assert_eq!(updated(&first, forged, now), Err(RevocationRefused::Differs));
+}
+
+#[test]
+fn what_is_dropped_early_stays_in_force_until_its_end() {
+    let mut full = Revocations::new();
+    full.cut(session("a")).unwrap();
+    let mut empty = full.clone();
+    empty.expire(Timestamp::MAX);
+    let id = "a".parse().unwrap();
+    let is_cut = |set: &Revocations| set.check(&tenant("acme"), [Subject::Session(&id)]).is_err();
+    for update in [empty.update_from(None), empty.update_from(Some(&full))] {
+        let early = updated(&full, update.clone(), CREATED).unwrap();
+        assert_eq!((early.len(), early.digest(), is_cut(&early)), (0, empty.digest(), true));
+        // It survives the disk, and ends by the clock here at the next update.
+        let stored = serde_json::to_vec(&early).unwrap();
+        let early: Revocations = serde_json::from_slice(&stored).unwrap();
+        assert!(is_cut(&early));
+        let mut later = empty.clone();
+        later.cut(session("b")).unwrap();
+        let step = later.update_from(Some(&empty));
+        assert!(is_cut(&updated(&early, step.clone(), CREATED + 4_499).unwrap()));
+        assert!(!is_cut(&updated(&early, step, CREATED + 4_500).unwrap()));
+        assert!(!is_cut(&updated(&full, update, CREATED + 4_500).unwrap()));
+    }
+}
+
+#[test]
+fn the_stored_form_is_golden_and_refuses_disorder() {
+    let mut set = Revocations::new();
+    set.cut(session("sess-1")).unwrap();
+    let stored = serde_json::to_string(&set).unwrap();
+    assert_eq!(stored, include_str!("golden.json").trim_end());
+    assert_eq!(serde_json::from_str::<Revocations>(&stored).unwrap(), set);
+    let entry = serde_json::to_string(&session("sess-1")).unwrap();
+    let twice = stored.replace(&entry, &format!("{entry},{entry}"));
+    assert!(serde_json::from_str::<Revocations>(&twice).is_err());
+}
+
+proptest! {
+    #[test]
+    fn any_set_is_reached_from_any_earlier_one(first in proptest::collection::vec(0u8..12, 0..12), more in proptest::collection::vec(0u8..12, 0..12), expire: bool) {
+        let mut old = Revocations::new();
+        for id in first {
+            old.cut(session(&id.to_string())).unwrap();
+        }
+        let mut new = old.clone();
+        for id in more {
+            new.cut(entry(&cut(CutKind::Session, &id.to_string()), CREATED + u64::from(id % 3))).unwrap();
+        }
+        if expire {
+            new.expire(at(CREATED + 4_501));
+        }
+        if new.epoch() > old.epoch() {
+            for update in [new.update_from(None), new.update_from(Some(&old))] {
+                let reached = updated(&old, update, CREATED + 100_000).unwrap();
+                prop_assert_eq!(&reached, &new);
+                prop_assert_eq!(reached.digest(), new.digest());
+            }
+        }
+    }
+
+    #[test]
+    fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(Cut::from_body(&body).is_err());
+    }
+}
