@@ -41,3 +41,6 @@ impl Lane {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ use std::time::Duration;
 use super::revocations::{Assembler, Taken};
 use super::transfer::Transfer;
 use crate::bundle::container::SignedBundle;
-use crate::bundle::manifest::Manifest;
+use crate::bundle::manifest::FileEntry;
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, SHARD_BYTES_MAX};
@@ -281,19 +281,18 @@ impl Subscriber {
         Ok(())
     }
 
-    /// The manifest that was handed out is signed as it must be. Its files are fetched, those in `held` excepted, and
+    /// The manifest that was handed out is signed as it must be. These are its files; they are fetched, those in `held` excepted, and
     /// the bundle is handed out when it is whole.
     ///
     /// # Errors
     /// [`PeerMisbehaved`] when the manifest lists more than a bundle may have; then it is settled.
     pub fn manifest_verified(
         &mut self,
-        manifest: &Manifest,
+        files: &[FileEntry],
         held: BTreeMap<Digest, Vec<u8>>,
         now: BootTime,
     ) -> Result<(), PeerMisbehaved> {
         let Some(Job::Verifying(activation, envelope)) = self.job.take() else { return Ok(()) };
-        let files = &manifest.files;
         let bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.len));
         if files.len() > BUNDLE_FILES_MAX
             || exceeds(bytes, BUNDLE_BYTES_MAX)

@@ -9,6 +9,8 @@ use bincode::config;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::limits::FRAME_BYTES_MAX;
+
 /// A value cannot be written: its type uses what a positional format has no place for, or it exceeds the bound.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the value cannot be encoded: {0}")]
@@ -43,13 +45,30 @@ pub fn encode<const BYTES_MAX: usize>(value: &impl Serialize) -> Result<Vec<u8>,
     Ok(bytes)
 }
 
-/// Decodes a value that takes up all of `bytes`, and in memory not much more than `BYTES_MAX` bytes: what a length
-/// inside claims is compared with the bound before memory is spent on it.
+/// Decodes a value that takes up all of `bytes`, of which there are at most `BYTES_MAX`.
+///
+/// What a length inside claims is compared with the size of the input before memory is spent on it: a hostile input
+/// makes us reserve some dozens of times its own size, and only for as long as it takes to refuse it.
 ///
 /// # Errors
 /// [`Undecodable`], without saying why.
 pub fn decode<const BYTES_MAX: usize, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
-    let bounded = config::standard().with_limit::<BYTES_MAX>();
+    if bytes.len() > BYTES_MAX {
+        return Err(Undecodable);
+    }
+    // The library counts a number by its width in memory, and one byte may stand for sixteen.
+    match bytes.len() {
+        ..=0x1000 => claiming::<0x1_0000, T>(bytes),
+        ..=0x1_0000 => claiming::<0x10_0000, T>(bytes),
+        ..=FRAME_BYTES_MAX => claiming::<{ 16 * FRAME_BYTES_MAX }, T>(bytes),
+        ..=0x40_0000 => claiming::<0x400_0000, T>(bytes),
+        ..=0x400_0000 => claiming::<0x4000_0000, T>(bytes),
+        _ => claiming::<0x1_0000_0000, T>(bytes),
+    }
+}
+
+fn claiming<const CLAIM_MAX: usize, T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Undecodable> {
+    let bounded = config::standard().with_limit::<CLAIM_MAX>();
     match bincode::serde::decode_from_slice(bytes, bounded) {
         Ok((value, taken)) if taken == bytes.len() => Ok(value),
         _ => Err(Undecodable),
@@ -97,5 +116,31 @@ pub mod bytes {
             }
         }
         deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_that_encodes_within_the_bound_decodes_within_it() {
+        // Numbers take one byte each and sixteen in memory.
+        let numbers = vec![1u128; FRAME_BYTES_MAX - 5];
+        let bytes = encode::<FRAME_BYTES_MAX>(&numbers).expect("fits");
+        assert_eq!(decode::<FRAME_BYTES_MAX, Vec<u128>>(&bytes), Ok(numbers));
+        for len in [0, 1, 0xfff, 0x1000, 0xffff, 0x1_0000, 0x3f_ffff, 0x40_0000] {
+            let text = "x".repeat(len);
+            let bytes = encode::<0x80_0000>(&text).expect("fits");
+            assert_eq!(decode::<0x80_0000, String>(&bytes), Ok(text), "{len}");
+        }
+    }
+
+    #[test]
+    fn what_is_beyond_the_bound_is_refused() {
+        assert!(encode::<3>(&"text").is_err());
+        assert_eq!(decode::<3, String>(&[4, b't', b'e', b'x', b't']), Err(Undecodable));
+        let claims_much = [[253].as_slice(), &(1u64 << 40).to_le_bytes(), b"text"].concat();
+        assert_eq!(decode::<0x1000, String>(&claims_much), Err(Undecodable));
     }
 }
