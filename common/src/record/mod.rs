@@ -70,11 +70,14 @@ pub enum GapCause {
     ReadsShed,
     /// The spool was damaged or taken away.
     SpoolLost,
+    /// Refusals were shed: more callers without a valid envelope than are recorded one by one.
+    RefusalsShed,
 }
 
 impl GapCause {
     /// Every cause, in the order of the numbers.
-    pub const ALL: [Self; 4] = [Self::TornTail, Self::DetailShed, Self::ReadsShed, Self::SpoolLost];
+    pub const ALL: [Self; 5] =
+        [Self::TornTail, Self::DetailShed, Self::ReadsShed, Self::SpoolLost, Self::RefusalsShed];
 
     /// As texts name it.
     #[must_use]
@@ -84,6 +87,7 @@ impl GapCause {
             Self::DetailShed => "detail-shed",
             Self::ReadsShed => "reads-shed",
             Self::SpoolLost => "spool-lost",
+            Self::RefusalsShed => "refusals-shed",
         }
     }
 }
