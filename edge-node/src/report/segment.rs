@@ -166,13 +166,12 @@ mod tests {
             &"b0".repeat(16),
             "0000000000000011",
             &"ee".repeat(32),
-            "b09bfe4e",
+            "461ec616",
             "00000003",
-            "00000000",
+            "45bce840",
             "616263",
         ]
         .concat();
-        assert_eq!(text::hex(&file).len(), expected.len());
         assert_eq!(text::hex(&file), expected);
         assert_eq!(file.len(), HEADER_BYTES + ENTRY_PREFIX_BYTES + 3);
     }
