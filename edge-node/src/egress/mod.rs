@@ -1,0 +1,237 @@
+//! Makes a permitted call.
+//!
+//! The request is built here and from nothing but the permit: address and header from the signed bundle, body encoded
+//! anew from the value that policy judged. No header of the agent's goes on, no redirect is followed, no cookie kept,
+//! no proxy asked. The credential is written into this attempt's copy, last, and the answer is searched for it before
+//! anything else reads the answer. Clauses G-24 to G-31.
+
+mod connection;
+mod reply;
+mod sse;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
+use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use remit_common::limits::TOOL_BODY_BYTES_MAX;
+use remit_common::net::env::Env;
+use remit_common::net::http::HttpClient;
+use remit_common::policy::catalogue::Upstream;
+use remit_common::policy::json::{self, Json};
+use zeroize::Zeroizing;
+
+use crate::ingress::mcp::headers::{
+    META_CAPABILITIES, META_VERSION, METHOD_HEADER, NAME_HEADER, PROTOCOL_VERSION, VERSION_HEADER, encoded,
+};
+use crate::pep::Permit;
+use crate::vault::Credential;
+
+use connection::{ExchangeFailed, exchange};
+pub(crate) use reply::Reply;
+use reply::{REQUEST_ID, UnusableReply};
+
+/// Time to reach a server on the same machine or nearby.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// A permitted call brought no answer that can be used.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum CallFailed {
+    /// The permit ended, or what it rests on did, before the first byte went out. The tool knows nothing of the call.
+    #[error("called off before it was sent: {0}")]
+    CalledOff(&'static str),
+    /// The request cannot be built: the credential does not fit into a header, or the bundle says nonsense.
+    #[error("the request cannot be built: {0}")]
+    NotBuilt(&'static str),
+    /// The exchange failed.
+    #[error("the exchange with the upstream failed")]
+    Exchange(#[from] ExchangeFailed),
+    /// Another status than success.
+    #[error("the upstream answered with status {0}")]
+    Status(StatusCode),
+    /// A body in an encoding that was not asked for could hide the credential.
+    #[error("the answer has a content encoding that was not asked for")]
+    Encoded,
+    /// The credential was in the answer.
+    #[error("the answer carries the credential")]
+    CarriesCredential,
+    /// Not an answer.
+    #[error("the answer cannot be used")]
+    Unusable(#[from] UnusableReply),
+}
+
+impl CallFailed {
+    /// Whether the tool can have acted.
+    pub(crate) fn reached(&self) -> Reached {
+        match self {
+            Self::CalledOff(_) | Self::NotBuilt(_) => Reached::No,
+            Self::Exchange(failed) => failed.reached(),
+            Self::Status(_) | Self::Encoded | Self::CarriesCredential | Self::Unusable(_) => Reached::Perhaps,
+        }
+    }
+
+    /// A fixed word for the outcome record.
+    pub(crate) fn word(&self) -> &'static str {
+        match self {
+            Self::CalledOff(_) => "called-off",
+            Self::NotBuilt(_) => "not-built",
+            Self::Exchange(failed) if failed.reached() == Reached::No => "unreachable",
+            Self::Exchange(_) => "no-response",
+            Self::Status(_) => "bad-status",
+            Self::Encoded | Self::Unusable(_) => "unusable-answer",
+            Self::CarriesCredential => "credential-in-answer",
+        }
+    }
+}
+
+/// Whether a tool can have acted on a call that failed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reached {
+    No,
+    Perhaps,
+}
+
+/// The way out.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    env: Env,
+    client: HttpClient,
+    within: Duration,
+}
+
+impl Egress {
+    /// Tools have `within` to answer.
+    pub(crate) fn new(env: &Env, within: Duration) -> Self {
+        Self { env: env.clone(), client: HttpClient::new(env, TOOL_BODY_BYTES_MAX), within }
+    }
+
+    /// Spends a permit. `still` is asked immediately before the first byte goes out, after the permit's own deadline.
+    ///
+    /// # Errors
+    /// [`CallFailed`].
+    pub(crate) async fn forward(
+        &self,
+        permit: Permit,
+        credential: Option<Arc<Credential>>,
+        still: impl Fn() -> Result<(), &'static str> + Send + Sync,
+    ) -> Result<Reply, CallFailed> {
+        let request = build(&permit, credential.as_deref())?;
+        let check = || {
+            permit.check_time(self.env.now().boot).map_err(|_| "the permit has ended")?;
+            still()
+        };
+        let authority = permit.upstream().authority();
+        tracing::debug!(decision = %permit.decision(), upstream = authority, tool = %permit.tool().name, "calling");
+        let answer = exchange(&self.env, &self.client, authority, request, CONNECT_WITHIN, self.within, check).await;
+        let (parts, body) = match answer {
+            Ok(response) => response.into_parts(),
+            Err(ExchangeFailed::CalledOff(why)) => return Err(CallFailed::CalledOff(why)),
+            Err(failed) => return Err(failed.into()),
+        };
+        let (status, headers) = (parts.status, parts.headers);
+        if let Some(credential) = &credential {
+            let in_headers = headers.iter().try_for_each(|(name, value)| {
+                credential.traces().check_absent(name.as_str().as_bytes())?;
+                credential.traces().check_absent(value.as_bytes())
+            });
+            in_headers
+                .and_then(|()| credential.traces().check_absent(&body))
+                .map_err(|_| CallFailed::CarriesCredential)?;
+        }
+        if !status.is_success() {
+            return Err(CallFailed::Status(status));
+        }
+        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(CallFailed::Encoded);
+        }
+        let reply = reply::parse(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), &body)?;
+        if let (Some(credential), Reply::Result(result)) = (&credential, &reply) {
+            // Escapes are undone now: `\u0073k-…` is found here.
+            check_texts(result, &mut |text| credential.traces().check_absent(text.as_bytes()).is_ok())
+                .map_err(|Found| CallFailed::CarriesCredential)?;
+        }
+        Ok(reply)
+    }
+}
+
+/// A text of a document did not pass.
+struct Found;
+
+fn check_texts(json: &Json, clean: &mut impl FnMut(&str) -> bool) -> Result<(), Found> {
+    match json {
+        Json::Text(text) => {
+            if clean(text) {
+                Ok(())
+            } else {
+                Err(Found)
+            }
+        }
+        Json::Array(elements) => elements.iter().try_for_each(|element| check_texts(element, clean)),
+        Json::Object(members) => members.iter().try_for_each(|(key, value)| {
+            if !clean(key) {
+                return Err(Found);
+            }
+            check_texts(value, clean)
+        }),
+        Json::Null | Json::Bool(_) | Json::Int(_) | Json::Float(_) | Json::Number(_) => Ok(()),
+    }
+}
+
+/// The request of a permitted call, credential included.
+fn build(permit: &Permit, credential: Option<&Credential>) -> Result<Request<Bytes>, CallFailed> {
+    let (tool, upstream) = (permit.tool(), permit.upstream());
+    let body = json::encode(&Json::object([
+        ("jsonrpc", Json::text("2.0")),
+        ("id", Json::Int(REQUEST_ID)),
+        ("method", Json::text("tools/call")),
+        (
+            "params",
+            Json::object([
+                ("name", Json::text(tool.upstream_tool.as_str())),
+                ("arguments", permit.arguments().clone()),
+                (
+                    "_meta",
+                    Json::object([
+                        (META_VERSION, Json::text(PROTOCOL_VERSION)),
+                        (META_CAPABILITIES, Json::Object(Vec::new())),
+                    ]),
+                ),
+            ]),
+        ),
+    ]));
+    let mut request = Request::builder()
+        .method(Method::POST)
+        .version(Version::HTTP_11)
+        .uri(upstream.path())
+        .header(HOST, upstream.authority())
+        .header(CONTENT_TYPE, "application/json")
+        .header(ACCEPT, "application/json, text/event-stream")
+        .header(ACCEPT_ENCODING, "identity")
+        .header(VERSION_HEADER, PROTOCOL_VERSION)
+        .header(METHOD_HEADER, "tools/call")
+        .header(NAME_HEADER, encoded(&tool.upstream_tool))
+        .body(Bytes::from(body))
+        .map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))?;
+    match credential {
+        Some(credential) => inject(request.headers_mut(), upstream, credential)?,
+        None if tool.credential.is_some() => return Err(CallFailed::NotBuilt("the credential is missing")),
+        None => {}
+    }
+    Ok(request)
+}
+
+/// Writes the credential where the bundle's injection profile says. The value is marked, so that nothing prints it and
+/// no header compression keeps it.
+fn inject(headers: &mut http::HeaderMap, upstream: &Upstream, credential: &Credential) -> Result<(), CallFailed> {
+    let injection = upstream.inject.as_ref().ok_or(CallFailed::NotBuilt("the upstream declares no injection"))?;
+    let (before, after) = injection.around();
+    let value = Zeroizing::new([before.as_bytes(), credential.expose(), after.as_bytes()].concat());
+    let mut value = HeaderValue::from_bytes(&value)
+        .map_err(|_| CallFailed::NotBuilt("the credential has bytes that no header takes"))?;
+    value.set_sensitive(true);
+    let name = HeaderName::from_bytes(injection.header.as_bytes())
+        .map_err(|_| CallFailed::NotBuilt("the injection names no header"))?;
+    headers.insert(name, value);
+    Ok(())
+}

@@ -1,0 +1,204 @@
+//! Decides, from one view of the world.
+//!
+//! Pure: the same view, envelope, call and time give the same answer on every edge, and again when somebody looks
+//! into it later. First whether the envelope stands at all (it holds now, nothing it hangs on has been cut, there is
+//! a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
+//! does. Everything that is missing is a named reason to deny. Clauses G-10 to G-14.
+
+use std::time::Duration;
+
+use remit_common::crypto::digest::Digest;
+use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
+use remit_common::id::{BundleVersion, EdgeId, LogIndex, RevocationEpoch, TenantId};
+use remit_common::lattice::{Effect, Effects};
+use remit_common::policy::call::ToolCall;
+use remit_common::policy::catalogue::Upstream;
+use remit_common::policy::decide::decide;
+use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
+use remit_common::revocation::{CutKind, Revoked, Subject};
+use remit_common::time::{BootTime, Now};
+use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale};
+
+use crate::active::{ActiveBundle, View};
+
+/// What this edge knew when it decided. Stands in every record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Basis {
+    /// The newest tick that counted.
+    pub(crate) tick: LogIndex,
+    /// The revocations that were enforced.
+    pub(crate) epoch: RevocationEpoch,
+    /// The bundle that judged; none when there was none, or the tenant is not known.
+    pub(crate) manifest: Option<(Digest, BundleVersion)>,
+    /// How old all of this was; `None` is unknown.
+    pub(crate) age: Option<Duration>,
+}
+
+impl Basis {
+    /// What `view` knows for `tenant`.
+    pub(crate) fn of(view: &View, tenant: Option<&TenantId>, now: Now) -> Self {
+        let active = tenant.and_then(|tenant| view.bundles.get(tenant));
+        Self {
+            tick: view.freshness.tick(),
+            epoch: view.revocations.epoch(),
+            manifest: active.map(|active| (*active.bundle.digest(), active.bundle.manifest().version)),
+            age: view.freshness.age(now),
+        }
+    }
+}
+
+/// Why a call does not go on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Refusal {
+    pub(crate) denied: Denied,
+    /// The envelope itself does not stand: the caller needs another one, not another call.
+    pub(crate) challenge: bool,
+}
+
+impl Refusal {
+    /// The envelope stands, the call does not.
+    pub(crate) fn of_call(denied: Denied) -> Box<Self> {
+        Box::new(Self { denied, challenge: false })
+    }
+
+    /// The envelope does not stand.
+    pub(crate) fn of_envelope(denied: Denied) -> Box<Self> {
+        Box::new(Self { denied, challenge: true })
+    }
+}
+
+/// A call that this edge may make, and until when. Only [`judge`] makes one.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Cleared {
+    call: ToolCall,
+    permitted: Permitted,
+    upstream: Upstream,
+    deadline: BootTime,
+}
+
+impl Cleared {
+    pub(crate) fn permitted(&self) -> &Permitted {
+        &self.permitted
+    }
+
+    pub(crate) fn call(&self) -> &ToolCall {
+        &self.call
+    }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    /// Takes it apart, for [`crate::pep`] alone.
+    pub(crate) fn into_parts(self) -> (ToolCall, Permitted, Upstream, BootTime) {
+        (self.call, self.permitted, self.upstream, self.deadline)
+    }
+}
+
+/// Whether an envelope stands here and now, and the bundle to judge by.
+///
+/// # Errors
+/// The first reason against it.
+pub(crate) fn standing<'v>(
+    view: &'v View,
+    effective: &Effective,
+    edge: &EdgeId,
+    now: Now,
+) -> Result<&'v ActiveBundle, Box<Refusal>> {
+    if let Some(cause) = view.freshness.quarantined(now) {
+        return Err(Refusal::of_call(Denied::new(Reason::Quarantined, format!("quarantined: {cause:?}"))));
+    }
+    effective.check_time(now.wall).map_err(|denied| {
+        let (reason, hop) = match denied {
+            TimeDenied::Expired { hop } => (Reason::Expired, hop),
+            TimeDenied::NotYetValid { hop } => (Reason::NotYetValid, hop),
+        };
+        Refusal::of_envelope(Denied { hop: Some(hop), ..Denied::new(reason, denied.to_string()) })
+    })?;
+    check_cuts(view, effective, edge)?;
+    let active = view
+        .bundle(&effective.tenant, now.wall)
+        .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
+    let version = active.bundle.manifest().version;
+    if effective.min_bundle_version > version {
+        let detail = format!("the envelope wants bundle {} or later, here is {version}", effective.min_bundle_version);
+        return Err(Refusal::of_call(Denied::new(Reason::Stale, detail)));
+    }
+    Ok(active)
+}
+
+/// Whether nothing that the envelope hangs on has been cut.
+///
+/// # Errors
+/// The cut.
+pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> Result<(), Box<Refusal>> {
+    let subjects = effective
+        .links()
+        .iter()
+        .map(Subject::Link)
+        .chain(effective.holders().iter().map(Subject::Holder))
+        .chain(effective.chain_agents.iter().map(|agent| Subject::Agent(&agent.id)))
+        .chain([
+            Subject::Delegator(&effective.delegator),
+            Subject::Session(&effective.session),
+            Subject::Task(&effective.task),
+            Subject::Edge(edge),
+        ]);
+    view.revocations.check(&effective.tenant, subjects).map_err(|revoked| match revoked.cut.kind {
+        CutKind::Edge => Refusal::of_call(Denied::new(Reason::Quarantined, revoked.to_string())),
+        _ => Refusal::of_envelope(Denied::new(Reason::Revoked, revoked.to_string())),
+    })
+}
+
+/// An administrator's word for a human is enough for what can be undone, and in meshes for trying things out; anything
+/// else needs the human's own commitment, which no issuer of this version brings.
+fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Result<(), Box<Refusal>> {
+    let undoable = effects.is_within(Effects::from_iter([Effect::Read, Effect::Write]));
+    if view.root.content().dev || undoable || effective.context().evidence_kind != EvidenceKind::Admin {
+        return Ok(());
+    }
+    let detail = "an administrator asked for the envelope, and the call cannot be undone";
+    Err(Refusal::of_call(Denied::new(Reason::ApprovalRequired, detail)))
+}
+
+/// Judges one call.
+///
+/// # Errors
+/// Why it does not go on.
+pub(crate) fn judge(
+    view: &View,
+    effective: &Effective,
+    edge: &EdgeId,
+    call: ToolCall,
+    now: Now,
+) -> Result<Cleared, Box<Refusal>> {
+    let active = standing(view, effective, edge, now)?;
+    let policy = active.bundle.policy();
+    let permitted = match decide(policy, effective.authority(), &call, now.wall) {
+        Decision::Permit(permitted) => permitted,
+        Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
+    };
+    check_evidence(view, effective, permitted.facts.effects)?;
+    let tool = &permitted.tool;
+    let credential = tool.credential.as_ref().map(|name| {
+        let held = view.shards.get(&(effective.tenant.clone(), name.clone()));
+        Subject::Credential(name, held.map_or(0, |shard| shard.version()))
+    });
+    view.revocations
+        .check(&effective.tenant, credential.into_iter().chain([Subject::Tool(&tool.name)]))
+        .map_err(|revoked: Revoked| Refusal::of_call(Denied::new(Reason::Revoked, revoked.to_string())))?;
+    let fresh = view.freshness.check(permitted.facts.effects, active.bundle.bounds(), now).map_err(|stale| {
+        let reason = match &stale {
+            Stale::Bound { .. } => Reason::Stale,
+            Stale::Quarantined(_) => Reason::Quarantined,
+        };
+        Refusal::of_call(Denied::new(reason, stale.to_string()))
+    })?;
+    let upstream =
+        policy.catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
+            Refusal::of_call(Denied::new(Reason::UpstreamUnreachable, "no such upstream in the bundle"))
+        })?;
+    let life = PERMIT_LIFE_MAX.min(fresh.left).min(effective.expires.since(now.wall));
+    Ok(Cleared { call, permitted, upstream, deadline: now.boot.plus(life) })
+}

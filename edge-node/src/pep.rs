@@ -1,0 +1,96 @@
+//! Enforces: being permitted is a value, and only egress takes it.
+//!
+//! A [`Permit`] comes into being in one place, from a call that was judged and from the receipt that says it has been
+//! recorded as durably as its effects demand. It cannot be cloned, kept beyond its deadline or used twice; so a call
+//! that reaches a tool without a decision and its record does not compile. Clauses G-15 to G-17.
+
+use std::sync::Arc;
+
+use remit_common::id::DecisionId;
+use remit_common::lattice::{Effect, Effects};
+use remit_common::policy::catalogue::{Tool, Upstream};
+use remit_common::policy::decision::Obligations;
+use remit_common::policy::json::Json;
+use remit_common::time::BootTime;
+
+use crate::pdp::Cleared;
+use crate::report::{Durability, Receipt};
+
+/// Proof that one call was permitted and recorded. Spent by [`crate::egress`], by move.
+#[derive(Debug)]
+#[must_use]
+pub(crate) struct Permit {
+    decision: DecisionId,
+    tool: Arc<Tool>,
+    upstream: Upstream,
+    arguments: Json,
+    deadline: BootTime,
+}
+
+/// What the answer of a permitted call has to satisfy before an agent sees any of it.
+#[derive(Debug)]
+pub(crate) struct Duties {
+    pub(crate) tool: Arc<Tool>,
+    pub(crate) obligations: Obligations,
+}
+
+/// The receipt is not for this call, or not durable enough for what it does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the decision has not been recorded as its effects demand")]
+pub(crate) struct NotRecorded;
+
+/// A permit came to the upstream after its deadline.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the permit has ended")]
+pub(crate) struct TooLate;
+
+/// How durable a decision about a call with these effects has to be before the call is made: one that only reads may
+/// be flushed later, anything beyond must be on the disk.
+pub(crate) fn durability(effects: Effects) -> Durability {
+    if effects.is_within(Effects::from_iter([Effect::Read])) { Durability::Soon } else { Durability::First }
+}
+
+/// Makes the permit of a judged call.
+///
+/// # Errors
+/// [`NotRecorded`].
+pub(crate) fn permit(cleared: Cleared, receipt: &Receipt) -> Result<(Permit, Duties), NotRecorded> {
+    if receipt.durability() < durability(cleared.permitted().facts.effects) {
+        return Err(NotRecorded);
+    }
+    let (call, permitted, upstream, deadline) = cleared.into_parts();
+    let permit = Permit {
+        decision: receipt.decision(),
+        tool: Arc::clone(&permitted.tool),
+        upstream,
+        arguments: call.arguments,
+        deadline,
+    };
+    Ok((permit, Duties { tool: permitted.tool, obligations: permitted.obligations }))
+}
+
+impl Permit {
+    pub(crate) fn decision(&self) -> DecisionId {
+        self.decision
+    }
+
+    pub(crate) fn tool(&self) -> &Tool {
+        &self.tool
+    }
+
+    pub(crate) fn upstream(&self) -> &Upstream {
+        &self.upstream
+    }
+
+    pub(crate) fn arguments(&self) -> &Json {
+        &self.arguments
+    }
+
+    /// Whether it still holds. Asked immediately before the first byte goes to the upstream.
+    ///
+    /// # Errors
+    /// [`TooLate`].
+    pub(crate) fn check_time(&self, now: BootTime) -> Result<(), TooLate> {
+        if now < self.deadline { Ok(()) } else { Err(TooLate) }
+    }
+}

@@ -1,0 +1,465 @@
+//! The road of one call, from envelope to answer.
+//!
+//! Every exit is a decision record. What an agent learns of a denial is the reason, the dimension, the link and an id;
+//! which rule, which fact and what would have been needed stand in the record, for those who may read it. Clauses
+//! G-8 to G-33, in the order of this file.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::HeaderMap;
+use remit_common::crypto::digest::Digest;
+use remit_common::envelope::{Effective, RawPresentation};
+use remit_common::id::{DecisionId, EdgeId, MeshId, TenantId, ToolName};
+use remit_common::lattice::{Effect, Effects};
+use remit_common::net::env::Env;
+use remit_common::policy::call::ToolCall;
+use remit_common::policy::decision::{Denied, Reason};
+use remit_common::policy::json::{self, Json};
+use remit_common::policy::response::{self, Filtered};
+use remit_common::record::{Detail, RecordKind, ResultFigures, salted};
+use remit_common::time::Now;
+use remit_common::trust::freshness::Stale;
+use tokio::sync::Semaphore;
+
+use crate::active::{ActiveBundle, View, ViewCell};
+use crate::chains::Chains;
+use crate::egress::{CallFailed, Egress, Reached, Reply};
+use crate::ingress::mcp::headers::{HeaderFault, check_params};
+use crate::pdp::{self, Basis, Cleared, Refusal};
+use crate::pep::{self, Duties};
+use crate::report::{Draft, Durability, NotOnDisk, Reporter, Weight};
+use crate::telemetry::Metrics;
+use crate::vault::{Credential, Vault};
+
+/// Everything that calls share.
+#[derive(Debug)]
+pub(crate) struct Gateway {
+    pub(crate) env: Env,
+    pub(crate) mesh: MeshId,
+    pub(crate) edge: EdgeId,
+    pub(crate) views: ViewCell,
+    pub(crate) chains: Chains,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) egress: Egress,
+    pub(crate) reporter: Reporter,
+    pub(crate) metrics: Metrics,
+    /// Calls under way at upstreams.
+    pub(crate) calls: Semaphore,
+}
+
+/// One request on its way: what it is called, when it came, and what it is judged by.
+#[derive(Debug)]
+pub(crate) struct Journey {
+    pub(crate) decision: DecisionId,
+    pub(crate) arrived: Now,
+    pub(crate) view: Arc<View>,
+    envelope: Option<Arc<Effective>>,
+    tool: Option<ToolName>,
+    salt: [u8; 16],
+    arguments: Option<Digest>,
+}
+
+/// A call that came back.
+#[derive(Debug)]
+pub(crate) struct Released {
+    /// The `CallToolResult`.
+    pub(crate) result: Json,
+}
+
+/// A request that got no result, recorded already.
+#[derive(Debug)]
+pub(crate) enum NoResult {
+    /// Denied.
+    Refused(Box<Refusal>),
+    /// A header says something else than the arguments.
+    Headers(HeaderFault),
+}
+
+impl From<Box<Refusal>> for NoResult {
+    fn from(refusal: Box<Refusal>) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+impl Gateway {
+    /// Begins: one clock reading, one view, one id.
+    pub(crate) fn arrive(&self) -> Journey {
+        let arrived = self.env.now();
+        Journey {
+            decision: DecisionId::new(arrived.wall, self.env.random()),
+            arrived,
+            view: self.views.load_full(),
+            envelope: None,
+            tool: None,
+            salt: self.env.random(),
+            arguments: None,
+        }
+    }
+
+    /// Authenticates the envelope and looks whether it stands here and now.
+    ///
+    /// # Errors
+    /// Why not; recorded.
+    pub(crate) fn admit(&self, journey: &mut Journey, raw: RawPresentation) -> Result<Arc<Effective>, Box<Refusal>> {
+        let admitted = self.authenticate(journey, raw).and_then(|effective| {
+            journey.envelope = Some(Arc::clone(&effective));
+            pdp::standing(&journey.view, &effective, &self.edge, journey.arrived)?;
+            Ok(effective)
+        });
+        admitted.inspect_err(|refusal| self.deny(journey, refusal))
+    }
+
+    fn authenticate(&self, journey: &Journey, raw: RawPresentation) -> Result<Arc<Effective>, Box<Refusal>> {
+        let directory = journey
+            .view
+            .directory(journey.arrived.wall)
+            .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
+        self.chains.authenticate(raw, &self.mesh, directory).map_err(|unauthenticated| {
+            let reason = unauthenticated.reason_code().parse().unwrap_or(Reason::BadSignature);
+            Refusal::of_envelope(Denied::new(reason, chain_text(&unauthenticated)))
+        })
+    }
+
+    /// The bundle by which an admitted caller may list tools: listing is a read.
+    ///
+    /// # Errors
+    /// Why not; recorded.
+    pub(crate) fn open_list<'j>(
+        &self,
+        journey: &'j Journey,
+        effective: &Effective,
+    ) -> Result<&'j ActiveBundle, Box<Refusal>> {
+        let read = Effects::from_iter([Effect::Read]);
+        let opened = pdp::standing(&journey.view, effective, &self.edge, journey.arrived).and_then(|active| {
+            journey.view.freshness.check(read, active.bundle.bounds(), journey.arrived).map_err(refuse_stale)?;
+            Ok(active)
+        });
+        match opened {
+            Ok(active) => {
+                let draft = self.draft(journey, RecordKind::Decision, read, Reason::Permit.as_str(), journey.detail());
+                self.reporter.soon(draft, Weight::Read);
+                self.metrics.decided(Reason::Permit, self.took(journey));
+                Ok(active)
+            }
+            Err(refusal) => {
+                self.deny(journey, &refusal);
+                Err(refusal)
+            }
+        }
+    }
+
+    /// Judges a call, makes it, and filters what comes back.
+    ///
+    /// # Errors
+    /// Why there is no result; recorded.
+    pub(crate) async fn call(
+        &self,
+        journey: &mut Journey,
+        effective: &Arc<Effective>,
+        call: ToolCall,
+        headers: &HeaderMap,
+    ) -> Result<Released, NoResult> {
+        journey.tool = Some(call.tool.clone());
+        journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
+        let cleared = match pdp::judge(&journey.view, effective, &self.edge, call, journey.arrived) {
+            Ok(cleared) => cleared,
+            Err(refusal) => return Err(self.denied(journey, refusal)),
+        };
+        if let Err(fault) = check_params(headers, &cleared.permitted().tool.input_schema, &cleared.call().arguments) {
+            let denied = Denied::new(Reason::Malformed, fault.to_string());
+            self.deny(journey, &Refusal::of_call(denied));
+            return Err(NoResult::Headers(fault));
+        }
+        let Ok(_slot) = self.calls.try_acquire() else {
+            let denied = Denied::new(Reason::UpstreamUnreachable, "too many calls are under way at this edge");
+            return Err(self.denied(journey, Refusal::of_call(denied)));
+        };
+        let credential = match self.credential(journey, effective, &cleared) {
+            Ok(credential) => credential,
+            Err(refusal) => return Err(self.denied(journey, refusal)),
+        };
+        let effects = cleared.permitted().facts.effects;
+        let (permit, duties) = match self.record_permit(journey, cleared, credential.as_deref()).await {
+            Ok(permitted) => permitted,
+            Err(refusal) => return Err(self.denied(journey, refusal)),
+        };
+        let started = self.env.now();
+        let still = || self.check_meanwhile(journey, effective);
+        let reply = self.egress.forward(permit, credential, still).await;
+        self.metrics.upstream_seconds.observe(self.env.now().boot.since(started.boot).as_secs_f64());
+        let released = self.release(journey, effective, reply, &duties);
+        self.record_outcome(journey, effects, &released);
+        match released {
+            Ok((filtered, _)) => Ok(Released { result: filtered.json }),
+            Err((_, refusal)) => Err(NoResult::Refused(refusal)),
+        }
+    }
+
+    /// The credential that the tool's descriptor names, open.
+    fn credential(
+        &self,
+        journey: &Journey,
+        effective: &Effective,
+        cleared: &Cleared,
+    ) -> Result<Option<Arc<Credential>>, Box<Refusal>> {
+        let Some(name) = &cleared.permitted().tool.credential else { return Ok(None) };
+        let refuse = |detail: String| Refusal::of_call(Denied::new(Reason::VaultQuorumLost, detail));
+        let shard = journey
+            .view
+            .shards
+            .get(&(effective.tenant.clone(), name.clone()))
+            .ok_or_else(|| refuse(format!("no shard of credential `{name}` is here")))?;
+        let profile = cleared.upstream().profile_digest();
+        let opened = self.vault.obtain(&effective.tenant, shard, &profile);
+        opened.map(Some).map_err(|missing| refuse(chain_text(&missing)))
+    }
+
+    /// Records the permit as durably as its effects demand, and makes it a value.
+    async fn record_permit(
+        &self,
+        journey: &Journey,
+        cleared: Cleared,
+        credential: Option<&Credential>,
+    ) -> Result<(pep::Permit, Duties), Box<Refusal>> {
+        let permitted = cleared.permitted();
+        let effects = permitted.facts.effects;
+        let detail = Detail {
+            resources: permitted.resources.clone(),
+            ids: permitted.facts.ids.iter().map(|(name, ids)| (name.clone(), ids.iter().cloned().collect())).collect(),
+            amounts: permitted.facts.amounts.iter().map(|(name, amount)| (name.clone(), *amount)).collect(),
+            grant: Some(permitted.grant),
+            policies: permitted.policies.clone(),
+            policies_total: permitted.policies_total,
+            max_records: permitted.obligations.max_records,
+            classes: Some(permitted.obligations.classes),
+            credential: credential.map(|credential| credential.id().clone()),
+            credential_version: credential.map(Credential::version),
+            ..journey.detail()
+        };
+        let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);
+        self.metrics.decided(Reason::Permit, self.took(journey));
+        let receipt = match pep::durability(effects) {
+            Durability::Soon => self.reporter.soon(draft, Weight::Read),
+            Durability::First => self.reporter.first(draft).await.map_err(|not_on_disk: NotOnDisk| {
+                let detail = format!("the call was not made, because it could not be recorded first: {not_on_disk}");
+                Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail))
+            })?,
+        };
+        pep::permit(cleared, &receipt)
+            .map_err(|not_recorded| Refusal::of_call(Denied::new(Reason::ObligationUnmet, not_recorded.to_string())))
+    }
+
+    /// What may have changed since the decision: asked before the first byte goes out, and before the answer does.
+    fn check_meanwhile(&self, journey: &Journey, effective: &Effective) -> Result<(), &'static str> {
+        let newest = self.views.load();
+        if newest.revocations.epoch() == journey.view.revocations.epoch() {
+            return Ok(());
+        }
+        pdp::check_cuts(&newest, effective, &self.edge).map_err(|_| "what the envelope hangs on has been cut meanwhile")
+    }
+
+    /// What of an answer the agent gets.
+    fn release(
+        &self,
+        journey: &Journey,
+        effective: &Effective,
+        reply: Result<Reply, CallFailed>,
+        duties: &Duties,
+    ) -> Result<(Filtered, &'static str), (&'static str, Box<Refusal>)> {
+        let refuse = |word, reason, detail: String| Err((word, Refusal::of_call(Denied::new(reason, detail))));
+        let (result, word) = match reply {
+            Ok(Reply::Result(result)) => (result, "released"),
+            // The agent learns that the tool failed, in our words.
+            Ok(Reply::Error { .. }) => {
+                (Json::object([("content", Json::Array(Vec::new())), ("isError", Json::Bool(true))]), "tool-error")
+            }
+            Err(failed) => {
+                let reason = match &failed {
+                    CallFailed::CalledOff(_) if self.check_meanwhile(journey, effective).is_err() => Reason::Revoked,
+                    CallFailed::CalledOff(_) => Reason::Stale,
+                    CallFailed::CarriesCredential | CallFailed::NotBuilt(_) => Reason::ObligationUnmet,
+                    _ => Reason::UpstreamUnreachable,
+                };
+                self.note_failure(journey, &failed);
+                let acted = match failed.reached() {
+                    Reached::No => "the tool knows nothing of it",
+                    Reached::Perhaps => "the tool may have acted",
+                };
+                return refuse(failed.word(), reason, format!("{}; {acted}", chain_text(&failed)));
+            }
+        };
+        if let Err(why) = self.check_meanwhile(journey, effective) {
+            return refuse("cut-meanwhile", Reason::Revoked, why.to_owned());
+        }
+        match response::filter(&duties.tool, &result, &duties.obligations) {
+            Ok(filtered) => Ok((filtered, word)),
+            Err(unusable) => refuse("unusable-answer", Reason::UpstreamUnreachable, chain_text(&unusable)),
+        }
+    }
+
+    fn note_failure(&self, journey: &Journey, failed: &CallFailed) {
+        let decision = journey.decision;
+        match failed {
+            CallFailed::CarriesCredential => {
+                self.metrics.leaks.inc();
+                tracing::error!(%decision, "a tool gave its credential back: the answer is withheld, rotate it");
+            }
+            CallFailed::CalledOff(why) => {
+                self.metrics.late_permits.inc();
+                tracing::warn!(%decision, why, "a call was called off");
+            }
+            other => tracing::warn!(%decision, error = chain_text(other), "a permitted call failed"),
+        }
+    }
+
+    fn record_outcome(
+        &self,
+        journey: &Journey,
+        effects: Effects,
+        released: &Result<(Filtered, &'static str), (&'static str, Box<Refusal>)>,
+    ) {
+        let (word, result, note) = match released {
+            Ok((filtered, word)) => {
+                let response::ResultFigures { records_before, records_released, fields_dropped, bytes } =
+                    filtered.figures;
+                let figures = ResultFigures { records_before, records_released, fields_dropped, bytes };
+                (*word, Some(figures), None)
+            }
+            Err((word, refusal)) => (*word, None, Some(refusal.denied.detail.clone())),
+        };
+        let detail = Detail { result, note, salt: self.env.random(), tool: journey.tool.clone(), ..Detail::default() };
+        let draft = Draft { at: self.env.now(), ..self.draft(journey, RecordKind::Outcome, effects, word, detail) };
+        let weight = match pep::durability(effects) {
+            Durability::Soon => Weight::Read,
+            Durability::First => Weight::Beyond,
+        };
+        self.reporter.soon(draft, weight);
+    }
+
+    /// Records a denial.
+    fn denied(&self, journey: &Journey, refusal: Box<Refusal>) -> NoResult {
+        self.deny(journey, &refusal);
+        NoResult::Refused(refusal)
+    }
+
+    fn deny(&self, journey: &Journey, refusal: &Refusal) {
+        let Denied { reason, dimension, hop, policies, policies_total, detail } = refusal.denied.clone();
+        let detail = Detail {
+            dimension,
+            hop,
+            policies,
+            policies_total,
+            note: Some(bounded(detail)).filter(|note| !note.is_empty()),
+            ..journey.detail()
+        };
+        let effects = self.effects_of(journey);
+        let draft = self.draft(journey, RecordKind::Decision, effects, reason.as_str(), detail);
+        self.metrics.decided(reason, self.took(journey));
+        if journey.envelope.is_some() {
+            self.reporter.soon(draft, Weight::Refusal);
+        } else {
+            self.reporter.refused_caller(draft);
+        }
+    }
+
+    /// Records that a request was refused before it had an envelope that could be judged.
+    pub(crate) fn refuse_request(&self, journey: &Journey, reason: Reason, detail: impl Into<String>) -> Box<Refusal> {
+        let refusal = Refusal::of_envelope(Denied::new(reason, detail));
+        self.deny(journey, &refusal);
+        refusal
+    }
+
+    /// Records that a request with a good envelope was refused for its shape.
+    pub(crate) fn refuse_call(&self, journey: &Journey, denied: Denied) {
+        self.deny(journey, &Refusal::of_call(denied));
+    }
+
+    /// What the call would have done, as far as the catalogue knows the tool.
+    fn effects_of(&self, journey: &Journey) -> Effects {
+        let Some((envelope, tool)) = journey.envelope.as_ref().zip(journey.tool.as_ref()) else {
+            return Effects::default();
+        };
+        let active = journey.view.bundles.get(&envelope.tenant);
+        let tool = active.and_then(|active| active.bundle.policy().catalogue().tools.get(tool));
+        tool.map(|tool| tool.effects).unwrap_or_default()
+    }
+
+    fn draft(
+        &self,
+        journey: &Journey,
+        kind: RecordKind,
+        effects: Effects,
+        reason: &'static str,
+        detail: Detail,
+    ) -> Draft {
+        let tenant: Option<&TenantId> = journey.envelope.as_ref().map(|envelope| &envelope.tenant);
+        Draft {
+            at: journey.arrived,
+            kind,
+            decision: journey.decision,
+            tenant: tenant.cloned(),
+            effects,
+            reason,
+            basis: Basis::of(&journey.view, tenant, journey.arrived),
+            detail,
+        }
+    }
+
+    fn took(&self, journey: &Journey) -> Duration {
+        self.env.now().boot.since(journey.arrived.boot)
+    }
+}
+
+impl Journey {
+    /// What is known of the caller and the call.
+    fn detail(&self) -> Detail {
+        let Some(envelope) = &self.envelope else {
+            return Detail { salt: self.salt, ..Detail::default() };
+        };
+        let active = self.view.bundles.get(&envelope.tenant);
+        let purpose = active.and_then(|active| active.bundle.policy().taxonomy().purpose_name(&envelope.purpose));
+        Detail {
+            salt: self.salt,
+            delegator: Some(envelope.delegator.clone()),
+            session: Some(envelope.session.clone()),
+            task: Some(envelope.task.clone()),
+            purpose: purpose.map(str::to_owned),
+            links: envelope.links().to_vec(),
+            agents: envelope.chain_agents.iter().map(|agent| agent.id.clone()).collect(),
+            tool: self.tool.clone(),
+            arguments: self.arguments,
+            ..Detail::default()
+        }
+    }
+}
+
+fn refuse_stale(stale: Stale) -> Box<Refusal> {
+    let reason = match stale {
+        Stale::Bound { .. } => Reason::Stale,
+        Stale::Quarantined(_) => Reason::Quarantined,
+    };
+    Refusal::of_call(Denied::new(reason, stale.to_string()))
+}
+
+/// An error and its causes, for operators.
+fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    bounded(text)
+}
+
+/// The first bytes of a text, so that a record never grows by what somebody else wrote.
+fn bounded(mut text: String) -> String {
+    const MAX: usize = 512;
+    if text.len() > MAX {
+        let end = (0..=MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
+    }
+    text
+}
