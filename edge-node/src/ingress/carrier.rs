@@ -1,0 +1,101 @@
+//! How an envelope travels in a request.
+//!
+//! In `Remit-Envelope`, or as a bearer token for clients that know nothing else; in one of them, once. An envelope in
+//! two places would leave it to chance which of them was judged. Clauses G-1 and G-2.
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use remit_common::envelope::{MalformedEnvelope, RawPresentation};
+use remit_common::limits::PRESENTATION_BYTES_MAX;
+use remit_common::policy::decision::Reason;
+use remit_common::text;
+
+/// The header of our own.
+pub(crate) const ENVELOPE_HEADER: &str = "remit-envelope";
+
+/// A request carries no envelope that can be read.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoCarrier {
+    /// There is none.
+    #[error("the request carries no envelope")]
+    Absent,
+    /// There is more than one.
+    #[error("the request carries more than one envelope")]
+    Twice,
+    /// Not base64url without padding, or too long.
+    #[error("the envelope is not base64url, or longer than {PRESENTATION_BYTES_MAX} bytes")]
+    Encoding,
+    /// Not a presentation.
+    #[error("the envelope is malformed")]
+    Malformed(#[from] MalformedEnvelope),
+}
+
+impl NoCarrier {
+    pub(crate) fn reason(&self) -> Reason {
+        match self {
+            Self::Absent => Reason::NoEnvelope,
+            Self::Twice | Self::Encoding | Self::Malformed(_) => Reason::Malformed,
+        }
+    }
+}
+
+/// Takes the envelope of a request.
+///
+/// # Errors
+/// [`NoCarrier`].
+pub(crate) fn envelope(headers: &HeaderMap) -> Result<RawPresentation, NoCarrier> {
+    let own = headers.get_all(ENVELOPE_HEADER).iter().map(http::HeaderValue::as_bytes);
+    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+    let mut carriers = own.chain(bearer);
+    let carrier = carriers.next().ok_or(NoCarrier::Absent)?;
+    if carriers.next().is_some() {
+        return Err(NoCarrier::Twice);
+    }
+    if carrier.len() > PRESENTATION_BYTES_MAX.div_ceil(3) * 4 {
+        return Err(NoCarrier::Encoding);
+    }
+    let carrier = std::str::from_utf8(carrier).map_err(|_| NoCarrier::Encoding)?;
+    let bytes = text::from_base64url(carrier).ok_or(NoCarrier::Encoding)?;
+    Ok(RawPresentation::parse(&bytes)?)
+}
+
+/// The token of `Bearer <token>` (RFC 6750 section 2.1; the scheme in any case). Other schemes are not ours.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked(7)?;
+    scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii_start())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn one_carrier_and_no_more() {
+        let check = |lines: &[(&'static str, &str)], expected: NoCarrier| {
+            let headers: HeaderMap = lines
+                .iter()
+                .map(|(name, value)| (http::HeaderName::from_static(name), HeaderValue::from_str(value).unwrap()))
+                .collect();
+            assert_eq!(envelope(&headers).map(|_| ()), Err(expected), "{lines:?}");
+        };
+        check(&[], NoCarrier::Absent);
+        check(&[("authorization", "Basic dXNlcjpwdw")], NoCarrier::Absent);
+        check(&[("remit_envelope", "AAAA")], NoCarrier::Absent);
+        check(&[("remit-envelope", "AAAA"), ("remit-envelope", "AAAA")], NoCarrier::Twice);
+        check(&[("remit-envelope", "AAAA"), ("authorization", "bearer AAAA")], NoCarrier::Twice);
+        check(&[("remit-envelope", "not base64")], NoCarrier::Encoding);
+        check(&[("remit-envelope", "AAAA====")], NoCarrier::Encoding);
+        check(&[("authorization", &format!("Bearer {}", "A".repeat(60_000)))], NoCarrier::Encoding);
+    }
+
+    #[test]
+    fn what_is_unreadable_is_malformed_and_what_is_absent_is_not() {
+        assert_eq!(NoCarrier::Absent.reason(), Reason::NoEnvelope);
+        assert_eq!(NoCarrier::Twice.reason(), Reason::Malformed);
+        let headers: HeaderMap =
+            [(http::HeaderName::from_static("remit-envelope"), HeaderValue::from_static("AAAA"))].into_iter().collect();
+        assert_eq!(envelope(&headers).map(|_| ()).unwrap_err().reason(), Reason::Malformed);
+    }
+}

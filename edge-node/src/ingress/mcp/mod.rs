@@ -1,0 +1,232 @@
+//! `POST /mcp`: an MCP server of revision 2026-07-28.
+//!
+//! Stateless: each request says its revision and capabilities, carries its envelope, and is answered with one JSON
+//! document. Nothing of a session is kept, so there is nothing to steal or to lose. Clauses G-1 to G-7 and G-18.
+
+pub(crate) mod headers;
+pub(crate) mod list;
+mod message;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::State;
+use axum::response::Response;
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
+use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use remit_common::id::ToolName;
+use remit_common::limits::AGENT_BODY_BYTES_MAX;
+use remit_common::policy::call::ToolCall;
+use remit_common::policy::decision::{Denied, Reason};
+use remit_common::policy::json::Json;
+
+use self::headers::{HeaderFault, PROTOCOL_VERSION};
+use self::message::{Code, Message, RequestId};
+use super::{Ingress, carrier};
+use crate::pdp::Refusal;
+use crate::road::{Journey, NoResult};
+
+/// Where an answer says which decision it is.
+const DECISION_HEADER: &str = "remit-decision";
+/// Where a result says which decision it is.
+const DECISION_META: &str = "remit/decision_id";
+
+/// The handler.
+pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
+    if request.method() != Method::POST {
+        let mut response = plain(StatusCode::METHOD_NOT_ALLOWED);
+        response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
+        return response;
+    }
+    let mut journey = ingress.gateway.arrive();
+    let (parts, body) = request.into_parts();
+    let answer = answer(&ingress, &mut journey, &parts.headers, body).await;
+    let mut response = answer.unwrap_or_else(|error| error);
+    if let Ok(id) = HeaderValue::from_str(&journey.decision.to_string()) {
+        response.headers_mut().insert(DECISION_HEADER, id);
+    }
+    response
+}
+
+/// Both ways end in a response; the error is the early one.
+async fn answer(
+    ingress: &Ingress,
+    journey: &mut Journey,
+    headers: &HeaderMap,
+    body: Body,
+) -> Result<Response, Response> {
+    let gateway = &ingress.gateway;
+    let refuse = |journey: &Journey, detail: String| gateway.refuse_request(journey, Reason::Malformed, detail);
+    if let Some(origin) = headers.get(ORIGIN)
+        && !origin.to_str().is_ok_and(|origin| ingress.origins.contains(origin))
+    {
+        refuse(journey, "an origin that is not allowed".to_owned());
+        return Err(plain(StatusCode::FORBIDDEN));
+    }
+    let raw = carrier::envelope(headers).map_err(|missing| {
+        let refusal = gateway.refuse_request(journey, missing.reason(), missing.to_string());
+        denied(journey, None, &refusal)
+    })?;
+    if !is_json(headers) {
+        refuse(journey, "a content type other than application/json".to_owned());
+        return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE));
+    }
+    let body = to_bytes(body, AGENT_BODY_BYTES_MAX).await.map_err(|_| {
+        refuse(journey, format!("a body that broke off, or has more than {AGENT_BODY_BYTES_MAX} bytes"));
+        plain(StatusCode::PAYLOAD_TOO_LARGE)
+    })?;
+    let message = Message::parse(&body).map_err(|fault| {
+        refuse(journey, fault.to_string());
+        error(StatusCode::BAD_REQUEST, None, fault.code(), &fault.to_string(), None)
+    })?;
+    let id = message.id.clone();
+    headers::check(headers, &message).map_err(|fault| {
+        refuse(journey, fault.to_string());
+        header_fault(id.as_ref(), &fault)
+    })?;
+    let effective = gateway.admit(journey, raw).map_err(|refusal| denied(journey, id.as_ref(), &refusal))?;
+    let Some(id) = id else {
+        // Nothing that a client may notify of changes anything here.
+        return Ok(plain(StatusCode::ACCEPTED));
+    };
+    match message.method.as_str() {
+        "server/discover" => Ok(result(&id, discovery())),
+        "tools/list" => {
+            let cursor = match message.param("cursor") {
+                None | Some(Json::Null) => None,
+                Some(Json::Text(cursor)) => Some(cursor.as_str()),
+                Some(_) => return Err(invalid_params(gateway, journey, &id, "`cursor` is not a string")),
+            };
+            let active =
+                gateway.open_list(journey, &effective).map_err(|refusal| denied(journey, Some(&id), &refusal))?;
+            list::page(&gateway.env, &ingress.cursors, active, &effective, cursor)
+                .map(|page| result(&id, page))
+                .map_err(|bad| error(StatusCode::OK, Some(&id), Code::InvalidParams, &bad.to_string(), None))
+        }
+        "tools/call" => {
+            let call = tool_call(&message).map_err(|rule| invalid_params(gateway, journey, &id, rule))?;
+            match gateway.call(journey, &effective, call, headers).await {
+                Ok(released) => Ok(result(&id, finished(journey, released.result))),
+                Err(NoResult::Refused(refusal)) => Err(denied(journey, Some(&id), &refusal)),
+                Err(NoResult::Headers(fault)) => Err(header_fault(Some(&id), &fault)),
+            }
+        }
+        _ => {
+            gateway.refuse_call(journey, Denied::new(Reason::Malformed, "a method that is not served"));
+            Err(error(StatusCode::NOT_FOUND, Some(&id), Code::MethodNotFound, "method not found", None))
+        }
+    }
+}
+
+fn invalid_params(gateway: &crate::road::Gateway, journey: &Journey, id: &RequestId, rule: &'static str) -> Response {
+    gateway.refuse_call(journey, Denied::new(Reason::Malformed, rule));
+    error(StatusCode::OK, Some(id), Code::InvalidParams, rule, None)
+}
+
+/// The call in a `tools/call` request. The arguments are the very value that was parsed.
+fn tool_call(message: &Message) -> Result<ToolCall, &'static str> {
+    let name = message.param("name").and_then(Json::as_text).ok_or("`name` is not a string")?;
+    let tool = ToolName::new(name).map_err(|_| "`name` is not the name of a tool")?;
+    for unserved in ["inputResponses", "requestState", "task"] {
+        if message.param(unserved).is_some() {
+            return Err("multi-round-trip requests and tasks are not served");
+        }
+    }
+    let arguments = match message.param("arguments") {
+        None => Json::Object(Vec::new()),
+        Some(arguments @ Json::Object(_)) => arguments.clone(),
+        Some(_) => return Err("`arguments` is not an object"),
+    };
+    Ok(ToolCall { tool, arguments })
+}
+
+/// What `server/discover` says; the same to everybody.
+fn discovery() -> Json {
+    Json::object([
+        ("resultType", Json::text("complete")),
+        ("supportedVersions", Json::Array(vec![Json::text(PROTOCOL_VERSION)])),
+        ("capabilities", Json::object([("tools", Json::Object(Vec::new()))])),
+        ("ttlMs", Json::Int(0)),
+        ("cacheScope", Json::text("private")),
+        (
+            "_meta",
+            Json::object([(
+                "io.modelcontextprotocol/serverInfo",
+                Json::object([("name", Json::text("remit-edge")), ("version", Json::text(env!("CARGO_PKG_VERSION")))]),
+            )]),
+        ),
+    ])
+}
+
+/// A filtered result with what every result of this revision has, and the decision's id.
+fn finished(journey: &Journey, filtered: Json) -> Json {
+    let decision = (DECISION_META.to_owned(), Json::Text(journey.decision.to_string()));
+    let mut members = vec![("resultType".to_owned(), Json::text("complete"))];
+    let mut meta = Vec::new();
+    if let Json::Object(filtered) = filtered {
+        for (key, value) in filtered {
+            match (key.as_str(), value) {
+                ("_meta", Json::Object(inner)) => meta = inner,
+                (_, value) => members.push((key, value)),
+            }
+        }
+    }
+    meta.push(decision);
+    members.push(("_meta".to_owned(), Json::Object(meta)));
+    Json::Object(members)
+}
+
+/// A denial: 401 with a challenge when the envelope does not stand, else an answer like any other.
+fn denied(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Response {
+    let Denied { reason, dimension, hop, policies: _, policies_total: _, detail: _ } = &refusal.denied;
+    let mut data = vec![("reason".to_owned(), Json::text(reason.as_str()))];
+    data.extend(dimension.as_ref().map(|name| ("dimension".to_owned(), Json::text(name.as_str()))));
+    data.extend(hop.map(|hop| ("hop".to_owned(), Json::Int(hop.into()))));
+    data.push(("decision_id".to_owned(), Json::Text(journey.decision.to_string())));
+    let text = format!("denied: {reason}");
+    let status = if refusal.challenge { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+    let mut response = error(status, id, Code::Denied, &text, Some(Json::Object(data)));
+    if refusal.challenge {
+        let challenge = match reason {
+            Reason::NoEnvelope => HeaderValue::from_static("Bearer realm=\"remit\""),
+            other => HeaderValue::from_str(&format!(
+                "Bearer realm=\"remit\", error=\"invalid_token\", error_description=\"{other}\""
+            ))
+            .unwrap_or(HeaderValue::from_static("Bearer realm=\"remit\", error=\"invalid_token\"")),
+        };
+        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
+    }
+    response
+}
+
+fn header_fault(id: Option<&RequestId>, fault: &HeaderFault) -> Response {
+    error(StatusCode::BAD_REQUEST, id, fault.code(), &fault.to_string(), fault.data())
+}
+
+fn is_json(headers: &HeaderMap) -> bool {
+    let essence = |value: &HeaderValue| {
+        let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
+        essence.eq_ignore_ascii_case(b"application/json")
+    };
+    headers.get(CONTENT_TYPE).is_some_and(essence)
+}
+
+fn result(id: &RequestId, result: Json) -> Response {
+    json(StatusCode::OK, message::result(id, result))
+}
+
+fn error(status: StatusCode, id: Option<&RequestId>, code: Code, text: &str, data: Option<Json>) -> Response {
+    json(status, message::error(id, code, text, data))
+}
+
+fn json(status: StatusCode, body: Vec<u8>) -> Response {
+    let mut response = Response::new(Body::from(body));
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+fn plain(status: StatusCode) -> Response {
+    let mut response = Response::new(Body::empty());
+    *response.status_mut() = status;
+    response
+}
