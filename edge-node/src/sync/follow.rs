@@ -1,0 +1,551 @@
+//! Follows one voter at a time, and owns what this edge knows.
+//!
+//! What the voter says becomes a message to [`Subscriber`], which checks order and size and hands out documents;
+//! [`State`] verifies them and makes them true. A voter that misbehaves, falls silent or cannot prove that it is fresh
+//! is left for the next one. The state's work touches the disk and compiles policy, so it runs where it blocks nobody;
+//! decisions go on meanwhile, by the view that was shown last.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::select_all;
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::id::{TenantId, VoterId};
+use remit_common::net::env::Env;
+use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
+use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_TOO_SLOW};
+use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
+use remit_common::sync::subscriber::{Output, Subscriber, SubscriberIdentity};
+use remit_common::time::Now;
+use remit_common::trust::activation::Activation;
+use remit_common::trust::freshness::QuarantineCause;
+use remit_common::trust::tick::Nonce;
+use remit_common::wire::frame::PeerMisbehaved;
+use remit_common::wire::message::{Have, HaveShard, NonceMessage, Stage, VoterMessage};
+use remit_common::wire::proof::{Attestation, Covered};
+use tokio::sync::{mpsc, watch};
+
+use super::{FRAME_WITHIN, Greeting, Link, LinkCell};
+use crate::active::{Accepted, Refused, State, ViewCell};
+use crate::report::Feed;
+use crate::telemetry::Metrics;
+use crate::vault::Vault;
+
+/// Between two nonces. The tick is one a second, so the age stays below about three seconds.
+const NONCE_EVERY: Duration = Duration::from_secs(2);
+/// A voter that has not made this edge younger for so long is left for another one: it may be cut off from the
+/// others, or lying. Below the shortest bound, so that one such voter costs no effect.
+const YOUNGER_WITHIN: Duration = Duration::from_secs(6);
+/// Messages from the voter's own streams that wait to be looked at.
+const LANE_QUEUE: usize = 16;
+/// Streams that the voter may have open at the same time: its lanes, and what a hostile one tries.
+const LANES_MAX: usize = 8;
+
+/// Whom this edge follows, for operators.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) struct Followed {
+    pub(crate) voter: Option<VoterId>,
+}
+
+/// The owner of the state.
+pub(crate) struct Follower {
+    pub(crate) env: Env,
+    pub(crate) greeting: Greeting,
+    /// Signs what this edge says about itself.
+    pub(crate) key: Arc<SigningKey>,
+    pub(crate) tenants: BTreeSet<TenantId>,
+    /// Absent only while a piece of work has it.
+    pub(crate) state: Option<State>,
+    pub(crate) views: ViewCell,
+    pub(crate) vault: Arc<Vault>,
+    pub(crate) metrics: Metrics,
+    pub(crate) feed: Arc<Feed>,
+    pub(crate) links: Vec<LinkCell>,
+    pub(crate) followed: watch::Sender<Followed>,
+    pub(crate) forked: mpsc::Receiver<()>,
+}
+
+/// Why a voter is left.
+#[derive(Debug, thiserror::Error)]
+enum Left {
+    #[error("shutdown")]
+    Shutdown,
+    #[error("the connection ended")]
+    Gone,
+    #[error(transparent)]
+    Stream(#[from] StreamFailed),
+    #[error("it has not proven that it is fresh for {YOUNGER_WITHIN:?}")]
+    NotFresh,
+    #[error("it is not to be believed")]
+    NotBelieved(#[source] Refused),
+    #[error("it ended the conversation: {0}")]
+    Refused(String),
+    #[error("the state is lost")]
+    State(#[from] TaskFailed),
+}
+
+impl From<PeerMisbehaved> for Left {
+    fn from(error: PeerMisbehaved) -> Self {
+        Self::Stream(error.into())
+    }
+}
+
+/// A conversation with one voter.
+struct Conversation {
+    voter: VoterId,
+    subscriber: Subscriber,
+    send: FramedSend,
+    nonce_at: tokio::time::Instant,
+    younger_by: tokio::time::Instant,
+}
+
+impl Follower {
+    /// Follows whoever can be reached, until shutdown.
+    pub(crate) async fn run(mut self, shutdown: Shutdown) {
+        let mut next = 0;
+        while let Some((at, link)) = self.next_link(next, &shutdown).await {
+            next = at + 1;
+            let voter = link.voter;
+            let left = self.follow(&link, &shutdown).await;
+            self.followed.send_replace(Followed::default());
+            match left {
+                Left::Shutdown => return,
+                Left::State(error) => {
+                    tracing::error!(%error, "this edge cannot learn any more, and will go stale: restart it");
+                    return;
+                }
+                Left::Stream(StreamFailed::Misbehaved(error)) => {
+                    tracing::warn!(%voter, %error, "the voter broke the protocol");
+                    self.not_believed("protocol");
+                    link.connection.close(CLOSE_MISBEHAVED, "");
+                }
+                Left::NotBelieved(error) => {
+                    tracing::error!(%voter, error = %chain_text(&error), "the voter is not to be believed");
+                    link.connection.close(CLOSE_MISBEHAVED, "");
+                }
+                Left::NotFresh | Left::Stream(StreamFailed::Deadline) => {
+                    tracing::warn!(%voter, "the voter is too slow, or cut off");
+                    link.connection.close(CLOSE_TOO_SLOW, "");
+                }
+                other => {
+                    tracing::info!(%voter, reason = %other, "the voter is left");
+                    link.connection.close(CLOSE_DONE, "");
+                }
+            }
+        }
+    }
+
+    /// The next voter that is connected, from `next` on; `None` at shutdown.
+    async fn next_link(&mut self, next: usize, shutdown: &Shutdown) -> Option<(usize, Arc<Link>)> {
+        loop {
+            let count = self.links.len();
+            for at in (0..count).map(|step| (next + step) % count.max(1)) {
+                let link = self.links.get(at).and_then(|cell| cell.borrow().clone());
+                if let Some(link) = link.filter(|link| link.has_control()) {
+                    return Some((at, link));
+                }
+            }
+            let forked = {
+                let changed = select_all(self.links.iter_mut().map(|cell| Box::pin(cell.changed())));
+                tokio::select! {
+                    biased;
+                    () = shutdown.requested() => return None,
+                    forked = self.forked.recv() => forked,
+                    (changed, _, _) = changed => match changed {
+                        Ok(()) => None,
+                        // Its sender lives in a task that ends at shutdown only.
+                        Err(_) => return None,
+                    },
+                }
+            };
+            if forked.is_some() {
+                self.quarantine().await;
+            }
+        }
+    }
+
+    async fn quarantine(&mut self) {
+        tracing::error!("a majority of the voters has other records of this edge: everything is refused from now on");
+        // What fails here fails again at the next use, and is handled there.
+        let _ = self.with_state(|state, _| state.quarantine(QuarantineCause::Integrity)).await;
+        self.vault.wipe();
+    }
+
+    /// Follows one voter until there is a reason not to.
+    async fn follow(&mut self, link: &Link, shutdown: &Shutdown) -> Left {
+        let Some((send, recv)) = link.take_control() else { return Left::Gone };
+        let mut readers = TaskGroup::new(&self.env);
+        let left = match self.subscribe(link, send).await {
+            Ok(conversation) => match self.converse(link, conversation, recv, &mut readers, shutdown).await {
+                Ok(()) => Left::Gone,
+                Err(left) => left,
+            },
+            Err(left) => left,
+        };
+        // Their connection is about to be closed; dropping the group ends them.
+        drop(readers);
+        left
+    }
+
+    async fn subscribe(&mut self, link: &Link, send: FramedSend) -> Result<Conversation, Left> {
+        let (have, settled) = self
+            .with_state(|state, _| {
+                state.begin_connection();
+                let have = Have {
+                    root: state.root().version(),
+                    directory: state.directory().map_or(0, |directory| directory.version()),
+                    // A connection's announcements are compared as a whole with what its ticks name.
+                    activations: Vec::new(),
+                    epoch: state.revocations().epoch(),
+                    revocations: state.revocations().digest(),
+                    shards: state
+                        .shards()
+                        .map(|(tenant, credential, version)| HaveShard {
+                            tenant: tenant.clone(),
+                            credential: credential.clone(),
+                            version,
+                        })
+                        .collect(),
+                };
+                (have, state.bundles().copied().collect())
+            })
+            .await?;
+        let Greeting { mesh, edge, boot } = self.greeting.clone();
+        let identity = SubscriberIdentity { mesh, edge, boot, voter: link.voter, tenants: self.tenants.clone() };
+        let now = self.env.now().boot;
+        let mut subscriber = Subscriber::new(identity, have, settled, now);
+        // The link has said this already, and this is what it was answered.
+        let _hello = subscriber.poll_output();
+        subscriber.handle_message(VoterMessage::HelloAck(link.ack.clone()), now)?;
+        let started = soon(Duration::ZERO);
+        Ok(Conversation { voter: link.voter, subscriber, send, nonce_at: started, younger_by: soon(YOUNGER_WITHIN) })
+    }
+
+    async fn converse(
+        &mut self,
+        link: &Link,
+        mut conversation: Conversation,
+        mut control: FramedRecv,
+        readers: &mut TaskGroup,
+        shutdown: &Shutdown,
+    ) -> Result<(), Left> {
+        let (lane, mut lanes) = mpsc::channel(LANE_QUEUE);
+        let quic = &link.connection.quic;
+        loop {
+            self.drain(&mut conversation).await?;
+            let timeout = conversation.subscriber.poll_timeout();
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return Err(Left::Shutdown),
+                Some(()) = self.forked.recv() => self.quarantine().await,
+                message = lanes.recv() => match message {
+                    Some(Ok(message)) => conversation.hear(message, self.env.now())?,
+                    Some(Err(error)) => return Err(error),
+                    None => return Ok(()),
+                },
+                message = control.recv::<VoterMessage>(FRAME_WITHIN) => match message? {
+                    Some(message) => conversation.hear(message, self.env.now())?,
+                    None => return Ok(()),
+                },
+                stream = quic.accept_uni(), if readers.len() < LANES_MAX => {
+                    let Ok(stream) = stream else { return Ok(()) };
+                    readers.spawn("voter's stream", read_lane(FramedRecv::new(stream), lane.clone()));
+                }
+                Some(_) = readers.next_finished() => {}
+                () = tokio::time::sleep_until(conversation.nonce_at) => self.send_nonce(&mut conversation).await?,
+                () = self.env.sleep_until(timeout) => conversation.subscriber.handle_timeout(self.env.now().boot)?,
+                () = tokio::time::sleep_until(conversation.younger_by) => {
+                    if self.is_another_connected(conversation.voter) {
+                        return Err(Left::NotFresh);
+                    }
+                    conversation.younger_by = soon(YOUNGER_WITHIN);
+                }
+            }
+        }
+    }
+
+    fn is_another_connected(&self, voter: VoterId) -> bool {
+        self.links.iter().any(|cell| cell.borrow().as_ref().is_some_and(|link| link.voter != voter))
+    }
+
+    /// Does everything that the subscriber has handed out.
+    async fn drain(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        while let Some(output) = conversation.subscriber.poll_output() {
+            self.handle(conversation, output).await?;
+        }
+        Ok(())
+    }
+
+    async fn handle(&mut self, conversation: &mut Conversation, output: Output) -> Result<(), Left> {
+        match output {
+            Output::Send(message) => conversation.send.send(&message, FRAME_WITHIN).await?,
+            Output::Subscribed => self.introduce(conversation).await?,
+            Output::Root { version, bytes } => {
+                let digest = Digest::of(&[&bytes]);
+                let accepted = self.with_state(move |state, now| state.accept_root(&bytes, now)).await?;
+                if self.settle(conversation, "root", digest, accepted)?.is_some() {
+                    tracing::info!(version, "a root has been accepted");
+                }
+            }
+            Output::Directory { version, bytes } => {
+                let digest = Digest::of(&[&bytes]);
+                let accepted = self.with_state(move |state, now| state.accept_directory(&bytes, now)).await?;
+                if self.settle(conversation, "directory", digest, accepted)?.is_some() {
+                    tracing::info!(version, "a directory has been accepted");
+                    self.refresh();
+                }
+            }
+            Output::Activation(activation) => {
+                let manifest = activation.manifest;
+                let accepted = self.with_state(move |state, now| state.offer_activation(activation, now)).await?;
+                let accepted = self.settle(conversation, "activation", manifest, accepted)?;
+                self.activated(conversation, accepted);
+            }
+            Output::Manifest { activation, envelope } => {
+                let Activation { tenant, manifest, .. } = activation;
+                let wanted = self.with_state(move |state, now| state.check_manifest(&tenant, &envelope, now)).await?;
+                let now = self.env.now().boot;
+                match wanted {
+                    Ok(wanted) => conversation.subscriber.manifest_verified(&wanted.manifest, wanted.held, now)?,
+                    Err(refused) => self.refuse_bundle(conversation, manifest, &refused)?,
+                }
+            }
+            Output::Bundle { activation, bundle } => {
+                let Activation { tenant, manifest, .. } = activation;
+                conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Received);
+                let of = tenant.clone();
+                match self.with_state(move |state, now| state.accept_bundle(&of, bundle, now)).await? {
+                    Ok(accepted) => {
+                        conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Verified);
+                        conversation.subscriber.acknowledge(tenant, manifest, Stage::Compiled);
+                        self.activated(conversation, Some(accepted));
+                    }
+                    Err(refused) => self.refuse_bundle(conversation, manifest, &refused)?,
+                }
+            }
+            Output::Shard(offer) => {
+                let digest = Digest::of(&[&offer.bytes]);
+                let accepted = self.with_state(move |state, now| state.accept_shard(&offer.bytes, now)).await?;
+                if self.settle(conversation, "shard", digest, accepted)?.is_some() {
+                    self.refresh();
+                }
+            }
+            Output::Revocations(update) => {
+                let digest = update.digest;
+                let accepted = self.with_state(move |state, now| state.accept_revocations(update, now)).await?;
+                if self.settle(conversation, "revocations", digest, accepted)?.is_some() {
+                    self.refresh();
+                    self.cover(conversation).await?;
+                }
+            }
+            Output::TickAnswer(answer) => {
+                let voter = conversation.voter;
+                let accepted = self.with_state(move |state, now| state.on_answer(&answer, voter, now)).await?;
+                match &accepted {
+                    Ok(Accepted::Younger(_)) => conversation.younger_by = soon(YOUNGER_WITHIN),
+                    Ok(_) => {}
+                    // Whoever has other revocations at the same epoch, or answers what was not asked, is lying.
+                    Err(Refused::Answer(_)) => self.not_believed("tick-answer"),
+                    Err(_) => {}
+                }
+                match accepted {
+                    Err(refused @ Refused::Answer(_)) => return Err(Left::NotBelieved(refused)),
+                    Err(refused) => {
+                        tracing::warn!(%voter, error = %chain_text(&refused), "an activation does not take effect");
+                    }
+                    Ok(accepted) => self.activated(conversation, Some(accepted)),
+                }
+            }
+            Output::RecordAck(ack) => self.feed.acked(conversation.voter, ack.boot, ack.seq),
+            // The stream of records carries this too, and is the one that acts on it.
+            Output::RecordFork(_) => {}
+            Output::Refused(refused) => {
+                return Err(Left::Refused(format!("{}: {}", refused.code, refused.detail)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Says what runs here, and what is enforced.
+    async fn introduce(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        tracing::info!(voter = %conversation.voter, "following");
+        self.followed.send_replace(Followed { voter: Some(conversation.voter) });
+        let view = self.views.load_full();
+        for (tenant, active) in view.bundles.iter() {
+            let attestation = self.attestation(tenant, active.number, *active.bundle.digest());
+            conversation.subscriber.attest(attestation);
+        }
+        self.cover(conversation).await
+    }
+
+    fn attestation(&self, tenant: &TenantId, number: remit_common::id::LogIndex, manifest: Digest) -> Attestation {
+        let Greeting { mesh, edge, boot: _ } = &self.greeting;
+        Attestation::sign(mesh, &self.key, edge.clone(), tenant.clone(), number, manifest)
+    }
+
+    /// Acknowledges the revocations, if they are on the disk: whoever reads this may rely on it over restarts.
+    async fn cover(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        let (stored, epoch, digest) = self
+            .with_state(|state, _| (state.stored_epoch(), state.revocations().epoch(), state.revocations().digest()))
+            .await?;
+        if stored == epoch {
+            let Greeting { mesh, edge, boot: _ } = &self.greeting;
+            conversation.subscriber.cover(Covered::sign(mesh, &self.key, edge.clone(), epoch, digest));
+        }
+        Ok(())
+    }
+
+    /// Tells of activations that took effect.
+    fn activated(&mut self, conversation: &mut Conversation, accepted: Option<Accepted>) {
+        let (Some(Accepted::Activated(activations)) | Some(Accepted::Younger(activations))) = accepted else { return };
+        if activations.is_empty() {
+            return;
+        }
+        let view = self.views.load_full();
+        for Activation { number, tenant, ring: _, manifest } in activations {
+            let version = view.bundles.get(&tenant).map(|active| active.bundle.manifest().version);
+            tracing::info!(%tenant, version = version.map(|version| version.0), %number, "a bundle is active");
+            conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Active);
+            conversation.subscriber.attest(self.attestation(&tenant, number, manifest));
+        }
+        self.refresh();
+    }
+
+    /// A document was taken or not. What the disk refused says nothing about the voter.
+    fn settle(
+        &mut self,
+        conversation: &mut Conversation,
+        what: &'static str,
+        digest: Digest,
+        accepted: Result<Accepted, Refused>,
+    ) -> Result<Option<Accepted>, Left> {
+        match accepted {
+            Ok(Accepted::Nothing) => Ok(None),
+            Ok(accepted) => Ok(Some(accepted)),
+            Err(Refused::Store(error)) => {
+                tracing::error!(what, error = %chain_text(&error), "the disk does not take what arrived");
+                Ok(None)
+            }
+            Err(refused) => {
+                self.not_believed(what);
+                tracing::warn!(
+                    voter = %conversation.voter, what, error = %chain_text(&refused), "what the voter sent is refused"
+                );
+                conversation.subscriber.refuse(digest, refused.reason_code(), &nack_text(&refused));
+                Ok(None)
+            }
+        }
+    }
+
+    fn refuse_bundle(
+        &mut self,
+        conversation: &mut Conversation,
+        manifest: Digest,
+        refused: &Refused,
+    ) -> Result<(), Left> {
+        let code = refused.reason_code();
+        self.metrics.bundles_refused.get_or_create(&[("reason", code)]).inc();
+        tracing::error!(
+            voter = %conversation.voter, %manifest, error = %chain_text(refused), "a bundle is refused"
+        );
+        conversation.subscriber.refuse_bundle(manifest, code, &nack_text(refused), self.env.now().boot);
+        Ok(())
+    }
+
+    async fn send_nonce(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        conversation.nonce_at = soon(NONCE_EVERY);
+        let nonce = Nonce(self.env.random());
+        let epoch = self
+            .with_state(move |state, now| {
+                state.on_nonce_sent(nonce, now);
+                state.stored_epoch()
+            })
+            .await?;
+        let head = self.feed.durable().borrow().head;
+        conversation.subscriber.send_nonce(NonceMessage { nonce, epoch, head });
+        Ok(())
+    }
+
+    /// Works on the state where that may block.
+    async fn with_state<T: Send + 'static>(
+        &mut self,
+        work: impl FnOnce(&mut State, Now) -> T + Send + 'static,
+    ) -> Result<T, TaskFailed> {
+        let mut state = self.state.take().ok_or(TaskFailed::Panicked)?;
+        let env = self.env.clone();
+        let done = move || {
+            let result = work(&mut state, env.now());
+            (state, result)
+        };
+        let (mut state, result) = self.env.run_blocking(done).await?;
+        if let Some(failure) = state.take_store_failure() {
+            tracing::error!(error = %chain_text(&failure), "the state could not be stored");
+        }
+        self.state = Some(state);
+        Ok(result)
+    }
+
+    /// What hangs on the view besides decisions.
+    fn refresh(&self) {
+        let view = self.views.load_full();
+        self.vault.retain(|tenant, credential, version| {
+            let held = view.shards.get(&(tenant.clone(), credential.clone()));
+            held.is_some_and(|shard| shard.version() == version)
+        });
+        if let Some(directory) = &view.directory {
+            self.feed.set_voters(directory.content().voters.iter().map(|voter| voter.id).collect());
+        }
+    }
+
+    fn not_believed(&self, what: &'static str) {
+        self.metrics.not_believed.get_or_create(&[("what", what)]).inc();
+    }
+}
+
+impl Conversation {
+    fn hear(&mut self, message: VoterMessage, now: Now) -> Result<(), Left> {
+        Ok(self.subscriber.handle_message(message, now.boot)?)
+    }
+}
+
+/// Reads one of the voter's own streams to its end.
+async fn read_lane(mut stream: FramedRecv, lane: mpsc::Sender<Result<VoterMessage, Left>>) {
+    loop {
+        let message = match stream.recv::<VoterMessage>(FRAME_WITHIN).await {
+            Ok(Some(message)) => Ok(message),
+            Ok(None) => return,
+            Err(error) => Err(error.into()),
+        };
+        let failed = message.is_err();
+        // The conversation may be over.
+        if lane.send(message).await.is_err() || failed {
+            return;
+        }
+    }
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a timer of tokio's own clock, which a simulation controls; no age is read from it"
+)]
+fn soon(within: Duration) -> tokio::time::Instant {
+    tokio::time::Instant::now() + within
+}
+
+fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    text
+}
+
+/// What a voter passes on to people: bounded, because it may quote what somebody else wrote.
+fn nack_text(refused: &Refused) -> String {
+    chain_text(refused).chars().take(200).collect()
+}
