@@ -1,16 +1,20 @@
-//! What an edge is told before it starts.
+//! An edge's configuration: one plain struct, checked whole before a socket is bound.
 //!
-//! One TOML file, `REMIT_*` environment variables above it, flags above both. Every value is checked before a socket
-//! is bound or a directory made, so that a typing error never leaves a half-started edge. Secrets are not in the file:
-//! it names files that hold them.
+//! Values come from four places, each above the one before it: the defaults in this file, the TOML file, `REMIT_*`
+//! variables of the environment, and `--set KEY=VALUE` flags. [`resolve`] keeps where each value came from, so that
+//! `--print-config` can say it. Relative paths are relative to the folder of the file. Secrets are not in it: it names
+//! files that hold them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use remit_common::id::{EdgeId, MeshId, Region, TenantId, VoterId};
 use remit_common::limits::CONFIG_BYTES_MAX;
 use serde::{Deserialize, Serialize};
+use toml::{Table, Value};
 
 /// Voters an edge may know. Raft groups beyond seven only get slower; the rest is room for a change of members.
 pub const VOTERS_MAX: usize = 16;
@@ -20,60 +24,59 @@ pub const TENANTS_MAX: usize = 64;
 pub const ORIGINS_MAX: usize = 64;
 /// The smallest spool that is any use: a few segments.
 pub const SPOOL_BYTES_MIN: u64 = 1024 * 1024;
-/// The spool's default quota: 8 GiB, about three days of a busy edge without a control plane.
-pub const SPOOL_BYTES_DEFAULT: u64 = 8 * 1024 * 1024 * 1024;
-/// Connections of agents at the same time. Each may hold one body of 1 MiB, hence 2 GiB at the very worst.
-pub const AGENT_CONNECTIONS_DEFAULT: usize = 2_048;
-/// Calls under way at upstreams at the same time. Each may hold one result of 8 MiB.
-pub const CALLS_DEFAULT: usize = 256;
-/// The longest a tool may take to answer, in seconds.
-pub const UPSTREAM_SECS_DEFAULT: u64 = 30;
 
-/// The configuration of one edge.
+/// What one edge needs to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// The mesh, 32 hex digits.
+    /// The mesh this edge belongs to.
     pub mesh_id: MeshId,
-    /// This edge's name, as the directory and its certificate say it.
+    /// This edge, as the directory and its certificate name it.
     pub id: EdgeId,
     /// Where it stands, as the directory and its certificate say it.
     pub region: Region,
-    /// Where bundles, shards, revocations and the spool are kept. Made if absent.
+    /// Where bundles, shards, revocations and the spool are kept. Owned by one process at a time.
     pub data_dir: PathBuf,
-    /// Where agents call.
-    pub agent_addr: SocketAddr,
-    /// Where operators look: `/livez`, `/readyz`, `/metrics`, `/status`.
-    pub ops_addr: SocketAddr,
-    /// This edge's certificate, PEM.
-    pub certificate: PathBuf,
-    /// The seed of this edge's identity key: 64 hex digits. The certificate and the directory carry its public half.
-    pub identity_key: PathBuf,
-    /// The authority of the voters' certificates, PEM.
-    pub voters_ca: PathBuf,
-    /// The seed of this edge's sealing key: 64 hex digits. Shards are sealed to its public half in the directory.
-    pub sealing_key: PathBuf,
-    /// The first root document. Everything this edge trusts follows from it.
+    /// The signed root document that this edge was installed with. Everything it trusts follows from it.
     pub root: PathBuf,
+    /// The key file of this edge's sealing key; shards are sealed to its public half in the directory.
+    pub sealing_key: PathBuf,
     /// The tenants this edge serves.
     pub tenants: BTreeSet<TenantId>,
-    /// The control plane, in order of preference.
-    pub voters: Vec<VoterAddr>,
     /// Origins from which a browser may call. None by default: a request with an `Origin` is refused.
     #[serde(default)]
     pub allowed_origins: BTreeSet<String>,
-    /// Bytes of records kept while no majority of voters has them.
-    #[serde(default = "spool_bytes_default")]
-    pub spool_bytes_max: u64,
-    /// Connections of agents at the same time.
-    #[serde(default = "agent_connections_default")]
-    pub agent_connections_max: usize,
-    /// Calls under way at upstreams at the same time.
-    #[serde(default = "calls_default")]
-    pub calls_max: usize,
-    /// The longest a tool may take to answer, in seconds.
-    #[serde(default = "upstream_secs_default")]
-    pub upstream_secs_max: u64,
+    /// What this edge is on TLS connections.
+    pub tls: TlsFiles,
+    /// Where it listens.
+    pub listen: Listen,
+    /// The control plane, in order of preference.
+    pub voters: Vec<VoterAddr>,
+    /// How much it takes on.
+    #[serde(default)]
+    pub limits: Limits,
+}
+
+/// The files of this edge's TLS identity and of the anchor it believes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TlsFiles {
+    /// The certificate, PEM.
+    pub certificate: PathBuf,
+    /// The key file of the identity key; the certificate and the directory carry its public half.
+    pub key: PathBuf,
+    /// The authority of voters' certificates, PEM.
+    pub voters_ca: PathBuf,
+}
+
+/// The listeners of an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Listen {
+    /// Agents (HTTP). Loopback only, until this listener speaks TLS.
+    pub agent: SocketAddr,
+    /// Operations: health, metrics, status (HTTP).
+    pub ops: SocketAddr,
 }
 
 /// Where one voter listens for edges.
@@ -83,107 +86,271 @@ pub struct VoterAddr {
     /// The voter, as its certificate names it.
     pub id: VoterId,
     /// Its distribution endpoint (QUIC).
-    pub addr: SocketAddr,
+    pub dist: SocketAddr,
 }
 
-fn spool_bytes_default() -> u64 {
-    SPOOL_BYTES_DEFAULT
+/// How much an edge takes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// Bytes of records kept while no majority of voters has them. 8 GiB are about three days of a busy edge.
+    pub spool_bytes_max: u64,
+    /// Connections of agents at the same time. Each may hold one body of 1 MiB, hence 2 GiB at the very worst.
+    pub agent_connections_max: usize,
+    /// Calls under way at upstreams at the same time. Each may hold one result of 8 MiB.
+    pub calls_max: usize,
+    /// The longest a tool may take to answer, in seconds.
+    pub upstream_secs_max: u64,
 }
 
-fn agent_connections_default() -> usize {
-    AGENT_CONNECTIONS_DEFAULT
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            spool_bytes_max: 8 * 1024 * 1024 * 1024,
+            agent_connections_max: 2_048,
+            calls_max: 256,
+            upstream_secs_max: 30,
+        }
+    }
 }
 
-fn calls_default() -> usize {
-    CALLS_DEFAULT
-}
-
-fn upstream_secs_default() -> u64 {
-    UPSTREAM_SECS_DEFAULT
-}
-
-/// A configuration is not usable.
+/// A configuration that this edge does not start with.
 #[derive(Debug, thiserror::Error)]
-pub enum ConfigInvalid {
-    /// Longer than any configuration is.
-    #[error("the configuration is longer than {CONFIG_BYTES_MAX} bytes")]
-    TooLong,
-    /// Not UTF-8.
-    #[error("the configuration is not text")]
-    NotText,
-    /// Not TOML of the expected shape.
-    #[error("the configuration does not parse")]
-    Shape(#[source] Box<toml::de::Error>),
-    /// A value that cannot be right.
-    #[error("`{key}`: {rule}")]
-    Value {
-        /// Where it stands.
+pub enum ConfigError {
+    /// The file is not TOML.
+    #[error("the configuration file is not TOML: {0}")]
+    Syntax(String),
+    /// The file is larger than any configuration of ours.
+    #[error("the configuration file has {bytes} bytes, more than {CONFIG_BYTES_MAX}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+    },
+    /// A value is missing, unknown or of the wrong type.
+    #[error("{0}")]
+    Shape(String),
+    /// `--set` without `=`, or of a key that takes no single value.
+    #[error("`{0}` is not KEY=VALUE with a known key")]
+    Flag(String),
+    /// A value contradicts another, or the machine.
+    #[error("{key}: {problem}")]
+    Invalid {
+        /// The key at fault.
         key: &'static str,
-        /// What it has to be.
-        rule: &'static str,
+        /// What is wrong with it.
+        problem: &'static str,
     },
 }
 
+/// Where a value came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Source {
+    /// This program.
+    Default,
+    /// The TOML file.
+    File,
+    /// A variable of the environment.
+    Environment(String),
+    /// `--set`.
+    Flag,
+}
+
+impl std::fmt::Display for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Default => f.write_str("default"),
+            Self::File => f.write_str("file"),
+            Self::Environment(name) => write!(f, "environment, {name}"),
+            Self::Flag => f.write_str("flag"),
+        }
+    }
+}
+
+/// A configuration, and where each of its values came from.
+#[derive(Debug, Clone)]
+pub struct Resolved {
+    /// The configuration, checked.
+    pub config: Config,
+    origins: BTreeMap<String, (String, Source)>,
+}
+
+/// Keys that a variable or a flag may set, and whether their value is a number.
+const SETTABLE: [(&str, bool); 15] = [
+    ("mesh_id", false),
+    ("id", false),
+    ("region", false),
+    ("data_dir", false),
+    ("root", false),
+    ("sealing_key", false),
+    ("tls.certificate", false),
+    ("tls.key", false),
+    ("tls.voters_ca", false),
+    ("listen.agent", false),
+    ("listen.ops", false),
+    ("limits.spool_bytes_max", true),
+    ("limits.agent_connections_max", true),
+    ("limits.calls_max", true),
+    ("limits.upstream_secs_max", true),
+];
+
+/// Keys that are lists, and stand in the file only.
+const LISTS: [&str; 3] = ["tenants", "allowed_origins", "voters"];
+
+/// Puts the four sources together and checks the result. `folder` is where relative paths start.
+///
+/// # Errors
+/// [`ConfigError`] names the key at fault.
+pub fn resolve(
+    file: &str,
+    folder: &Path,
+    environment: &BTreeMap<String, String>,
+    flags: &[String],
+) -> Result<Resolved, ConfigError> {
+    if file.len() > CONFIG_BYTES_MAX {
+        return Err(ConfigError::TooLarge { bytes: file.len() });
+    }
+    let mut table: Table = file.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
+    let mut origins = BTreeMap::new();
+    let defaults = Table::try_from(Limits::default()).map_err(|e| ConfigError::Shape(e.to_string()))?;
+    for (name, value) in defaults {
+        let key = format!("limits.{name}");
+        if lookup(&table, &key).is_none() {
+            put(&mut table, &key, value)?;
+            origins.insert(key, Source::Default);
+        }
+    }
+    for (key, is_number) in SETTABLE {
+        let name = format!("REMIT_{}", key.replace('.', "_").to_uppercase());
+        if let Some(text) = environment.get(&name) {
+            put(&mut table, key, value_of(is_number, text))?;
+            origins.insert(key.to_owned(), Source::Environment(name));
+        }
+    }
+    for flag in flags {
+        let settable = flag.split_once('=').and_then(|(key, text)| {
+            SETTABLE.into_iter().find(|(known, _)| *known == key).map(|(key, is_number)| (key, is_number, text))
+        });
+        let (key, is_number, text) = settable.ok_or_else(|| ConfigError::Flag(flag.clone()))?;
+        put(&mut table, key, value_of(is_number, text))?;
+        origins.insert(key.to_owned(), Source::Flag);
+    }
+    let mut shown = BTreeMap::new();
+    for key in SETTABLE.into_iter().map(|(key, _)| key).chain(LISTS) {
+        if let Some(value) = lookup(&table, key) {
+            let source = origins.remove(key).unwrap_or(Source::File);
+            shown.insert(key.to_owned(), (value.to_string(), source));
+        }
+    }
+    let mut config: Config =
+        Value::Table(table).try_into().map_err(|e: toml::de::Error| ConfigError::Shape(e.to_string()))?;
+    config.rebase(folder);
+    config.check()?;
+    Ok(Resolved { config, origins: shown })
+}
+
+impl Resolved {
+    /// Every value with its source, one a line.
+    #[must_use]
+    pub fn print(&self) -> String {
+        self.origins.iter().fold(String::new(), |mut out, (key, (value, source))| {
+            // Writing to a String cannot fail.
+            let _ = writeln!(out, "{key} = {value}  # {source}");
+            out
+        })
+    }
+}
+
+fn lookup<'a>(table: &'a Table, key: &str) -> Option<&'a Value> {
+    match key.split_once('.') {
+        Some((head, rest)) => lookup(table.get(head)?.as_table()?, rest),
+        None => table.get(key),
+    }
+}
+
+fn put(table: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
+    let Some((head, rest)) = key.split_once('.') else {
+        table.insert(key.to_owned(), value);
+        return Ok(());
+    };
+    let inner = table.entry(head).or_insert_with(|| Value::Table(Table::new()));
+    match inner.as_table_mut() {
+        Some(inner) => put(inner, rest, value),
+        None => Err(ConfigError::Shape(format!("`{head}` is not a table"))),
+    }
+}
+
+/// What is no number stays text, and the typed reading that follows says so.
+fn value_of(is_number: bool, text: &str) -> Value {
+    match text.parse::<i64>() {
+        Ok(number) if is_number => Value::Integer(number),
+        _ => Value::String(text.to_owned()),
+    }
+}
+
 impl Config {
-    /// Reads TOML and checks it whole. Relative paths count from `base`, the folder of the file.
-    ///
-    /// # Errors
-    /// [`ConfigInvalid`] names the first value that is wrong.
-    pub fn parse(bytes: &[u8], base: &Path) -> Result<Self, ConfigInvalid> {
-        if bytes.len() > CONFIG_BYTES_MAX {
-            return Err(ConfigInvalid::TooLong);
+    fn rebase(&mut self, folder: &Path) {
+        let Self {
+            mesh_id: _,
+            id: _,
+            region: _,
+            data_dir,
+            root,
+            sealing_key,
+            tenants: _,
+            allowed_origins: _,
+            tls,
+            listen: _,
+            voters: _,
+            limits: _,
+        } = self;
+        let TlsFiles { certificate, key, voters_ca } = tls;
+        for path in [data_dir, root, sealing_key, certificate, key, voters_ca] {
+            *path = folder.join(&*path);
         }
-        let text = std::str::from_utf8(bytes).map_err(|_| ConfigInvalid::NotText)?;
-        let mut config: Self = toml::from_str(text).map_err(|error| ConfigInvalid::Shape(Box::new(error)))?;
-        for path in [
-            &mut config.data_dir,
-            &mut config.certificate,
-            &mut config.identity_key,
-            &mut config.voters_ca,
-            &mut config.sealing_key,
-            &mut config.root,
-        ] {
-            *path = base.join(&*path);
-        }
-        config.check()?;
-        Ok(config)
     }
 
-    /// Checks every value against its rule.
+    /// What the types cannot say.
     ///
     /// # Errors
-    /// [`ConfigInvalid::Value`] names the first that is wrong.
-    pub fn check(&self) -> Result<(), ConfigInvalid> {
-        let value = |key, rule| Err(ConfigInvalid::Value { key, rule });
+    /// [`ConfigError::Invalid`] names the key.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |key, problem| Err(ConfigError::Invalid { key, problem });
         let voters: BTreeSet<VoterId> = self.voters.iter().map(|voter| voter.id).collect();
         if self.voters.is_empty() || self.voters.len() > VOTERS_MAX {
-            return value("voters", "1 to 16 voters");
+            return invalid("voters", "must be 1 to 16");
         }
         if voters.len() != self.voters.len() {
-            return value("voters", "each voter once");
+            return invalid("voters", "a voter is listed twice");
         }
         if self.tenants.is_empty() || self.tenants.len() > TENANTS_MAX {
-            return value("tenants", "1 to 64 tenants");
+            return invalid("tenants", "must be 1 to 64");
         }
         if self.allowed_origins.len() > ORIGINS_MAX || self.allowed_origins.iter().any(|origin| !is_origin(origin)) {
-            return value("allowed_origins", "at most 64 of the form scheme://host[:port], without a path");
+            return invalid("allowed_origins", "must be at most 64 of the form scheme://host[:port], without a path");
         }
-        if !self.agent_addr.ip().is_loopback() {
-            return value("agent_addr", "a loopback address: agents are not served over TLS yet");
+        if !self.listen.agent.ip().is_loopback() {
+            return invalid("listen.agent", "must be a loopback address: this listener does not speak TLS");
         }
-        if self.spool_bytes_max < SPOOL_BYTES_MIN {
-            return value("spool_bytes_max", "at least 1 MiB");
+        let Limits { spool_bytes_max, agent_connections_max, calls_max, upstream_secs_max } = self.limits;
+        if spool_bytes_max < SPOOL_BYTES_MIN {
+            return invalid("limits.spool_bytes_max", "must be at least 1 MiB");
         }
-        if !(1..=65_536).contains(&self.agent_connections_max) {
-            return value("agent_connections_max", "1 to 65536");
+        if !(1..=65_536).contains(&agent_connections_max) {
+            return invalid("limits.agent_connections_max", "must be within 1 and 65536");
         }
-        if !(1..=65_536).contains(&self.calls_max) {
-            return value("calls_max", "1 to 65536");
+        if !(1..=65_536).contains(&calls_max) {
+            return invalid("limits.calls_max", "must be within 1 and 65536");
         }
-        if !(1..=3_600).contains(&self.upstream_secs_max) {
-            return value("upstream_secs_max", "1 to 3600 seconds");
+        if !(1..=3_600).contains(&upstream_secs_max) {
+            return invalid("limits.upstream_secs_max", "must be within 1 and 3600");
         }
         Ok(())
+    }
+
+    /// The longest a tool may take to answer.
+    #[must_use]
+    pub fn upstream_deadline(&self) -> Duration {
+        Duration::from_secs(self.limits.upstream_secs_max)
     }
 }
 
@@ -205,25 +372,57 @@ mod tests {
         id = "eu-west-1"
         region = "eu-west"
         data_dir = "data"
-        agent_addr = "127.0.0.1:7511"
-        ops_addr = "127.0.0.1:7611"
-        certificate = "edge.pem"
-        identity_key = "identity.key"
-        voters_ca = "/etc/remit/voters.pem"
-        sealing_key = "sealing.key"
         root = "root.json"
+        sealing_key = "sealing.key"
         tenants = ["acme"]
+
+        [tls]
+        certificate = "edge.pem"
+        key = "identity.key"
+        voters_ca = "/etc/remit/voters.pem"
+
+        [listen]
+        agent = "127.0.0.1:7511"
+        ops = "127.0.0.1:7611"
+
         [[voters]]
         id = 1
-        addr = "127.0.0.1:7421"
+        dist = "127.0.0.1:7421"
     "#;
 
+    fn resolve_file(file: &str) -> Result<Resolved, ConfigError> {
+        resolve(file, Path::new("/mesh/eu-west-1"), &BTreeMap::new(), &[])
+    }
+
     #[test]
-    fn paths_count_from_the_file() -> Result<(), ConfigInvalid> {
-        let config = Config::parse(GOOD.as_bytes(), Path::new("/mesh/edges/eu-west-1"))?;
-        assert_eq!(config.data_dir, Path::new("/mesh/edges/eu-west-1/data"));
-        assert_eq!(config.voters_ca, Path::new("/etc/remit/voters.pem"));
-        assert_eq!(config.spool_bytes_max, SPOOL_BYTES_DEFAULT);
+    fn each_source_stands_above_the_one_before() -> Result<(), ConfigError> {
+        let environment =
+            BTreeMap::from([("REMIT_LISTEN_OPS", "127.0.0.1:1"), ("REMIT_LIMITS_CALLS_MAX", "7"), ("REMIT_X", "y")])
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .collect();
+        let flags = ["limits.calls_max=9".to_owned()];
+        let resolved = resolve(GOOD, Path::new("/mesh/eu-west-1"), &environment, &flags)?;
+        assert_eq!(resolved.config.data_dir, Path::new("/mesh/eu-west-1/data"));
+        assert_eq!(resolved.config.tls.voters_ca, Path::new("/etc/remit/voters.pem"));
+        assert_eq!(resolved.config.listen.ops.port(), 1);
+        assert_eq!(resolved.config.limits.calls_max, 9);
+        let shown = resolved.print();
+        for line in [
+            "limits.calls_max = 9  # flag",
+            "limits.upstream_secs_max = 30  # default",
+            "listen.ops = \"127.0.0.1:1\"  # environment, REMIT_LISTEN_OPS",
+            "tenants = [\"acme\"]  # file",
+        ] {
+            assert!(shown.contains(line), "{line} is missing in\n{shown}");
+        }
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_written_is_read_back() -> Result<(), Box<dyn std::error::Error>> {
+        let config = resolve_file(GOOD)?.config;
+        assert_eq!(resolve_file(&toml::to_string(&config)?)?.config, config);
         Ok(())
     }
 
@@ -231,20 +430,23 @@ mod tests {
     fn what_cannot_be_right_is_refused() {
         let check = |from: &str, to: &str, expected: &str| {
             assert!(GOOD.contains(from), "{from}");
-            let error = Config::parse(GOOD.replace(from, to).as_bytes(), Path::new("/")).expect_err(to);
-            let chain = format!("{error} {:?}", std::error::Error::source(&error).map(ToString::to_string));
-            assert!(chain.contains(expected), "{to}: {chain}");
+            let error = resolve_file(&GOOD.replace(from, to)).expect_err(to);
+            assert!(error.to_string().contains(expected), "{to}: {error}");
         };
-        check("region =", "regoin = \"x\"\nregion =", "unknown field");
+        check("region =", "regoin = \"x\"\n        region =", "regoin");
+        check("ops =", "opps = \"127.0.0.1:1\"\n        ops =", "opps");
         check("[\"acme\"]", "[]", "tenants");
         check("[\"acme\"]", "[\"Acme Corp\"]", "not a valid tenant");
         check("127.0.0.1:7511", "0.0.0.0:7511", "loopback");
         check("127.0.0.1:7511", "localhost", "socket address");
-        check("tenants =", "spool_bytes_max = 7\ntenants =", "1 MiB");
-        check("tenants =", "allowed_origins = [\"https://a.example/path\"]\ntenants =", "allowed_origins");
-        check("[[voters]]", "[[voters]]\nid = 1\naddr = \"127.0.0.1:1\"\n[[voters]]", "each voter once");
-        assert!(matches!(Config::parse(&[0xff], Path::new("/")), Err(ConfigInvalid::NotText)));
-        let long = vec![b' '; CONFIG_BYTES_MAX + 1];
-        assert!(matches!(Config::parse(&long, Path::new("/")), Err(ConfigInvalid::TooLong)));
+        check("[tls]", "[limits]\nspool_bytes_max = 7\n[tls]", "1 MiB");
+        check("[tls]", "allowed_origins = [\"https://a.example/path\"]\n[tls]", "allowed_origins");
+        check("[[voters]]", "[[voters]]\nid = 1\ndist = \"127.0.0.1:1\"\n[[voters]]", "twice");
+        let flags = |flag: &str| resolve(GOOD, Path::new("/"), &BTreeMap::new(), &[flag.to_owned()]).map(|_| ());
+        assert!(matches!(flags("voters=1"), Err(ConfigError::Flag(_))));
+        assert!(matches!(flags("limits.calls_max"), Err(ConfigError::Flag(_))));
+        assert!(matches!(flags("limits.calls_max=many"), Err(ConfigError::Shape(_))));
+        let long = " ".repeat(CONFIG_BYTES_MAX + 1);
+        assert!(matches!(resolve_file(&long), Err(ConfigError::TooLarge { .. })));
     }
 }

@@ -2,20 +2,70 @@
 //!
 //! It stands between agents and tools: it decides each call from verified local state, injects the credential that
 //! the agent never sees, filters what comes back, and records all of it. It needs the control plane for news, never
-//! for a decision. The road of one call in `road`; everything it decides by is one snapshot, the
-//! `View` of `active`.
+//! for a decision. In the order of a call's way: `ingress` reads it, `road` leads it, `pdp` judges it, `report`
+//! records it, `pep` makes the judgement a value, `vault` opens the credential, `egress` spends both. Beside that way,
+//! `sync` hears what voters say and `active` makes true what of it can be verified.
 
+mod active;
+mod chains;
 pub mod config;
-
+mod egress;
+mod ingress;
+mod material;
+mod ops;
+mod pdp;
+mod pep;
 mod report;
+mod road;
+mod sync;
+pub mod telemetry;
+mod vault;
 
-use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
 
-use remit_common::net::env::Env;
-use remit_common::net::tasks::Shutdown;
+use remit_common::id::BootId;
+use remit_common::limits::{AGENT_BODY_BYTES_MAX, CONFIG_BYTES_MAX};
+use remit_common::net::env::{AppendFile, Env, Listener};
+use remit_common::net::http::{ServeCounters, ServeLimits, serve};
+use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
+use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
+use remit_common::net::tls::{Alpn, Identity, Peers};
+use remit_common::trust::freshness::Mode;
+use tokio::sync::{Semaphore, mpsc, watch};
 
-pub use config::Config;
+pub use config::{Config, ConfigError};
+pub use material::MaterialUnusable;
+pub use report::SpoolUnusable;
+pub use telemetry::LogFormat;
+
+use active::{State, StateConfig, ViewCell};
+use chains::Chains;
+use egress::Egress;
+use ingress::Ingress;
+use ingress::mcp::list::Cursors;
+use material::Material;
+use ops::Operations;
+use report::{Author, Reporter};
+use road::Gateway;
+use sync::{Dialler, Followed, Follower, Greeting, LinkCell, LinkTask};
+use telemetry::Telemetry;
+use vault::Vault;
+
+/// How long open requests may go on after shutdown was requested.
+const REQUESTS_END_WITHIN: Duration = Duration::from_secs(5);
+/// How long the last records may take to be written.
+const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at how fresh this edge is: what is open in memory outlives its bound by this at most.
+const SENTINEL_EVERY: Duration = Duration::from_millis(500);
+/// Operators and their scrapers.
+const OPS_CONNECTIONS_MAX: usize = 64;
+/// The operations listener takes no bodies.
+const OPS_BODY_BYTES_MAX: usize = 1024;
 
 /// How the command line starts an edge.
 #[derive(Debug, Clone, clap::Args)]
@@ -23,24 +73,18 @@ pub struct Args {
     /// The configuration file (TOML).
     #[arg(long, value_name = "FILE", env = "REMIT_CONFIG")]
     pub config: PathBuf,
+    /// Sets one value, above file and environment.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub set: Vec<String>,
     /// How logs are printed, on standard error.
     #[arg(long, value_enum, default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-    /// Check the configuration and stop.
+    /// Check the configuration and every file it names, and stop.
     #[arg(long)]
     pub check_config: bool,
-    /// Print every value of the configuration and stop.
+    /// Print every value of the configuration with where it came from, and stop.
     #[arg(long)]
     pub print_config: bool,
-}
-
-/// How logs are printed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-pub enum LogFormat {
-    /// Lines for people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 /// An edge does not start, or had to stop.
@@ -48,7 +92,49 @@ pub enum LogFormat {
 pub enum RunError {
     /// The configuration is not usable.
     #[error("the configuration is not usable")]
-    Config(#[from] config::ConfigInvalid),
+    Config(#[from] ConfigError),
+    /// A file that the configuration names is not.
+    #[error("a file that the configuration names is not usable")]
+    Material(#[from] MaterialUnusable),
+    /// Another process works in the data folder, or the disk refuses.
+    #[error("the data folder `{path}` is in use, or not usable")]
+    DataDir {
+        /// The folder.
+        path: PathBuf,
+        /// What the disk says.
+        #[source]
+        source: io::Error,
+    },
+    /// The configured root, or what lies on the disk, does not verify.
+    #[error("the state does not verify: {0}")]
+    State(String),
+    /// The spool is not usable.
+    #[error("the spool is not usable")]
+    Spool(#[from] SpoolUnusable),
+    /// A listener does not open.
+    #[error("cannot listen at `{addr}`")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        #[source]
+        source: io::Error,
+    },
+    /// The endpoint towards the voters does not open.
+    #[error("cannot open the endpoint towards the voters")]
+    Endpoint(#[from] OpenFailed),
+    /// The library refused a key that it has no reason to refuse.
+    #[error("the cryptographic library is not usable")]
+    Crypto,
+    /// A part of the edge ended by itself.
+    #[error("`{task}` ended")]
+    Task {
+        /// Which.
+        task: &'static str,
+        /// How.
+        #[source]
+        source: Option<TaskFailed>,
+    },
 }
 
 /// A running edge.
@@ -58,6 +144,16 @@ pub struct Edge {
     pub agent_addr: SocketAddr,
     /// Where operators look, the port resolved.
     pub ops_addr: SocketAddr,
+    /// The start of this process, as its records name it.
+    pub boot: BootId,
+    shutdown: Shutdown,
+    /// Asked to end after the listeners have, so that the last requests are recorded.
+    back_shutdown: Shutdown,
+    front: TaskGroup,
+    back: TaskGroup,
+    endpoint: MeshEndpoint,
+    /// Locks the data folder.
+    _lock: Box<dyn AppendFile>,
 }
 
 impl Edge {
@@ -65,26 +161,163 @@ impl Edge {
     ///
     /// # Errors
     /// [`RunError`]; nothing keeps running then.
-    pub async fn start(_config: Config, _env: Env, _shutdown: Shutdown) -> Result<Self, RunError> {
-        todo!()
+    #[expect(clippy::too_many_lines, reason = "wires the parts together, one after the other")]
+    pub async fn start(config: Config, env: Env, shutdown: Shutdown) -> Result<Self, RunError> {
+        config.check()?;
+        let config = Arc::new(config);
+        let material = Material::load(&config, &env)?;
+        let lock = lock(&config.data_dir, &env)?;
+        let boot = BootId(env.random());
+        let state = load_state(&config, &env, material.root.clone()).await?;
+        let views = state.cell();
+        let telemetry = Arc::new(Telemetry::new());
+        let metrics = &telemetry.metrics;
+        let back_shutdown = Shutdown::new();
+        let (mut front, mut back) = (TaskGroup::new(&env), TaskGroup::new(&env));
+
+        let author = Author { mesh: config.mesh_id, edge: config.id.clone(), boot, key: Arc::clone(&material.key) };
+        let listed = views.load().directory.clone();
+        let voters = match &listed {
+            Some(directory) => directory.content().voters.iter().map(|voter| voter.id).collect(),
+            None => config.voters.iter().map(|voter| voter.id).collect(),
+        };
+        let reporter = Reporter::start(
+            &env,
+            &config.data_dir.join("spool"),
+            config.limits.spool_bytes_max,
+            author,
+            voters,
+            Arc::clone(&views),
+            metrics,
+            &mut back,
+            &back_shutdown,
+        )?;
+
+        let vault = Arc::new(Vault::new(material.sealing));
+        let endpoint = open_endpoint(&config, &env, material.identity, material.voters)?;
+        let greeting = Greeting { mesh: config.mesh_id, edge: config.id.clone(), boot };
+        let (tell_fork, forked) = mpsc::channel(1);
+        let mut links: Vec<LinkCell> = Vec::new();
+        for voter in &config.voters {
+            let cell = watch::Sender::new(None);
+            links.push(cell.subscribe());
+            let dialler = Dialler {
+                env: env.clone(),
+                endpoint: endpoint.clone(),
+                greeting: greeting.clone(),
+                feed: Arc::clone(reporter.feed()),
+                forked: tell_fork.clone(),
+            };
+            let task = LinkTask { dialler, voter: voter.id, addr: voter.dist, cell };
+            back.spawn("link to a voter", task.run(back_shutdown.clone()));
+        }
+        let followed = watch::Sender::new(Followed::default());
+        let follower = Follower {
+            env: env.clone(),
+            greeting,
+            key: Arc::clone(&material.key),
+            tenants: config.tenants.clone(),
+            state: Some(state),
+            views: Arc::clone(&views),
+            vault: Arc::clone(&vault),
+            metrics: metrics.clone(),
+            feed: Arc::clone(reporter.feed()),
+            links: links.clone(),
+            followed: followed.clone(),
+            forked,
+        };
+        back.spawn("follower", follower.run(back_shutdown.clone()));
+        back.spawn(
+            "sentinel",
+            sentinel(env.clone(), Arc::clone(&config), Arc::clone(&views), Arc::clone(&vault), back_shutdown.clone()),
+        );
+
+        let gateway = Arc::new(Gateway {
+            env: env.clone(),
+            mesh: config.mesh_id,
+            edge: config.id.clone(),
+            views,
+            chains: Chains::default(),
+            vault,
+            egress: Egress::new(&env, config.upstream_deadline()),
+            reporter,
+            metrics: metrics.clone(),
+            calls: Semaphore::new(config.limits.calls_max),
+        });
+        let ingress = Ingress {
+            gateway: Arc::clone(&gateway),
+            origins: Arc::new(config.allowed_origins.clone()),
+            cursors: Arc::new(Cursors::new(&env, config.mesh_id).ok_or(RunError::Crypto)?),
+        };
+        let counters = Arc::new(ServeCounters::default());
+        let operations = Operations {
+            config: Arc::clone(&config),
+            boot,
+            gateway,
+            telemetry,
+            followed: followed.subscribe(),
+            links: Arc::new(links),
+            counters: Arc::clone(&counters),
+        };
+        let agent = listen(&env, config.listen.agent)?;
+        let ops = listen(&env, config.listen.ops)?;
+        let (agent_addr, ops_addr) = (agent.local_addr(), ops.local_addr());
+        let agent_limits = ServeLimits {
+            connections_max: config.limits.agent_connections_max,
+            header_timeout: Duration::from_secs(60),
+            // One byte more than is accepted, so that the refusal is ours, and recorded.
+            body_bytes_max: AGENT_BODY_BYTES_MAX + 1,
+            body_timeout: Duration::from_secs(20),
+            grace: REQUESTS_END_WITHIN,
+        };
+        let ops_limits = ServeLimits {
+            connections_max: OPS_CONNECTIONS_MAX,
+            body_bytes_max: OPS_BODY_BYTES_MAX,
+            ..agent_limits.clone()
+        };
+        let serve_agents = (env.clone(), shutdown.clone());
+        let serve_ops = (env.clone(), shutdown.clone());
+        front.spawn("agents' listener", async move {
+            let (env, shutdown) = serve_agents;
+            serve(&env, agent, ingress::router(ingress), agent_limits, &counters, &shutdown).await;
+        });
+        front.spawn("operations listener", async move {
+            let (env, shutdown) = serve_ops;
+            serve(&env, ops, ops::router(operations), ops_limits, &ServeCounters::default(), &shutdown).await;
+        });
+        tracing::info!(edge = %config.id, %agent_addr, %ops_addr, %boot, "the edge is up");
+        Ok(Self { agent_addr, ops_addr, boot, shutdown, back_shutdown, front, back, endpoint, _lock: lock })
     }
 
     /// Waits until shutdown was requested and everything has ended.
     ///
     /// # Errors
-    /// [`RunError`] when the edge had to stop by itself.
-    pub async fn join(self) -> Result<(), RunError> {
-        todo!()
+    /// [`RunError::Task`] when a listener ended by itself. Other parts that end leave an edge that refuses what it can
+    /// no longer judge or record.
+    pub async fn join(mut self) -> Result<(), RunError> {
+        let ended = loop {
+            tokio::select! {
+                biased;
+                () = self.shutdown.requested() => break Ok(()),
+                Some((task, ended)) = self.front.next_finished() => {
+                    break Err(RunError::Task { task, source: ended.err() });
+                }
+                Some((task, ended)) = self.back.next_finished() => {
+                    tracing::error!(task, failed = ?ended.err(), "a part of the edge ended by itself");
+                }
+            }
+        };
+        self.shutdown.trigger();
+        for task in self.front.join_all(REQUESTS_END_WITHIN + TASKS_END_WITHIN).await {
+            tracing::warn!(task, "had to be aborted");
+        }
+        self.back_shutdown.trigger();
+        for task in self.back.join_all(TASKS_END_WITHIN).await {
+            tracing::warn!(task, "had to be aborted");
+        }
+        self.endpoint.close(Duration::from_secs(1)).await;
+        ended
     }
-}
-
-/// Does what the command line says: reads and checks the configuration, sets up logs, and runs the edge until
-/// `shutdown` is triggered.
-///
-/// # Errors
-/// [`RunError`].
-pub async fn execute(_args: Args, _env: Env, _shutdown: Shutdown) -> Result<(), RunError> {
-    todo!()
 }
 
 /// Runs an edge until shutdown is requested.
@@ -93,4 +326,107 @@ pub async fn execute(_args: Args, _env: Env, _shutdown: Shutdown) -> Result<(), 
 /// [`RunError`] when it does not start, or had to stop by itself.
 pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), RunError> {
     Edge::start(config, env, shutdown).await?.join().await
+}
+
+/// What a process of its own does with [`Args`]: reads the configuration, starts logging, runs until a signal asks
+/// for the end. `environment` are the process's variables, of which those called `REMIT_*` count.
+///
+/// # Errors
+/// What stands in the way, for people.
+pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env) -> anyhow::Result<()> {
+    use anyhow::Context as _;
+    let Args { config: path, set, log_format, check_config, print_config } = args;
+    let shown = path.display();
+    let bytes = env
+        .disk
+        .read(&path, CONFIG_BYTES_MAX)
+        .with_context(|| format!("cannot read `{shown}`"))?
+        .with_context(|| format!("there is no `{shown}`"))?;
+    let text = String::from_utf8(bytes).with_context(|| format!("`{shown}` is not text"))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let resolved =
+        config::resolve(&text, folder, &environment, &set).with_context(|| format!("`{shown}` is not usable"))?;
+    if print_config {
+        print(&resolved.print());
+        return Ok(());
+    }
+    if check_config {
+        Material::load(&resolved.config, &env)?;
+        print(&format!("`{shown}` and every file it names are usable\n"));
+        return Ok(());
+    }
+    telemetry::start_logging(log_format, environment.get("RUST_LOG").map(String::as_str));
+    let shutdown = Shutdown::new();
+    let signal = shutdown.clone();
+    let waiting = env.spawn_named("signals", async move {
+        telemetry::asked_to_stop().await;
+        signal.trigger();
+    });
+    let ended = run(resolved.config, env, shutdown).await;
+    waiting.abort();
+    ended.context("the edge stopped")
+}
+
+fn print(text: &str) {
+    use std::io::Write as _;
+    // Whoever reads may have gone.
+    let _ = std::io::stdout().write_all(text.as_bytes());
+}
+
+/// One process per data folder: two would tell two stories under one name.
+fn lock(data_dir: &Path, env: &Env) -> Result<Box<dyn AppendFile>, RunError> {
+    let failed = |source| RunError::DataDir { path: data_dir.to_owned(), source };
+    env.disk.create_dir(data_dir).map_err(failed)?;
+    env.disk.open_append(&data_dir.join("lock")).map_err(failed)
+}
+
+async fn load_state(config: &Config, env: &Env, root: Vec<u8>) -> Result<State, RunError> {
+    let state_config = StateConfig {
+        mesh: config.mesh_id,
+        edge: config.id.clone(),
+        tenants: config.tenants.clone(),
+        root,
+        data_dir: config.data_dir.clone(),
+    };
+    let (disk, now) = (Arc::clone(&env.disk), env.now());
+    let loaded = env.run_blocking(move || State::load(state_config, disk, now)).await;
+    let loaded = loaded.map_err(|source| RunError::Task { task: "loading the state", source: Some(source) })?;
+    loaded.map_err(|refused| {
+        let mut text = refused.to_string();
+        let mut cause = std::error::Error::source(&refused);
+        while let Some(error) = cause {
+            text = format!("{text}: {error}");
+            cause = error.source();
+        }
+        RunError::State(text)
+    })
+}
+
+fn open_endpoint(config: &Config, env: &Env, identity: Identity, voters: Peers) -> Result<MeshEndpoint, RunError> {
+    let any: SocketAddr = match config.voters.first() {
+        Some(voter) if voter.dist.is_ipv6() => (Ipv6Addr::UNSPECIFIED, 0).into(),
+        _ => (Ipv4Addr::UNSPECIFIED, 0).into(),
+    };
+    let quic =
+        QuicConfig { identity, alpn: Alpn::Dist, accepts: None, dials: Some(voters), limits: QuicLimits::dist_edge() };
+    Ok(MeshEndpoint::open(env, any, quic)?)
+}
+
+fn listen(env: &Env, addr: SocketAddr) -> Result<Box<dyn Listener>, RunError> {
+    env.socket.listen(addr).map_err(|source| RunError::Listen { addr, source })
+}
+
+/// Wipes what is open in memory once this edge may decide nothing.
+async fn sentinel(env: Env, config: Arc<Config>, views: ViewCell, vault: Arc<Vault>, shutdown: Shutdown) {
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            () = tokio::time::sleep(SENTINEL_EVERY) => {}
+        }
+        let holds = ops::mode(&views.load(), config.tenants.iter().cloned(), env.now());
+        if matches!(holds, Mode::Isolated | Mode::Quarantined) {
+            vault.wipe();
+        }
+    }
 }

@@ -11,7 +11,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use remit_common::net::env::Disk;
 use remit_common::revocation::{RevocationRefused, RevocationUpdate, Revocations};
-use remit_common::shard::{SealedShard, ShardRefused, VerifiedShard};
+use remit_common::shard::{NotRising, SealedShard, ShardRefused, VerifiedShard};
 use remit_common::time::{Now, Timestamp};
 use remit_common::trust::activation::{Activation, activations_digest};
 use remit_common::trust::directory::{Directory, SignedDirectory};
@@ -51,6 +51,8 @@ pub(crate) enum Refused {
     #[error(transparent)]
     Shard(#[from] ShardRefused),
     #[error(transparent)]
+    ShardNotRising(#[from] NotRising),
+    #[error(transparent)]
     Revocation(#[from] RevocationRefused),
     #[error(transparent)]
     Answer(#[from] AnswerRefused),
@@ -78,6 +80,7 @@ impl Refused {
             Self::Trust(_) => "trust",
             Self::Bundle(rejected) => rejected.reason_code(),
             Self::Shard(_) => "shard",
+            Self::ShardNotRising(_) => "shard-not-rising",
             Self::Revocation(_) => "revocation",
             Self::Answer(_) => "tick-answer",
             Self::NoDirectory => "no-directory",
@@ -493,7 +496,7 @@ impl State {
 
     fn verify_shard(&self, bytes: &[u8]) -> Result<VerifiedShard, Refused> {
         let directory = self.directory.as_ref().ok_or(Refused::NoDirectory)?;
-        Ok(SealedShard::parse(bytes)?.verify(directory, &self.config.mesh, &self.config.edge)?)
+        Ok(SealedShard::parse(bytes)?.verify_for(directory, &self.config.mesh, &self.config.edge)?)
     }
 
     /// A sealed shard arrived.
@@ -507,10 +510,10 @@ impl State {
             return Err(Refused::NotOurs(key.0));
         }
         if let Some(previous) = self.shards.get(&key) {
-            if previous.version() == shard.version() && previous.digest() == shard.digest() {
+            if **previous == shard {
                 return Ok(Accepted::Nothing);
             }
-            shard.check_rises(previous.version())?;
+            shard.check_rises(Some(previous.version()))?;
         }
         let mut index = self.index.clone();
         let content = self.store.put_content(bytes, now.wall)?;

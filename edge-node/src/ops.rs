@@ -1,0 +1,207 @@
+//! What operators see: `/livez`, `/readyz`, `/metrics`, `/status`, on a listener of their own.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, MeshId, Region, RevocationEpoch, TenantId, VoterId};
+use remit_common::net::http::ServeCounters;
+use remit_common::policy::decision::Reason;
+use remit_common::time::Now;
+use remit_common::trust::freshness::Mode;
+use serde::Serialize;
+use tokio::sync::watch;
+
+use crate::active::View;
+use crate::config::Config;
+use crate::report::DiskHealth;
+use crate::road::Gateway;
+use crate::sync::{Followed, LinkCell};
+use crate::telemetry::Telemetry;
+
+/// What the operations listener reads.
+#[derive(Clone)]
+pub(crate) struct Operations {
+    pub(crate) config: Arc<Config>,
+    pub(crate) boot: BootId,
+    pub(crate) gateway: Arc<Gateway>,
+    pub(crate) telemetry: Arc<Telemetry>,
+    pub(crate) followed: watch::Receiver<Followed>,
+    pub(crate) links: Arc<Vec<LinkCell>>,
+    pub(crate) counters: Arc<ServeCounters>,
+}
+
+/// The operations listener.
+pub(crate) fn router(operations: Operations) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(operations)
+}
+
+/// The document of `/status`.
+#[derive(Debug, Serialize)]
+struct Status {
+    mesh_id: MeshId,
+    edge: EdgeId,
+    region: Region,
+    boot_id: BootId,
+    /// Of the first tenant; all stand in `tenants`.
+    bundle_version: Option<BundleVersion>,
+    bundle_digest: Option<Digest>,
+    activation: Option<LogIndex>,
+    tenants: Vec<TenantStatus>,
+    revocation_epoch: RevocationEpoch,
+    tick: LogIndex,
+    /// `null`: not known.
+    staleness_ms: Option<u64>,
+    mode: Mode,
+    root_version: u64,
+    directory_version: Option<u64>,
+    spool: SpoolState,
+    /// The voter that is followed.
+    voter: Option<VoterId>,
+    voters_connected: Vec<VoterId>,
+    decisions: DecisionCounts,
+}
+
+#[derive(Debug, Serialize)]
+struct TenantStatus {
+    tenant: TenantId,
+    bundle_version: Option<BundleVersion>,
+    bundle_digest: Option<Digest>,
+    activation: Option<LogIndex>,
+    mode: Mode,
+}
+
+#[derive(Debug, Serialize)]
+struct SpoolState {
+    /// Records that no majority of the voters has.
+    records: u64,
+    bytes: u64,
+    disk: &'static str,
+}
+
+#[derive(Debug, Default, Serialize)]
+struct DecisionCounts {
+    permit: u64,
+    deny: u64,
+    reasons: std::collections::BTreeMap<&'static str, u64>,
+}
+
+/// The worst mode of any tenant: without a bundle, an edge permits nothing.
+pub(crate) fn mode(view: &View, tenants: impl Iterator<Item = TenantId>, now: Now) -> Mode {
+    tenants.map(|tenant| tenant_mode(view, &tenant, now)).max().unwrap_or(Mode::Isolated)
+}
+
+fn tenant_mode(view: &View, tenant: &TenantId, now: Now) -> Mode {
+    match (view.bundles.get(tenant), view.freshness.quarantined(now)) {
+        (_, Some(_)) => Mode::Quarantined,
+        (Some(active), None) => view.freshness.mode(active.bundle.bounds(), now),
+        (None, None) => Mode::Isolated,
+    }
+}
+
+/// Ready is: what decisions need is here and verified. How fresh it is, decisions say themselves.
+async fn ready(State(operations): State<Operations>) -> Response {
+    let view = operations.gateway.views.load();
+    let now = operations.gateway.env.now();
+    if let Err(untrusted) = view.directory(now.wall) {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("{untrusted}\n")).into_response();
+    }
+    for tenant in &operations.config.tenants {
+        if let Err(untrusted) = view.bundle(tenant, now.wall) {
+            return (StatusCode::SERVICE_UNAVAILABLE, format!("tenant {tenant}: {untrusted}\n")).into_response();
+        }
+    }
+    if let Some(cause) = view.freshness.quarantined(now) {
+        return (StatusCode::SERVICE_UNAVAILABLE, format!("quarantined: {cause:?}\n")).into_response();
+    }
+    "ready\n".into_response()
+}
+
+async fn metrics(State(operations): State<Operations>) -> Response {
+    let Operations { config, gateway, telemetry, links, counters, .. } = &operations;
+    let (view, now) = (gateway.views.load_full(), gateway.env.now());
+    let metrics = &telemetry.metrics;
+    let gauge = |count: usize| i64::try_from(count).unwrap_or(i64::MAX);
+    metrics.staleness_seconds.set(view.freshness.age(now).map_or(f64::INFINITY, |age| age.as_secs_f64()));
+    for (tenant, active) in view.bundles.iter() {
+        metrics.set_bundle(tenant, active.bundle.manifest().version.0);
+    }
+    metrics.revocation_epoch.set(i64::try_from(view.revocations.epoch().0).unwrap_or(i64::MAX));
+    let holds = mode(&view, config.tenants.iter().cloned(), now);
+    for each in [Mode::Fresh, Mode::Degraded, Mode::Isolated, Mode::Quarantined] {
+        metrics.mode.get_or_create(&[("mode", each.as_str())]).set(i64::from(each == holds));
+    }
+    metrics.spool_records.set(i64::try_from(gateway.reporter.waiting()).unwrap_or(i64::MAX));
+    metrics.voters_connected.set(gauge(links.iter().filter(|cell| cell.borrow().is_some()).count()));
+    metrics.credentials_warm.set(gauge(gateway.vault.warm()));
+    metrics.chains_cached.set(gauge(gateway.chains.len()));
+    metrics.connections_shed.set(i64::try_from(counters.shed.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], telemetry.render()).into_response()
+}
+
+async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
+    let Operations { config, boot, gateway, telemetry, followed, links, .. } = &operations;
+    let (view, now) = (gateway.views.load_full(), gateway.env.now());
+    let tenants: Vec<TenantStatus> = config
+        .tenants
+        .iter()
+        .map(|tenant| {
+            let active = view.bundles.get(tenant);
+            TenantStatus {
+                tenant: tenant.clone(),
+                bundle_version: active.map(|active| active.bundle.manifest().version),
+                bundle_digest: active.map(|active| *active.bundle.digest()),
+                activation: active.map(|active| active.number),
+                mode: tenant_mode(&view, tenant, now),
+            }
+        })
+        .collect();
+    let mut decisions = DecisionCounts::default();
+    for (reason, count) in telemetry.metrics.decisions() {
+        match reason {
+            Reason::Permit => decisions.permit += count,
+            _ => decisions.deny += count,
+        }
+        decisions.reasons.insert(reason.as_str(), count);
+    }
+    let spool = gateway.reporter.status();
+    let first = tenants.first();
+    Json(Status {
+        mesh_id: config.mesh_id,
+        edge: config.id.clone(),
+        region: config.region.clone(),
+        boot_id: *boot,
+        bundle_version: first.and_then(|tenant| tenant.bundle_version),
+        bundle_digest: first.and_then(|tenant| tenant.bundle_digest),
+        activation: first.and_then(|tenant| tenant.activation),
+        revocation_epoch: view.revocations.epoch(),
+        tick: view.freshness.tick(),
+        staleness_ms: view.freshness.age(now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        mode: mode(&view, config.tenants.iter().cloned(), now),
+        root_version: view.root.version(),
+        directory_version: view.directory.as_ref().map(|directory| directory.version()),
+        spool: SpoolState {
+            records: gateway.reporter.waiting(),
+            bytes: spool.bytes,
+            disk: match spool.disk {
+                DiskHealth::Works => "works",
+                DiskHealth::Fails => "fails",
+            },
+        },
+        voter: followed.borrow().voter,
+        voters_connected: links.iter().filter_map(|cell| cell.borrow().as_ref().map(|link| link.voter)).collect(),
+        decisions,
+        tenants,
+    })
+}
