@@ -256,6 +256,12 @@ impl SealedShard {
         }
     }
 
+    /// The key that is said to have signed it; after [`Self::verify`], the one that did.
+    #[must_use]
+    pub fn signer(&self) -> &KeyId {
+        &self.signer
+    }
+
     /// Checks the signature first, then everything that it covers.
     ///
     /// # Errors
