@@ -27,7 +27,9 @@ mod testing;
 
 pub use config::{RaftConfig, RaftTimings, RaftTls};
 pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
+pub(crate) use fatal::Fatal;
 pub use format::ENTRY_BYTES_MAX;
+pub(crate) use log_store::{FileBackend, ImageBackend};
 pub use node::{RaftNode, RaftRole, RaftStatus};
 pub use transport::message::CALL_BYTES_MAX;
 

@@ -8,7 +8,7 @@ use remit_common::net::env::RandomFile;
 
 /// A file of Env's disk, which holds the lock on it as long as this lives.
 #[derive(Debug)]
-pub(super) struct FileBackend(pub(super) Box<dyn RandomFile>);
+pub(crate) struct FileBackend(pub(crate) Box<dyn RandomFile>);
 
 impl StorageBackend for FileBackend {
     fn len(&self) -> io::Result<u64> {
@@ -35,11 +35,11 @@ impl StorageBackend for FileBackend {
 /// An image in memory. A new log is made in one and then written as a whole, so that a crash while it is made leaves
 /// no log rather than half of one.
 #[derive(Debug, Clone, Default)]
-pub(super) struct ImageBackend(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct ImageBackend(Arc<Mutex<Vec<u8>>>);
 
 impl ImageBackend {
     /// The bytes, once the database on top is closed.
-    pub(super) fn take(&self) -> Vec<u8> {
+    pub(crate) fn take(&self) -> Vec<u8> {
         std::mem::take(&mut *self.image())
     }
 

@@ -26,6 +26,7 @@ use remit_common::id::{MeshId, VoterId};
 use remit_common::net::env::Env;
 use tokio::sync::{mpsc, oneshot};
 
+pub(crate) use self::backend::{FileBackend, ImageBackend};
 use self::database::{Change, Extent, LogDatabase};
 pub(crate) use self::database::{LogFault, Opened};
 use self::tail::Tail;
