@@ -1,0 +1,83 @@
+//! The API described for tools: OpenAPI 3.1 at `/openapi.json`.
+
+use axum::Json;
+use serde_json::{Value, json};
+
+use crate::registry::Operation;
+
+pub(super) async fn openapi() -> Json<Value> {
+    Json(document())
+}
+
+fn document() -> Value {
+    let mut paths = json!({
+        "/v1/status": { "get": read("Voters, edges and what each tenant runs", &["consistency", "tenant"]) },
+        "/v1/edges": { "get": read("What edges last said", &["consistency", "tenant"]) },
+        "/v1/bundles": { "get": read("Bundles that are kept", &["consistency", "tenant"]) },
+        "/v1/credentials": { "get": read("Sealed credentials", &["consistency", "tenant"]) },
+        "/v1/revocations": { "get": read("Revocations in force", &["consistency", "tenant"]) },
+        "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
+        "/v1/decisions": { "get": read("Decision records", &["tenant", "id", "after", "limit"]) },
+        "/v1/decisions/stream": { "get": read("Decision records as they arrive, as server-sent events", &["tenant"]) },
+    });
+    for operation in Operation::ALL {
+        let (summary, body) = match operation {
+            Operation::PublishBundle => ("Publish a bundle and activate it", "application/octet-stream"),
+            Operation::SealCredential => ("Store sealed shards", "application/json"),
+            Operation::Revoke => ("Cut authority", "application/json"),
+            Operation::IssueEnvelope => ("Issue a root envelope", "application/json"),
+            Operation::InstallTrust => ("Install roots and a directory", "application/json"),
+        };
+        let parameters = ["Content-Digest", "Signature-Input", "Signature"]
+            .map(|name| json!({ "name": name, "in": "header", "required": true, "schema": { "type": "string" } }));
+        let write = json!({
+            "summary": summary,
+            "parameters": parameters,
+            "requestBody": { "required": true, "content": { body: {} } },
+            "responses": responses("What was done, with its log index"),
+        });
+        if let Some(path) = paths.get_mut(operation.path()).and_then(Value::as_object_mut) {
+            path.insert("post".to_owned(), write);
+        } else if let Some(paths) = paths.as_object_mut() {
+            paths.insert(operation.path().to_owned(), json!({ "post": write }));
+        }
+    }
+    json!({
+        "openapi": "3.1.0",
+        "info": { "title": "Remit control plane", "version": env!("CARGO_PKG_VERSION") },
+        "paths": paths,
+    })
+}
+
+fn read(summary: &str, parameters: &[&str]) -> Value {
+    let parameters: Vec<Value> = parameters
+        .iter()
+        .map(|name| {
+            let in_path = *name == "epoch";
+            let place = if in_path { "path" } else { "query" };
+            json!({ "name": name, "in": place, "required": in_path, "schema": { "type": "string" } })
+        })
+        .collect();
+    json!({ "summary": summary, "parameters": parameters, "responses": responses("The answer") })
+}
+
+fn responses(done: &str) -> Value {
+    json!({
+        "200": { "description": done },
+        "default": { "description": "A refusal", "content": { "application/problem+json": {} } },
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_write_is_described() {
+        let document = document();
+        for operation in Operation::ALL {
+            let described = document.pointer(&format!("/paths/{}/post/summary", operation.path().replace('/', "~1")));
+            assert!(described.is_some_and(Value::is_string), "{operation:?}");
+        }
+    }
+}

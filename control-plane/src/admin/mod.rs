@@ -1,0 +1,64 @@
+//! The admin API: the only way in for people and their tools. HTTP and JSON under `/v1`.
+//!
+//! A write is an administrator's signed request; it is passed on to the leader as it is, and what it did comes back
+//! with its log index. A read answers from this voter's own applied state, after a barrier unless `consistency=stale`
+//! is asked for; what only all voters together know is asked of all, and who did not answer is named. Reads are not
+//! authenticated yet, which is why this listener stays on loopback. Clauses.
+
+mod coverage;
+mod decisions;
+mod describe;
+pub mod model;
+mod problem;
+mod read;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::DefaultBodyLimit;
+use axum::routing::{get, post};
+use http::StatusCode;
+use remit_common::limits::ADMIN_BODY_BYTES_MAX;
+use remit_common::net::tasks::Shutdown;
+
+use self::problem::Failure;
+use crate::cluster::Cluster;
+use crate::collect::Collector;
+use crate::edges::EdgeTable;
+use crate::issuer::Issuer;
+use crate::registry::{Genesis, Operation};
+
+/// What every request works with.
+pub(crate) struct App {
+    pub(crate) genesis: Genesis,
+    pub(crate) cluster: Cluster,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) edges: Arc<EdgeTable>,
+    pub(crate) collector: Collector,
+    pub(crate) shutdown: Shutdown,
+}
+
+/// The routes.
+pub(crate) fn router(app: App) -> Router {
+    let mut router = Router::new()
+        .route("/v1/status", get(read::status))
+        .route("/v1/edges", get(read::edges))
+        .route(Operation::PublishBundle.path(), get(read::bundles))
+        .route(Operation::SealCredential.path(), get(read::credentials))
+        .route(Operation::Revoke.path(), get(read::revocations))
+        .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
+        .route("/v1/decisions", get(decisions::list))
+        .route("/v1/decisions/stream", get(decisions::stream))
+        .route("/openapi.json", get(describe::openapi));
+    for operation in Operation::ALL {
+        router = router.route(operation.path(), post(write::submit));
+    }
+    router
+        .fallback(async || Failure::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here"))
+        .method_not_allowed_fallback(async || {
+            Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not with this method")
+        })
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .with_state(Arc::new(app))
+}

@@ -1,0 +1,332 @@
+//! The JSON of the admin API: what is answered, as types that a client can use, too. Fields are added, never renamed.
+
+use std::collections::BTreeMap;
+
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{
+    BundleName, BundleVersion, CredentialId, EdgeId, KeyId, LogIndex, MeshId, Region, RevocationEpoch, TenantId,
+    VoterId,
+};
+use remit_common::lattice::Effect;
+use remit_common::revocation::Revocation;
+use remit_common::time::Timestamp;
+use remit_common::wire::proof::{Attestation, Covered};
+use serde::{Deserialize, Serialize};
+
+/// RFC 9457. The body of every answer that is not 2xx, as `application/problem+json`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// `about:blank`: the reason says it all.
+    #[serde(rename = "type")]
+    pub kind: String,
+    /// The words of the status.
+    pub title: String,
+    /// The status.
+    pub status: u16,
+    /// For people.
+    pub detail: String,
+    /// A word out of a fixed set.
+    pub reason: String,
+    /// The entry that recorded the refusal; absent when it did not reach the log.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub index: Option<LogIndex>,
+}
+
+/// `POST /v1/bundles`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundlePublished {
+    /// The entry.
+    pub index: LogIndex,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: BundleName,
+    /// Its version.
+    pub version: BundleVersion,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The number of its activation.
+    pub number: LogIndex,
+}
+
+/// `POST /v1/credentials`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialSealed {
+    /// The entry.
+    pub index: LogIndex,
+    /// Whose.
+    pub tenant: TenantId,
+    /// Which.
+    pub credential: CredentialId,
+    /// Its version.
+    pub version: u64,
+    /// For which edges.
+    pub edges: Vec<EdgeId>,
+}
+
+/// `POST /v1/revocations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationMade {
+    /// The entry.
+    pub index: LogIndex,
+    /// The epoch that it made.
+    pub epoch: RevocationEpoch,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// `POST /v1/envelopes`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EnvelopeIssued {
+    /// The entry.
+    pub index: LogIndex,
+    /// The digest of the signed command: what the root names as its evidence.
+    pub evidence: Digest,
+    /// The presentation, base64url without padding.
+    pub presentation: String,
+    /// When it expires.
+    pub expires: Timestamp,
+}
+
+/// `POST /v1/trust`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrustInstalled {
+    /// The entry.
+    pub index: LogIndex,
+    /// The root's version.
+    pub root: u64,
+    /// The directory's version.
+    pub directory: u64,
+}
+
+/// `GET /v1/status`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// The mesh.
+    pub mesh_id: MeshId,
+    /// Who answers.
+    pub voter: VoterId,
+    /// Who leads, as far as it knows.
+    pub leader: Option<VoterId>,
+    /// The term.
+    pub term: u64,
+    /// The last entry that it has applied.
+    pub applied: LogIndex,
+    /// The newest tick.
+    pub tick: Option<LogIndex>,
+    /// The revocation epoch.
+    pub revocation_epoch: RevocationEpoch,
+    /// The root's version.
+    pub root: Option<u64>,
+    /// The directory's version.
+    pub directory: Option<u64>,
+    /// Every voter.
+    pub voters: Vec<VoterStatus>,
+    /// Every edge of the directory.
+    pub edges: Vec<EdgeStatus>,
+    /// What each tenant runs.
+    pub bundles: Vec<BundleStatus>,
+}
+
+/// One voter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterStatus {
+    /// Which.
+    pub id: VoterId,
+    /// Whether it answers.
+    pub reachable: bool,
+    /// `leader`, `follower`, `candidate`, `fresh`, `stopped`; `unreachable` when it does not answer.
+    pub state: String,
+    /// Its term.
+    pub term: Option<u64>,
+    /// The last entry of its log.
+    pub last: Option<LogIndex>,
+    /// The last entry that it has applied.
+    pub applied: Option<LogIndex>,
+}
+
+/// `GET /v1/edges`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edges {
+    /// Every edge of the directory.
+    pub edges: Vec<EdgeStatus>,
+    /// Voters that did not answer: what their edges say is missing here.
+    pub unreachable: Vec<VoterId>,
+}
+
+/// One edge, as the voters know it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    /// Which.
+    pub id: EdgeId,
+    /// Where.
+    pub region: Region,
+    /// Voters that it is connected to.
+    pub connected: Vec<VoterId>,
+    /// The voter that publishes to it.
+    pub subscribed: Option<VoterId>,
+    /// When a voter last heard from it, by that voter's clock.
+    pub heard: Option<Timestamp>,
+    /// The epoch that it says it enforces.
+    pub revocation_epoch: Option<RevocationEpoch>,
+    /// Of each tenant: what it runs.
+    pub running: Vec<Running>,
+    /// Of each tenant: how far the newest bundle has come.
+    pub stages: BTreeMap<TenantId, BundleStage>,
+    /// The last document that it did not take.
+    pub refused: Option<RefusedDocument>,
+}
+
+/// What an edge runs of a tenant.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Running {
+    /// The version, if the registry still has the bundle.
+    pub version: Option<BundleVersion>,
+    /// Whether it is the one that is to run.
+    pub current: bool,
+    /// What the edge signed.
+    pub attestation: Attestation,
+}
+
+/// How far a bundle has come at an edge.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleStage {
+    /// The digest of its manifest.
+    pub manifest: Digest,
+    /// `received`, `verified`, `compiled`, `active`.
+    pub stage: String,
+}
+
+/// A document that an edge did not take.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedDocument {
+    /// Its digest; of a bundle, the manifest's.
+    pub digest: Digest,
+    /// A word out of a fixed set.
+    pub code: String,
+    /// For people.
+    pub detail: String,
+}
+
+/// `GET /v1/bundles`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bundles {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// Those that are kept, by tenant, the newest first.
+    pub bundles: Vec<BundleStatus>,
+}
+
+/// One bundle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BundleStatus {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub name: BundleName,
+    /// Its version.
+    pub version: BundleVersion,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// When it was made.
+    pub created: Timestamp,
+    /// First moment at which it no longer counts.
+    pub expires: Timestamp,
+    /// The entry that brought it.
+    pub index: LogIndex,
+    /// The number of its activation, if it is the one that is to run.
+    pub number: Option<LogIndex>,
+}
+
+/// `GET /v1/credentials`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Credentials {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// By tenant and name.
+    pub credentials: Vec<CredentialStatus>,
+}
+
+/// One sealed credential. Nothing here opens anything.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialStatus {
+    /// Whose.
+    pub tenant: TenantId,
+    /// Its name.
+    pub credential: CredentialId,
+    /// Its version.
+    pub version: u64,
+    /// Who sealed it: the key, and the name that the directory has for it.
+    pub sealer: KeyId,
+    /// The sealer's name in the directory.
+    pub sealer_name: Option<String>,
+    /// When.
+    pub sealed_at: Timestamp,
+    /// The injection profile that it is bound to.
+    pub profile: Digest,
+    /// For which edges.
+    pub edges: Vec<EdgeId>,
+    /// The entry that brought it.
+    pub index: LogIndex,
+}
+
+/// `GET /v1/revocations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevocationList {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// The epoch.
+    pub epoch: RevocationEpoch,
+    /// The digest of the whole set, of every tenant.
+    pub digest: Digest,
+    /// The entries that were asked for, each with what its requester signed.
+    pub revocations: Vec<Revocation>,
+}
+
+/// `GET /v1/revocations/{epoch}/coverage`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Coverage {
+    /// The epoch that was asked for.
+    pub epoch: RevocationEpoch,
+    /// Whether a majority has it.
+    pub committed: bool,
+    /// The entry that made it.
+    pub index: Option<LogIndex>,
+    /// A moment at which it was committed already.
+    pub committed_by: Option<Timestamp>,
+    /// Whether every edge is covered.
+    pub covered: bool,
+    /// The moment from which no edge of the directory permits anything under what was cut, whoever hears or does not
+    /// hear it from now on; absent while the epoch is not committed.
+    pub everywhere_by: Option<Timestamp>,
+    /// Every edge of the directory.
+    pub edges: Vec<EdgeCoverage>,
+    /// Voters that did not answer: acks that only they have are missing here.
+    pub unreachable: Vec<VoterId>,
+}
+
+/// One edge's coverage.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeCoverage {
+    /// Which.
+    pub edge: EdgeId,
+    /// Where.
+    pub region: Region,
+    /// Whether it has signed that it enforces the epoch, or a later one.
+    pub covered: bool,
+    /// What it signed: verify it with the directory's key.
+    pub ack: Option<Covered>,
+    /// When it was last heard from.
+    pub heard: Option<Timestamp>,
+    /// Uncovered: when it will have stopped by itself, effect by effect.
+    pub stops: BTreeMap<Effect, Timestamp>,
+}
+
+/// `GET /v1/decisions`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Decisions {
+    /// The records, oldest first, each as [`remit_common::record::Record::to_json`] shows it.
+    pub decisions: Vec<serde_json::Value>,
+    /// Voters that did not answer: records that only they have are missing here.
+    pub unreachable: Vec<VoterId>,
+}

@@ -1,0 +1,267 @@
+//! Reads of the registry and of what edges last said. Clauses.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Query, State};
+use http::StatusCode;
+use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
+use remit_common::wire::message::Stage;
+use serde::Deserialize;
+
+use super::App;
+use super::model::{
+    BundleStage, BundleStatus, Bundles, CredentialStatus, Credentials, EdgeStatus, Edges, RefusedDocument,
+    RevocationList, Running, Status, VoterStatus,
+};
+use super::problem::Failure;
+use crate::cluster::{Answers, PeerReply, PeerRequest};
+use crate::edges::EdgeReport;
+use crate::machine::View;
+use crate::registry::State as Registry;
+
+/// How new an answer has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Consistency {
+    /// It sees every write acknowledged before it was asked for.
+    Linearizable,
+    /// What this voter has.
+    Stale,
+}
+
+/// The query of most reads.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ask {
+    pub(super) consistency: Option<Consistency>,
+    pub(super) tenant: Option<TenantId>,
+}
+
+pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
+
+pub(super) fn asked<T>(query: Asked<T>) -> Result<T, Failure> {
+    let malformed = |error: QueryRejection| Failure::new(StatusCode::BAD_REQUEST, "malformed", error.body_text());
+    query.map(|Query(ask)| ask).map_err(malformed)
+}
+
+impl App {
+    /// The registry, as new as was asked for.
+    pub(super) async fn view(&self, consistency: Consistency) -> Result<Arc<View>, Failure> {
+        match consistency {
+            Consistency::Linearizable => self.cluster.barrier().await?,
+            Consistency::Stale => {}
+        }
+        Ok(self.cluster.view())
+    }
+
+    /// What all voters' edges last said, by edge and voter.
+    pub(super) async fn reports(&self) -> Answers<Vec<EdgeReport>> {
+        let pick = |reply| if let PeerReply::Edges(reports) = reply { Some(reports) } else { None };
+        let mut answers = self.cluster.gather(&PeerRequest::Edges, pick).await;
+        answers.got.push((self.cluster.id, self.edges.reports()));
+        answers
+    }
+}
+
+pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Status>, Failure> {
+    let Ask { consistency, tenant } = asked(query)?;
+    let view = app.view(consistency.unwrap_or(Consistency::Stale)).await?;
+    let state = &view.state;
+    let reports = app.reports().await;
+    let raft = app.cluster.status();
+    let trust = state.trust().ok();
+    Ok(Json(Status {
+        mesh_id: app.genesis.mesh,
+        voter: app.cluster.id,
+        leader: raft.as_ref().and_then(|raft| raft.leader),
+        term: raft.as_ref().map_or(0, |raft| raft.term),
+        applied: raft.as_ref().map_or(state.applied(), |raft| raft.applied),
+        tick: state.tick().map(|tick| tick.n),
+        revocation_epoch: state.revocations().epoch(),
+        root: trust.as_ref().map(|trust| trust.root.version()),
+        directory: trust.as_ref().map(|trust| trust.directory.version()),
+        voters: voters(&app).await,
+        edges: edge_statuses(state, &reports, tenant.as_ref()),
+        bundles: bundle_statuses(state, tenant.as_ref()).into_iter().filter(|bundle| bundle.number.is_some()).collect(),
+    }))
+}
+
+async fn voters(app: &App) -> Vec<VoterStatus> {
+    let pick = |reply| if let PeerReply::Status(status) = reply { Some(status) } else { None };
+    let answers = app.cluster.gather(&PeerRequest::Status, pick).await;
+    let own = app.cluster.peer_status().map(|status| (app.cluster.id, status));
+    let known: BTreeMap<VoterId, _> = answers.got.into_iter().chain(own).collect();
+    let describe = |id: &VoterId| match known.get(id) {
+        Some(status) => VoterStatus {
+            id: *id,
+            reachable: true,
+            state: status.role.clone(),
+            term: Some(status.term),
+            last: Some(status.last),
+            applied: Some(status.applied),
+        },
+        None => VoterStatus {
+            id: *id,
+            reachable: false,
+            state: "unreachable".to_owned(),
+            term: None,
+            last: None,
+            applied: None,
+        },
+    };
+    app.cluster.voters().iter().map(describe).collect()
+}
+
+pub(super) async fn edges(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Edges>, Failure> {
+    let Ask { consistency, tenant } = asked(query)?;
+    let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
+    let reports = app.reports().await;
+    let edges = edge_statuses(&view.state, &reports, tenant.as_ref());
+    Ok(Json(Edges { edges, unreachable: reports.missing }))
+}
+
+fn edge_statuses(state: &Registry, reports: &Answers<Vec<EdgeReport>>, tenant: Option<&TenantId>) -> Vec<EdgeStatus> {
+    let Ok(trust) = state.trust() else { return Vec::new() };
+    let merged = merge(reports);
+    let describe = |edge: &remit_common::trust::directory::Edge| {
+        let mut status = EdgeStatus {
+            id: edge.id.clone(),
+            region: edge.region.clone(),
+            connected: Vec::new(),
+            subscribed: None,
+            heard: None,
+            revocation_epoch: None,
+            running: Vec::new(),
+            stages: BTreeMap::new(),
+            refused: None,
+        };
+        for (voter, of_voter) in &reports.got {
+            for report in of_voter.iter().filter(|report| report.edge == edge.id && report.connections > 0) {
+                status.connected.push(*voter);
+                if report.subscribed {
+                    status.subscribed = Some(*voter);
+                }
+            }
+        }
+        status.connected.sort_unstable();
+        if let Some(report) = merged.get(&edge.id) {
+            fill(&mut status, report, state, tenant);
+        }
+        status
+    };
+    trust.directory.edges().map(describe).collect()
+}
+
+fn fill(status: &mut EdgeStatus, report: &EdgeReport, state: &Registry, tenant: Option<&TenantId>) {
+    let wanted = |of: &TenantId| tenant.is_none_or(|tenant| tenant == of);
+    status.heard = Some(report.heard);
+    status.revocation_epoch = Some(report.epoch);
+    for (tenant, attestation) in report.attestations.iter().filter(|(tenant, _)| wanted(tenant)) {
+        let stored = state.bundles().get(&(tenant.clone(), attestation.manifest));
+        let current = state.activations().get(&(tenant.clone(), 0));
+        status.running.push(Running {
+            version: stored.map(|bundle| bundle.version),
+            current: current.is_some_and(|activation| activation.manifest == attestation.manifest),
+            attestation: attestation.clone(),
+        });
+    }
+    for (tenant, ack) in report.acks.iter().filter(|(tenant, _)| wanted(tenant)) {
+        let stage = match ack.stage {
+            Stage::Received => "received",
+            Stage::Verified => "verified",
+            Stage::Compiled => "compiled",
+            Stage::Active => "active",
+        };
+        status.stages.insert(tenant.clone(), BundleStage { manifest: ack.manifest, stage: stage.to_owned() });
+    }
+    status.refused = report.nack.as_ref().map(|nack| RefusedDocument {
+        digest: nack.digest,
+        code: nack.code.clone(),
+        detail: nack.detail.clone(),
+    });
+}
+
+/// One report per edge, of each fact the newest that any voter has.
+pub(super) fn merge(reports: &Answers<Vec<EdgeReport>>) -> BTreeMap<EdgeId, EdgeReport> {
+    let mut merged: BTreeMap<EdgeId, EdgeReport> = BTreeMap::new();
+    for report in reports.got.iter().flat_map(|(_, reports)| reports) {
+        match merged.get_mut(&report.edge) {
+            Some(known) => known.merge(report.clone()),
+            None => drop(merged.insert(report.edge.clone(), report.clone())),
+        }
+    }
+    merged
+}
+
+pub(super) async fn bundles(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Bundles>, Failure> {
+    let Ask { consistency, tenant } = asked(query)?;
+    let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
+    let bundles = bundle_statuses(&view.state, tenant.as_ref());
+    Ok(Json(Bundles { applied: view.state.applied(), bundles }))
+}
+
+fn bundle_statuses(state: &Registry, tenant: Option<&TenantId>) -> Vec<BundleStatus> {
+    let wanted = state.bundles().iter().filter(|((of, _), _)| tenant.is_none_or(|tenant| tenant == of));
+    let mut bundles: Vec<BundleStatus> = wanted
+        .map(|((tenant, digest), bundle)| BundleStatus {
+            tenant: tenant.clone(),
+            name: bundle.name.clone(),
+            version: bundle.version,
+            digest: *digest,
+            created: bundle.created,
+            expires: bundle.expires,
+            index: bundle.index,
+            number: number_of(state, tenant, digest),
+        })
+        .collect();
+    bundles.sort_by(|a, b| a.tenant.cmp(&b.tenant).then(b.version.cmp(&a.version)));
+    bundles
+}
+
+fn number_of(state: &Registry, tenant: &TenantId, digest: &remit_common::crypto::digest::Digest) -> Option<LogIndex> {
+    let current = state.activations().get(&(tenant.clone(), 0))?;
+    (current.manifest == *digest).then_some(current.number)
+}
+
+pub(super) async fn credentials(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Credentials>, Failure> {
+    let Ask { consistency, tenant } = asked(query)?;
+    let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
+    let trust = view.state.trust().ok();
+    let wanted = view.state.credentials().iter().filter(|((of, _), _)| tenant.as_ref().is_none_or(|t| t == of));
+    let credentials = wanted
+        .map(|((tenant, name), credential)| CredentialStatus {
+            tenant: tenant.clone(),
+            credential: name.clone(),
+            version: credential.version,
+            sealer: credential.sealer,
+            sealer_name: trust
+                .as_ref()
+                .and_then(|trust| trust.directory.sealer(&credential.sealer))
+                .map(|sealer| sealer.name.clone()),
+            sealed_at: credential.sealed_at,
+            profile: credential.profile,
+            edges: credential.shards.keys().cloned().collect(),
+            index: credential.index,
+        })
+        .collect();
+    Ok(Json(Credentials { applied: view.state.applied(), credentials }))
+}
+
+pub(super) async fn revocations(
+    State(app): State<Arc<App>>,
+    query: Asked<Ask>,
+) -> Result<Json<RevocationList>, Failure> {
+    let Ask { consistency, tenant } = asked(query)?;
+    let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
+    let set = view.state.revocations();
+    let wanted = set.iter().filter(|entry| tenant.as_ref().is_none_or(|tenant| *tenant == entry.cut.tenant));
+    Ok(Json(RevocationList {
+        applied: view.state.applied(),
+        epoch: set.epoch(),
+        digest: *view.state.revocations_digest(),
+        revocations: wanted.cloned().collect(),
+    }))
+}

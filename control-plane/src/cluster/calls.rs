@@ -1,0 +1,103 @@
+//! The answering side of what voters ask each other.
+
+use std::sync::{Arc, OnceLock};
+
+use futures::future::BoxFuture;
+use remit_common::id::VoterId;
+
+use super::Cluster;
+use super::protocol::{PeerReply, PeerRequest, PeerStatus};
+use crate::collect::Collector;
+use crate::edges::EdgeTable;
+use crate::entry::{self, Kind};
+use crate::issuer::Issuer;
+use crate::nonces::NonceDesk;
+use crate::raft::PeerCalls;
+
+/// What this voter answers from.
+pub(crate) struct Services {
+    pub(crate) cluster: Cluster,
+    pub(crate) issuer: Arc<Issuer>,
+    pub(crate) edges: Arc<EdgeTable>,
+    pub(crate) nonces: Arc<NonceDesk>,
+    pub(crate) collector: Collector,
+}
+
+/// Raft takes the answering side before the rest of the voter is there; until then every call is refused.
+#[derive(Clone, Default)]
+pub(crate) struct Calls(Arc<OnceLock<Services>>);
+
+/// Answers by voter, those that came, and who did not.
+pub(crate) struct Answers<T> {
+    pub(crate) got: Vec<(VoterId, T)>,
+    pub(crate) missing: Vec<VoterId>,
+}
+
+impl Calls {
+    pub(crate) fn serve(&self, services: Services) {
+        // INVARIANT: called once, by the voter that owns this; a second call would change nothing.
+        let _ = self.0.set(services);
+    }
+}
+
+impl PeerCalls for Calls {
+    fn handle(&self, from: VoterId, request: Vec<u8>) -> BoxFuture<'_, Result<Vec<u8>, String>> {
+        Box::pin(async move {
+            let services = self.0.get().ok_or_else(|| "this voter is starting".to_owned())?;
+            let request = PeerRequest::from_bytes(&request).map_err(|error| error.to_string())?;
+            let reply = services.answer(from, request).await?;
+            Ok(entry::encode(Kind::PeerReply, &reply))
+        })
+    }
+}
+
+impl Services {
+    async fn answer(&self, from: VoterId, request: PeerRequest) -> Result<PeerReply, String> {
+        Ok(match request {
+            PeerRequest::Propose { request, again } => self.cluster.propose_for_peer(request, again).await,
+            PeerRequest::ReadIndex => self.cluster.read_index_for_peer().await,
+            PeerRequest::NonceRoot(root) => {
+                self.nonces.note_root(from, root);
+                PeerReply::Noted
+            }
+            PeerRequest::SignRoot { tenant, evidence, index } => {
+                self.issuer.sign_for_peer(&self.cluster, &tenant, &evidence, index).await
+            }
+            PeerRequest::Edges => PeerReply::Edges(self.edges.reports()),
+            PeerRequest::Status => self.cluster.peer_status().map_or(PeerReply::Unavailable, PeerReply::Status),
+            PeerRequest::Records(query) => {
+                PeerReply::Records(self.collector.query(query).await.map_err(|error| error.to_string())?)
+            }
+            PeerRequest::RecordsSince { after, limit } => {
+                PeerReply::Arrivals(self.collector.since(after, limit).await.map_err(|error| error.to_string())?)
+            }
+        })
+    }
+}
+
+impl Cluster {
+    /// How this voter is.
+    pub(crate) fn peer_status(&self) -> Option<PeerStatus> {
+        let status = self.status()?;
+        let role = match status.role {
+            crate::raft::RaftRole::Fresh => "fresh",
+            crate::raft::RaftRole::Follower => "follower",
+            crate::raft::RaftRole::Candidate => "candidate",
+            crate::raft::RaftRole::Leader => "leader",
+            crate::raft::RaftRole::Stopped => "stopped",
+        };
+        Some(PeerStatus { role: role.to_owned(), term: status.term, last: status.last, applied: status.applied })
+    }
+
+    /// Asks every other voter, and keeps the answers that `pick` knows.
+    pub(crate) async fn gather<T>(&self, request: &PeerRequest, pick: impl Fn(PeerReply) -> Option<T>) -> Answers<T> {
+        let mut answers = Answers { got: Vec::new(), missing: Vec::new() };
+        for (voter, reply) in self.ask_all(request).await {
+            match reply.ok().and_then(&pick) {
+                Some(answer) => answers.got.push((voter, answer)),
+                None => answers.missing.push(voter),
+            }
+        }
+        answers
+    }
+}

@@ -1,0 +1,134 @@
+//! What one voter does with the others: writes that reach the leader, reads behind a barrier, and questions whose
+//! answers only all voters together have.
+
+mod calls;
+mod protocol;
+mod read;
+mod write;
+
+use std::sync::{Arc, OnceLock};
+use std::time::Duration;
+
+use remit_common::id::{LogIndex, VoterId};
+use remit_common::net::env::{Env, deadline};
+
+pub(crate) use calls::{Answers, Calls, Services};
+pub(crate) use protocol::{PeerReply, PeerRequest};
+pub(crate) use write::{Submitted, WriteError};
+
+use crate::entry::{self, Kind};
+use crate::machine::{View, Views};
+use crate::raft::{CallError, RaftNode, RaftStatus};
+use crate::telemetry::Metrics;
+
+/// How long a voter takes to answer another, at most; a linearizable read and a signature are well below.
+const CALL_WITHIN: Duration = Duration::from_secs(3);
+
+/// Nobody can answer now.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum Unavailable {
+    /// No voter leads, or not for long enough.
+    #[error("the voters have no leader")]
+    NoLeader,
+    /// A leader that no majority confirms, or that does not answer.
+    #[error("the leader cannot confirm that it still leads")]
+    NotConfirmed,
+    /// This voter lags behind what it was asked for.
+    #[error("this voter has not applied entry {index} yet")]
+    Behind {
+        /// The entry.
+        index: LogIndex,
+    },
+    /// This voter stops.
+    #[error("this voter is stopping")]
+    Stopping,
+}
+
+/// The other voters, and what this one has applied. Cloning gives the same.
+#[derive(Clone)]
+pub(crate) struct Cluster {
+    pub(crate) id: VoterId,
+    pub(crate) env: Env,
+    pub(crate) metrics: Metrics,
+    voters: Arc<[VoterId]>,
+    views: Views,
+    raft: Arc<OnceLock<RaftNode>>,
+}
+
+impl Cluster {
+    /// Of the voters `voters`, seen from `id`. Raft joins later, by [`Self::join`]: it takes this as an argument.
+    pub(crate) fn new(id: VoterId, voters: &[VoterId], views: Views, env: &Env, metrics: &Metrics) -> Self {
+        Self { id, env: env.clone(), metrics: metrics.clone(), voters: voters.into(), views, raft: Arc::default() }
+    }
+
+    pub(crate) fn join(&self, raft: RaftNode) {
+        // INVARIANT: called once, by the voter that started this Raft node; a second call would change nothing.
+        let _ = self.raft.set(raft);
+    }
+
+    fn raft(&self) -> Result<&RaftNode, Unavailable> {
+        self.raft.get().ok_or(Unavailable::Stopping)
+    }
+
+    /// The registry as of the newest entry applied here.
+    pub(crate) fn view(&self) -> Arc<View> {
+        self.views.borrow().clone()
+    }
+
+    /// The newest view, for whoever waits for the next.
+    pub(crate) fn views(&self) -> Views {
+        self.views.clone()
+    }
+
+    /// Raft's status, once it runs.
+    pub(crate) fn status(&self) -> Option<RaftStatus> {
+        self.raft.get().map(RaftNode::status)
+    }
+
+    /// Whether this voter leads, as far as it knows.
+    pub(crate) fn leads(&self) -> bool {
+        self.status().is_some_and(|status| status.leader == Some(self.id))
+    }
+
+    /// The voters but this one.
+    pub(crate) fn others(&self) -> impl Iterator<Item = VoterId> + '_ {
+        self.voters.iter().copied().filter(|voter| *voter != self.id)
+    }
+
+    /// All voters.
+    pub(crate) fn voters(&self) -> &[VoterId] {
+        &self.voters
+    }
+
+    /// Asks one other voter.
+    pub(crate) async fn ask(&self, to: VoterId, request: &PeerRequest) -> Result<PeerReply, CallError> {
+        let raft = self.raft.get().ok_or(CallError::Unreachable(to))?;
+        let bytes = raft.call_peer(to, entry::encode(Kind::PeerRequest, request), CALL_WITHIN).await?;
+        PeerReply::from_bytes(&bytes).map_err(|error| CallError::Refused(error.to_string()))
+    }
+
+    /// Asks every other voter at the same time. A voter that gave no answer stands there with its error.
+    pub(crate) async fn ask_all(&self, request: &PeerRequest) -> Vec<(VoterId, Result<PeerReply, CallError>)> {
+        futures::future::join_all(self.others().map(|to| async move { (to, self.ask(to, request).await) })).await
+    }
+
+    /// Returns once this voter has applied `index`.
+    pub(crate) async fn wait_applied(&self, index: LogIndex, within: Duration) -> Result<(), Unavailable> {
+        let mut applied = self.raft()?.applied();
+        match deadline(within, applied.wait_for(|applied| *applied >= index)).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(_)) => Err(Unavailable::Stopping),
+            Err(_) => Err(Unavailable::Behind { index }),
+        }
+    }
+
+    /// Returns with the voter that leads, as soon as one does.
+    async fn leader(&self, within: Duration) -> Result<VoterId, Unavailable> {
+        let mut status = self.raft()?.status_watch();
+        match deadline(within, status.wait_for(|status| status.leader.is_some())).await {
+            Ok(Ok(status)) => status.leader.ok_or(Unavailable::NoLeader),
+            Ok(Err(_)) => Err(Unavailable::Stopping),
+            Err(_) => Err(Unavailable::NoLeader),
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! What voters ask each other beside Raft. Version 1; the order of variants and fields is the format (Clause C-80):
+//! append only.
+
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::Signature;
+use remit_common::id::{LogIndex, TenantId, VoterId};
+use remit_common::identity::SignedRequest;
+use serde::{Deserialize, Serialize};
+
+use crate::collect::{Arrivals, RecordQuery, StoredRecord};
+use crate::edges::EdgeReport;
+use crate::entry::{self, Kind};
+use crate::registry::Applied;
+
+/// Bytes of one answer: a page of records.
+const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
+/// Bytes of one question: the largest signed request.
+const REQUEST_BYTES_MAX: usize = remit_common::limits::ADMIN_BODY_BYTES_MAX + 64 * 1024;
+
+/// A question to another voter.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PeerRequest {
+    /// To the leader: have this applied.
+    Propose {
+        /// What an administrator signed.
+        request: SignedRequest,
+        /// It may have been proposed before: then say what became of it.
+        again: bool,
+    },
+    /// To the leader: the index behind which a read is linearizable.
+    ReadIndex,
+    /// To the leader: the root of the nonces that I have received.
+    NonceRoot(Digest),
+    /// To an issuer: your signature under the root that this command asked for.
+    SignRoot {
+        /// Whose.
+        tenant: TenantId,
+        /// What names it.
+        evidence: Digest,
+        /// The entry; answer once it is applied.
+        index: LogIndex,
+    },
+    /// What your edges last said.
+    Edges,
+    /// How you are.
+    Status,
+    /// Records by content.
+    Records(RecordQuery),
+    /// Records in the order in which they came to you.
+    RecordsSince {
+        /// After this arrival; without it nothing but the last arrival there is.
+        after: Option<u64>,
+        /// At most this many.
+        limit: u32,
+    },
+}
+
+/// The answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) enum PeerReply {
+    /// It is applied.
+    Proposed {
+        /// The entry.
+        index: LogIndex,
+        /// What it did.
+        applied: Applied,
+    },
+    /// Ask this one.
+    NotLeader {
+        /// As far as I know.
+        leader: Option<VoterId>,
+    },
+    /// It may or may not come to be applied.
+    OutcomeUnknown,
+    /// No majority confirms me, or I stop.
+    Unavailable,
+    /// The index.
+    ReadIndex(LogIndex),
+    /// Noted.
+    Noted,
+    /// My signature.
+    Signed {
+        /// The first bytes of my issuer key's id.
+        kid: [u8; 8],
+        /// The signature.
+        signature: Signature,
+    },
+    /// I do not sign that.
+    NotSigned {
+        /// Why.
+        why: String,
+    },
+    /// What my edges last said.
+    Edges(Vec<EdgeReport>),
+    /// How I am.
+    Status(PeerStatus),
+    /// The records.
+    Records(Vec<StoredRecord>),
+    /// The arrivals.
+    Arrivals(Arrivals),
+}
+
+/// How a voter is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerStatus {
+    /// `leader`, `follower`, …
+    pub(crate) role: String,
+    /// The term.
+    pub(crate) term: u64,
+    /// The last entry of its log.
+    pub(crate) last: LogIndex,
+    /// The last entry that it has applied.
+    pub(crate) applied: LogIndex,
+}
+
+impl PeerRequest {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, entry::Malformed> {
+        entry::decode::<REQUEST_BYTES_MAX, _>(Kind::PeerRequest, bytes)
+    }
+}
+
+impl PeerReply {
+    pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, entry::Malformed> {
+        entry::decode::<REPLY_BYTES_MAX, _>(Kind::PeerReply, bytes)
+    }
+}

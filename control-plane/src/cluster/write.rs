@@ -1,0 +1,162 @@
+//! Writes: from whichever voter an administrator reached to the leader, and the answer back, once.
+
+use std::time::Duration;
+
+use remit_common::id::{LogIndex, VoterId};
+use remit_common::identity::SignedRequest;
+
+use super::protocol::{PeerReply, PeerRequest};
+use super::{Cluster, Unavailable};
+use crate::entry::{self, Kind};
+use crate::raft::{CallError, ProposeError};
+use crate::registry::{Applied, Command, Refusal, authenticate};
+
+/// From taking a request to answering it. Longer than losing a leader and electing another.
+const WRITE_WITHIN: Duration = Duration::from_secs(15);
+/// One attempt: proposing, or asking a leader that may be gone.
+const ATTEMPT_WITHIN: Duration = Duration::from_secs(3);
+/// Between two attempts, when the leader is known and does not do it.
+const RETRY_PAUSE: Duration = Duration::from_millis(100);
+
+/// Bytes of an [`Applied`]: names of edges, a thousand of them.
+const APPLIED_BYTES_MAX: usize = 256 * 1024;
+
+/// What became of a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Submitted {
+    /// The entry.
+    pub(crate) index: LogIndex,
+    /// What it did.
+    pub(crate) applied: Applied,
+}
+
+/// A request was not applied, or nobody knows.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum WriteError {
+    /// Refused before it reached the log.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// Nothing was written.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// It may have been written. The same signed request may be sent again while it lives.
+    #[error("the voters did not answer in time; whether it was written is unknown")]
+    OutcomeUnknown,
+}
+
+enum Attempt {
+    Done(Submitted),
+    /// Nothing was written; try again at once or with another leader.
+    Elsewhere,
+    /// It may have been written.
+    Unknown,
+}
+
+impl Cluster {
+    /// Has a request applied, wherever the leader is. Safe against its own repetitions: the nonce makes the second
+    /// try of an applied request say what the first one did.
+    pub(crate) async fn submit(&self, request: SignedRequest) -> Result<Submitted, WriteError> {
+        let started = self.env.now().boot;
+        let mut again = false;
+        loop {
+            let left = WRITE_WITHIN.saturating_sub(self.env.now().boot.since(started));
+            if left.is_zero() {
+                return Err(if again { WriteError::OutcomeUnknown } else { Unavailable::NoLeader.into() });
+            }
+            let attempt = match self.leader(left).await {
+                Ok(leader) if leader == self.id => self.propose(request.clone(), again).await?,
+                Ok(leader) => self.forward(leader, &request, again).await?,
+                Err(_) if again => return Err(WriteError::OutcomeUnknown),
+                Err(error) => return Err(error.into()),
+            };
+            match attempt {
+                Attempt::Done(submitted) => {
+                    self.metrics.commit_seconds.observe(self.env.now().boot.since(started).as_secs_f64());
+                    return Ok(submitted);
+                }
+                Attempt::Elsewhere => {}
+                Attempt::Unknown => again = true,
+            }
+            tokio::time::sleep(RETRY_PAUSE.min(left)).await;
+        }
+    }
+
+    /// At the leader. What nobody listed has signed does not get into the log.
+    async fn propose(&self, request: SignedRequest, again: bool) -> Result<Attempt, WriteError> {
+        let view = self.view();
+        let received_at = self.env.now().wall;
+        if let Err(refusal) = authenticate(&view.state, &request, received_at.max(view.state.clock())) {
+            if let Some(submitted) = again.then(|| self.outcome_of(&request)).flatten() {
+                return Ok(Attempt::Done(submitted));
+            }
+            return Err(refusal.into());
+        }
+        let entry = Command::Admin { request: request.clone(), received_at }.to_entry();
+        Ok(match self.raft()?.propose(entry, ATTEMPT_WITHIN).await {
+            Ok((index, bytes)) => {
+                let applied = entry::decode::<APPLIED_BYTES_MAX, Applied>(Kind::Applied, &bytes)
+                    .map_err(|_| WriteError::OutcomeUnknown)?;
+                let original = matches!(&applied, Applied::Refused(refusal) if again && refusal.reason == "replayed");
+                let submitted = Submitted { index, applied };
+                Attempt::Done(original.then(|| self.outcome_of(&request)).flatten().unwrap_or(submitted))
+            }
+            Err(ProposeError::NotLeader { .. } | ProposeError::Isolated) => Attempt::Elsewhere,
+            Err(ProposeError::TooLarge { len, max }) => {
+                return Err(Refusal::malformed(format_args!("a command of {len} bytes exceeds {max}")).into());
+            }
+            Err(ProposeError::OutcomeUnknown) => Attempt::Unknown,
+            Err(ProposeError::Stopped) => return Err(Unavailable::Stopping.into()),
+        })
+    }
+
+    async fn forward(&self, to: VoterId, request: &SignedRequest, again: bool) -> Result<Attempt, WriteError> {
+        let ask = PeerRequest::Propose { request: request.clone(), again };
+        Ok(match self.ask(to, &ask).await {
+            Ok(PeerReply::Proposed { index, applied: Applied::Refused(refusal) }) if index == LogIndex::default() => {
+                return Err(refusal.into());
+            }
+            Ok(PeerReply::Proposed { index, applied }) => Attempt::Done(Submitted { index, applied }),
+            Ok(PeerReply::NotLeader { .. } | PeerReply::Unavailable) => Attempt::Elsewhere,
+            Ok(_) => Attempt::Unknown,
+            Err(CallError::NotAPeer(_) | CallError::Unreachable(_)) => Attempt::Elsewhere,
+            Err(CallError::TooLarge { len, max }) => {
+                return Err(Refusal::malformed(format_args!("a request of {len} bytes exceeds {max}")).into());
+            }
+            Err(CallError::NoAnswer(_) | CallError::Refused(_)) => Attempt::Unknown,
+        })
+    }
+
+    fn outcome_of(&self, request: &SignedRequest) -> Option<Submitted> {
+        let view = self.view();
+        let spent = view.state.outcome_of(request)?;
+        Some(Submitted { index: spent.index, applied: spent.outcome.clone() })
+    }
+
+    /// Another voter's request, at this voter if it leads. A refusal before the log has index 0.
+    pub(super) async fn propose_for_peer(&self, request: SignedRequest, again: bool) -> PeerReply {
+        match self.propose(request, again).await {
+            Ok(Attempt::Done(Submitted { index, applied })) => PeerReply::Proposed { index, applied },
+            Ok(Attempt::Elsewhere) => PeerReply::NotLeader { leader: self.status().and_then(|status| status.leader) },
+            Ok(Attempt::Unknown) | Err(WriteError::OutcomeUnknown) => PeerReply::OutcomeUnknown,
+            Err(WriteError::Refused(refusal)) => {
+                PeerReply::Proposed { index: LogIndex::default(), applied: Applied::Refused(refusal) }
+            }
+            Err(WriteError::Unavailable(_)) => PeerReply::Unavailable,
+        }
+    }
+
+    /// Has a command of this voter's own applied, if it leads.
+    pub(crate) async fn propose_own(&self, command: &Command) -> Result<Submitted, WriteError> {
+        match self.raft()?.propose(command.to_entry(), ATTEMPT_WITHIN).await {
+            Ok((index, bytes)) => entry::decode::<APPLIED_BYTES_MAX, Applied>(Kind::Applied, &bytes)
+                .map(|applied| Submitted { index, applied })
+                .map_err(|_| WriteError::OutcomeUnknown),
+            Err(ProposeError::Stopped) => Err(Unavailable::Stopping.into()),
+            Err(ProposeError::OutcomeUnknown) => Err(WriteError::OutcomeUnknown),
+            Err(ProposeError::TooLarge { len, max }) => {
+                Err(Refusal::malformed(format_args!("a command of {len} bytes exceeds {max}")).into())
+            }
+            Err(ProposeError::NotLeader { .. } | ProposeError::Isolated) => Err(Unavailable::NotConfirmed.into()),
+        }
+    }
+}

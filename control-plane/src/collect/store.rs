@@ -1,0 +1,281 @@
+//! The records on this voter's disk: one redb file, one commit for all that waits. Everything here blocks.
+
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BootId, DecisionId, EdgeId, TenantId};
+use remit_common::limits::RECORD_BYTES_MAX;
+use remit_common::net::env::Disk;
+use serde::{Deserialize, Serialize};
+
+use super::Collected;
+use super::arriving::Arriving;
+use super::query::{Arrivals, RecordQuery, StoredRecord};
+use crate::entry::{self, Kind};
+use crate::raft::{FileBackend, ImageBackend};
+
+/// edge, boot, number -> [`Kept`]. The edge's name has its length in front, so that no key is a prefix of another's.
+const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records-v1");
+/// tenant, decision, then the key of the record -> nothing.
+const DECISIONS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("decisions-v1");
+/// arrival -> the key of the record.
+const ARRIVALS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("arrivals-v1");
+/// edge, head -> the boot whose first record continues it.
+const CONTINUED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("continued-v1");
+/// edge, boot -> the number and the digest with which a fork was found.
+const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks-v1");
+
+/// Bytes of pages kept in memory: the newest records, which are asked for most.
+const CACHE_BYTES: usize = 32 * 1024 * 1024;
+/// Records of one answer: with the longest records still below what voters send each other.
+const PAGE_MAX: usize = 400;
+/// Bytes of a kept record: the longest one and its hash.
+const KEPT_BYTES_MAX: usize = RECORD_BYTES_MAX + 1024;
+
+/// The disk failed the collector. It ends the voter.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreFailed {
+    /// The file or the disk.
+    #[error("{0}")]
+    Database(Box<redb::Error>),
+    /// What is stored is not what was stored.
+    #[error("a stored record is damaged")]
+    Damaged(#[from] entry::Malformed),
+    /// The task that reads ended without an answer.
+    #[error("{0}")]
+    Task(String),
+}
+
+impl<E: Into<redb::Error>> From<E> for StoreFailed {
+    fn from(error: E) -> Self {
+        Self::Database(Box::new(error.into()))
+    }
+}
+
+/// A record as it is kept, version 1; the order of the fields is the format (Clause R-21).
+#[derive(Serialize, Deserialize)]
+struct Kept {
+    record: StoredRecord,
+}
+
+/// What became of a group of batches.
+pub(super) struct Appended {
+    pub(super) outcomes: Vec<Collected>,
+    pub(super) stored: u64,
+    pub(super) repeated: u64,
+    pub(super) last_arrival: u64,
+}
+
+#[derive(Debug)]
+pub(super) struct Store {
+    database: Database,
+}
+
+impl Store {
+    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreFailed> {
+        let mut file = disk.open_random(path).map_err(redb::Error::from)?;
+        if file.len().map_err(redb::Error::from)? == 0 {
+            // Closed before it is replaced: the lock is on the old file.
+            drop(file);
+            disk.replace(path, &Self::image()?).map_err(redb::Error::from)?;
+            file = disk.open_random(path).map_err(redb::Error::from)?;
+        }
+        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend(file))?;
+        Ok(Self { database })
+    }
+
+    /// An empty store as bytes: made in memory and written as a whole, so that a crash leaves none rather than half.
+    fn image() -> Result<Vec<u8>, StoreFailed> {
+        let image = ImageBackend::default();
+        let database = Database::builder().set_cache_size(0).create_with_backend(image.clone())?;
+        let transaction = database.begin_write()?;
+        transaction.open_table(RECORDS)?;
+        transaction.open_table(DECISIONS)?;
+        transaction.open_table(ARRIVALS)?;
+        transaction.open_table(CONTINUED)?;
+        transaction.open_table(FORKS)?;
+        transaction.commit()?;
+        drop(database);
+        Ok(image.take())
+    }
+
+    pub(super) fn last_arrival(&self) -> Result<u64, StoreFailed> {
+        let transaction = self.database.begin_read()?;
+        Ok(transaction.open_table(ARRIVALS)?.last()?.map_or(0, |(arrival, _)| arrival.value()))
+    }
+
+    /// Stores a group of batches with one commit. A batch that forks leaves nothing behind but the fork.
+    pub(super) fn append<'a>(
+        &self,
+        batches: impl Iterator<Item = (&'a EdgeId, &'a [Arriving])>,
+    ) -> Result<Appended, StoreFailed> {
+        let transaction = self.database.begin_write()?;
+        let last_arrival = transaction.open_table(ARRIVALS)?.last()?.map_or(0, |(arrival, _)| arrival.value());
+        let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, last_arrival };
+        for (edge, records) in batches {
+            let outcome = append(&transaction, edge, records, &mut appended)?;
+            appended.outcomes.push(outcome);
+        }
+        transaction.commit()?;
+        Ok(appended)
+    }
+
+    pub(super) fn query(&self, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreFailed> {
+        let RecordQuery { tenant, id, after, limit, newest } = query;
+        let transaction = self.database.begin_read()?;
+        let (records, decisions) = (transaction.open_table(RECORDS)?, transaction.open_table(DECISIONS)?);
+        let tenant = prefixed(tenant.as_str());
+        let from = match (id, after) {
+            (Some(id), _) => [tenant.as_slice(), &id.to_bytes()].concat(),
+            (None, Some(after)) => [tenant.as_slice(), &beyond(after.to_bytes())].concat(),
+            (None, None) => tenant.clone(),
+        };
+        let until = match id {
+            Some(id) => [tenant.as_slice(), &beyond(id.to_bytes())].concat(),
+            None => [tenant.as_slice(), &[0xff; 17]].concat(),
+        };
+        let limit = usize::try_from(*limit).unwrap_or(usize::MAX).min(PAGE_MAX);
+        let mut found = Vec::new();
+        let mut take = |key: &[u8]| -> Result<(), StoreFailed> {
+            let key = key.get(tenant.len() + 16..).unwrap_or_default();
+            if let Some(kept) = records.get(key)? {
+                found.push(kept_record(kept.value())?);
+            }
+            Ok(())
+        };
+        let range = decisions.range(from.as_slice()..until.as_slice())?;
+        if *newest {
+            for entry in range.rev().take(limit) {
+                take(entry?.0.value())?;
+            }
+            found.reverse();
+        } else {
+            for entry in range.take(limit) {
+                take(entry?.0.value())?;
+            }
+        }
+        Ok(found)
+    }
+
+    /// What arrived after `after`; without it nothing but the last arrival there is.
+    pub(super) fn since(&self, after: Option<u64>, limit: u32) -> Result<Arrivals, StoreFailed> {
+        let Some(after) = after else { return Ok(Arrivals { last: self.last_arrival()?, records: Vec::new() }) };
+        let transaction = self.database.begin_read()?;
+        let (records, arrivals) = (transaction.open_table(RECORDS)?, transaction.open_table(ARRIVALS)?);
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_MAX);
+        let mut answer = Arrivals { last: after, records: Vec::new() };
+        let Some(first) = after.checked_add(1) else { return Ok(answer) };
+        for entry in arrivals.range(first..)?.take(limit) {
+            let (arrival, key) = entry?;
+            answer.last = arrival.value();
+            if let Some(kept) = records.get(key.value())? {
+                answer.records.push(kept_record(kept.value())?);
+            }
+        }
+        Ok(answer)
+    }
+}
+
+fn append(
+    transaction: &WriteTransaction,
+    edge: &EdgeId,
+    batch: &[Arriving],
+    appended: &mut Appended,
+) -> Result<Collected, StoreFailed> {
+    let mut records = transaction.open_table(RECORDS)?;
+    let mut decisions = transaction.open_table(DECISIONS)?;
+    let mut arrivals = transaction.open_table(ARRIVALS)?;
+    let mut continued = transaction.open_table(CONTINUED)?;
+    let mut forks = transaction.open_table(FORKS)?;
+    let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
+        return Ok(Collected::Stored { seq: 0 }); // INVARIANT: `arriving::read` refuses an empty batch
+    };
+    let boot = [prefixed(edge.as_str()), first.boot.0.to_vec()].concat();
+    if let Some(fork) = forks.get(boot.as_slice())? {
+        let (seq, stored) = entry::decode::<KEPT_BYTES_MAX, (u64, Digest)>(Kind::StoredRecord, fork.value())?;
+        return Ok(Collected::Fork { seq, stored });
+    }
+    if let Some((seq, stored)) = find_fork(&records, &continued, edge, batch)? {
+        forks.insert(boot.as_slice(), entry::encode(Kind::StoredRecord, &(seq, stored)).as_slice())?;
+        return Ok(Collected::Fork { seq, stored });
+    }
+    if first.starts_boot {
+        let head = [prefixed(edge.as_str()), first.previous.0.to_vec()].concat();
+        continued.insert(head.as_slice(), first.boot.0.as_slice())?;
+    }
+    for record in batch {
+        let key = record_key(edge, first.boot, record.seq);
+        if records.get(key.as_slice())?.is_some() {
+            appended.repeated += 1;
+            continue;
+        }
+        let Arriving { hash, tenant, decision, bytes, .. } = record;
+        let kept = StoredRecord { hash: *hash, tenant: tenant.clone(), decision: *decision, bytes: bytes.clone() };
+        records.insert(key.as_slice(), entry::encode(Kind::StoredRecord, &Kept { record: kept }).as_slice())?;
+        if let Some((tenant, decision)) = record.tenant.as_ref().zip(record.decision) {
+            decisions.insert(decision_key(tenant, decision, &key).as_slice(), ())?;
+        }
+        appended.last_arrival += 1;
+        arrivals.insert(appended.last_arrival, key.as_slice())?;
+        appended.stored += 1;
+    }
+    Ok(Collected::Stored { seq: last.seq })
+}
+
+/// Clause R-23: another record in the same place, another record before the first, or a second boot that continues the
+/// same head.
+fn find_fork(
+    records: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    continued: &impl ReadableTable<&'static [u8], &'static [u8]>,
+    edge: &EdgeId,
+    batch: &[Arriving],
+) -> Result<Option<(u64, Digest)>, StoreFailed> {
+    let Some(first) = batch.first() else { return Ok(None) };
+    if first.starts_boot {
+        let head = [prefixed(edge.as_str()), first.previous.0.to_vec()].concat();
+        if continued.get(head.as_slice())?.is_some_and(|boot| boot.value() != first.boot.0) {
+            return Ok(Some((first.seq, first.previous)));
+        }
+    } else if let Some(before) = first.seq.checked_sub(1)
+        && let Some(stored) = records.get(record_key(edge, first.boot, before).as_slice())?
+    {
+        let stored = kept_record(stored.value())?.hash;
+        if stored != first.previous {
+            return Ok(Some((first.seq, stored)));
+        }
+    }
+    for record in batch {
+        if let Some(stored) = records.get(record_key(edge, first.boot, record.seq).as_slice())? {
+            let stored = kept_record(stored.value())?.hash;
+            if stored != record.hash {
+                return Ok(Some((record.seq, stored)));
+            }
+        }
+    }
+    Ok(None)
+}
+
+fn kept_record(bytes: &[u8]) -> Result<StoredRecord, StoreFailed> {
+    Ok(entry::decode::<KEPT_BYTES_MAX, Kept>(Kind::StoredRecord, bytes)?.record)
+}
+
+/// Names are at most 64 bytes, so their length fits one.
+fn prefixed(name: &str) -> Vec<u8> {
+    let mut key = vec![u8::try_from(name.len()).unwrap_or(u8::MAX)];
+    key.extend_from_slice(name.as_bytes());
+    key
+}
+
+fn record_key(edge: &EdgeId, boot: BootId, seq: u64) -> Vec<u8> {
+    [prefixed(edge.as_str()).as_slice(), &boot.0, &seq.to_be_bytes()].concat()
+}
+
+fn decision_key(tenant: &TenantId, decision: DecisionId, record: &[u8]) -> Vec<u8> {
+    [prefixed(tenant.as_str()).as_slice(), &decision.to_bytes(), record].concat()
+}
+
+/// The first decision after this one.
+fn beyond(decision: [u8; 16]) -> [u8; 16] {
+    u128::from_be_bytes(decision).saturating_add(1).to_be_bytes()
+}

@@ -1,0 +1,121 @@
+//! What a voter does unasked: it forwards nonces, and while it leads it ticks, lets ended revocations go, and sees to
+//! it that the registry has the root and the directory.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use remit_common::crypto::digest::Digest;
+use remit_common::net::tasks::Shutdown;
+
+use crate::cluster::{Cluster, PeerRequest, Submitted, WriteError};
+use crate::nonces::NonceDesk;
+use crate::registry::{Applied, Command, State, TrustDocuments};
+
+/// The root and the directory that this voter was installed with.
+#[derive(Debug, Clone)]
+pub(crate) struct Installed {
+    pub(crate) documents: TrustDocuments,
+    pub(crate) directory_version: u64,
+    proposed: bool,
+}
+
+impl Installed {
+    pub(crate) fn new(documents: TrustDocuments, directory_version: u64) -> Self {
+        Self { documents, directory_version, proposed: false }
+    }
+}
+
+/// Answers every applied tick, in order of arrival; runs until shutdown.
+pub(crate) async fn answer_ticks(cluster: Cluster, desk: Arc<NonceDesk>, shutdown: Shutdown) {
+    let mut views = cluster.views();
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            changed = views.changed() => if changed.is_err() { return },
+        }
+        if let Some(fact) = views.borrow_and_update().state.tick() {
+            desk.applied(fact);
+        }
+    }
+}
+
+/// Once a tick: this voter's nonces go to the leader, and a leader proposes.
+pub(crate) async fn tick(
+    cluster: Cluster,
+    desk: Arc<NonceDesk>,
+    mut installed: Installed,
+    every: Duration,
+    shutdown: Shutdown,
+) {
+    let mut timer = tokio::time::interval(every);
+    timer.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            _ = timer.tick() => {}
+        }
+        let work = async {
+            let root = desk.cut(cluster.env.now().boot);
+            let leads = cluster.leads();
+            cluster.metrics.leader.set(leads.into());
+            if leads {
+                lead(&cluster, &desk, root, &mut installed).await;
+            } else if let Some(root) = root {
+                forward(&cluster, root).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            () = work => {}
+        }
+    }
+}
+
+async fn forward(cluster: &Cluster, root: Digest) {
+    let Some(leader) = cluster.status().and_then(|status| status.leader) else { return };
+    if let Err(error) = cluster.ask(leader, &PeerRequest::NonceRoot(root)).await {
+        tracing::debug!(%leader, %error, "the leader did not take the nonces");
+    }
+}
+
+async fn lead(cluster: &Cluster, desk: &NonceDesk, root: Option<Digest>, installed: &mut Installed) {
+    if let Some(root) = root {
+        desk.note_root(cluster.id, root);
+    }
+    let view = cluster.view();
+    let at = cluster.env.now().wall;
+    let mut commands = Vec::new();
+    if wants_trust(&view.state, installed) {
+        commands.push(Command::InstallTrust { documents: installed.documents.clone(), at });
+    }
+    if view.state.revocations().iter().any(|entry| entry.until <= at) {
+        commands.push(Command::ExpireRevocations { at });
+    }
+    if view.state.trust().is_ok() {
+        commands.push(Command::Tick { roots: desk.take_roots(), at });
+    }
+    for command in commands {
+        match cluster.propose_own(&command).await {
+            Ok(Submitted { applied: Applied::Refused(refusal), .. }) => {
+                tracing::warn!(
+                    reason = refusal.reason,
+                    detail = refusal.detail,
+                    "a command of this leader was refused"
+                );
+            }
+            Ok(_) => {}
+            Err(WriteError::Unavailable(error)) => tracing::debug!(%error, "not proposed"),
+            Err(error) => tracing::info!(%error, "not proposed"),
+        }
+    }
+}
+
+/// Whether this voter was installed with what the registry does not have yet. Tried once per process: should the
+/// registry refuse, it would refuse again.
+fn wants_trust(state: &State, installed: &mut Installed) -> bool {
+    let missing = state.trust().map_or(true, |trust| trust.directory.version() < installed.directory_version);
+    missing && !std::mem::replace(&mut installed.proposed, true)
+}

@@ -1,0 +1,94 @@
+//! The files that a configuration names, read and checked before a socket is bound.
+
+use std::path::{Path, PathBuf};
+
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::key_file;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::identity::NodeKind;
+use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::net::env::Env;
+use remit_common::net::tls::{Identity, Peers};
+use remit_common::trust::directory::SignedDirectory;
+use remit_common::trust::root::SignedRoot;
+
+use crate::config::Config;
+use crate::duties::Installed;
+use crate::registry::{Genesis, TrustDocuments, with_causes};
+
+/// Bytes of a certificate file.
+const CERTIFICATES_BYTES_MAX: usize = 64 * 1024;
+
+/// A file that the configuration names is missing or unusable.
+#[derive(Debug, thiserror::Error)]
+#[error("{}: {problem}", path.display())]
+pub struct Unusable {
+    /// Which.
+    pub path: PathBuf,
+    /// What is wrong with it.
+    pub problem: String,
+}
+
+/// Everything a voter reads once.
+pub(crate) struct Materials {
+    pub(crate) genesis: Genesis,
+    pub(crate) installed: Installed,
+    pub(crate) issuer: SigningKey,
+    pub(crate) certificate: Vec<u8>,
+    pub(crate) key: SigningKey,
+    pub(crate) voters: Peers,
+    pub(crate) edges: Peers,
+}
+
+impl Materials {
+    pub(crate) fn load(config: &Config, env: &Env) -> Result<Self, Unusable> {
+        let read = |path: &Path, bytes_max| read(env, path, bytes_max);
+        let root_bytes = read(&config.root, DOCUMENT_BYTES_MAX)?;
+        let signed = SignedRoot::parse(&root_bytes).map_err(|error| unusable(&config.root, &error))?;
+        let pin: Digest = signed.digest();
+        let now = env.now().wall;
+        // The anchor is what the file says: whoever can replace it has installed another mesh.
+        let root = signed.verify_pinned(&pin, &config.mesh_id).map_err(|error| unusable(&config.root, &error))?;
+        let directory_bytes = read(&config.directory, DOCUMENT_BYTES_MAX)?;
+        let directory = SignedDirectory::parse(&directory_bytes)
+            .and_then(|signed| signed.verify(&root, now))
+            .map_err(|error| unusable(&config.directory, &error))?;
+        let documents = TrustDocuments { roots: vec![root_bytes], directory: Some(directory_bytes) };
+        let key = |path: &Path| -> Result<SigningKey, Unusable> {
+            key_file::parse_signing(&read(path, key_file::KEY_FILE_BYTES_MAX)?).map_err(|error| unusable(path, &error))
+        };
+        let peers = |path: &Path, kind| {
+            Peers::from_pem(config.mesh_id, kind, &read(path, CERTIFICATES_BYTES_MAX)?)
+                .map_err(|error| unusable(path, &error))
+        };
+        let materials = Self {
+            genesis: Genesis { mesh: config.mesh_id, root: pin },
+            installed: Installed::new(documents, directory.version()),
+            issuer: key(&config.issuer_key)?,
+            certificate: read(&config.tls.certificate, CERTIFICATES_BYTES_MAX)?,
+            key: key(&config.tls.key)?,
+            voters: peers(&config.tls.voters_ca, NodeKind::Voter)?,
+            edges: peers(&config.tls.edges_ca, NodeKind::Edge)?,
+        };
+        materials.identity(config)?;
+        Ok(materials)
+    }
+
+    /// This voter on TLS connections.
+    pub(crate) fn identity(&self, config: &Config) -> Result<Identity, Unusable> {
+        Identity::from_pem_chain(&self.certificate, &self.key)
+            .map_err(|error| unusable(&config.tls.certificate, &error))
+    }
+}
+
+fn read(env: &Env, path: &Path, bytes_max: usize) -> Result<Vec<u8>, Unusable> {
+    match env.disk.read(path, bytes_max) {
+        Ok(Some(bytes)) => Ok(bytes),
+        Ok(None) => Err(Unusable { path: path.to_owned(), problem: "there is no such file".to_owned() }),
+        Err(error) => Err(unusable(path, &error)),
+    }
+}
+
+fn unusable(path: &Path, error: &dyn std::error::Error) -> Unusable {
+    Unusable { path: path.to_owned(), problem: with_causes(error) }
+}

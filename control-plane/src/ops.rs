@@ -1,0 +1,71 @@
+//! The operations listener: is it alive, can it serve, what does it count.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use axum::routing::get;
+use axum::{Json, Router};
+use http::{StatusCode, header};
+
+use crate::cluster::Cluster;
+use crate::telemetry::Telemetry;
+
+/// The media type of the Prometheus text format that `prometheus-client` writes.
+const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// A voter that has not applied a tick for this long does not serve edges well.
+const TICK_AGE_MAX: Duration = Duration::from_secs(10);
+
+struct Ops {
+    telemetry: Telemetry,
+    cluster: Cluster,
+}
+
+/// The routes.
+pub(crate) fn router(telemetry: Telemetry, cluster: Cluster) -> Router {
+    Router::new()
+        .route("/livez", get(async || "ok\n"))
+        .route("/readyz", get(ready))
+        .route("/metrics", get(metrics))
+        .route("/status", get(status))
+        .with_state(Arc::new(Ops { telemetry, cluster }))
+}
+
+/// Ready: the registry has root and directory, and a leader is known.
+async fn ready(State(ops): State<Arc<Ops>>) -> Response {
+    let leader = ops.cluster.status().is_some_and(|status| status.leader.is_some());
+    let trust = ops.cluster.view().state.trust().is_ok();
+    match (leader, trust) {
+        (true, true) => "ok\n".into_response(),
+        (false, _) => (StatusCode::SERVICE_UNAVAILABLE, "no leader is known\n").into_response(),
+        (true, false) => (StatusCode::SERVICE_UNAVAILABLE, "root and directory are not installed\n").into_response(),
+    }
+}
+
+async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
+    ([(header::CONTENT_TYPE, OPEN_METRICS)], ops.telemetry.render()).into_response()
+}
+
+async fn status(State(ops): State<Arc<Ops>>) -> Response {
+    let view = ops.cluster.view();
+    let state = &view.state;
+    let raft = ops.cluster.status();
+    let now = ops.cluster.env.now().wall;
+    let tick = state.tick();
+    let is_ticking = tick.is_some_and(|tick| now.since(tick.at) <= TICK_AGE_MAX);
+    Json(serde_json::json!({
+        "mesh_id": state.genesis().mesh,
+        "voter": ops.cluster.id,
+        "leader": raft.as_ref().and_then(|raft| raft.leader),
+        "term": raft.as_ref().map(|raft| raft.term),
+        "last": raft.as_ref().map(|raft| raft.last),
+        "applied": raft.as_ref().map(|raft| raft.applied),
+        "tick": tick.map(|tick| tick.n),
+        "ticking": is_ticking,
+        "revocation_epoch": state.revocations().epoch(),
+        "directory": state.trust().ok().map(|trust| trust.directory.version()),
+    }))
+    .into_response()
+}

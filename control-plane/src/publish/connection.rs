@@ -1,0 +1,365 @@
+//! One connection of one edge: moves messages between its streams and its [`Publisher`].
+
+use std::time::Duration;
+
+use remit_common::id::{BootId, EdgeId};
+use remit_common::identity::NodeRole;
+use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
+use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_NOT_WELCOME, CLOSE_TOO_SLOW, MeshConnection};
+use remit_common::net::tasks::{Shutdown, TaskGroup};
+use remit_common::sync::Lane;
+use remit_common::sync::publisher::{EdgeReport, Publisher};
+use remit_common::wire::frame::PeerMisbehaved;
+use remit_common::wire::message::{EdgeMessage, VoterMessage};
+use tokio::sync::mpsc;
+
+use super::{CONNECTIONS_PER_EDGE_MAX, Distribution, Unwelcome, records};
+use crate::collect::{Collected, NotCollected};
+use crate::edges::Presence;
+
+/// Time for a message to be taken by the peer, or to arrive once it has begun.
+const FRAME_WITHIN: Duration = Duration::from_secs(20);
+/// Time from the connection to the control stream.
+const CONTROL_WITHIN: Duration = Duration::from_secs(10);
+/// Messages between the publisher and the task that writes a lane: one, so that what is superseded is never sent.
+const LANE_QUEUE: usize = 1;
+/// How long a connection's tasks have to end.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+/// A connection whose edge the directory lists.
+pub(super) struct Session<'a> {
+    edge: EdgeId,
+    distribution: &'a Distribution,
+}
+
+/// Why a connection ends.
+enum End {
+    Done,
+    Misbehaved(PeerMisbehaved),
+    TooSlow,
+    Unwelcome(Unwelcome),
+    Broken(StreamFailed),
+}
+
+impl From<StreamFailed> for End {
+    fn from(error: StreamFailed) -> Self {
+        match error {
+            StreamFailed::Misbehaved(error) => Self::Misbehaved(error),
+            StreamFailed::Deadline => Self::TooSlow,
+            other => Self::Broken(other),
+        }
+    }
+}
+
+impl From<PeerMisbehaved> for End {
+    fn from(error: PeerMisbehaved) -> Self {
+        match error {
+            PeerMisbehaved::TooSlow { .. } => Self::TooSlow,
+            other => Self::Misbehaved(other),
+        }
+    }
+}
+
+impl<'a> Session<'a> {
+    /// Clause K-5: the directory lists exactly this edge, region and key.
+    pub(super) fn open(connection: &MeshConnection, distribution: &'a Distribution) -> Result<Self, Unwelcome> {
+        let edge = check_listed(connection, distribution)?;
+        let reports = distribution.edges.connections_of(&edge);
+        if reports >= CONNECTIONS_PER_EDGE_MAX {
+            return Err(Unwelcome::TooMany);
+        }
+        Ok(Self { edge, distribution })
+    }
+
+    /// Serves the connection until either side ends it.
+    pub(super) async fn run(self, connection: &MeshConnection, shutdown: &Shutdown) {
+        let mut tasks = TaskGroup::new(&self.distribution.cluster.env);
+        let end = tokio::select! {
+            biased;
+            () = shutdown.requested() => End::Done,
+            ended = self.converse(connection, &mut tasks) => ended,
+        };
+        let edge = &self.edge;
+        match &end {
+            End::Done => connection.close(CLOSE_DONE, ""),
+            End::Broken(error) => {
+                tracing::debug!(%edge, %error, "the connection ended");
+                connection.close(CLOSE_DONE, "");
+            }
+            End::Misbehaved(error) => {
+                tracing::warn!(%edge, %error, "the edge broke the protocol");
+                self.distribution.refused("misbehaved");
+                connection.close(CLOSE_MISBEHAVED, &error.to_string());
+            }
+            End::TooSlow => {
+                tracing::info!(%edge, "the edge is too slow");
+                self.distribution.refused("too_slow");
+                connection.close(CLOSE_TOO_SLOW, "too slow");
+            }
+            End::Unwelcome(unwelcome) => {
+                tracing::warn!(%edge, reason = unwelcome.reason(), "the edge is no longer welcome");
+                self.distribution.refused(unwelcome.reason());
+                connection.close(CLOSE_NOT_WELCOME, unwelcome.reason());
+            }
+        }
+        tasks.join_all(END_WITHIN).await;
+    }
+
+    async fn converse(&self, connection: &MeshConnection, tasks: &mut TaskGroup) -> End {
+        let accepted = remit_common::net::env::deadline(CONTROL_WITHIN, connection.quic.accept_bi()).await;
+        let (send, recv) = match accepted {
+            Ok(Ok(streams)) => streams,
+            Ok(Err(_)) => return End::Done,
+            Err(_) => return End::TooSlow,
+        };
+        let (fail, failed) = mpsc::channel(1);
+        let lanes = Lanes::start(connection, send, &fail, tasks);
+        let control = FramedRecv::new(recv);
+        match self.serve(connection, control, &lanes, (fail, failed), tasks).await {
+            Ok(()) => End::Done,
+            Err(end) => end,
+        }
+    }
+
+    async fn serve(
+        &self,
+        connection: &MeshConnection,
+        mut control: FramedRecv,
+        lanes: &Lanes,
+        (fail, mut failed): (mpsc::Sender<StreamFailed>, mpsc::Receiver<StreamFailed>),
+        tasks: &mut TaskGroup,
+    ) -> Result<(), End> {
+        let Distribution { cluster, published, nonces, .. } = self.distribution;
+        let mesh = cluster.view().state.genesis().mesh;
+        let mut published = published.clone();
+        let mut answered = nonces.answered();
+        let mut views = cluster.views();
+        let state = published.borrow_and_update().clone();
+        let mut publisher = Publisher::new(mesh, self.edge.clone(), cluster.id, state, cluster.env.now().boot);
+        let mut conversation = Conversation { greeted: false, presence: None };
+        let mut records_open = false;
+        loop {
+            // Before the greeting is over the publisher's clock runs; afterwards an edge may keep the connection for
+            // its records alone.
+            let timeout = publisher.poll_timeout().filter(|_| !records_open);
+            tokio::select! {
+                biased;
+                Some(error) = failed.recv() => return Err(error.into()),
+                Some(room) = lanes.room(Lane::Control, &publisher) => {
+                    room.fill(publisher.poll(Lane::Control));
+                    if publisher.is_over() && !publisher.has_output(Lane::Control) {
+                        return Ok(());
+                    }
+                }
+                Some(room) = lanes.room(Lane::Revocations, &publisher) => room.fill(publisher.poll(Lane::Revocations)),
+                Some(room) = lanes.room(Lane::Objects, &publisher) => room.fill(publisher.poll(Lane::Objects)),
+                Ok(()) = published.changed() => publisher.update(published.borrow_and_update().clone()),
+                Ok(()) = answered.changed() => {
+                    let newest = answered.borrow_and_update().clone();
+                    if let Some(answer) = newest.and_then(|tick| tick.answer_for(&self.edge, cluster.id)) {
+                        publisher.answer_tick(answer);
+                    }
+                }
+                message = control.recv::<EdgeMessage>(FRAME_WITHIN) => {
+                    let Some(message) = message? else { return Ok(()) };
+                    self.hear(connection, message, &mut publisher, &mut conversation).await?;
+                }
+                accepted = connection.quic.accept_bi(), if conversation.greeted && !records_open => {
+                    let Ok((send, recv)) = accepted else { return Ok(()) };
+                    records_open = true;
+                    self.take_records(connection, send, recv, &fail, tasks);
+                }
+                Ok(()) = views.changed() => {
+                    views.borrow_and_update();
+                    check_listed(connection, self.distribution).map_err(End::Unwelcome)?;
+                }
+                () = cluster.env.sleep_until(timeout) => publisher.handle_timeout(cluster.env.now().boot)?,
+            }
+        }
+    }
+
+    fn take_records(
+        &self,
+        connection: &MeshConnection,
+        send: quinn::SendStream,
+        recv: quinn::RecvStream,
+        fail: &mpsc::Sender<StreamFailed>,
+        tasks: &mut TaskGroup,
+    ) {
+        let (edge, key) = (self.edge.clone(), connection.key);
+        let (collector, failed) = (self.distribution.collector.clone(), fail.clone());
+        tasks.spawn("edge records", async move {
+            if let Err(error) = records::serve(edge, key, collector, send, recv).await {
+                // The connection's own task may have ended first.
+                let _ = failed.send(error).await;
+            }
+        });
+    }
+
+    /// Takes a message of the control stream, and acts on what it reports.
+    async fn hear(
+        &self,
+        connection: &MeshConnection,
+        message: EdgeMessage,
+        publisher: &mut Publisher,
+        conversation: &mut Conversation<'a>,
+    ) -> Result<(), End> {
+        let now = self.distribution.cluster.env.now();
+        if let EdgeMessage::Hello(hello) = &message {
+            let boot = hello.boot;
+            publisher.handle_message(message)?;
+            if !publisher.is_over() {
+                conversation.greet(self.distribution, &self.edge, boot);
+            }
+            return Ok(());
+        }
+        let Some(report) = publisher.handle_message(message)? else { return Ok(()) };
+        let Some(presence) = &mut conversation.presence else { return Ok(()) };
+        match report {
+            EdgeReport::Subscribed { .. } => presence.subscribed(now.wall),
+            EdgeReport::Ack(ack) => presence.acked(now.wall, ack),
+            EdgeReport::Nack(nack) => {
+                tracing::warn!(edge = %self.edge, code = nack.code, detail = nack.detail, "an edge refused a document");
+                presence.nacked(now.wall, nack);
+            }
+            EdgeReport::Attest(attestation) => {
+                attestation.verify(&self.mesh(), &connection.key).map_err(|_| BAD_SIGNATURE)?;
+                presence.attested(now.wall, attestation);
+            }
+            EdgeReport::Covered(covered) => {
+                covered.verify(&self.mesh(), &connection.key).map_err(|_| BAD_SIGNATURE)?;
+                presence.covered(now.wall, covered);
+            }
+            EdgeReport::Nonce(nonce) => {
+                self.distribution.nonces.receive(&self.edge, nonce.nonce, now.boot);
+                presence.heard(now.wall, nonce.epoch, nonce.head);
+            }
+            EdgeReport::Records(batch) => {
+                let boot = batch.boot;
+                match self.distribution.collector.store(self.edge.clone(), &connection.key, batch).await {
+                    Ok(Collected::Stored { seq }) => publisher.acknowledge_records(boot, seq),
+                    Ok(Collected::Fork { seq, stored }) => {
+                        publisher.report_fork(remit_common::wire::message::RecordFork { boot, seq, stored });
+                    }
+                    Err(NotCollected::Malformed(error)) => return Err(error.into()),
+                    Err(NotCollected::Unusable { reason, detail }) => publisher.refuse(reason, &detail),
+                    Err(NotCollected::Stopping) => return Err(End::Done),
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn mesh(&self) -> remit_common::id::MeshId {
+        self.distribution.cluster.view().state.genesis().mesh
+    }
+}
+
+const BAD_SIGNATURE: End =
+    End::Misbehaved(PeerMisbehaved::OutOfPlace { kind: "Attest or Covered", why: "its signature does not verify" });
+
+fn check_listed(connection: &MeshConnection, distribution: &Distribution) -> Result<EdgeId, Unwelcome> {
+    let NodeRole::Edge { region, edge } = &connection.peer.role else { return Err(Unwelcome::NotAnEdge) };
+    let trust = distribution.cluster.view().state.trust().map_err(|_| Unwelcome::NoDirectory)?;
+    let listed = trust.directory.edge(edge).ok_or(Unwelcome::NotListed)?;
+    if listed.region == *region && listed.identity == connection.key {
+        Ok(edge.clone())
+    } else {
+        Err(Unwelcome::NotListed)
+    }
+}
+
+/// What the greeting has led to.
+struct Conversation<'a> {
+    greeted: bool,
+    presence: Option<Presence<'a>>,
+}
+
+impl<'a> Conversation<'a> {
+    fn greet(&mut self, distribution: &'a Distribution, edge: &EdgeId, boot: BootId) {
+        self.greeted = true;
+        self.presence = Some(distribution.edges.enter(edge, boot, distribution.cluster.env.now().wall));
+    }
+}
+
+/// The streams on which the voter sends, each with a task of its own.
+struct Lanes {
+    queues: [(Lane, mpsc::Sender<VoterMessage>); 3],
+}
+
+/// A lane that can take a message.
+struct Room<'a>(mpsc::Permit<'a, VoterMessage>);
+
+impl Room<'_> {
+    fn fill(self, message: Option<VoterMessage>) {
+        if let Some(message) = message {
+            self.0.send(message);
+        }
+    }
+}
+
+impl Lanes {
+    fn start(
+        connection: &MeshConnection,
+        control: quinn::SendStream,
+        fail: &mpsc::Sender<StreamFailed>,
+        tasks: &mut TaskGroup,
+    ) -> Self {
+        let (control_queue, messages) = mpsc::channel(LANE_QUEUE);
+        tasks.spawn("edge control", write(Opened::Stream(control), Lane::Control, messages, fail.clone()));
+        let mut open = |lane, name| {
+            let (queue, messages) = mpsc::channel(LANE_QUEUE);
+            tasks.spawn(name, write(Opened::Later(connection.quic.clone()), lane, messages, fail.clone()));
+            queue
+        };
+        let revocations = open(Lane::Revocations, "edge revocations");
+        let objects = open(Lane::Objects, "edge objects");
+        let queues = [(Lane::Control, control_queue), (Lane::Revocations, revocations), (Lane::Objects, objects)];
+        Self { queues }
+    }
+
+    /// Returns once the lane can take a message that the publisher has for it; `None` when it has none.
+    async fn room(&self, lane: Lane, publisher: &Publisher) -> Option<Room<'_>> {
+        if !publisher.has_output(lane) {
+            return None;
+        }
+        let (_, queue) = self.queues.iter().find(|(of, _)| *of == lane)?;
+        // A closed queue belongs to a task that has failed, and said so.
+        queue.reserve().await.ok().map(Room)
+    }
+}
+
+enum Opened {
+    Stream(quinn::SendStream),
+    /// Opened with the first message: most connections never need it.
+    Later(quinn::Connection),
+}
+
+async fn write(
+    opened: Opened,
+    lane: Lane,
+    mut messages: mpsc::Receiver<VoterMessage>,
+    fail: mpsc::Sender<StreamFailed>,
+) {
+    let Some(mut next) = messages.recv().await else { return };
+    let stream = match opened {
+        Opened::Stream(stream) => Ok(stream),
+        Opened::Later(connection) => connection.open_uni().await,
+    };
+    let result = async {
+        let mut stream = FramedSend::new(stream.map_err(std::io::Error::from)?);
+        // A stream that is gone already says so at the first write.
+        let _ = stream.get_mut().set_priority(lane.priority());
+        loop {
+            stream.send(&next, FRAME_WITHIN).await?;
+            match messages.recv().await {
+                Some(message) => next = message,
+                None => return Ok::<(), StreamFailed>(()),
+            }
+        }
+    };
+    if let Err(error) = result.await {
+        // The connection's own task may have ended first.
+        let _ = fail.send(error).await;
+    }
+}

@@ -1,0 +1,134 @@
+//! One command at a time, on every voter the same.
+
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BundleName, BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId};
+use remit_common::identity::SignedRequest;
+use remit_common::time::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::authenticate::{Operation, authenticate};
+use super::command::Command;
+use super::refusal::Refusal;
+use super::state::{Spent, State};
+use super::{bundles, credentials, envelopes, revocations, ticks, trust};
+
+/// What a command did: the proposer's answer. It stays out of the state.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Applied {
+    /// Nothing, and why.
+    Refused(Refusal),
+    /// Root and directory are these now.
+    Trust {
+        /// The root's version.
+        root: u64,
+        /// The directory's version.
+        directory: u64,
+    },
+    /// The bundle is stored and active.
+    Bundle {
+        /// Whose.
+        tenant: TenantId,
+        /// Its name.
+        name: BundleName,
+        /// Its version.
+        version: BundleVersion,
+        /// The digest of its manifest.
+        digest: Digest,
+        /// The number of its activation.
+        number: LogIndex,
+    },
+    /// The shards are stored.
+    Credential {
+        /// Whose.
+        tenant: TenantId,
+        /// Which.
+        credential: CredentialId,
+        /// Its version.
+        version: u64,
+        /// For which edges.
+        edges: Vec<EdgeId>,
+    },
+    /// The cut holds.
+    Revoked {
+        /// The epoch that it made.
+        epoch: RevocationEpoch,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// The issuers may sign this root.
+    Envelope {
+        /// Whose.
+        tenant: TenantId,
+        /// What names it: the digest of the command's signature base.
+        evidence: Digest,
+    },
+    /// The tick is this entry.
+    Tick,
+    /// Ended revocations are gone.
+    Expired {
+        /// How many.
+        count: u64,
+        /// The epoch, raised if any were.
+        epoch: RevocationEpoch,
+    },
+}
+
+impl Applied {
+    /// A word out of a fixed set, for metrics.
+    #[must_use]
+    pub fn outcome(&self) -> &'static str {
+        match self {
+            Self::Refused(_) => "refused",
+            Self::Trust { .. } => "trust",
+            Self::Bundle { .. } => "bundle",
+            Self::Credential { .. } => "credential",
+            Self::Revoked { .. } => "revoked",
+            Self::Envelope { .. } => "envelope",
+            Self::Tick => "tick",
+            Self::Expired { .. } => "expired",
+        }
+    }
+}
+
+/// Applies one command. Pure, and it never fails: what makes no sense changes nothing but the clock and, if an
+/// administrator signed it, the set of spent nonces.
+pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
+    state.applied = index;
+    let outcome = match command {
+        Command::Admin { request, received_at } => {
+            state.advance(received_at);
+            admin(state, index, request)
+        }
+        Command::InstallTrust { documents, at } => {
+            state.advance(at);
+            trust::install(state, &documents)
+        }
+        Command::Tick { roots, at } => {
+            state.advance(at);
+            ticks::tick(state, index, roots)
+        }
+        Command::ExpireRevocations { at } => {
+            state.advance(at);
+            Ok(revocations::expire(state, index))
+        }
+    };
+    outcome.unwrap_or_else(Applied::Refused)
+}
+
+/// Who asked is settled here, for every operation alike. Whether they may ask it in this tenant is a question that
+/// only the body answers, so each operation asks it itself, before it looks at anything else.
+fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<Applied, Refusal> {
+    let (operation, administrator) = authenticate(state, &request, state.clock)?;
+    state.make_room_for_nonce()?;
+    let (key, nonce, expires) = (request.key, request.nonce.clone(), Timestamp::from_secs(request.expires));
+    let outcome = match operation {
+        Operation::PublishBundle => bundles::publish(state, index, &administrator, &request),
+        Operation::SealCredential => credentials::seal(state, index, &administrator, &request),
+        Operation::Revoke => revocations::revoke(state, index, request),
+        Operation::IssueEnvelope => envelopes::commission(state, index, &administrator, &request),
+        Operation::InstallTrust => trust::install_signed(state, &administrator, &request),
+    };
+    let outcome = outcome.unwrap_or_else(Applied::Refused);
+    state.spend_nonce(key, nonce, Spent { expires, index, outcome: outcome.clone() });
+    Ok(outcome)
+}

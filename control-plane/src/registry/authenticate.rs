@@ -1,0 +1,134 @@
+//! Who asks: the check that every administrator's command passes, at the voter that receives it and, what counts, on
+//! every voter that applies it.
+
+use std::time::Duration;
+
+use remit_common::identity::{Administrator, RequestRefused, SignedRequest, Verb};
+use remit_common::limits::ADMIN_SIGNATURE_LIFE_MAX;
+use remit_common::time::Timestamp;
+
+use super::refusal::{Refusal, RefusalKind};
+use super::state::State;
+
+/// How far an administrator's clock may be ahead of the leader's.
+const CREATED_AHEAD_MAX: Duration = Duration::from_secs(5);
+
+/// What an administrator can ask for. Method and path are signed, so they name it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// `POST /v1/bundles`.
+    PublishBundle,
+    /// `POST /v1/credentials`.
+    SealCredential,
+    /// `POST /v1/revocations`.
+    Revoke,
+    /// `POST /v1/envelopes`.
+    IssueEnvelope,
+    /// `POST /v1/trust`.
+    InstallTrust,
+}
+
+impl Operation {
+    /// Every operation.
+    pub const ALL: [Self; 5] =
+        [Self::PublishBundle, Self::SealCredential, Self::Revoke, Self::IssueEnvelope, Self::InstallTrust];
+
+    /// Where it is posted.
+    #[must_use]
+    pub fn path(self) -> &'static str {
+        match self {
+            Self::PublishBundle => "/v1/bundles",
+            Self::SealCredential => "/v1/credentials",
+            Self::Revoke => remit_common::revocation::REVOCATIONS_PATH,
+            Self::IssueEnvelope => "/v1/envelopes",
+            Self::InstallTrust => "/v1/trust",
+        }
+    }
+
+    /// What the directory must list for it.
+    #[must_use]
+    pub fn verb(self) -> Verb {
+        match self {
+            Self::PublishBundle => Verb::PublishBundle,
+            Self::SealCredential => Verb::SealCredential,
+            Self::Revoke => Verb::Revoke,
+            Self::IssueEnvelope => Verb::IssueEnvelope,
+            Self::InstallTrust => Verb::InstallTrust,
+        }
+    }
+
+    fn of(request: &SignedRequest) -> Option<Self> {
+        Self::ALL.into_iter().find(|operation| request.method == "POST" && request.path == operation.path())
+    }
+}
+
+/// Clause C-53: an administrator of the directory signed this, for this mesh, in this window, for the first time, and
+/// may ask for it in some tenant. Gives the administrator as the directory lists it now.
+///
+/// # Errors
+/// [`Refusal`] names the first rule that stands against it.
+pub fn authenticate(
+    state: &State,
+    request: &SignedRequest,
+    at: Timestamp,
+) -> Result<(Operation, Administrator), Refusal> {
+    let unauthenticated = |reason, detail: &dyn std::fmt::Display| -> Refusal {
+        Refusal::new(RefusalKind::Unauthenticated, reason, detail)
+    };
+    let operation = Operation::of(request)
+        .ok_or_else(|| Refusal::malformed(format_args!("no operation `{} {}`", request.method, request.path)))?;
+    let trust = state.trust()?;
+    if operation != Operation::InstallTrust {
+        // An expired directory can still be replaced, by a command and by nothing else.
+        trust.check_time(at)?;
+    }
+    let administrator = trust.directory.administrator(&request.key).ok_or_else(|| {
+        unauthenticated("unknown_administrator", &format_args!("key {} is not an administrator's", request.key))
+    })?;
+    request.verify(&state.genesis.mesh, &administrator.key).map_err(|refused| request_refused(&refused))?;
+    check_window(request, at).map_err(|(reason, detail)| unauthenticated(reason, &detail))?;
+    if state.spent_nonces.contains_key(&(request.key, request.nonce.clone())) {
+        return Err(unauthenticated("replayed", &"this request has been carried out or refused already"));
+    }
+    administrator.check_anywhere(operation.verb(), at).map_err(|error| not_permitted(&error))?;
+    Ok((operation, administrator.clone()))
+}
+
+fn check_window(request: &SignedRequest, at: Timestamp) -> Result<(), (&'static str, &'static str)> {
+    let (created, expires) = (Timestamp::from_secs(request.created), Timestamp::from_secs(request.expires));
+    if created > at.plus(CREATED_AHEAD_MAX) {
+        return Err(("not_yet_valid", "the request was signed in the future"));
+    }
+    if expires <= at {
+        return Err(("expired", "the request has expired"));
+    }
+    if expires.since(created) > ADMIN_SIGNATURE_LIFE_MAX {
+        return Err(("life_too_long", "the request is valid for longer than five minutes"));
+    }
+    Ok(())
+}
+
+pub(crate) fn request_refused(refused: &RequestRefused) -> Refusal {
+    let (kind, reason) = match refused {
+        RequestRefused::HeaderMissing { .. }
+        | RequestRefused::HeaderRepeated { .. }
+        | RequestRefused::HeaderMalformed { .. }
+        | RequestRefused::Malformed { .. } => (RefusalKind::Malformed, "malformed"),
+        RequestRefused::WrongMesh => (RefusalKind::Unauthenticated, "wrong_mesh"),
+        RequestRefused::ContentDigest => (RefusalKind::Unauthenticated, "content_digest"),
+        RequestRefused::WrongKey => (RefusalKind::Unauthenticated, "unknown_administrator"),
+        RequestRefused::Signature => (RefusalKind::Unauthenticated, "bad_signature"),
+        RequestRefused::NotYetValid => (RefusalKind::Unauthenticated, "not_yet_valid"),
+        RequestRefused::Expired => (RefusalKind::Unauthenticated, "expired"),
+    };
+    Refusal::new(kind, reason, refused)
+}
+
+pub(super) fn not_permitted(error: &remit_common::identity::NotPermitted) -> Refusal {
+    use remit_common::identity::NotPermitted as N;
+    let kind = match error {
+        N::Unknown { .. } | N::Expired { .. } => RefusalKind::Unauthenticated,
+        N::Tenant { .. } | N::Verb { .. } => RefusalKind::Forbidden,
+    };
+    Refusal::new(kind, error.reason_code(), error)
+}

@@ -1,0 +1,218 @@
+//! Bundles: verified, compiled and tested on every voter before they are current.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use remit_common::bundle::{BundleRejected, CompiledBundle, Fallback, HighManifest, HighWater, Manifest, SignedBundle};
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BundleName, BundleVersion, CredentialId, LogIndex, TenantId, ToolName};
+use remit_common::identity::{Administrator, SignedRequest, Verb};
+use remit_common::lattice::Names;
+use remit_common::policy::Bounds;
+use remit_common::time::Timestamp;
+use remit_common::trust::activation::Activation;
+
+use super::apply::Applied;
+use super::authenticate::not_permitted;
+use super::refusal::{Refusal, RefusalKind};
+use super::state::State;
+use super::trust::Trust;
+
+/// Bundles that are kept per tenant: the active one, its fallbacks, and the newest of the others.
+const BUNDLES_KEPT_MAX: usize = 8;
+
+/// Rings come with rollouts; until then there is one, and every edge is in it.
+const RING_ALL: u32 = 0;
+
+/// A bundle as it was signed, and what people ask about it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredBundle {
+    /// The container as it arrived.
+    pub container: Arc<[u8]>,
+    /// The entry that brought it.
+    pub index: LogIndex,
+    /// The registry's clock then; it was verified as of this moment.
+    pub accepted_at: Timestamp,
+    /// Its name.
+    pub name: BundleName,
+    /// Its version.
+    pub version: BundleVersion,
+    /// When it was made.
+    pub created: Timestamp,
+    /// First moment at which it no longer counts.
+    pub expires: Timestamp,
+    /// What it may be taken back to.
+    pub fallback: Vec<Fallback>,
+}
+
+/// The bundle that a tenant's edges are to run, compiled.
+#[derive(Debug)]
+pub struct ActiveBundle {
+    compiled: CompiledBundle,
+}
+
+impl ActiveBundle {
+    /// The version.
+    #[must_use]
+    pub fn version(&self) -> BundleVersion {
+        self.compiled.manifest().version
+    }
+
+    /// The lowest version that may ever replace it.
+    #[must_use]
+    pub fn floor(&self) -> BundleVersion {
+        self.compiled.manifest().floor
+    }
+
+    /// The digest of its manifest.
+    #[must_use]
+    pub fn digest(&self) -> &Digest {
+        self.compiled.digest()
+    }
+
+    /// How stale an edge may be, per effect.
+    #[must_use]
+    pub fn bounds(&self) -> &Bounds {
+        self.compiled.bounds()
+    }
+
+    /// The tools of its catalogue.
+    pub fn tool_names(&self) -> impl Iterator<Item = &ToolName> + Clone {
+        self.compiled.policy().catalogue().tools.keys()
+    }
+
+    /// Its purposes and classes.
+    #[must_use]
+    pub fn names(&self) -> &dyn Names {
+        self.compiled.policy().taxonomy()
+    }
+
+    /// Which numbering of purposes and classes this is.
+    #[must_use]
+    pub fn taxonomy_version(&self) -> u64 {
+        self.compiled.policy().taxonomy().version()
+    }
+
+    /// How upstreams take a credential: the digests of their injection profiles, of those whose tools use it.
+    #[must_use]
+    pub fn profiles_of(&self, credential: &CredentialId) -> BTreeSet<Digest> {
+        let catalogue = self.compiled.policy().catalogue();
+        let uses = catalogue.tools.values().filter(|tool| tool.credential.as_ref() == Some(credential));
+        uses.filter_map(|tool| catalogue.upstreams.get(&tool.upstream))
+            .map(remit_common::policy::Upstream::profile_digest)
+            .collect()
+    }
+}
+
+/// Clauses C-57 to C-59: signatures first, then succession, then whether it compiles and passes its own canaries.
+pub(super) fn publish(
+    state: &mut State,
+    index: LogIndex,
+    administrator: &Administrator,
+    request: &SignedRequest,
+) -> Result<Applied, Refusal> {
+    let signed = SignedBundle::parse(&request.body).map_err(|error| rejected(&error.into()))?;
+    // Only to know whose keys to ask for: the verified manifest must say the same.
+    let tenant = signed.dangerous_unverified_manifest().map_err(|error| rejected(&error.into()))?.tenant;
+    administrator.check(Verb::PublishBundle, &tenant, state.clock).map_err(|error| not_permitted(&error))?;
+    let trust = state.trust()?;
+    let now = state.clock;
+    let verified = signed.verify(&trust.root, &state.genesis.mesh, &tenant, now).map_err(|error| rejected(&error))?;
+    let seen = state.high_water.get(&tenant).cloned().unwrap_or_default();
+    let high_water = Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default();
+    high_water.floor = high_water.floor.max(verified.manifest().floor);
+    verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
+    let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
+    let compiled = verified.compile().map_err(|error| rejected(&error))?;
+    if let Some(active) = state.active.get(&tenant) {
+        compiled.check_taxonomy(&active.compiled).map_err(|error| rejected(&error))?;
+    }
+
+    raise(high_water, index, &manifest, digest);
+    let stored = stored(&manifest, index, now, request.body.as_slice().into());
+    Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
+    let activation = Activation { number: index, tenant: tenant.clone(), ring: RING_ALL, manifest: digest };
+    Arc::make_mut(&mut state.activations).insert((tenant.clone(), RING_ALL), activation);
+    Arc::make_mut(&mut state.active).insert(tenant.clone(), Arc::new(ActiveBundle { compiled }));
+    prune(state, &tenant);
+    let Manifest { name, version, .. } = manifest;
+    Ok(Applied::Bundle { tenant, name, version, digest, number: index })
+}
+
+fn raise(high_water: &mut HighWater, index: LogIndex, manifest: &Manifest, digest: Digest) {
+    high_water.activation = index;
+    if high_water.high.as_ref().is_none_or(|high| manifest.version > high.version) {
+        let fallback = manifest.fallback.clone();
+        high_water.high = Some(HighManifest { version: manifest.version, digest, fallback });
+    }
+}
+
+fn stored(manifest: &Manifest, index: LogIndex, accepted_at: Timestamp, container: Arc<[u8]>) -> StoredBundle {
+    StoredBundle {
+        container,
+        index,
+        accepted_at,
+        name: manifest.name.clone(),
+        version: manifest.version,
+        created: manifest.created,
+        expires: manifest.expires,
+        fallback: manifest.fallback.clone(),
+    }
+}
+
+/// Forgets the oldest bundles of a tenant that nothing leads back to.
+fn prune(state: &mut State, tenant: &TenantId) {
+    let active = state.activations.get(&(tenant.clone(), RING_ALL)).map(|activation| activation.manifest);
+    let high = state.high_water.get(tenant).and_then(|high_water| high_water.high.as_ref());
+    let needed: BTreeSet<Digest> = active
+        .into_iter()
+        .chain(high.map(|high| high.digest))
+        .chain(high.into_iter().flat_map(|high| high.fallback.iter().map(|fallback| fallback.digest)))
+        .collect();
+    let mut kept: Vec<(LogIndex, Digest)> = state
+        .bundles
+        .iter()
+        .filter(|((owner, digest), _)| owner == tenant && !needed.contains(digest))
+        .map(|((_, digest), bundle)| (bundle.index, *digest))
+        .collect();
+    kept.sort_unstable();
+    let surplus = (kept.len() + needed.len()).saturating_sub(BUNDLES_KEPT_MAX).min(kept.len());
+    let bundles = Arc::make_mut(&mut state.bundles);
+    for (_, digest) in kept.into_iter().take(surplus) {
+        bundles.remove(&(tenant.clone(), digest));
+    }
+}
+
+/// Verifies and compiles a container that was accepted before, as of then.
+pub(super) fn restore(
+    state: &State,
+    trust: &Trust,
+    tenant: &TenantId,
+    container: Arc<[u8]>,
+    index: LogIndex,
+    accepted_at: Timestamp,
+    activate: bool,
+) -> Result<(Digest, StoredBundle, Option<ActiveBundle>), BundleRejected> {
+    let signed = SignedBundle::parse(&container)?;
+    // Keys may have been retired since: a bundle that is only kept is not verified again until somebody pushes it.
+    let manifest = signed.dangerous_unverified_manifest()?;
+    let digest = signed.digest();
+    let active = if activate {
+        let verified = signed.verify(&trust.root, &state.genesis.mesh, tenant, accepted_at)?;
+        Some(ActiveBundle { compiled: verified.compile()? })
+    } else {
+        None
+    };
+    Ok((digest, stored(&manifest, index, accepted_at, container), active))
+}
+
+fn rejected(error: &BundleRejected) -> Refusal {
+    let kind = if matches!(error, BundleRejected::Malformed(_)) {
+        RefusalKind::Malformed
+    } else if matches!(error, BundleRejected::Rollback { .. }) {
+        RefusalKind::Conflict
+    } else {
+        RefusalKind::Unacceptable
+    };
+    Refusal::new(kind, error.reason_code(), error)
+}

@@ -1,0 +1,62 @@
+//! The entries of the log.
+
+use remit_common::identity::SignedRequest;
+use remit_common::limits::ADMIN_BODY_BYTES_MAX;
+use remit_common::time::Timestamp;
+use remit_common::trust::tick::TickRoots;
+use serde::{Deserialize, Serialize};
+
+use super::trust::TrustDocuments;
+use crate::entry::{self, Kind};
+
+/// One entry, version 1. The order of the variants and of their fields is the format (Clause C-50): append only.
+///
+/// `received_at` and `at` are the leader's wall clock. The registry's clock is the highest of them so far.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Command {
+    /// What an administrator signed, whole.
+    Admin {
+        /// The request and its signature.
+        request: SignedRequest,
+        /// When the leader received it.
+        received_at: Timestamp,
+    },
+    /// Roots and a directory. They carry their own roles' signatures, so that it does not matter who proposes them.
+    InstallTrust {
+        /// The documents.
+        documents: TrustDocuments,
+        /// When the leader proposed it.
+        at: Timestamp,
+    },
+    /// The roots of the nonces that the voters have received.
+    Tick {
+        /// Per voter.
+        roots: TickRoots,
+        /// When the leader proposed it.
+        at: Timestamp,
+    },
+    /// Lets go of revocations that have ended.
+    ExpireRevocations {
+        /// When the leader proposed it.
+        at: Timestamp,
+    },
+}
+
+/// Bytes of one command: the largest signed request, and its frame.
+const COMMAND_BYTES_MAX: usize = ADMIN_BODY_BYTES_MAX + 64 * 1024;
+
+impl Command {
+    /// The entry for the log.
+    #[must_use]
+    pub fn to_entry(&self) -> Vec<u8> {
+        entry::encode(Kind::Command, self)
+    }
+
+    /// Reads an entry of the log.
+    ///
+    /// # Errors
+    /// [`entry::Malformed`] when it is none of this version.
+    pub fn from_entry(bytes: &[u8]) -> Result<Self, entry::Malformed> {
+        entry::decode::<COMMAND_BYTES_MAX, _>(Kind::Command, bytes)
+    }
+}

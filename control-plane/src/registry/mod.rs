@@ -1,0 +1,35 @@
+//! What the voters agree on, as pure code.
+//!
+//! A [`Command`] comes out of the log, [`apply`] changes the [`State`], and every voter does the same. Nothing here
+//! reads a clock or draws a random byte: time arrives inside the command, put there by the leader, and never goes
+//! back. What an administrator asked for arrives with the administrator's signature, and every voter checks it: a
+//! leader that invents or alters a command has written an entry that changes nothing, on every voter alike.
+//!
+//! Tables of a tenant are keyed by the tenant first. Clauses C-50 to C-79, docs/PROTOCOL.md.
+
+mod apply;
+mod authenticate;
+mod bundles;
+mod command;
+mod credentials;
+mod envelopes;
+mod refusal;
+mod revocations;
+mod snapshot;
+mod state;
+mod ticks;
+mod trust;
+
+pub use apply::{Applied, apply};
+pub(crate) use authenticate::request_refused;
+pub use authenticate::{Operation, authenticate};
+pub use bundles::{ActiveBundle, StoredBundle};
+pub use command::Command;
+pub use credentials::Credential;
+pub use envelopes::{Commission, EnvelopeRequest};
+pub(crate) use refusal::with_causes;
+pub use refusal::{Refusal, RefusalKind};
+pub use snapshot::SnapshotUnusable;
+pub use state::{EpochFact, Genesis, Spent, State};
+pub use ticks::TickFact;
+pub use trust::{Trust, TrustDocuments};

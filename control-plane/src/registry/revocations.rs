@@ -1,0 +1,50 @@
+//! Cuts, and the epoch that they raise.
+
+use std::sync::Arc;
+
+use remit_common::id::LogIndex;
+use remit_common::identity::SignedRequest;
+use remit_common::revocation::{Cut, Revocation, RevocationRefused};
+
+use super::apply::Applied;
+use super::authenticate::{not_permitted, request_refused};
+use super::refusal::{Refusal, RefusalKind};
+use super::state::State;
+
+/// Clause C-60: the entry keeps what its requester signed, so that an edge can take it from anyone.
+pub(super) fn revoke(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<Applied, Refusal> {
+    let administrators = state.trust()?.directory.administrators().clone();
+    let tenant = Cut::from_body(&request.body).map_err(|error| refused(&error))?.tenant;
+    let entry = Revocation::from_request(index, request, &state.genesis.mesh, &administrators)
+        .map_err(|error| refused(&error))?;
+    let until = entry.until;
+    let epoch = Arc::make_mut(&mut state.revocations).cut(entry).map_err(|error| refused(&error))?;
+    state.note_epoch(index, Some(tenant));
+    Ok(Applied::Revoked { epoch, until })
+}
+
+/// Clause C-61: nothing ends but by an entry, and the entry raises the epoch.
+pub(super) fn expire(state: &mut State, index: LogIndex) -> Applied {
+    let now = state.clock;
+    let mut count = 0;
+    if state.revocations.iter().any(|entry| entry.until <= now) {
+        count = Arc::make_mut(&mut state.revocations).expire(now);
+    }
+    if count > 0 {
+        state.note_epoch(index, None);
+    }
+    Applied::Expired { count: u64::try_from(count).unwrap_or(u64::MAX), epoch: state.revocations.epoch() }
+}
+
+fn refused(error: &RevocationRefused) -> Refusal {
+    match error {
+        RevocationRefused::Malformed { .. } => Refusal::malformed(error),
+        RevocationRefused::Request(request) => request_refused(request),
+        RevocationRefused::NotPermitted(error) => not_permitted(error),
+        RevocationRefused::Full { .. } => Refusal::new(RefusalKind::Full, "revocations_full", error),
+        RevocationRefused::Differs
+        | RevocationRefused::Gap { .. }
+        | RevocationRefused::EpochNotRising { .. }
+        | RevocationRefused::Digest => Refusal::new(RefusalKind::Conflict, "revocation_conflict", error),
+    }
+}

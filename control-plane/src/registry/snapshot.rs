@@ -1,0 +1,172 @@
+//! The whole state as bytes.
+//!
+//! Documents, bundles and shards stand in a snapshot as they were signed, and are verified again when it is read, each
+//! as of the moment at which the log took it. What is derived from them is derived anew. Clauses C-70 to C-72.
+
+use std::sync::Arc;
+
+use remit_common::bundle::HighWater;
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{CredentialId, KeyId, LogIndex, RevocationEpoch, TenantId};
+use remit_common::revocation::Revocations;
+use remit_common::time::Timestamp;
+use remit_common::trust::activation::Activation;
+use serde::{Deserialize, Serialize};
+
+use super::bundles;
+use super::credentials::Credential;
+use super::envelopes::Commission;
+use super::state::{EpochFact, Genesis, Spent, State};
+use super::ticks::TickFact;
+use super::trust::{Accepted, Trust};
+use crate::entry::{self, Kind};
+
+/// Bytes of a snapshot. Eight bundles of 8 MiB for each of a dozen tenants, and a hundred thousand revocations.
+const SNAPSHOT_BYTES_MAX: usize = 1024 * 1024 * 1024;
+
+/// A snapshot is not one of ours, or of another mesh.
+#[derive(Debug, thiserror::Error)]
+pub enum SnapshotUnusable {
+    /// Not a snapshot of this version.
+    #[error("not a registry snapshot")]
+    Malformed(#[from] entry::Malformed),
+    /// Of a mesh that started from something else.
+    #[error("the snapshot is of another mesh")]
+    OtherGenesis,
+    /// A document in it does not verify any more.
+    #[error("a trust document does not verify")]
+    Trust(#[from] remit_common::trust::root::TrustRefused),
+    /// A bundle in it does not verify or compile any more.
+    #[error("the active bundle of tenant `{tenant}` is unusable")]
+    Bundle {
+        /// Whose.
+        tenant: TenantId,
+        /// Why.
+        #[source]
+        source: remit_common::bundle::BundleRejected,
+    },
+}
+
+/// Version 1. The order of the fields is the format.
+#[derive(Serialize, Deserialize)]
+struct SnapshotV1 {
+    genesis: Genesis,
+    applied: LogIndex,
+    clock: Timestamp,
+    trust: Option<(Vec<Accepted>, Accepted)>,
+    spent_nonces: Vec<(KeyId, String, Spent)>,
+    epochs: Vec<(RevocationEpoch, EpochFact)>,
+    tick: Option<TickFact>,
+    bundles: Vec<(TenantId, LogIndex, Timestamp, Vec<u8>)>,
+    activations: Vec<Activation>,
+    high_water: Vec<(TenantId, HighWater)>,
+    credentials: Vec<(TenantId, CredentialId, Credential)>,
+    revocations: Revocations,
+    commissions: Vec<(TenantId, Digest, Commission)>,
+}
+
+impl State {
+    /// The state as bytes: equal states give equal bytes.
+    #[must_use]
+    pub fn to_snapshot(&self) -> Vec<u8> {
+        let Self {
+            genesis,
+            applied,
+            clock,
+            trust,
+            spent_nonces,
+            epochs,
+            tick,
+            bundles,
+            activations,
+            high_water,
+            credentials,
+            revocations,
+            commissions,
+            active: _,
+            revocations_digest: _,
+        } = self;
+        let snapshot = SnapshotV1 {
+            genesis: genesis.clone(),
+            applied: *applied,
+            clock: *clock,
+            trust: trust.as_ref().map(|trust| (trust.root_chain.clone(), trust.signed_directory.clone())),
+            spent_nonces: spent_nonces
+                .iter()
+                .map(|((key, nonce), spent)| (*key, nonce.clone(), spent.clone()))
+                .collect(),
+            epochs: epochs.iter().map(|(epoch, fact)| (*epoch, fact.clone())).collect(),
+            tick: tick.clone(),
+            bundles: bundles
+                .iter()
+                .map(|((tenant, _), bundle)| {
+                    (tenant.clone(), bundle.index, bundle.accepted_at, bundle.container.to_vec())
+                })
+                .collect(),
+            activations: activations.values().cloned().collect(),
+            high_water: high_water.iter().map(|(tenant, high)| (tenant.clone(), high.clone())).collect(),
+            credentials: credentials
+                .iter()
+                .map(|((tenant, name), credential)| (tenant.clone(), name.clone(), credential.clone()))
+                .collect(),
+            revocations: Revocations::clone(revocations),
+            commissions: commissions
+                .iter()
+                .map(|((tenant, evidence), commission)| (tenant.clone(), *evidence, commission.clone()))
+                .collect(),
+        };
+        entry::encode(Kind::Snapshot, &snapshot)
+    }
+
+    /// The state that a snapshot holds.
+    ///
+    /// # Errors
+    /// [`SnapshotUnusable`].
+    pub fn from_snapshot(genesis: &Genesis, bytes: &[u8]) -> Result<Self, SnapshotUnusable> {
+        let snapshot: SnapshotV1 = entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?;
+        if snapshot.genesis != *genesis {
+            return Err(SnapshotUnusable::OtherGenesis);
+        }
+        let mut state = Self::new(snapshot.genesis);
+        state.applied = snapshot.applied;
+        state.clock = snapshot.clock;
+        if let Some((root_chain, directory)) = snapshot.trust {
+            state.trust = Some(Arc::new(Trust::restore(&state, root_chain, directory)?));
+        }
+        state.spent_nonces =
+            Arc::new(snapshot.spent_nonces.into_iter().map(|(key, nonce, spent)| ((key, nonce), spent)).collect());
+        state.epochs = Arc::new(snapshot.epochs.into_iter().collect());
+        state.tick = snapshot.tick;
+        state.activations =
+            Arc::new(snapshot.activations.into_iter().map(|fact| ((fact.tenant.clone(), fact.ring), fact)).collect());
+        state.high_water = Arc::new(snapshot.high_water.into_iter().collect());
+        state.credentials =
+            Arc::new(snapshot.credentials.into_iter().map(|(tenant, name, value)| ((tenant, name), value)).collect());
+        state.revocations_digest = snapshot.revocations.digest();
+        state.revocations = Arc::new(snapshot.revocations);
+        state.commissions = Arc::new(
+            snapshot.commissions.into_iter().map(|(tenant, evidence, value)| ((tenant, evidence), value)).collect(),
+        );
+        state.restore_bundles(snapshot.bundles)?;
+        Ok(state)
+    }
+
+    fn restore_bundles(
+        &mut self,
+        containers: Vec<(TenantId, LogIndex, Timestamp, Vec<u8>)>,
+    ) -> Result<(), SnapshotUnusable> {
+        let Some(trust) = self.trust.clone() else { return Ok(()) };
+        for (tenant, index, accepted_at, container) in containers {
+            let current = self.activations.values().filter(|fact| fact.tenant == tenant);
+            let activate = current.clone().any(|fact| fact.number == index);
+            let (digest, stored, active) =
+                bundles::restore(self, &trust, &tenant, container.into(), index, accepted_at, activate)
+                    .map_err(|source| SnapshotUnusable::Bundle { tenant: tenant.clone(), source })?;
+            Arc::make_mut(&mut self.bundles).insert((tenant.clone(), digest), Arc::new(stored));
+            if let Some(active) = active {
+                Arc::make_mut(&mut self.active).insert(tenant, Arc::new(active));
+            }
+        }
+        Ok(())
+    }
+}

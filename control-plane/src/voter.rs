@@ -1,0 +1,274 @@
+//! A running voter: everything started in order, joined at the end.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use remit_common::id::VoterId;
+use remit_common::limits::ADMIN_BODY_BYTES_MAX;
+use remit_common::net::env::{Env, Listener};
+use remit_common::net::http::{ServeCounters, ServeLimits, serve};
+use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
+use remit_common::net::tasks::{Shutdown, TaskGroup};
+use remit_common::net::tls::Alpn;
+
+use crate::cluster::{Calls, Cluster, Services};
+use crate::collect::{Collector, StoreFailed};
+use crate::config::{Config, ConfigError, Timings};
+use crate::edges::EdgeTable;
+use crate::issuer::Issuer;
+use crate::machine::Machine;
+use crate::materials::{Materials, Unusable};
+use crate::nonces::NonceDesk;
+use crate::raft::{Fatal, RaftConfig, RaftNode, RaftTimings, RaftTls, StartError};
+use crate::telemetry::Telemetry;
+use crate::{admin, duties, ops, publish};
+
+/// The log and the snapshot of Raft, below the data folder.
+const RAFT_FOLDER: &str = "raft";
+/// The records of edges, below the data folder.
+const RECORDS_FILE: &str = "records.redb";
+
+/// Administrators' connections at the same time: people, their tools, and open streams.
+const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Connections to the operations listener: probes and scrapers.
+const OPS_CONNECTIONS_MAX: usize = 64;
+/// Time for the headers of a request.
+const HEADER_WITHIN: Duration = Duration::from_secs(10);
+/// Time for the body of a request: the largest bundle over a slow line.
+const BODY_WITHIN: Duration = Duration::from_secs(60);
+/// How long open requests may go on at shutdown.
+const GRACE: Duration = Duration::from_secs(2);
+/// How long tasks may take to end at shutdown.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// A voter does not start, or had to stop.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The configuration is not usable.
+    #[error("the configuration is not usable")]
+    Config(#[from] ConfigError),
+    /// A file that it names is not usable.
+    #[error("a file of the configuration is not usable")]
+    File(#[from] Unusable),
+    /// The data folder cannot be made.
+    #[error("the data folder cannot be used")]
+    DataFolder(#[source] std::io::Error),
+    /// A listener does not open.
+    #[error("cannot listen on `{addr}`")]
+    Listen {
+        /// Where.
+        addr: SocketAddr,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The endpoint for edges does not open.
+    #[error("the endpoint for edges does not open")]
+    Endpoint(#[from] OpenFailed),
+    /// Consensus does not start.
+    #[error("consensus does not start")]
+    Consensus(#[from] StartError),
+    /// The store of decision records does not open.
+    #[error("the store of decision records does not open")]
+    Records(#[from] StoreFailed),
+    /// The voter can no longer keep its promises.
+    #[error("this voter must stop: {reason}")]
+    Fatal {
+        /// Why.
+        reason: String,
+    },
+}
+
+/// A running voter.
+pub struct Voter {
+    /// Which.
+    pub id: VoterId,
+    /// Where administrators call, the port resolved.
+    pub admin_addr: SocketAddr,
+    /// Where operators look, the port resolved.
+    pub ops_addr: SocketAddr,
+    /// Where edges connect, the port resolved.
+    pub dist_addr: SocketAddr,
+    tasks: TaskGroup,
+    raft: RaftNode,
+    fatal: Fatal,
+    shutdown: Shutdown,
+}
+
+impl std::fmt::Debug for Voter {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Voter({})", self.id)
+    }
+}
+
+impl Voter {
+    /// Starts a voter; returns when it takes part in consensus and its listeners are bound.
+    ///
+    /// # Errors
+    /// [`RunError`]; nothing keeps running then.
+    pub async fn start(config: Config, env: Env, shutdown: Shutdown) -> Result<Self, RunError> {
+        config.check()?;
+        let materials = Materials::load(&config, &env)?;
+        env.disk.create_dir(&config.data_dir).map_err(RunError::DataFolder)?;
+        let telemetry = Telemetry::new();
+        let metrics = telemetry.metrics.clone();
+        let fatal = Fatal::new();
+        let mut tasks = TaskGroup::new(&env);
+
+        let listen = |addr| env.socket.listen(addr).map_err(|source| RunError::Listen { addr, source });
+        let (admin_listener, ops_listener) = (listen(config.listen.admin)?, listen(config.listen.ops)?);
+        let endpoint = open_endpoint(&config, &materials, &env)?;
+        let dist_addr =
+            endpoint.local_addr().map_err(|source| RunError::Listen { addr: config.listen.dist, source })?;
+        let records = config.data_dir.join(RECORDS_FILE);
+        let (collector, writer) =
+            Collector::open(&records, config.mesh_id, &env, &metrics, fatal.clone(), shutdown.clone())?;
+        tasks.spawn("record writer", writer);
+
+        let (machine, views) = Machine::new(materials.genesis.clone(), &env, &metrics);
+        let voters: Vec<VoterId> = config.peers.iter().map(|peer| peer.id).collect();
+        let cluster = Cluster::new(config.id, &voters, views.clone(), &env, &metrics);
+        let calls = Calls::default();
+        let raft = raft_config(&config, &materials)?;
+        let raft = RaftNode::start(raft, &env, Box::new(machine), Arc::new(calls.clone())).await?;
+        cluster.join(raft.clone());
+        raft.initialize().await?;
+
+        let issuer = Arc::new(Issuer::new(materials.issuer));
+        let edges = Arc::new(EdgeTable::new(&metrics));
+        let nonces = Arc::new(NonceDesk::new(config.id, &metrics));
+        calls.serve(Services {
+            cluster: cluster.clone(),
+            issuer: issuer.clone(),
+            edges: edges.clone(),
+            nonces: nonces.clone(),
+            collector: collector.clone(),
+        });
+        let (published, keep_published) = publish::keep_published(views, shutdown.clone());
+        tasks.spawn("published state", keep_published);
+        tasks.spawn("tick answers", duties::answer_ticks(cluster.clone(), nonces.clone(), shutdown.clone()));
+        let ticks = duties::tick(cluster.clone(), nonces.clone(), materials.installed, config.tick(), shutdown.clone());
+        tasks.spawn("ticks", ticks);
+        let distribution = publish::Distribution {
+            cluster: cluster.clone(),
+            edges: edges.clone(),
+            nonces,
+            collector: collector.clone(),
+            published,
+        };
+        tasks.spawn("edges", publish::accept(endpoint, distribution, shutdown.clone()));
+
+        let (admin_addr, ops_addr) = (admin_listener.local_addr(), ops_listener.local_addr());
+        let app = admin::App {
+            genesis: materials.genesis,
+            cluster: cluster.clone(),
+            issuer,
+            edges,
+            collector,
+            shutdown: shutdown.clone(),
+        };
+        let limits = |connections_max, body_bytes_max| ServeLimits {
+            connections_max,
+            header_timeout: HEADER_WITHIN,
+            body_timeout: BODY_WITHIN,
+            body_bytes_max,
+            grace: GRACE,
+        };
+        let admin_limits = limits(ADMIN_CONNECTIONS_MAX, ADMIN_BODY_BYTES_MAX);
+        tasks.spawn("admin", listen_http(&env, admin_listener, admin::router(app), admin_limits, &shutdown));
+        let ops_router = ops::router(telemetry, cluster);
+        tasks.spawn("ops", listen_http(&env, ops_listener, ops_router, limits(OPS_CONNECTIONS_MAX, 0), &shutdown));
+        tracing::info!(voter = %config.id, %admin_addr, %ops_addr, %dist_addr, "this voter is up");
+        Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, tasks, raft, fatal, shutdown })
+    }
+
+    /// Waits until shutdown was requested and everything has ended, or until the voter had to stop by itself.
+    ///
+    /// # Errors
+    /// [`RunError::Fatal`] when it had to.
+    pub async fn join(self) -> Result<(), RunError> {
+        let Self { mut tasks, raft, fatal, shutdown, .. } = self;
+        let ended = loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => break Ok(()),
+                reason = fatal.raised() => break Err(RunError::Fatal { reason }),
+                reason = raft.fatal() => break Err(RunError::Fatal { reason }),
+                Some((task, result)) = tasks.next_finished() => {
+                    if !shutdown.is_requested() {
+                        let reason = match result {
+                            Ok(()) => format!("its task `{task}` has ended"),
+                            Err(error) => format!("its task `{task}` has failed: {error}"),
+                        };
+                        break Err(RunError::Fatal { reason });
+                    }
+                }
+            }
+        };
+        shutdown.trigger();
+        raft.shutdown().await;
+        for task in tasks.join_all(END_WITHIN).await {
+            tracing::warn!(task, "a task did not end in time");
+        }
+        match fatal.reason() {
+            Some(reason) => Err(RunError::Fatal { reason }),
+            None => ended,
+        }
+    }
+}
+
+/// Runs a voter until shutdown is requested.
+///
+/// # Errors
+/// [`RunError`] when it does not start, or had to stop by itself.
+pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), RunError> {
+    Voter::start(config, env, shutdown).await?.join().await
+}
+
+fn open_endpoint(config: &Config, materials: &Materials, env: &Env) -> Result<MeshEndpoint, RunError> {
+    let quic = QuicConfig {
+        identity: materials.identity(config)?,
+        alpn: Alpn::Dist,
+        accepts: Some(materials.edges.clone()),
+        dials: None,
+        limits: QuicLimits::dist_voter(),
+    };
+    Ok(MeshEndpoint::open(env, config.listen.dist, quic)?)
+}
+
+fn raft_config(config: &Config, materials: &Materials) -> Result<RaftConfig, RunError> {
+    let Timings { heartbeat_ms, election_ms_min, election_ms_max, tick_ms: _ } = config.timings;
+    let timings = RaftTimings {
+        heartbeat: Duration::from_millis(heartbeat_ms),
+        election_min: Duration::from_millis(election_ms_min),
+        election_max: Duration::from_millis(election_ms_max),
+        ..RaftTimings::default()
+    };
+    Ok(RaftConfig {
+        mesh: config.mesh_id,
+        id: config.id,
+        voters: config.peers.iter().map(|peer| (peer.id, peer.raft)).collect(),
+        listen: config.listen.raft,
+        data_dir: config.data_dir.join(RAFT_FOLDER),
+        timings,
+        tls: RaftTls { identity: materials.identity(config)?, voters: materials.voters.clone() },
+    })
+}
+
+fn listen_http(
+    env: &Env,
+    listener: Box<dyn Listener>,
+    router: axum::Router,
+    limits: ServeLimits,
+    shutdown: &Shutdown,
+) -> impl Future<Output = ()> + Send + 'static {
+    let (env, shutdown) = (env.clone(), shutdown.clone());
+    async move {
+        let counters = ServeCounters::default();
+        serve(&env, listener, router, limits, &counters, &shutdown).await;
+        let (accepted, shed) = (counters.accepted.load(Ordering::Relaxed), counters.shed.load(Ordering::Relaxed));
+        tracing::debug!(accepted, shed, "a listener has closed");
+    }
+}
