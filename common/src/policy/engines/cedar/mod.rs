@@ -197,7 +197,7 @@ impl CedarEngine {
             Err(error) => {
                 // INVARIANT: the slice holds each entity once. Should it ever not, nothing is permitted.
                 for rule in candidates.iter().filter_map(|rule| self.rules.get(*rule)) {
-                    answer.fail(rule, error.to_string());
+                    answer.fail(rule, error.clone());
                 }
                 return answer;
             }

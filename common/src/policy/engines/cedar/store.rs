@@ -8,7 +8,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{Entity, EntityUID, PartialValue};
-use cedar_policy_core::entities::err::EntitiesError;
 use cedar_policy_core::entities::{Entities, EntityJsonParser, NoEntitiesSchema, TCComputation};
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::CoreSchema;
@@ -74,11 +73,14 @@ impl Store {
     }
 
     /// The entities that a request can reach.
+    ///
+    /// # Errors
+    /// Cedar's words, should it find two different entities of one name.
     pub(super) fn slice<'a>(
         &self,
         query: &Query<'_>,
         mentions: impl Iterator<Item = &'a EntityUID>,
-    ) -> Result<Entities, EntitiesError> {
+    ) -> Result<Entities, String> {
         let subjects = [query.principal, query.action, query.resource];
         let mut entities: Vec<Arc<Entity>> = subjects.iter().filter_map(|subject| subject.entity.clone()).collect();
         // What a request says about its own subjects holds, also where another entity leads to one of them.
@@ -87,12 +89,10 @@ impl Store {
         let mentioned = mentions.filter_map(|uid| self.get(uid));
         let mentioned = mentioned.flat_map(|held| std::iter::once(&held.entity).chain(held.related.iter()));
         entities.extend(related.chain(mentioned).filter(|entity| !is_subject(entity)).cloned());
-        Entities::new().add_entities(
-            entities,
-            None::<&NoEntitiesSchema>,
-            TCComputation::AssumeAlreadyComputed,
-            Extensions::all_available(),
-        )
+        let computed = TCComputation::AssumeAlreadyComputed;
+        Entities::new()
+            .add_entities(entities, None::<&NoEntitiesSchema>, computed, Extensions::all_available())
+            .map_err(|error| error.to_string())
     }
 }
 

@@ -1,0 +1,138 @@
+//! A chain of links by a mesh of three issuers, as an edge sees it for the first time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::envelope::{
+    AgentIdentity, Delegation, Effective, EvidenceKind, Issuer, Issuers, RawPresentation, Restriction, RootPayload,
+    RootRequest, RootStamp, assemble_root, delegate, sign_root_part,
+};
+use remit_common::id::{
+    AgentClass, AgentId, Delegator, DimensionName, MeshId, ResourceId, SessionId, TaskId, TenantId,
+};
+use remit_common::lattice::{ClassSet, Effect, Effects, Grant, IdSet, PurposePath, ToolPattern};
+use remit_common::time::Timestamp;
+
+/// When the root of the fixture is issued.
+const ISSUED: Timestamp = Timestamp::from_secs(1_800_000_000);
+
+/// A presentation and what verifies it.
+#[derive(Debug)]
+pub struct Fixture {
+    mesh: MeshId,
+    issuers: Issuers,
+    /// The bytes that an agent presents.
+    pub presentation: Vec<u8>,
+}
+
+fn key(number: u8) -> Result<SigningKey> {
+    Ok(SigningKey::from_seed([number; 32].into())?)
+}
+
+fn agent(name: &str) -> Result<AgentIdentity> {
+    let id = AgentId::new(&format!("spiffe://acme.example/agent/{name}"))?;
+    Ok(AgentIdentity { id, class: AgentClass::new(name)?, attestation: None })
+}
+
+fn grants() -> Result<Vec<Grant>> {
+    let ids = |ids: &[&str]| -> Result<IdSet> {
+        Ok(IdSet::In(ids.iter().map(|id| ResourceId::new(id)).collect::<Result<_, _>>()?))
+    };
+    let contract = (DimensionName::new("contract")?, ids(&["contract_7781", "contract_7790"])?);
+    let customer = (DimensionName::new("customer")?, ids(&["cust_acme_1042"])?);
+    Ok(vec![
+        Grant {
+            of: 0,
+            tools: vec![ToolPattern::new("contracts.read")?],
+            ids: BTreeMap::from([contract, customer.clone()]),
+            maxima: BTreeMap::from([(DimensionName::new("records")?, 25)]),
+            classes: Some(ClassSet::from_iter([1, 2, 3])),
+            effects: Some(Effects::from(Effect::Read)),
+        },
+        Grant {
+            of: 0,
+            tools: vec![ToolPattern::new("tickets.create")?],
+            ids: BTreeMap::from([customer]),
+            maxima: BTreeMap::new(),
+            classes: Some(ClassSet::from_iter([3])),
+            effects: Some(Effects::from(Effect::Irreversible)),
+        },
+    ])
+}
+
+impl Fixture {
+    /// Mints a root, signed by two of three issuers, and hands it on until the chain has this many links.
+    ///
+    /// # Errors
+    /// When the fixture is faulty.
+    pub fn new(links: u8) -> Result<Self> {
+        let mesh = MeshId([7; 16]);
+        let tenant = TenantId::new("acme")?;
+        let delegation = |depth_left| Some(Delegation { depth_left, fanout_max: 8, offline: false });
+        let request = RootRequest {
+            tenant: tenant.clone(),
+            delegator: Delegator::new("user:maya@acme.example")?,
+            session: SessionId::new("session-1")?,
+            task: TaskId::new("renewal-7781")?,
+            agent: agent("analyst")?,
+            purpose: PurposePath::new(&[1, 2])?,
+            grants: grants()?,
+            life: Duration::from_secs(3_600),
+            delegation: delegation(links),
+            intent: None,
+        };
+        let stamp = RootStamp {
+            issued: ISSUED,
+            nonce: [9; 16],
+            evidence_kind: EvidenceKind::Admin,
+            evidence: Digest([1; 32]),
+            catalogue_version: 1,
+            taxonomy_version: 1,
+            min_bundle_version: 1,
+        };
+        let issuer_keys = [key(1)?, key(2)?, key(3)?];
+        let listed = issuer_keys.iter().map(|issuer| Issuer {
+            kid: issuer.public().id(),
+            key: *issuer.public(),
+            tenants: vec![tenant.clone()],
+            from: Timestamp::from_secs(0),
+            until: Timestamp::MAX,
+        });
+        let issuers = Issuers::new(listed.collect())?;
+        let mut holder = key(10)?;
+        let payload = RootPayload::build(&request, holder.public(), &stamp)?;
+        let signatures = issuer_keys.iter().take(2).map(|issuer| sign_root_part(&mesh, &payload, issuer)).collect();
+        let mut presentation = assemble_root(&payload, signatures)?;
+        for hop in 1..links {
+            let next = key(10 + hop)?;
+            let kept = grants()?
+                .into_iter()
+                .enumerate()
+                .map(|(of, grant)| Ok(Grant { of: u16::try_from(of)?, ids: BTreeMap::new(), ..grant }));
+            let restriction = Restriction {
+                agent: agent("helper")?,
+                purpose: None,
+                subtask: None,
+                grants: kept.collect::<Result<_>>()?,
+                life: Duration::from_secs(600),
+                delegation: delegation(links - hop),
+                intent: None,
+            };
+            presentation = delegate(&presentation, &holder, &mesh, &restriction, next.public(), ISSUED, [hop; 16])?;
+            holder = next;
+        }
+        Ok(Self { mesh, issuers, presentation })
+    }
+
+    /// From bytes to authority, with nothing remembered.
+    ///
+    /// # Errors
+    /// When the chain does not verify.
+    pub fn verify_cold(&self) -> Result<Effective> {
+        let raw = RawPresentation::parse(&self.presentation).map_err(|error| anyhow!(error))?;
+        Ok(raw.verify(&self.mesh, &self.issuers)?.effective())
+    }
+}

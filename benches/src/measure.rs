@@ -1,0 +1,38 @@
+//! Minimum and median of many single runs: on a machine that others use, too, those two say something.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+/// What many runs took.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Figures {
+    /// The quickest run.
+    pub minimum: Duration,
+    /// The run in the middle.
+    pub median: Duration,
+    /// How many runs there were.
+    pub runs: usize,
+}
+
+/// Runs `work` over all inputs, `rounds` times, and times each run by itself. One more round comes first, untimed.
+pub fn measure<I, O>(inputs: &[I], rounds: usize, work: impl Fn(&I) -> O) -> Figures {
+    for input in inputs {
+        black_box(work(black_box(input)));
+    }
+    let mut times = Vec::with_capacity(inputs.len() * rounds);
+    for _ in 0..rounds {
+        for input in inputs {
+            let started = now();
+            black_box(work(black_box(input)));
+            times.push(started.elapsed());
+        }
+    }
+    times.sort_unstable();
+    let at = |position: usize| times.get(position).copied().unwrap_or_default();
+    Figures { minimum: at(0), median: at(times.len() / 2), runs: times.len() }
+}
+
+#[expect(clippy::disallowed_methods, reason = "measuring is what benches are for; no other code of ours does it")]
+fn now() -> Instant {
+    Instant::now()
+}
