@@ -1,14 +1,14 @@
 //! A change of the revocations as messages that each fit a frame, and back (D-6).
 
 use crate::id::RevocationEpoch;
-use crate::limits::CHUNK_BYTES_MAX;
-use crate::revocation::{REVOCATIONS_TOTAL_MAX, RevocationUpdate};
+use crate::limits::{CHUNK_BYTES_MAX, REVOCATIONS_MAX, REVOCATIONS_RESERVE};
+use crate::revocation::RevocationUpdate;
 use crate::wire::codec;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::RevocationsPart;
 
 /// Entries of one update: all that can live, with the administrators' reserve, and as many that leave.
-pub const UPDATE_ENTRIES_MAX: usize = 2 * REVOCATIONS_TOTAL_MAX;
+pub const UPDATE_ENTRIES_MAX: usize = 2 * (REVOCATIONS_MAX + REVOCATIONS_RESERVE);
 /// Parts of one update; with full ones the largest set there may be takes half of them.
 pub const UPDATE_PARTS_MAX: u32 = 512;
 
