@@ -18,7 +18,7 @@ use crate::time::Timestamp;
 
 mod set;
 
-pub use set::{RevocationUpdate, Revocations};
+pub use set::{REVOCATIONS_TOTAL_MAX, RevocationUpdate, Revocations};
 
 /// Where a revocation request is posted.
 pub const REVOCATIONS_PATH: &str = "/v1/revocations";

@@ -14,8 +14,8 @@ use crate::time::Timestamp;
 
 /// First bytes under the digest of the set.
 const DIGEST_LABEL: &[u8] = b"remit/revocations/v1\0";
-/// Only administrators cut so far, and they may use their reserve.
-const ENTRIES_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
+/// Entries of a set: only administrators cut so far, and they may use their reserve.
+pub const REVOCATIONS_TOTAL_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
 
 /// What changes one set into a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -135,8 +135,8 @@ impl TryFrom<Written> for Revocations {
     fn try_from(written: Written) -> Result<Self, RevocationRefused> {
         let Written { epoch, entries, lingering } = written;
         for list in [&entries, &lingering] {
-            if list.len() > ENTRIES_MAX {
-                return Err(RevocationRefused::Full { max: ENTRIES_MAX });
+            if list.len() > REVOCATIONS_TOTAL_MAX {
+                return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
             }
             if !list.iter().zip(list.iter().skip(1)).all(|(a, b)| a.cut < b.cut) {
                 return Err(RevocationRefused::Malformed { rule: "entries are sorted and distinct" });
@@ -211,7 +211,9 @@ impl Revocations {
     pub fn cut(&mut self, entry: Revocation) -> Result<RevocationEpoch, RevocationRefused> {
         match self.entries.get_cut(&entry.cut) {
             Some(already) if already.until >= entry.until => return Ok(self.epoch),
-            None if self.len() >= ENTRIES_MAX => return Err(RevocationRefused::Full { max: ENTRIES_MAX }),
+            None if self.len() >= REVOCATIONS_TOTAL_MAX => {
+                return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
+            }
             _ => self.entries.insert(entry),
         }
         self.raise();
@@ -265,8 +267,8 @@ impl Revocations {
         if !whole && from != self.epoch {
             return Err(RevocationRefused::Gap { from, have: self.epoch });
         }
-        if added.len() > ENTRIES_MAX || removed.len() > ENTRIES_MAX {
-            return Err(RevocationRefused::Full { max: ENTRIES_MAX });
+        if added.len() > REVOCATIONS_TOTAL_MAX || removed.len() > REVOCATIONS_TOTAL_MAX {
+            return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
         }
         for entry in added.iter().filter(|entry| !self.holds(entry)) {
             entry.verify(mesh, administrators)?;
@@ -290,8 +292,8 @@ impl Revocations {
         for cut in next.lingering.ended(now) {
             next.lingering.remove(&cut);
         }
-        if next.len() > ENTRIES_MAX || next.lingering.count > ENTRIES_MAX {
-            return Err(RevocationRefused::Full { max: ENTRIES_MAX });
+        if next.len() > REVOCATIONS_TOTAL_MAX || next.lingering.count > REVOCATIONS_TOTAL_MAX {
+            return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
         }
         if next.digest() != digest {
             return Err(RevocationRefused::Digest);
