@@ -32,7 +32,7 @@ pub struct Authority {
     /// The task.
     pub task: TaskId,
     /// The agent that acts, as far as it is proven: a hop names its child's agent, which is a claim, so until
-    /// agents prove their identity to the edge this is the root's agent.
+    /// agents prove their identity to the edge this is the root's agent (clause E-19).
     pub agent: AgentId,
     /// The class of that agent.
     pub class: AgentClass,

@@ -200,8 +200,9 @@ impl<'b> Texts<'b> {
 pub(super) struct Writer(Encoder<Vec<u8>>);
 
 impl Writer {
-    pub(super) fn new() -> Self {
-        Self(Encoder::new(Vec::new()))
+    /// A writer with room for so many bytes; more are taken as needed.
+    pub(super) fn sized(bytes: usize) -> Self {
+        Self(Encoder::new(Vec::with_capacity(bytes)))
     }
 
     pub(super) fn finish(self) -> Vec<u8> {
@@ -257,7 +258,7 @@ mod tests {
     #[test]
     fn only_the_shortest_integer_is_read() {
         for value in [0, 23, 24, 255, 256, 65_535, 65_536, u64::from(u32::MAX), u64::from(u32::MAX) + 1, u64::MAX] {
-            let mut writer = Writer::new();
+            let mut writer = Writer::sized(9);
             writer.uint(value);
             assert_eq!(uint(&writer.finish()), Ok(value));
         }
@@ -267,7 +268,7 @@ mod tests {
             assert_eq!(uint(bytes), Err(ShapeFault::NotDeterministic { at: "n" }), "{bytes:x?}");
         }
         for value in [-1, -24, -25, -19, -70_010, i64::MIN, 0, i64::MAX] {
-            let mut writer = Writer::new();
+            let mut writer = Writer::sized(9);
             writer.int(value);
             assert_eq!(Reader::new(&writer.finish()).int("n"), Ok(value));
         }

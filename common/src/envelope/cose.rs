@@ -1,4 +1,4 @@
-//! COSE_Sign1 (RFC 9052) as links use it: headers, the bytes that are signed, and the id of a link.
+//! COSE_Sign1 (RFC 9052) as links use it: headers, the bytes that are signed, and the id of a link. Clause E-2.
 
 use super::cbor::{Keys, Reader, Writer};
 use super::decode::ALG_ED25519;
@@ -19,6 +19,10 @@ const TYP: &str = "remit-link+cbor";
 const PROTECTED_BYTES_MAX: usize = 64;
 /// The longest key in an unprotected header: an ML-DSA-44 public key.
 const LONG_HOLDER_KEY_MAX: usize = 1_312;
+/// Bytes of a Sig_structure besides the payload: the context, the protected header, the external data, the heads.
+const SIGNED_OVERHEAD_BYTES: usize = 128;
+/// Bytes of one issuer's part of a root's signature, heads included, with room for the head of the whole.
+const QUORUM_PART_BYTES: usize = 80;
 const AAD_LABEL: &[u8] = b"remit/link/v1";
 const ID_LABEL: &[u8] = b"remit/linkid/v1\0";
 
@@ -37,7 +41,7 @@ impl Header {
     }
 
     pub(super) fn encode(self) -> Vec<u8> {
-        let mut out = Writer::new();
+        let mut out = Writer::sized(PROTECTED_BYTES_MAX);
         match self {
             Self::Quorum => out.map(2).uint(1).int(ALG_QUORUM),
             Self::Holder { alg, kid } => out.map(3).uint(1).int(alg).uint(4).bytes(&kid),
@@ -134,22 +138,22 @@ impl Sign1 {
         signed(mesh, &self.protected, &self.payload)
     }
 
-    /// The id of the link.
+    /// The id of the link (clause E-7).
     pub(super) fn id(&self, mesh: &MeshId) -> LinkId {
         let length = u32::try_from(self.protected.len()).unwrap_or(u32::MAX).to_be_bytes();
         LinkId(Digest::of(&[ID_LABEL, &mesh.0, &length, &self.protected, &self.payload]))
     }
 }
 
-/// Sig_structure of RFC 9052 section 4.4; the external data bind the mesh and the version.
+/// Sig_structure of RFC 9052 section 4.4 (clause E-6); the external data bind the mesh and the version.
 pub(super) fn signed(mesh: &MeshId, protected: &[u8], payload: &[u8]) -> Vec<u8> {
-    let mut out = Writer::new();
+    let mut out = Writer::sized(payload.len().saturating_add(SIGNED_OVERHEAD_BYTES));
     out.array(4).text("Signature1").bytes(protected).bytes(&[AAD_LABEL, &mesh.0].concat()).bytes(payload);
     out.finish()
 }
 
 fn quorum(signatures: &[RootSignature]) -> Vec<u8> {
-    let mut out = Writer::new();
+    let mut out = Writer::sized(signatures.len().saturating_mul(QUORUM_PART_BYTES));
     out.array(signatures.len());
     for RootSignature { kid, signature } in signatures {
         out.array(2).bytes(kid).bytes(&signature.0);

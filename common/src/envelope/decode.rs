@@ -1,4 +1,5 @@
-//! The payload of a link, decoded strictly: every key of the format, in order, within its limits.
+//! The payload of a link (clauses E-3 and E-5), decoded strictly: every key of the format, in order, within its
+//! limits.
 //!
 //! Keys that restrict something this version cannot enforce are decoded like all others and then refused by name
 //! (clause E-9): ignoring a restriction would widen.
@@ -151,7 +152,7 @@ fn finish(fields: Fields) -> Result<Payload, ShapeFault> {
         }
         _ => return Err(ShapeFault::Value { at: "kind" }),
     };
-    // An issue time after the first valid moment could hide a life longer than the limit.
+    // Clause E-17. An issue time after the first valid moment could hide a life longer than the limit.
     if link.issued_secs > link.not_before_secs || link.not_before_secs >= link.expires_secs {
         return Err(ShapeFault::Value { at: "iat, nbf, exp" });
     }

@@ -1,4 +1,4 @@
-//! Handing on: a holder narrows its own envelope by signing the next link. No server takes part.
+//! Handing on: a holder narrows its own envelope by signing the next link. No server takes part. Clause E-24.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -103,7 +103,7 @@ pub fn delegate(
     let all: Vec<&Sign1> = links.iter().map(|raw| &raw.sign1).chain([&last]).collect();
     let bytes = presentation::encode(all.into_iter());
     RawPresentation::parse(&bytes).map_err(CannotDelegate::Invalid)?;
-    let chain: Vec<Link> = links.into_iter().map(|raw| raw.link).chain([hop]).collect();
-    verify::meet(&chain).map_err(CannotDelegate::Refused)?;
+    let mut chain: Vec<Link> = links.into_iter().map(|raw| raw.link).chain([hop]).collect();
+    verify::meet(&mut chain).map_err(CannotDelegate::Refused)?;
     Ok(bytes)
 }

@@ -5,6 +5,9 @@ use super::decode::ALG_ED25519;
 use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, RootContext};
 use crate::lattice::{Grant, IdSet};
 
+/// Bytes of a link with a few grants; the buffer grows where they are not enough.
+const TYPICAL_BYTES: usize = 1_024;
+
 /// Encodes a whole payload. Sets and maps are put in order; a [`Grant`] whose tools are not is put in order, too.
 pub(super) fn payload(link: &Link) -> Vec<u8> {
     let Link {
@@ -31,7 +34,7 @@ pub(super) fn payload(link: &Link) -> Vec<u8> {
         intent.is_some(),
         !extensions.is_empty(),
     ];
-    let mut out = Writer::new();
+    let mut out = Writer::sized(TYPICAL_BYTES);
     out.map(9 + optional.iter().filter(|present| **present).count());
     out.uint(1).uint(u64::from(context.is_none()));
     out.uint(2).bytes(&parent.0.0);

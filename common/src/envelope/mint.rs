@@ -1,4 +1,4 @@
-//! Minting roots: every issuer builds the same payload from the same command and signs it.
+//! Minting roots: every issuer builds the same payload from the same command and signs it. Clause E-23.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -9,7 +9,7 @@
 //! An envelope holds no credential. In this version it is a bearer, because nothing asks for a proof by the leaf's
 //! key yet; whoever has the full presentation can use it until it expires.
 //!
-//! Clauses E-1 to E-30, docs/PROTOCOL.md.
+//! Clauses E-1 to E-27, docs/PROTOCOL.md.
 
 mod authority;
 mod cbor;

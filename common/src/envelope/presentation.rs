@@ -1,4 +1,4 @@
-//! A presentation: the bytes an agent sends, and their shape.
+//! A presentation: the bytes an agent sends, and their shape. Clauses E-1 and E-8.
 
 use super::cbor::{Reader, Writer};
 use super::cose::{Header, Sign1};
@@ -15,6 +15,9 @@ use crate::limits::{CHAIN_LINKS_MAX, LINK_BYTES_MAX, PRESENTATION_BYTES_MAX};
 const FULL: u64 = 1;
 /// The version of the reference form.
 const REFERENCE: u64 = 2;
+
+/// Bytes of a link with a few grants.
+const LINK_BYTES_TYPICAL: usize = 1_024;
 
 /// One link: what was signed, and what it says.
 #[derive(Debug, Clone)]
@@ -111,7 +114,7 @@ fn read_link(reader: &mut Reader<'_>, hop: u8) -> Result<RawLink, MalformedEnvel
 
 /// The one encoding of a chain.
 pub(super) fn encode<'a>(links: impl ExactSizeIterator<Item = &'a Sign1>) -> Vec<u8> {
-    let mut out = Writer::new();
+    let mut out = Writer::sized(links.len().saturating_mul(LINK_BYTES_TYPICAL));
     out.array(2).uint(FULL).array(links.len());
     for link in links {
         link.write(&mut out);

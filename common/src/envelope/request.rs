@@ -1,4 +1,5 @@
 //! Requests that people write: `task.toml` for a root, `child.toml` for a hop. The same structures are JSON bodies.
+//! Clause E-25.
 //!
 //! Names of purposes and classes are resolved against the taxonomy of the active bundle; numbers may stand in their
 //! place, for who has no bundle at hand.

@@ -75,8 +75,8 @@ impl RawPresentation {
         let ids: Vec<LinkId> = links.iter().map(|raw| raw.sign1.id(mesh)).collect();
         check_structure(&links, &ids)?;
         check_signatures(&links, mesh, issuers)?;
-        let links: Vec<Link> = links.into_iter().map(|raw| raw.link).collect();
-        let met = meet(&links)?;
+        let mut links: Vec<Link> = links.into_iter().map(|raw| raw.link).collect();
+        let met = meet(&mut links)?;
         let chain = links
             .iter()
             .zip(ids.iter().zip(&met.windows))
@@ -124,7 +124,7 @@ fn effective(
     Ok(Effective { authority, chain, link_ids, holders, context: Arc::new(context), digest })
 }
 
-/// Each hop names its parent, and the algorithm and key of its parent's holder (clauses E-12 and E-13).
+/// Each hop names its parent, and the algorithm and key of its parent's holder (clauses E-11 to E-13).
 fn check_structure(links: &[RawLink], ids: &[LinkId]) -> Result<(), Unauthenticated> {
     let parents = links.iter().zip(ids);
     for ((hop, child), (parent, parent_id)) in (1u8..).zip(links.iter().skip(1)).zip(parents) {
@@ -192,8 +192,8 @@ pub(super) struct Met {
     pub(super) scope: Scope,
 }
 
-/// The meet of a chain, link by link; the first is a root.
-pub(super) fn meet(links: &[Link]) -> Result<Met, Unauthenticated> {
+/// The meet of a chain (clauses E-15 to E-18), link by link; the first is a root, whose grants are taken, not copied.
+pub(super) fn meet(links: &mut [Link]) -> Result<Met, Unauthenticated> {
     let mut met: Option<Met> = None;
     for (hop, link) in (0u8..).zip(links) {
         met = Some(match met {
@@ -204,6 +204,7 @@ pub(super) fn meet(links: &[Link]) -> Result<Met, Unauthenticated> {
     met.ok_or(Unauthenticated::NeverValid { hop: 0 })
 }
 
+/// Absent is depth 0, in a root and in a hop (clause E-18).
 fn depth(link: &Link) -> DepthLeft {
     DepthLeft(link.delegation.map_or(0, |delegation| delegation.depth_left))
 }
@@ -213,7 +214,7 @@ fn window(link: &Link, hop: u8) -> Result<Window, Unauthenticated> {
         .ok_or(Unauthenticated::NeverValid { hop })
 }
 
-fn meet_root(link: &Link) -> Result<Met, Unauthenticated> {
+fn meet_root(link: &mut Link) -> Result<Met, Unauthenticated> {
     let grants = |source: InvalidScope| Unauthenticated::Grants { hop: 0, source };
     let window = window(link, 0)?;
     Ok(Met {
@@ -222,7 +223,7 @@ fn meet_root(link: &Link) -> Result<Met, Unauthenticated> {
         window,
         windows: vec![window],
         depth_left: depth(link),
-        scope: Scope::root(link.grants.clone()).map_err(grants)?,
+        scope: Scope::root(std::mem::take(&mut link.grants)).map_err(grants)?,
     })
 }
 

@@ -49,7 +49,7 @@ pub enum ScopeMiss {
     UnmappedDimension(DimensionName),
 }
 
-/// The meet of two pattern sets would need more patterns than one grant may hold.
+/// The meet of two pattern sets would need more patterns than one grant may hold (clause L-12).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the tool patterns of both grants do not combine into {PATTERNS_MAX}")]
 pub struct TooManyPatterns;

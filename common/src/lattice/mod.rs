@@ -6,7 +6,7 @@
 //! `admits(a ∧ b, r) ⇔ admits(a, r) ∧ admits(b, r)` for every request `r`. Each dimension has its own file and its
 //! own exhaustive check of that law. `admits` allocates only to name what it refuses.
 //!
-//! Clauses L-1 to L-12, docs/PROTOCOL.md.
+//! Clauses L-1 to L-13, docs/PROTOCOL.md.
 
 mod classes;
 mod depth;

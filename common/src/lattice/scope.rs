@@ -2,6 +2,7 @@
 //!
 //! Each grant of a hop names the one grant of its parent that it narrows, so a chain costs one meet per grant and
 //! link, whatever its depth. A grant of which nothing is left stays as a tombstone, so that no index shifts.
+//! Clauses L-6, L-9 and L-13.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -103,10 +103,21 @@ fn a_second_root() {
 
 #[test]
 fn nine_links() {
-    let mut links = raw_chain(2);
-    while links.len() < 9 {
-        links.push(links[1].clone());
+    let deep = |fields: &mut Fields| {
+        fields.insert(11, m(vec![(1, V::U(255)), (2, V::U(1)), (3, V::Bool(false)), (4, V::U(0))]));
+    };
+    let mut fields = root_fields();
+    deep(&mut fields);
+    let mut links = vec![sign_root(payload(&fields), &ISSUERS[..2])];
+    while links.len() < 8 {
+        let mut fields = hop_fields(&links[links.len() - 1], links.len());
+        deep(&mut fields);
+        links.push(sign_hop(payload(&fields), HOLDERS[links.len() - 1]));
     }
+    assert_eq!(refusal(&presentation(&links)), None, "eight are as many as there may be");
+    let mut fields = hop_fields(&links[7], 1);
+    deep(&mut fields);
+    links.push(sign_hop(payload(&fields), HOLDERS[7]));
     let source = ShapeFault::Count { at: "links" };
     assert_eq!(refusal(&presentation(&links)), Some(Refusal::Malformed(MalformedEnvelope::Frame { source })));
 }

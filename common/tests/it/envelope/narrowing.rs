@@ -219,7 +219,7 @@ impl Tally {
         cell.set(cell.get() + u64::from(when));
     }
 
-    /// Clause L-12: at least one call in twenty is allowed, and hops did try to widen.
+    /// At least one call in twenty is allowed, and as many met a hop that tried to widen.
     fn check(&self) {
         // Shown when a test fails, or with `--nocapture`.
         let (asked, allowed, widenings) = (self.asked.get(), self.allowed.get(), self.widenings.get());
@@ -278,7 +278,7 @@ fn runner(cases: u32) -> TestRunner {
     TestRunner::new(Config { cases, failure_persistence: None, ..Config::default() })
 }
 
-/// Clauses L-1, L-2 and L-12 on scopes alone, with every kind of set and pattern, chains of one to eight links.
+/// Clauses L-1, L-2 and L-13 on scopes alone, with every kind of set and pattern, chains of one to eight links.
 #[test]
 fn scopes_are_what_every_link_allows() {
     let tally = Tally::default();
@@ -397,7 +397,7 @@ fn has_common_ground(rests: &[Rest]) -> bool {
     comparable && moment && deep_enough
 }
 
-/// Clauses E-14 to E-20: the same through bytes, signatures and all, with the dimensions that hang on the chain.
+/// Clauses E-15 to E-20: the same through bytes, signatures and all, with the dimensions that hang on the chain.
 #[test]
 fn chains_are_what_every_link_allows() {
     let tally = Tally::default();

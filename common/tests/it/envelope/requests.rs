@@ -212,3 +212,19 @@ fn a_hop_ends_with_its_parent() -> anyhow::Result<()> {
     assert_eq!(verify(&child)?.effective().expires.as_secs(), ISSUED + 3_600);
     Ok(())
 }
+
+/// Clause E-20: the end is strict to the millisecond, the beginning has thirty seconds of grace.
+#[test]
+fn time_is_checked_link_by_link() -> anyhow::Result<()> {
+    use remit_common::envelope::TimeDenied::{Expired, NotYetValid};
+    let effective = verify(&chain(2))?.effective();
+    let check = |millis: u64, expected| assert_eq!(effective.check_time(Timestamp::from_millis(millis)), expected);
+    let (root_from, hop_from, hop_until) = (ISSUED * 1_000, (ISSUED + 1) * 1_000, (ISSUED + 601) * 1_000);
+    check(root_from - 30_001, Err(NotYetValid { hop: 0 }));
+    check(hop_from - 30_001, Err(NotYetValid { hop: 1 }));
+    check(hop_from - 30_000, Ok(()));
+    check(hop_until - 1, Ok(()));
+    check(hop_until, Err(Expired { hop: 1 }));
+    check(root_from + 3_600_000, Err(Expired { hop: 0 }));
+    Ok(())
+}
