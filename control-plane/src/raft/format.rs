@@ -276,3 +276,7 @@ impl From<SnapshotMetaV1> for SnapshotMeta {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "format_tests.rs"]
+mod tests;

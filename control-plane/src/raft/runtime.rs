@@ -166,3 +166,7 @@ impl AsyncRuntime for HostRuntime {
         (TokioOneShotSender(sender), receiver)
     }
 }
+
+#[cfg(test)]
+#[path = "runtime_tests.rs"]
+mod tests;

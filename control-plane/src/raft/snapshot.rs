@@ -142,3 +142,7 @@ impl SnapshotStore {
         Ok(())
     }
 }
+
+#[cfg(test)]
+#[path = "snapshot_tests.rs"]
+mod tests;

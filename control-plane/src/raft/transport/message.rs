@@ -324,3 +324,7 @@ pub(crate) fn split_snapshot(message: &[u8]) -> Result<(Vote, SnapshotMeta, usiz
     let SnapshotHeaderV1 { vote, meta } = codec::decode::<SNAPSHOT_HEADER_BYTES_MAX, _>(header)?;
     Ok((vote.into(), meta.into(), len.saturating_add(4)))
 }
+
+#[cfg(test)]
+#[path = "message_tests.rs"]
+mod tests;

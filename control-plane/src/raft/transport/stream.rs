@@ -120,3 +120,7 @@ async fn piece<R: AsyncRead + Unpin>(
     deadline(PIECE_DEADLINE, reading).await.map_err(|_| StreamFailed::Deadline)??;
     if message.len() == end { Ok(()) } else { Err(StreamFailed::Torn) }
 }
+
+#[cfg(test)]
+#[path = "stream_tests.rs"]
+mod tests;
