@@ -23,6 +23,8 @@ mod types;
 #[path = "../../tests/it/fault_disk.rs"]
 mod fault_disk;
 #[cfg(test)]
+mod quorum_tests;
+#[cfg(test)]
 mod testing;
 
 pub use config::{RaftConfig, RaftTimings, RaftTls};

@@ -71,3 +71,47 @@ impl Acquaintances {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use remit_common::id::MeshId;
+    use remit_common::net::env::Env;
+    use remit_common::net::real::real;
+
+    use super::*;
+    use crate::raft::fatal::Fatal;
+    use crate::raft::fault_disk::FaultDisk;
+    use crate::raft::log_store::{Fresh, LogStore};
+
+    async fn acquaintances(disk: &FaultDisk) -> Acquaintances {
+        let env = Env { disk: Arc::new(disk.clone()), ..real() };
+        let (mesh, voter) = (MeshId([1; 16]), VoterId(1));
+        let log = LogStore::open(&env, Path::new("/raft"), mesh, voter, Fresh::Allowed, Fatal::new()).await.unwrap();
+        Acquaintances::new(log.opened.met, log.control)
+    }
+
+    /// C-5, over a restart of the voter that remembers.
+    #[tokio::test]
+    async fn a_voter_that_comes_back_with_another_disk_is_turned_away() {
+        let (peer, first, wiped) = (VoterId(2), DiskId([1; 16]), DiskId([2; 16]));
+        let disk = FaultDisk::default();
+        let before = acquaintances(&disk).await;
+        assert_eq!(before.check(peer, first).await, Ok(()));
+        assert_eq!(before.check(peer, first).await, Ok(()));
+        assert_eq!(before.check(peer, wiped).await, Err(NotWelcome::AnotherDisk(peer)));
+        let after = acquaintances(&disk.after_power_cut(0, 0)).await;
+        assert_eq!(after.check(peer, wiped).await, Err(NotWelcome::AnotherDisk(peer)));
+        assert_eq!(after.check(peer, first).await, Ok(()));
+        assert_eq!(after.check(VoterId(3), wiped).await, Ok(()), "another voter, another memory");
+    }
+
+    #[tokio::test]
+    async fn a_first_meeting_that_cannot_be_remembered_does_not_count() {
+        let disk = FaultDisk::default();
+        let acquaintances = acquaintances(&disk).await;
+        disk.fail_syncs();
+        assert_eq!(acquaintances.check(VoterId(2), DiskId([1; 16])).await, Err(NotWelcome::Forgetful));
+    }
+}
