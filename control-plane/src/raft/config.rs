@@ -46,6 +46,9 @@ pub struct RaftTimings {
     pub election_max: Duration,
     /// A snapshot is built after this many entries.
     pub snapshot_every_entries: u64,
+    /// A snapshot is also built, and the log in front of it let go, when the entries since the last one have this
+    /// many bytes: a log of few but large entries must not fill the disk.
+    pub snapshot_every_bytes: u64,
     /// Entries that stay in the log although a snapshot has them, for followers that are a little behind.
     pub keep_entries: u64,
 }
@@ -57,6 +60,7 @@ impl Default for RaftTimings {
             election_min: Duration::from_millis(500),
             election_max: Duration::from_millis(1_000),
             snapshot_every_entries: 5_000,
+            snapshot_every_bytes: 256 * 1024 * 1024,
             keep_entries: 1_000,
         }
     }

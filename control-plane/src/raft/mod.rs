@@ -16,6 +16,8 @@ mod node;
 mod runtime;
 mod snapshot;
 mod state_machine;
+mod status;
+mod tasks;
 mod transport;
 mod types;
 
@@ -32,7 +34,8 @@ pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
 pub(crate) use fatal::Fatal;
 pub use format::ENTRY_BYTES_MAX;
 pub(crate) use log_store::{FileBackend, ImageBackend};
-pub use node::{RaftNode, RaftRole, RaftStatus};
+pub use node::RaftNode;
+pub use status::{RaftRole, RaftStatus};
 pub use transport::message::CALL_BYTES_MAX;
 
 use futures::future::BoxFuture;

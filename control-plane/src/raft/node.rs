@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::error::{CheckIsLeaderError, ClientWriteError, InitializeError, RaftError};
-use openraft::{EmptyNode, Raft, RaftMetrics, ServerState, SnapshotPolicy};
+use openraft::{Raft, SnapshotPolicy};
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::net::env::{Env, deadline};
 use remit_common::net::quic::{MeshEndpoint, QuicConfig, QuicLimits};
@@ -22,11 +22,13 @@ use super::log_store::{Fresh, LogControl, LogFault, LogStore, OpenLog};
 use super::runtime::Host;
 use super::snapshot::SnapshotStore;
 use super::state_machine::Machine;
+use super::status::{RaftRole, RaftStatus, status_of};
+use super::tasks::{compact, watch_core};
 use super::transport::link::{CallFailed, Link};
 use super::transport::message::{CALL_BYTES_MAX, Kind};
 use super::transport::network::Network;
 use super::transport::serve::{Inbound, Server};
-use super::transport::{Acquaintances, CLOSE_DEADLINE, Own, SNAPSHOT_DEADLINE};
+use super::transport::{Acquaintances, Boot, CLOSE_DEADLINE, Own, SNAPSHOT_DEADLINE};
 use super::types::{EntryBytes, Snapshot, Types};
 use super::{PeerCalls, StateMachine};
 
@@ -40,44 +42,6 @@ const VOTERS_MAX: usize = 9;
 const REPLICATE_ENTRIES_MAX: u64 = 300;
 /// How long shutdown waits for the log's file to be closed.
 const LOG_CLOSE_DEADLINE: Duration = Duration::from_secs(10);
-
-/// What a voter currently is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum RaftRole {
-    /// Not part of a mesh yet: nobody has initialised it, and nobody has written to it.
-    Fresh,
-    /// Follows a leader, or waits for one.
-    Follower,
-    /// Wants to lead.
-    Candidate,
-    /// Leads.
-    Leader,
-    /// Has stopped.
-    Stopped,
-}
-
-/// A voter's view of consensus at one moment.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RaftStatus {
-    /// This voter.
-    pub id: VoterId,
-    /// What it is.
-    pub role: RaftRole,
-    /// Who leads, as far as this voter knows.
-    pub leader: Option<VoterId>,
-    /// The term.
-    pub term: u64,
-    /// The last entry in this voter's log.
-    pub last: LogIndex,
-    /// The last entry that this voter has applied.
-    pub applied: LogIndex,
-    /// The last entry that the snapshot on disk contains.
-    pub snapshot: Option<LogIndex>,
-    /// On the leader: how long ago a majority last confirmed it.
-    pub since_majority: Option<Duration>,
-    /// The members that vote.
-    pub voters: Vec<VoterId>,
-}
 
 /// One voter's part in consensus. Cloning gives the same node; when the last clone is dropped, it stops.
 #[derive(Clone)]
@@ -141,6 +105,7 @@ impl RaftNode {
         let OpenLog { store, control, opened, closed } = open_log(env, &data_dir, &fatal, mesh, id).await?;
         let (snapshots, snapshot) = open_snapshot(env, &data_dir).await?;
         let (machine, applied) = Machine::restore(machine, snapshots, snapshot, env, fatal.clone())?;
+        let volume = machine.volume();
 
         let quic = QuicConfig {
             identity: tls.identity,
@@ -152,7 +117,7 @@ impl RaftNode {
         let endpoint = MeshEndpoint::open(env, listen, quic).map_err(|failed| StartError::Endpoint(chain(&failed)))?;
 
         let shutdown = Shutdown::new();
-        let own = Own { mesh, voter: id, disk: opened.disk };
+        let own = Own { mesh, voter: id, disk: opened.disk, boot: Boot(env.random()) };
         let acquaintances = Acquaintances::new(opened.met, control.clone());
         let (mut links, mut dialers) = (BTreeMap::new(), Vec::new());
         for (peer, addr) in voters.iter().filter(|(peer, _)| **peer != id) {
@@ -181,12 +146,15 @@ impl RaftNode {
             acquaintances,
             env: env.clone(),
             shutdown: shutdown.clone(),
+            links: links.clone(),
             inbound: Inbound::default(),
         };
         group.spawn("raft-serve", server.run(endpoint.clone()));
         let (status, seen) = watch::channel(status_of(id, &raft.metrics().borrow(), &applied));
         let watching = watch_core(id, raft.clone(), applied.clone(), status, fatal.clone(), shutdown.clone());
         group.spawn("raft-watch", watching);
+        let compacting = compact(raft.clone(), applied.clone(), volume, timings.snapshot_every_bytes, shutdown.clone());
+        group.spawn("raft-compact", compacting);
 
         Ok(Self(Arc::new(Inner {
             id,
@@ -238,7 +206,8 @@ impl RaftNode {
         if since_majority.is_some_and(|since| since > self.0.lease) {
             return Err(ProposeError::Isolated);
         }
-        let writing = self.0.raft.client_write(EntryBytes(entry.into()));
+        // Boxed: openraft's futures are tens of kilobytes, and callers hold this one across their own waits.
+        let writing = Box::pin(self.0.raft.client_write(EntryBytes(entry.into())));
         match deadline(within, writing).await {
             Ok(Ok(written)) => Ok((LogIndex(written.log_id.index), written.data)),
             // Said also when the entry was written here and cut off by another leader: a third one may still have it.
@@ -258,7 +227,7 @@ impl RaftNode {
     pub async fn read_barrier(&self, within: Duration) -> Result<LogIndex, ReadError> {
         let confirming = async {
             loop {
-                match self.0.raft.ensure_linearizable().await {
+                match Box::pin(self.0.raft.ensure_linearizable()).await {
                     Ok(upto) => return Ok(LogIndex(upto.map_or(0, |id| id.index))),
                     Err(RaftError::APIError(CheckIsLeaderError::ForwardToLeader(forward))) => {
                         let leader = forward.leader_id.filter(|leader| *leader != self.0.id.0);
@@ -397,74 +366,4 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-fn status_of(id: VoterId, metrics: &RaftMetrics<u64, EmptyNode>, applied: &watch::Receiver<LogIndex>) -> RaftStatus {
-    let voters: Vec<VoterId> = metrics.membership_config.voter_ids().map(VoterId).collect();
-    let role = match metrics.state {
-        _ if metrics.running_state.is_err() => RaftRole::Stopped,
-        ServerState::Learner if voters.is_empty() => RaftRole::Fresh,
-        ServerState::Learner | ServerState::Follower => RaftRole::Follower,
-        ServerState::Candidate => RaftRole::Candidate,
-        ServerState::Leader => RaftRole::Leader,
-        ServerState::Shutdown => RaftRole::Stopped,
-    };
-    RaftStatus {
-        id,
-        role,
-        leader: metrics.current_leader.map(VoterId),
-        term: metrics.current_term,
-        last: LogIndex(metrics.last_log_index.unwrap_or_default()),
-        applied: *applied.borrow(),
-        snapshot: metrics.snapshot.map(|id| LogIndex(id.index)),
-        since_majority: metrics.millis_since_quorum_ack.map(Duration::from_millis),
-        voters,
-    }
-}
-
-/// Publishes the status, and turns the end of Raft's core into the end of the voter, and the other way round.
-async fn watch_core(
-    id: VoterId,
-    raft: Raft<Types>,
-    applied: watch::Receiver<LogIndex>,
-    status: watch::Sender<RaftStatus>,
-    fatal: Fatal,
-    shutdown: Shutdown,
-) {
-    let mut metrics = raft.metrics();
-    let mut applied_changed = applied.clone();
-    loop {
-        let running = {
-            let metrics = metrics.borrow_and_update();
-            status.send_replace(status_of(id, &metrics, &applied));
-            metrics.running_state.clone()
-        };
-        if let Err(failed) = running {
-            if !shutdown.is_requested() {
-                fatal.raise(format_args!("consensus has stopped: {failed}"));
-            }
-            return;
-        }
-        let core_is_there = tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            _reason = fatal.raised() => {
-                // Whatever failed, a voter that cannot keep its promises makes no more of them.
-                if let Err(failed) = raft.shutdown().await {
-                    tracing::warn!(reason = %failed, "raft's core did not end in order");
-                }
-                status.send_modify(|status| status.role = RaftRole::Stopped);
-                return;
-            }
-            changed = metrics.changed() => changed.is_ok(),
-            changed = applied_changed.changed() => changed.is_ok(),
-        };
-        if !core_is_there {
-            if !shutdown.is_requested() {
-                fatal.raise("consensus has stopped without a reason: its task is gone");
-            }
-            status.send_modify(|status| status.role = RaftRole::Stopped);
-            return;
-        }
-    }
 }

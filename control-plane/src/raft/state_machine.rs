@@ -4,6 +4,8 @@
 //! is told that it exists, because Raft then removes the entries that it replaces (C-8).
 
 use std::fmt::Display;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyerror::AnyError;
 use bytes::Bytes;
@@ -25,9 +27,29 @@ pub(crate) struct Machine {
     last_applied: Option<LogId>,
     membership: StoredMembership,
     applied: watch::Sender<LogIndex>,
+    volume: Volume,
     snapshots: SnapshotStore,
     env: Env,
     fatal: Fatal,
+}
+
+/// Bytes of entries applied since the last snapshot was taken. Cloning gives the same count.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Volume(Arc<AtomicU64>);
+
+impl Volume {
+    /// Bytes so far.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn add(&self, bytes: usize) {
+        self.0.fetch_add(u64::try_from(bytes).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    fn reset(&self) {
+        self.0.store(0, Ordering::Relaxed);
+    }
 }
 
 impl Machine {
@@ -51,7 +73,13 @@ impl Machine {
         };
         let (applied, seen) = watch::channel(index_of(last_applied));
         let env = env.clone();
-        Ok((Self { machine, last_applied, membership, applied, snapshots, env, fatal }, seen))
+        let volume = Volume::default();
+        Ok((Self { machine, last_applied, membership, applied, volume, snapshots, env, fatal }, seen))
+    }
+
+    /// How much was applied since the last snapshot.
+    pub(crate) fn volume(&self) -> Volume {
+        self.volume.clone()
     }
 }
 
@@ -107,7 +135,10 @@ impl RaftStateMachine<Types> for Machine {
         for Entry { log_id, payload } in entries {
             answers.push(match payload {
                 EntryPayload::Blank => Vec::new(),
-                EntryPayload::Normal(bytes) => self.machine.apply(LogIndex(log_id.index), &bytes.0),
+                EntryPayload::Normal(bytes) => {
+                    self.volume.add(bytes.0.len());
+                    self.machine.apply(LogIndex(log_id.index), &bytes.0)
+                }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(log_id), membership);
                     Vec::new()
@@ -122,6 +153,7 @@ impl RaftStateMachine<Types> for Machine {
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         // The bytes are taken here, between two entries; only storing them runs beside the next ones.
         let payload = Bytes::from(self.machine.snapshot());
+        self.volume.reset();
         let meta = SnapshotMeta {
             last_log_id: self.last_applied,
             last_membership: self.membership.clone(),
@@ -145,6 +177,7 @@ impl RaftStateMachine<Types> for Machine {
             .map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
         // On disk first: were the machine ahead of the disk, a crash now would take the state back.
         self.machine.restore(&snapshot).map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
+        self.volume.reset();
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.applied.send_replace(index_of(self.last_applied));

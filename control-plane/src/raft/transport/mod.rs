@@ -15,6 +15,7 @@ mod stream;
 use std::time::Duration;
 
 use remit_common::id::{MeshId, VoterId};
+use serde::{Deserialize, Serialize};
 
 pub(crate) use acquaintance::{Acquaintances, NotWelcome};
 
@@ -37,4 +38,9 @@ pub(crate) struct Own {
     pub(crate) mesh: MeshId,
     pub(crate) voter: VoterId,
     pub(crate) disk: DiskId,
+    pub(crate) boot: Boot,
 }
+
+/// Drawn at each start, so that a peer knows a restarted voter from one that connects once more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Boot(pub(crate) [u8; 16]);

@@ -16,6 +16,7 @@ use remit_common::net::quic::{
 };
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 
+use super::link::Link;
 use super::message::{
     AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, RefusedV1, VotedV1, WelcomeV1,
     split_snapshot,
@@ -34,6 +35,8 @@ pub(crate) struct Server {
     pub(crate) acquaintances: Acquaintances,
     pub(crate) env: Env,
     pub(crate) shutdown: Shutdown,
+    /// Our own connections, to tell those to a peer's former start.
+    pub(crate) links: BTreeMap<u64, Arc<Link>>,
     /// The connection that each peer has opened to us: a second one replaces the first.
     pub(crate) inbound: Inbound,
 }
@@ -148,6 +151,9 @@ impl Server {
             return Err(NotWelcome::AnotherVoter { said, named }.into());
         }
         self.acquaintances.check(named, hello.disk).await?;
+        if let Some(link) = self.links.get(&named.0) {
+            link.peer_started(hello.boot);
+        }
         let welcome = WelcomeV1::of(self.own, version).to_bytes();
         let welcome = welcome.map_err(|_| NotServed::Malformed("our greeting"))?;
         stream::send(&mut send, Kind::Welcome, &[&welcome]).await?;

@@ -1,0 +1,73 @@
+//! What a voter currently is, for people and for whoever waits.
+
+use std::time::Duration;
+
+use openraft::{EmptyNode, RaftMetrics, ServerState};
+use remit_common::id::{LogIndex, VoterId};
+use tokio::sync::watch;
+
+/// What a voter currently is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RaftRole {
+    /// Not part of a mesh yet: nobody has initialised it, and nobody has written to it.
+    Fresh,
+    /// Follows a leader, or waits for one.
+    Follower,
+    /// Wants to lead.
+    Candidate,
+    /// Leads.
+    Leader,
+    /// Has stopped.
+    Stopped,
+}
+
+/// A voter's view of consensus at one moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RaftStatus {
+    /// This voter.
+    pub id: VoterId,
+    /// What it is.
+    pub role: RaftRole,
+    /// Who leads, as far as this voter knows.
+    pub leader: Option<VoterId>,
+    /// The term.
+    pub term: u64,
+    /// The last entry in this voter's log.
+    pub last: LogIndex,
+    /// The last entry that this voter has applied.
+    pub applied: LogIndex,
+    /// The last entry that the snapshot on disk contains.
+    pub snapshot: Option<LogIndex>,
+    /// On the leader: how long ago a majority last confirmed it.
+    pub since_majority: Option<Duration>,
+    /// The members that vote.
+    pub voters: Vec<VoterId>,
+}
+
+/// Reads openraft's metrics; `applied` is ahead of them by what the core has not heard yet.
+pub(super) fn status_of(
+    id: VoterId,
+    metrics: &RaftMetrics<u64, EmptyNode>,
+    applied: &watch::Receiver<LogIndex>,
+) -> RaftStatus {
+    let voters: Vec<VoterId> = metrics.membership_config.voter_ids().map(VoterId).collect();
+    let role = match metrics.state {
+        _ if metrics.running_state.is_err() => RaftRole::Stopped,
+        ServerState::Learner if voters.is_empty() => RaftRole::Fresh,
+        ServerState::Learner | ServerState::Follower => RaftRole::Follower,
+        ServerState::Candidate => RaftRole::Candidate,
+        ServerState::Leader => RaftRole::Leader,
+        ServerState::Shutdown => RaftRole::Stopped,
+    };
+    RaftStatus {
+        id,
+        role,
+        leader: metrics.current_leader.map(VoterId),
+        term: metrics.current_term,
+        last: LogIndex(metrics.last_log_index.unwrap_or_default()),
+        applied: *applied.borrow(),
+        snapshot: metrics.snapshot.map(|id| LogIndex(id.index)),
+        since_majority: metrics.millis_since_quorum_ack.map(Duration::from_millis),
+        voters,
+    }
+}
