@@ -35,6 +35,8 @@ pub const HOP_LIFE_MAX: Duration = Duration::from_secs(900);
 pub const BUNDLE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Files of a bundle.
 pub const BUNDLE_FILES_MAX: usize = 512;
+/// Fallbacks that a manifest names: its predecessor, and a few for long waves.
+pub const FALLBACKS_MAX: usize = 8;
 /// Bytes of one file of a bundle.
 pub const BUNDLE_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a signed document (root, directory, manifest) in its DSSE envelope.

@@ -1,16 +1,22 @@
 //! Policy as a signed unit.
 //!
-//! Sources become an unsigned container ([`source`]), administrators sign its manifest ([`container`]), and only
-//! [`SignedBundle::verify`] leads to a bundle that may be compiled and activated ([`verified`]).
+//! A folder of sources becomes a container ([`source`]) whose manifest administrators sign ([`container`]). Only
+//! [`SignedBundle::verify`] makes a [`VerifiedBundle`] of it, and only what compiles and passes its own canaries
+//! becomes a [`CompiledBundle`], which is what an edge activates. What may replace what, and what an edge remembers
+//! for that, is in [`high_water`]. Clauses B-1 to B-20, docs/PROTOCOL.md.
 
+pub mod canary;
 pub mod container;
 pub mod high_water;
 pub mod manifest;
+mod rejected;
 pub mod source;
 pub mod verified;
 
+pub use canary::Canary;
 pub use container::{MalformedBundle, SignedBundle};
 pub use high_water::{HighManifest, HighWater};
-pub use manifest::{Fallback, FileEntry, MANIFEST_TYPE, Manifest};
+pub use manifest::{Fallback, FileEntry, Limits, MANIFEST_TYPE, Manifest};
+pub use rejected::BundleRejected;
 pub use source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
-pub use verified::{BundleRejected, CompiledBundle, VerifiedBundle, verify_manifest};
+pub use verified::{CompiledBundle, VerifiedBundle, verify_manifest};

@@ -1,49 +1,40 @@
 //! From signed bytes to a bundle that may be activated.
+//!
+//! Signatures come first, under keys that the root names for the tenant that the *caller* expects; only then is the
+//! manifest read, and only then the files. What verifies is compiled and asked its own canaries, and what has passed
+//! that decides. Clauses B-5 to B-16, docs/PROTOCOL.md.
 
 use std::collections::BTreeMap;
 
+use super::container::SignedBundle;
+use super::high_water::HighWater;
+use super::manifest::Manifest;
+use super::rejected::BundleRejected;
+use super::source;
 use crate::crypto::digest::Digest;
 use crate::envelope::Authority;
-use crate::id::{BundleVersion, MeshId, TenantId};
-use crate::policy::{Bounds, CompiledPolicy, Decision, ToolCall};
+use crate::id::{MeshId, TenantId};
+use crate::limits::CLOCK_AHEAD_MAX;
+use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, MinPop, Reason, ToolCall, decide};
 use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
 use crate::trust::root::Root;
 
-use super::container::{MalformedBundle, SignedBundle};
-use super::high_water::HighWater;
-use super::manifest::Manifest;
-
 /// A bundle that enough of the tenant's administrators signed, that is whole and in its time.
 #[derive(Debug, Clone)]
 pub struct VerifiedBundle {
+    // INVARIANT: made by `SignedBundle::verify` alone.
     manifest: Manifest,
     digest: Digest,
     files: BTreeMap<String, Vec<u8>>,
 }
 
-/// Why a bundle is not accepted.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BundleRejected {
-    /// Not a bundle.
-    #[error(transparent)]
-    Malformed(#[from] MalformedBundle),
-    /// Below what was active.
-    #[error("version {version} is below {high} and no live fallback of it")]
-    Rollback {
-        /// This bundle's.
-        version: BundleVersion,
-        /// The highest activated.
-        high: BundleVersion,
-    },
-}
-
-impl BundleRejected {
-    /// A fixed word for metrics and records.
-    #[must_use]
-    pub fn reason_code(&self) -> &'static str {
-        todo!()
-    }
+/// A bundle whose policy is ready to decide and has passed its own canaries.
+#[derive(Debug, Clone)]
+pub struct CompiledBundle {
+    manifest: Manifest,
+    digest: Digest,
+    policy: CompiledPolicy,
 }
 
 /// Checks a manifest without its files: signatures first, then what it says about mesh, tenant and time. An edge asks
@@ -58,7 +49,27 @@ pub fn verify_manifest(
     tenant: &TenantId,
     now: Timestamp,
 ) -> Result<Manifest, BundleRejected> {
-    todo!("{envelope:?} {root:?} {mesh} {tenant} {now}")
+    root.check_time(now)?;
+    if root.mesh_id() != mesh {
+        return Err(BundleRejected::WrongMesh);
+    }
+    let role = root.policy_role(tenant).ok_or_else(|| BundleRejected::NoPolicyRole { tenant: tenant.clone() })?;
+    let manifest = Manifest::parse(envelope.verify(super::MANIFEST_TYPE, role)?)?;
+    let Manifest { mesh_id, tenant: found, created, expires, bounds, .. } = &manifest;
+    if mesh_id != mesh {
+        return Err(BundleRejected::WrongMesh);
+    }
+    if found != tenant {
+        return Err(BundleRejected::WrongTenant { found: found.clone() });
+    }
+    if *created > now.plus(CLOCK_AHEAD_MAX) {
+        return Err(BundleRejected::FromTheFuture { created: *created });
+    }
+    if now >= *expires {
+        return Err(BundleRejected::Expired { expires: *expires });
+    }
+    bounds.check_within(&root.content().bounds_max)?;
+    Ok(manifest)
 }
 
 impl SignedBundle {
@@ -74,8 +85,35 @@ impl SignedBundle {
         tenant: &TenantId,
         now: Timestamp,
     ) -> Result<VerifiedBundle, BundleRejected> {
-        todo!("{root:?} {mesh} {tenant} {now}")
+        let manifest = verify_manifest(&self.envelope, root, mesh, tenant, now)?;
+        let digest = self.digest();
+        let files = match_files(&manifest, self.files)?;
+        Ok(VerifiedBundle { manifest, digest, files })
     }
+}
+
+/// Each file is the one that the manifest means, and a kind of file that this version reads: what nobody here reads
+/// might forbid something.
+fn match_files(manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<BTreeMap<String, Vec<u8>>, BundleRejected> {
+    if files.len() != manifest.files.len() {
+        let fault = format!("it lists {} files and comes with {}", manifest.files.len(), files.len());
+        return Err(BundleRejected::Manifest { fault });
+    }
+    let mut matched = BTreeMap::new();
+    for (entry, content) in manifest.files.iter().zip(files) {
+        let fault = |rule| Err(BundleRejected::File { path: entry.path.clone(), rule });
+        if !source::is_read(&entry.path) {
+            return fault("this version does not read such a file");
+        }
+        if u64::try_from(content.len()) != Ok(entry.len) {
+            return fault("its length is not the one that was signed");
+        }
+        if Digest::of(&[&content]) != entry.sha256 {
+            return fault("its content is not the one that was signed");
+        }
+        matched.insert(entry.path.clone(), content);
+    }
+    Ok(matched)
 }
 
 impl VerifiedBundle {
@@ -102,7 +140,7 @@ impl VerifiedBundle {
     /// # Errors
     /// [`BundleRejected`].
     pub fn check_succeeds(&self, seen: &HighWater, now: Timestamp) -> Result<(), BundleRejected> {
-        todo!("{seen:?} {now}")
+        seen.check(self.manifest.version, &self.digest, now)
     }
 
     /// Compiles the policy and lets it pass its own canaries. This is the gate of activation.
@@ -110,19 +148,29 @@ impl VerifiedBundle {
     /// # Errors
     /// [`BundleRejected`].
     pub fn compile(self) -> Result<CompiledBundle, BundleRejected> {
-        todo!("{self:?}")
+        CompiledBundle::new(self.manifest, self.digest, &self.files)
     }
 }
 
-/// A verified bundle whose policy is ready to decide and has passed its own canaries.
-#[derive(Debug, Clone)]
-pub struct CompiledBundle {
-    manifest: Manifest,
-    digest: Digest,
-    policy: CompiledPolicy,
-}
-
 impl CompiledBundle {
+    /// INVARIANT: what decides for an edge comes from [`VerifiedBundle::compile`]; authors compile what is unsigned.
+    pub(super) fn new(
+        manifest: Manifest,
+        digest: Digest,
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Self, BundleRejected> {
+        let policy = CompiledPolicy::compile(files).map_err(|faults| BundleRejected::Policy { faults })?;
+        let demanding = policy.catalogue().tools.values().find(|tool| tool.min_pop != MinPop::None);
+        if let Some(tool) = demanding {
+            return Err(BundleRejected::Grade { tool: tool.name.clone(), grade: tool.min_pop });
+        }
+        let compiled = Self { manifest, digest, policy };
+        for canary in &compiled.manifest.canaries {
+            canary.check(&compiled)?;
+        }
+        Ok(compiled)
+    }
+
     /// What the bundle says about itself.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {
@@ -150,14 +198,42 @@ impl CompiledBundle {
     /// Decides one call: the bundle's own limits first, then its policy. Canaries are asked the same way.
     #[must_use]
     pub fn decide(&self, authority: &Authority, call: &ToolCall, now: Timestamp) -> Decision {
-        todo!("{authority:?} {call:?} {now}")
+        match self.check_limits(authority) {
+            Ok(()) => decide(&self.policy, authority, call, now),
+            Err(denied) => Decision::Deny(denied),
+        }
     }
 
-    /// Whether purposes and classes still mean what they meant under an earlier version.
+    /// Whether the manifest lets a chain like this be decided at all.
     ///
     /// # Errors
-    /// [`BundleRejected`].
+    /// The denial.
+    pub fn check_limits(&self, authority: &Authority) -> Result<(), Denied> {
+        let Manifest { tenant, version, limits, .. } = &self.manifest;
+        if authority.tenant != *tenant {
+            let detail = format!("an envelope of `{}` was asked of a bundle of `{tenant}`", authority.tenant);
+            return Err(Denied::new(Reason::NoMatchingPolicy, detail));
+        }
+        if authority.min_bundle_version > *version {
+            let detail = format!("the envelope asks for bundle {}, here is {version}", authority.min_bundle_version);
+            return Err(Denied::new(Reason::Stale, detail));
+        }
+        if authority.chain_depth > limits.chain_links {
+            let detail = format!("{} links; the bundle takes {}", authority.chain_depth, limits.chain_links);
+            return Err(Denied { hop: Some(limits.chain_links), ..Denied::new(Reason::OutOfScope, detail) });
+        }
+        Ok(())
+    }
+
+    /// Whether purposes and classes still mean what they meant under an earlier version. A bundle that goes back to
+    /// a fallback is not asked: its successor was.
+    ///
+    /// # Errors
+    /// [`BundleRejected::Taxonomy`].
     pub fn check_taxonomy(&self, earlier: &Self) -> Result<(), BundleRejected> {
-        todo!("{earlier:?}")
+        if self.manifest.version > earlier.manifest.version {
+            self.policy.taxonomy().check_succeeds(earlier.policy.taxonomy())?;
+        }
+        Ok(())
     }
 }

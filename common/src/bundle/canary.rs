@@ -1,0 +1,177 @@
+//! Canaries: requests with the decisions that a bundle's authors expect.
+//!
+//! They stand in `canaries.yaml`, travel in the signed manifest, and are asked when a bundle is compiled, at the
+//! author's desk, by the voters and on every edge: an edge that would read the sources in another way than their
+//! author did refuses to activate them. Clause B-14, docs/PROTOCOL.md.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::rejected::BundleRejected;
+use super::verified::CompiledBundle;
+use crate::envelope::{AgentIdentity, AgentRequest, Authority, GrantRequest};
+use crate::id::{Delegator, DimensionName, PolicyId, SessionId, TaskId, ToolName};
+use crate::lattice::Scope;
+use crate::policy::{Decision, Reason, ToolCall, json};
+
+/// Canaries of one bundle. Each is decided at every compilation, in microseconds.
+pub const CANARIES_MAX: usize = 256;
+/// Bytes of a canary's name.
+const NAME_BYTES_MAX: usize = 128;
+/// How long the envelope of a canary would live.
+const LIFE: Duration = Duration::from_secs(3_600);
+
+/// A request and its decision.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Canary {
+    /// What it shows, in words.
+    pub name: String,
+    /// The human.
+    pub delegator: Delegator,
+    /// The human's session.
+    #[serde(default = "session", skip_serializing_if = "is_session")]
+    pub session: SessionId,
+    /// The task.
+    #[serde(default = "task", skip_serializing_if = "is_task")]
+    pub task: TaskId,
+    /// The agent that calls.
+    pub agent: AgentRequest,
+    /// The agents above it, the root's first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub chain: Vec<AgentRequest>,
+    /// The dotted name of the purpose.
+    pub purpose: String,
+    /// What is granted, as in a task request.
+    pub grants: Vec<GrantRequest>,
+    /// What is called.
+    pub call: CanaryCall,
+    /// `permit`, or the reason of the denial.
+    pub expect: Reason,
+    /// The policies that decide, if that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub policies: Option<Vec<PolicyId>>,
+    /// The dimension that a denial names, if that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dimension: Option<DimensionName>,
+}
+
+/// The call of a canary.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CanaryCall {
+    /// The tool.
+    pub tool: ToolName,
+    /// Its arguments.
+    #[serde(default)]
+    pub arguments: serde_json::Map<String, serde_json::Value>,
+}
+
+/// Where a canary does not say otherwise.
+const ANY: &str = "canary";
+
+#[expect(clippy::unwrap_used, reason = "the constant is a valid id; a test constructs it")]
+fn session() -> SessionId {
+    SessionId::new(ANY).unwrap()
+}
+
+fn is_session(id: &SessionId) -> bool {
+    id.as_str() == ANY
+}
+
+#[expect(clippy::unwrap_used, reason = "the constant is a valid id; a test constructs it")]
+fn task() -> TaskId {
+    TaskId::new(ANY).unwrap()
+}
+
+fn is_task(id: &TaskId) -> bool {
+    id.as_str() == ANY
+}
+
+impl Canary {
+    /// Asks and compares.
+    ///
+    /// # Errors
+    /// [`BundleRejected::BadCanary`] when it cannot be asked, [`BundleRejected::Canary`] when the answer is another.
+    pub fn check(&self, bundle: &CompiledBundle) -> Result<(), BundleRejected> {
+        let bad = |fault: String| BundleRejected::BadCanary { name: self.name.clone(), fault };
+        if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX || self.name.chars().any(char::is_control) {
+            return Err(bad("a name has 1 to 128 bytes and no control characters".to_owned()));
+        }
+        let authority = self.authority(bundle).map_err(bad)?;
+        let call = self.call.to_call().map_err(bad)?;
+        let decision = bundle.decide(&authority, &call, bundle.manifest().created);
+        let (found, policies, dimension, detail) = match &decision {
+            Decision::Permit(permitted) => (Reason::Permit, &permitted.policies, None, String::new()),
+            Decision::Deny(denied) => {
+                (denied.reason, &denied.policies, denied.dimension.as_ref(), denied.detail.clone())
+            }
+        };
+        let wrong =
+            |detail| Err(BundleRejected::Canary { name: self.name.clone(), expected: self.expect, found, detail });
+        if found != self.expect {
+            return wrong(detail);
+        }
+        if let Some(expected) = &self.policies {
+            let (mut expected, mut policies): (Vec<_>, Vec<_>) = (expected.clone(), policies.clone());
+            expected.sort();
+            policies.sort();
+            if expected != policies {
+                return wrong(format!("decided by {policies:?}"));
+            }
+        }
+        if self.dimension.is_some() && self.dimension.as_ref() != dimension {
+            return wrong(format!("the dimension is {dimension:?}"));
+        }
+        Ok(())
+    }
+
+    fn authority(&self, bundle: &CompiledBundle) -> Result<Authority, String> {
+        let taxonomy = bundle.policy().taxonomy();
+        let manifest = bundle.manifest();
+        let purpose =
+            taxonomy.purpose(&self.purpose).ok_or_else(|| format!("there is no purpose `{}`", self.purpose))?;
+        let grants = self.grants.iter().enumerate().map(|(index, grant)| grant.resolve(index, taxonomy));
+        let grants = grants.collect::<Result<Vec<_>, _>>().map_err(|fault| fault.to_string())?;
+        let chain_agents: Vec<AgentIdentity> =
+            self.chain.iter().chain([&self.agent]).map(AgentIdentity::from).collect();
+        let chain_depth = u8::try_from(chain_agents.len()).map_err(|_| "the chain is too long".to_owned())?;
+        Ok(Authority {
+            tenant: manifest.tenant.clone(),
+            delegator: self.delegator.clone(),
+            session: self.session.clone(),
+            task: self.task.clone(),
+            agent: self.agent.id.clone(),
+            class: self.agent.class.clone(),
+            chain_agents,
+            purpose,
+            not_before: manifest.created,
+            expires: manifest.created.plus(LIFE),
+            depth_left: 0,
+            chain_depth,
+            scope: Scope::root(grants).map_err(|fault| fault.to_string())?,
+            min_bundle_version: manifest.version,
+            taxonomy_version: taxonomy.version(),
+            catalogue_version: manifest.version.0,
+        })
+    }
+}
+
+impl CanaryCall {
+    fn to_call(&self) -> Result<ToolCall, String> {
+        let bytes = serde_json::to_vec(&self.arguments).map_err(|fault| fault.to_string())?;
+        let arguments = json::parse(&bytes, json::Mode::Arguments).map_err(|fault| fault.to_string())?;
+        Ok(ToolCall { tool: self.tool.clone(), arguments })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_ids() {
+        assert!(is_session(&session()) && is_task(&task()));
+    }
+}
