@@ -76,8 +76,7 @@ pub enum GapCause {
 
 impl GapCause {
     /// Every cause, in the order of the numbers.
-    pub const ALL: [Self; 5] =
-        [Self::TornTail, Self::DetailShed, Self::ReadsShed, Self::SpoolLost, Self::RefusalsShed];
+    pub const ALL: [Self; 5] = [Self::TornTail, Self::DetailShed, Self::ReadsShed, Self::SpoolLost, Self::RefusalsShed];
 
     /// As texts name it.
     #[must_use]

@@ -486,8 +486,7 @@ impl State {
             if let Some(tenant) = self.tenants.get_mut(&activation.tenant)
                 && let Some(ready) = tenant.ready.get(&activation.manifest)
             {
-                tenant.active =
-                    Some(ActiveBundle { number: activation.number, bundle: Arc::clone(&ready.compiled) });
+                tenant.active = Some(ActiveBundle { number: activation.number, bundle: Arc::clone(&ready.compiled) });
             }
         }
         self.show();
@@ -534,8 +533,8 @@ impl State {
             return Ok(Accepted::Nothing);
         }
         let next = self.revocations.updated(update, &self.config.mesh, directory.administrators(), now.wall)?;
-        let bytes = serde_json::to_vec(&next)
-            .map_err(|_| RevocationRefused::Malformed { rule: "the set does not encode" })?;
+        let bytes =
+            serde_json::to_vec(&next).map_err(|_| RevocationRefused::Malformed { rule: "the set does not encode" })?;
         let enforced = Enforced { epoch: next.epoch(), digest: next.digest() };
         // Refusing more is right at once; the age and the ack wait until the disk has it.
         self.revocations = Arc::new(next);

@@ -65,13 +65,7 @@ pub(super) struct Index {
 
 impl Default for Index {
     fn default() -> Self {
-        Self {
-            v: STORE_VERSION,
-            roots: Vec::new(),
-            directory: None,
-            tenants: BTreeMap::new(),
-            revocations: None,
-        }
+        Self { v: STORE_VERSION, roots: Vec::new(), directory: None, tenants: BTreeMap::new(), revocations: None }
     }
 }
 
@@ -210,8 +204,11 @@ impl Store {
 }
 
 fn json<T: Serialize>(value: &T, path: &Path) -> Result<Vec<u8>, StoreFailed> {
-    serde_json::to_vec(value)
-        .map_err(|error| StoreFailed::Disk { doing: "encoding", path: path.to_owned(), source: error.into() })
+    serde_json::to_vec(value).map_err(|error| StoreFailed::Disk {
+        doing: "encoding",
+        path: path.to_owned(),
+        source: error.into(),
+    })
 }
 
 fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> StoreFailed + use<> {
