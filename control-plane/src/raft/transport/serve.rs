@@ -1,13 +1,14 @@
 //! Answers the other voters.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::Raft;
 use openraft::raft::{AppendEntriesRequest, VoteRequest};
 use remit_common::id::VoterId;
-use remit_common::identity::spiffe::NodeRole;
+use remit_common::identity::spiffe::{NodeRole, SpiffeId};
 use remit_common::net::env::Env;
 use remit_common::net::env::deadline;
 use remit_common::net::framed::StreamFailed;
@@ -21,9 +22,19 @@ use super::message::{
     AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, RefusedV1, VotedV1, WelcomeV1,
     split_snapshot,
 };
+use super::stream::Budget;
 use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, stream};
 use crate::raft::PeerCalls;
+use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
 use crate::raft::types::{Snapshot, Types, Vote};
+
+/// Bytes of all the messages that one peer may have us hold at the same time: a snapshot, and the largest entries
+/// beside it.
+const PEER_BYTES_MAX: usize = SNAPSHOT_BYTES_MAX + 64 * 1024 * 1024;
+/// How long one call of a peer may take here. Callers wait less.
+const CALL_DEADLINE: Duration = Duration::from_secs(60);
+/// Peers whose last refusal is remembered, so that it is said once and not at each of their attempts.
+const TOLD_MAX: usize = 64;
 
 /// Everything an answer may need. Cloning shares it.
 #[derive(Clone)]
@@ -43,14 +54,38 @@ pub(crate) struct Server {
 
 /// See [`Server::inbound`].
 #[derive(Clone, Default)]
-pub(crate) struct Inbound(Arc<Mutex<BTreeMap<VoterId, MeshConnection>>>);
+pub(crate) struct Inbound(Arc<Mutex<Seen>>);
+
+#[derive(Default)]
+struct Seen {
+    open: BTreeMap<VoterId, MeshConnection>,
+    told: BTreeMap<SpiffeId, String>,
+}
 
 impl Inbound {
+    fn seen(&self) -> MutexGuard<'_, Seen> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn replace(&self, peer: VoterId, connection: &MeshConnection) {
-        let mut inbound = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(older) = inbound.insert(peer, connection.clone()) {
+        let mut seen = self.seen();
+        seen.told.remove(&connection.peer);
+        if let Some(older) = seen.open.insert(peer, connection.clone()) {
             older.close(CLOSE_DONE, "replaced by a newer connection");
         }
+    }
+
+    /// Tells people why a peer was turned away, once per reason.
+    fn tell(&self, peer: &SpiffeId, reason: &str) {
+        let mut seen = self.seen();
+        if seen.told.get(peer).is_some_and(|told| told == reason) {
+            return;
+        }
+        if seen.told.len() >= TOLD_MAX {
+            seen.told.clear();
+        }
+        seen.told.insert(peer.clone(), reason.to_owned());
+        tracing::warn!(%peer, reason, "turned a peer away");
     }
 }
 
@@ -100,12 +135,14 @@ impl Server {
         {
             Ok(peer) => peer,
             Err(failed) => {
-                tracing::warn!(%from, peer = %connection.peer, reason = %failed, "turned away");
-                connection.close(CLOSE_NOT_WELCOME, &failed.to_string());
+                let reason = failed.to_string();
+                self.inbound.tell(&connection.peer, &reason);
+                connection.close(CLOSE_NOT_WELCOME, &reason);
                 return;
             }
         };
         self.inbound.replace(peer, &connection);
+        let budget = Arc::new(Budget::new(PEER_BYTES_MAX));
         let mut streams = TaskGroup::new(&self.env);
         loop {
             tokio::select! {
@@ -114,7 +151,7 @@ impl Server {
                 Some(_ended) = streams.next_finished() => {}
                 accepted = connection.quic.accept_bi() => match accepted {
                     Ok((send, recv)) => {
-                        let stream = self.clone().stream(connection.clone(), peer, send, recv);
+                        let stream = self.clone().stream(connection.clone(), peer, Arc::clone(&budget), send, recv);
                         streams.spawn("raft-call", stream);
                     }
                     Err(gone) => {
@@ -167,10 +204,12 @@ impl Server {
         self,
         connection: MeshConnection,
         peer: VoterId,
+        budget: Arc<Budget>,
         mut send: quinn::SendStream,
         mut recv: quinn::RecvStream,
     ) {
-        let (kind, body) = match stream::recv(&mut recv).await {
+        // The room is kept until the call is answered.
+        let ((kind, body), _room) = match stream::recv_within(&mut recv, Some(&budget)).await {
             Ok(message) => message,
             Err(StreamFailed::Misbehaved(fault)) => {
                 tracing::warn!(%peer, reason = %fault, "the peer broke the protocol");
@@ -221,7 +260,10 @@ impl Server {
                 let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
                 Ok((Kind::Installed, InstalledV1::of(&response.vote).to_bytes().map_err(text)?))
             }
-            Kind::Call => Ok((Kind::Answer, self.calls.handle(peer, body).await?)),
+            Kind::Call => {
+                let answer = deadline(CALL_DEADLINE, self.calls.handle(peer, body)).await;
+                Ok((Kind::Answer, answer.map_err(text)??))
+            }
             Kind::Hello
             | Kind::Welcome
             | Kind::Appended

@@ -8,6 +8,7 @@ use remit_common::net::env::deadline;
 use remit_common::net::framed::StreamFailed;
 use remit_common::wire::frame::{self, HEADER_BYTES, Header, PeerMisbehaved};
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
+use tokio::sync::{Semaphore, SemaphorePermit};
 
 use super::PIECE_DEADLINE;
 use super::message::Kind;
@@ -66,6 +67,40 @@ async fn write<W: AsyncWrite + Unpin>(stream: &mut W, kind: u16, body: &[u8]) ->
 /// # Errors
 /// [`StreamFailed`].
 pub(super) async fn recv<R: AsyncRead + Unpin>(stream: &mut R) -> Result<(Kind, Vec<u8>), StreamFailed> {
+    let (message, _nothing) = recv_within(stream, None).await?;
+    Ok(message)
+}
+
+/// What one peer may have us hold at the same time, in all its messages.
+#[derive(Debug)]
+pub(super) struct Budget(Semaphore);
+
+/// The unit of a [`Budget`].
+const BUDGET_UNIT_BYTES: usize = 1024;
+
+impl Budget {
+    /// Room for `bytes`; the longest message must fit, or it would wait for ever.
+    pub(super) fn new(bytes: usize) -> Self {
+        Self(Semaphore::new(bytes / BUDGET_UNIT_BYTES))
+    }
+
+    /// Waits for room. The room is given back when the permit is dropped.
+    async fn reserve(&self, bytes: usize) -> Result<SemaphorePermit<'_>, StreamFailed> {
+        let units = u32::try_from(bytes.div_ceil(BUDGET_UNIT_BYTES)).unwrap_or(u32::MAX);
+        // Nobody closes the budget.
+        self.0.acquire_many(units).await.map_err(|_| StreamFailed::Torn)
+    }
+}
+
+/// Like [`recv`], but reads the body only once the peer's budget has room for it; the room is taken as long as the
+/// permit is kept.
+///
+/// # Errors
+/// [`StreamFailed`].
+pub(super) async fn recv_within<'a, R: AsyncRead + Unpin>(
+    stream: &mut R,
+    budget: Option<&'a Budget>,
+) -> Result<((Kind, Vec<u8>), Option<SemaphorePermit<'a>>), StreamFailed> {
     let mut header = [0; HEADER_BYTES];
     let (first, rest) = header.split_at_mut(1);
     read(stream, first).await?;
@@ -79,6 +114,10 @@ pub(super) async fn recv<R: AsyncRead + Unpin>(stream: &mut R) -> Result<(Kind, 
     let max = kind.bytes_max();
     let len = usize::try_from(announced).ok().filter(|len| *len <= max);
     let len = len.ok_or(PeerMisbehaved::TooLong { len: announced, max })?;
+    let room = match budget {
+        Some(budget) => Some(budget.reserve(len).await?),
+        None => None,
+    };
     let mut message = Vec::new();
     piece(stream, &mut message, body_len, len).await?;
     while message.len() < len {
@@ -89,7 +128,7 @@ pub(super) async fn recv<R: AsyncRead + Unpin>(stream: &mut R) -> Result<(Kind, 
         }
         piece(stream, &mut message, piece_len, len).await?;
     }
-    Ok((kind, message))
+    Ok(((kind, message), room))
 }
 
 const OUT_OF_PLACE: PeerMisbehaved =

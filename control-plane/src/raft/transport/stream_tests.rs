@@ -72,6 +72,22 @@ async fn pieces_out_of_place_are_refused() {
     }
 }
 
+/// However many streams a peer opens, it has us hold only so much at once.
+#[tokio::test]
+async fn a_message_waits_until_the_budget_has_room() {
+    let budget = Budget::new(2 * 1024);
+    let message = sent(Kind::Call, &[&[7; 2_000]]).await;
+    let mut streams: Vec<_> = (0..3).map(|_| std::io::Cursor::new(message.as_slice())).collect();
+    let [one, two, three] = streams.as_mut_slice() else { unreachable!() };
+    let (_first, room) = recv_within(one, Some(&budget)).await.unwrap();
+    let mut waiting = Box::pin(recv_within(two, Some(&budget)));
+    assert!(futures::poll!(&mut waiting).is_pending(), "there is room for one");
+    drop(room);
+    let (_second, room) = waiting.await.unwrap();
+    drop(room);
+    recv_within(three, Some(&budget)).await.unwrap();
+}
+
 proptest! {
     #[test]
     fn arbitrary_bytes_do_not_panic(bytes: Vec<u8>, framed: bool) {
