@@ -2,5 +2,7 @@
 
 #[cfg(test)]
 mod envelope;
+#[cfg(all(test, feature = "net"))]
+mod net;
 #[cfg(test)]
 mod policy;
