@@ -155,6 +155,30 @@ fn arguments_that_could_mean_something_else_are_refused() {
     check(r#"{"from":{"account":"a"},"a b":1}"#, "malformed: a key outside A-Z a-z 0-9 _ . $ - at `/a b`");
 }
 
+/// What is free is judged by nobody, unless a policy looks into it: then it has one reading, or there is no answer.
+#[test]
+fn a_policy_does_not_look_into_what_could_be_read_twice() {
+    let policy = policy_once();
+    let tool = tool(&policy, "pay");
+    let plan = policy.plan(&tool.name).expect("a plan");
+    let authority = authority(None);
+    let ask = |memo: &str| {
+        let arguments = format!(r#"{{"from":{{"account":"a"}},"items":[{{"to":"b"}},{{"to":"c","memo":{memo}}}]}}"#);
+        let call = call("pay", &arguments);
+        let (facts, _) = facts(&tool, &call).expect("closed");
+        let now = Timestamp::from_secs(0);
+        let arguments = &call.arguments;
+        let taxonomy = policy.taxonomy();
+        let about = Circumstances { authority: &authority, purpose: "work", now, arguments, facts: &facts, taxonomy };
+        plan.context(&about, authority.scope.grant(0).expect("a grant"))
+            .map(|_| ())
+            .map_err(|misfit| misfit.to_string())
+    };
+    assert_eq!(ask("[true]"), Ok(()));
+    assert_eq!(ask(r#""yes""#), Err("`args.items.memo` is not a Set, as the schema declares".to_owned()));
+    assert_eq!(ask(r#"{"a":1,"A":2}"#), Err("`args.items` is not a record, as the schema declares".to_owned()));
+}
+
 fn arguments() -> impl Strategy<Value = Json> {
     let leaf = prop_oneof![
         Just(Json::Null),

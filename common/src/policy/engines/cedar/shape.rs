@@ -7,7 +7,7 @@
 use cedar_policy_core::validator::types::Type;
 
 use super::Attribute;
-use crate::policy::json::Json;
+use crate::policy::json::{Json, Mode, check};
 
 /// The type of a value, as far as calls can supply one.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -81,7 +81,10 @@ impl Shape {
                 let fitted: Result<Vec<_>, _> = values.iter().map(|value| element.fit(name, value)).collect();
                 Attribute::set(fitted?)
             }
-            (Self::Record(members), Json::Object(_)) => Attribute::record(fit_members(name, members, json)?),
+            // Below a free pointer names may repeat in another case; a policy reads only what has one reading.
+            (Self::Record(members), Json::Object(_)) if check(json, Mode::Arguments, &[]).is_ok() => {
+                Attribute::record(fit_members(name, members, json)?)
+            }
             _ => return Err(misfit()),
         })
     }
