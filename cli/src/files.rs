@@ -126,3 +126,39 @@ fn read_stdin(bytes_max: usize) -> Result<Vec<u8>, Failure> {
     }
     Ok(bytes)
 }
+
+/// Every file of a folder and of the folders in it, by relative path with `/` between segments. Hidden ones are left
+/// out: editors and version control put them there.
+pub(crate) fn read_tree(
+    env: &Env,
+    folder: &Path,
+    files_max: usize,
+    bytes_max: usize,
+) -> Result<std::collections::BTreeMap<String, Vec<u8>>, Failure> {
+    let unreadable = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::new(Exit::Usage, format!("cannot read the folder `{}`: {error}", path.display()))
+    };
+    let mut tree = std::collections::BTreeMap::new();
+    let mut folders = vec![(folder.to_owned(), String::new())];
+    while let Some((next, prefix)) = folders.pop() {
+        for entry in std::fs::read_dir(&next).map_err(|error| unreadable(&next, &error))? {
+            let entry = entry.map_err(|error| unreadable(&next, &error))?;
+            let name = entry
+                .file_name()
+                .into_string()
+                .map_err(|name| unreadable(&next, &format!("the name {name:?} is not UTF-8")))?;
+            if name.starts_with('.') {
+                continue;
+            }
+            let kind = entry.file_type().map_err(|error| unreadable(&next, &error))?;
+            if kind.is_dir() {
+                folders.push((entry.path(), format!("{prefix}{name}/")));
+            } else if tree.len() >= files_max {
+                return Err(unreadable(folder, &format!("more than {files_max} files")));
+            } else {
+                tree.insert(format!("{prefix}{name}"), read(env, &entry.path(), bytes_max)?);
+            }
+        }
+    }
+    Ok(tree)
+}

@@ -3,13 +3,19 @@
 //! Every process of a local mesh is this executable, too: `control-plane` and `edge-node` run the daemons'
 //! libraries, and the story's tool server is a hidden subcommand.
 
+mod admin;
 mod commands;
 mod context;
+mod demo;
+mod envelope_file;
+mod example;
 mod failure;
 mod files;
+mod local;
 mod output;
 mod signals;
 mod story_server;
+mod trust;
 
 use std::process::ExitCode;
 

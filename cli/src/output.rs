@@ -23,11 +23,6 @@ impl Output {
         Self { json, colour }
     }
 
-    /// Whether the answer is one JSON document.
-    pub(crate) fn is_json(&self) -> bool {
-        self.json
-    }
-
     /// A line for people; programs do not see it.
     pub(crate) fn line(&self, text: impl AsRef<str>) {
         if !self.json {

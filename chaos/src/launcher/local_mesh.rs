@@ -83,7 +83,7 @@ pub struct LocalMesh {
 pub struct StrayEdge {
     /// As `mesh.json` would list it.
     pub entry: EdgeEntry,
-    /// A directory, signed by its role, that lists this edge beside everything else.
+    /// A directory of version 2, signed by its role, that lists this edge beside everything else.
     pub directory: Vec<u8>,
 }
 
@@ -328,23 +328,31 @@ impl LocalMesh {
         self.voter(id)?.wait_ready(&env).await
     }
 
-    /// Starts one more edge, of the mesh's own kind, which is told to dial `voters`. The mesh's voters do not know it.
+    /// Writes one more edge, of the mesh's own kind, which is told to dial `voters`. The mesh's voters do not know it.
     ///
     /// # Errors
-    /// When it cannot be written or started.
-    pub async fn start_stray(&mut self, id: &EdgeId, voters: Vec<(VoterId, SocketAddr)>) -> Result<StrayEdge> {
+    /// When it cannot be written.
+    pub fn add_stray(&mut self, id: &EdgeId, voters: Vec<(VoterId, SocketAddr)>) -> Result<StrayEdge> {
         let env = self.env.clone();
         let mut ports = Ports::from(&env, self.stray_ports);
         let addrs = (ports.take()?, ports.take()?);
         let region = self.plan.regions.first().cloned().context("the mesh has no region")?;
         let voters = voters.into_iter().map(|(id, addr)| edge_config::VoterAddr { id, addr }).collect();
-        let (mut entry, mut process) = self.write_edge(id, &region, addrs, voters, "strays")?;
-        let directory = self.material.sign_directory()?;
-        process.start()?;
-        process.wait_ready(&env).await?;
-        entry.pid = process.pid();
+        let (entry, process) = self.write_edge(id, &region, addrs, voters, "strays")?;
         self.strays.push(process);
-        Ok(StrayEdge { entry, directory })
+        Ok(StrayEdge { entry, directory: self.material.sign_directory()? })
+    }
+
+    /// Starts the edges that were added, and waits until they are alive.
+    ///
+    /// # Errors
+    /// When one cannot be started.
+    pub async fn start_strays(&mut self) -> Result<()> {
+        for stray in &mut self.strays {
+            stray.start()?;
+            stray.wait_ready(&self.env).await?;
+        }
+        Ok(())
     }
 
     /// A free port that belongs to this mesh.

@@ -1,10 +1,19 @@
 //! One file for each command.
 
+pub(crate) mod bundle;
 mod completions;
 mod control_plane;
+pub(crate) mod credential;
+pub(crate) mod decision;
+mod demo;
 mod down;
 mod edge_node;
+pub(crate) mod envelope;
+pub(crate) mod revocation;
+pub(crate) mod revoke;
+pub(crate) mod status;
 mod tool_server;
+mod up;
 
 use clap::Subcommand;
 
@@ -15,8 +24,26 @@ use crate::output;
 /// What `remit` can do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Stop a mesh that `remit up` started
+    /// Play the contract-renewal story on a real mesh, and say what was expected and what happened
+    Demo(demo::Args),
+    /// Start a local mesh with the example's policy, tools and credential
+    Up(up::Args),
+    /// Stop a mesh that `remit up` started, and remove its folder
     Down(down::Args),
+    /// Show voters and edges
+    Status(status::Args),
+    /// Write, check, build, sign and push policy
+    Bundle(bundle::Args),
+    /// Make, narrow, show and check what an agent carries
+    Envelope(envelope::Args),
+    /// Seal what opens an end service
+    Credential(credential::Args),
+    /// Cut authority
+    Revoke(revoke::Args),
+    /// Show what is cut, and where that is enforced
+    Revocation(revocation::Args),
+    /// Read what was decided, and why
+    Decision(decision::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Run a voter of the control plane
@@ -31,15 +58,25 @@ pub(crate) enum Command {
 /// Runs one command.
 pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Failure> {
     match &command {
+        // The daemons say themselves where their log goes and how it looks.
         Command::ControlPlane(_) | Command::EdgeNode(_) => {}
         Command::ToolServer(_) => output::start_log("info"),
         _ => output::start_log("warn"),
     }
     match command {
+        Command::Demo(args) => Box::pin(demo::run(&args, &context)).await,
+        Command::Up(args) => Box::pin(up::run(&args, &context)).await,
         Command::Down(args) => down::run(&args, &context).await,
+        Command::Status(args) => status::run(&args, &context).await,
+        Command::Bundle(args) => bundle::run(&args, &context).await,
+        Command::Envelope(args) => envelope::run(&args, &context).await,
+        Command::Credential(args) => credential::run(&args, &context).await,
+        Command::Revoke(args) => revoke::run(&args, &context).await,
+        Command::Revocation(args) => revocation::run(&args, &context).await,
+        Command::Decision(args) => decision::run(&args, &context).await,
         Command::Completions(args) => completions::run(&args),
-        Command::ControlPlane(args) => control_plane::run(args, &context).await,
-        Command::EdgeNode(args) => edge_node::run(args, &context).await,
+        Command::ControlPlane(args) => Box::pin(control_plane::run(args, &context)).await,
+        Command::EdgeNode(args) => Box::pin(edge_node::run(args, &context)).await,
         Command::ToolServer(args) => tool_server::run(&args, &context).await,
     }
 }

@@ -1,0 +1,300 @@
+//! `remit bundle`: from a folder of sources to what every edge decides by.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use remit_common::bundle::source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
+use remit_common::bundle::{Manifest, SignedBundle};
+use remit_common::id::MeshId;
+use remit_common::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX};
+use remit_common::time::Timestamp;
+use remit_control_plane::admin::model::{BundlePublished, BundleStatus, Bundles};
+use serde_json::json;
+
+use crate::admin::Admin;
+use crate::context::Context;
+use crate::example;
+use crate::failure::{Exit, Failure};
+use crate::files;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Example:
+  remit bundle new my-bundle
+  remit bundle check my-bundle
+  remit bundle build my-bundle -o v1.bundle
+  remit bundle sign v1.bundle --key .remit/keys/policy-1.key
+  remit bundle sign v1.bundle --key .remit/keys/policy-2.key
+  remit bundle push v1.bundle")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Write a working bundle to start from: the contract-renewal example
+    New {
+        /// The folder, which must not exist
+        dir: PathBuf,
+    },
+    /// Check sources: every file, the schema, the policies, the self-test
+    Check {
+        /// The folder
+        dir: PathBuf,
+    },
+    /// Build a container; the same sources give the same bytes
+    Build(Build),
+    /// Add one administrator's signature to a container
+    Sign {
+        /// The container
+        file: PathBuf,
+        /// The administrator's key; may be given more than once
+        #[arg(long, value_name = "FILE", required = true)]
+        key: Vec<PathBuf>,
+    },
+    /// Show what a container says about itself, and who signed it
+    Show {
+        /// The container
+        file: PathBuf,
+    },
+    /// Hand a signed container to the control plane, which activates it
+    Push {
+        /// The container
+        file: PathBuf,
+    },
+    /// List the bundles that the control plane holds
+    Ls,
+}
+
+#[derive(Debug, clap::Args)]
+struct Build {
+    /// The folder
+    dir: PathBuf,
+    /// Where the container goes
+    #[arg(short, value_name = "FILE")]
+    output: PathBuf,
+    /// When it is made, in seconds since 1970, instead of what `bundle.toml` says
+    #[arg(long, value_name = "SECONDS")]
+    created: Option<u64>,
+    /// For which mesh, instead of what `bundle.toml` says
+    #[arg(long, value_name = "HEX")]
+    mesh_id: Option<MeshId>,
+    /// Its number, instead of what `bundle.toml` says
+    #[arg(long, value_name = "N")]
+    version: Option<u64>,
+}
+
+pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    match &args.verb {
+        Verb::New { dir } => new(dir, context),
+        Verb::Check { dir } => check(dir, context),
+        Verb::Build(args) => build_to_file(args, context),
+        Verb::Sign { file, key } => sign(file, key, context),
+        Verb::Show { file } => show(file, context),
+        Verb::Push { file } => push_file(file, context).await,
+        Verb::Ls => ls(context).await,
+    }
+}
+
+fn new(dir: &Path, context: &Context) -> Result<Exit, Failure> {
+    if dir.exists() {
+        return Err(Failure::new(Exit::Usage, format!("`{}` exists already", dir.display())));
+    }
+    example::write_bundle(&context.env, dir)?;
+    context.output.document(&json!({ "bundle": dir }));
+    context.output.line(format!("wrote {}; change it, then `remit bundle check {0}`", dir.display()));
+    Ok(Exit::Done)
+}
+
+/// Reads the sources of a bundle.
+pub(crate) fn read_source(context: &Context, dir: &Path) -> Result<BundleSource, Failure> {
+    let files = files::read_tree(&context.env, dir, BUNDLE_FILES_MAX, BUNDLE_FILE_BYTES_MAX)?;
+    if !files.contains_key("bundle.toml") {
+        let message = format!("`{}` holds no bundle: there is no bundle.toml in it", dir.display());
+        return Err(Failure::new(Exit::Usage, message).hint("`remit bundle new DIR` writes one to start from"));
+    }
+    Ok(BundleSource { files })
+}
+
+/// Builds, and turns faults into what people read.
+pub(crate) fn build(source: &BundleSource, overrides: &BuildOverrides) -> Result<UnsignedBundle, Failure> {
+    source.build(overrides).map_err(|faults| {
+        let text = faults.iter().map(|fault| explain(fault, &source.files)).collect::<Vec<_>>().join("\n\n");
+        let many = if faults.len() == 1 { "one fault".to_owned() } else { format!("{} faults", faults.len()) };
+        Failure::new(Exit::Fault, format!("{many} in the bundle\n\n{text}")).reason("bundle_faults")
+    })
+}
+
+/// A fault with the line it stands in and a caret below it.
+fn explain(fault: &SourceFault, files: &BTreeMap<String, Vec<u8>>) -> String {
+    let mut text = fault.to_string();
+    let line = files.get(&fault.file).map(|bytes| String::from_utf8_lossy(bytes)).and_then(|source| {
+        let index = usize::try_from(fault.line).ok()?.checked_sub(1)?;
+        source.lines().nth(index).map(str::to_owned)
+    });
+    if let Some(line) = line {
+        let column = usize::try_from(fault.column).unwrap_or(1).saturating_sub(1);
+        let _ = write!(text, "\n  | {line}\n  | {}^", " ".repeat(column));
+    }
+    if let Some(help) = &fault.help {
+        let _ = write!(text, "\n  = {help}");
+    }
+    text
+}
+
+/// For a check the mesh is not known and does not matter.
+const NO_MESH: MeshId = MeshId([0; 16]);
+
+fn check(dir: &Path, context: &Context) -> Result<Exit, Failure> {
+    let source = read_source(context, dir)?;
+    let overrides = BuildOverrides { mesh_id: Some(NO_MESH), ..BuildOverrides::default() };
+    let built = build(&source, &overrides)?;
+    let manifest = built.manifest();
+    context.output.document(
+        &json!({ "ok": true, "name": manifest.name, "version": manifest.version, "files": manifest.files.len() }),
+    );
+    let line = format!("{} version {}: {} files", manifest.name, manifest.version, manifest.files.len());
+    context.output.line(format!("{} {line}", context.output.good("ok")));
+    Ok(Exit::Done)
+}
+
+fn build_to_file(args: &Build, context: &Context) -> Result<Exit, Failure> {
+    let source = read_source(context, &args.dir)?;
+    let mesh_id = match args.mesh_id {
+        Some(mesh_id) => Some(mesh_id),
+        // A mesh at hand is meant, unless `bundle.toml` names another.
+        None if !names_mesh(&source) => context.mesh().ok().map(|mesh| mesh.mesh_id),
+        None => None,
+    };
+    let overrides = BuildOverrides { created: args.created.map(Timestamp::from_secs), mesh_id, version: args.version };
+    let built = build(&source, &overrides)?;
+    let (manifest, digest) = (built.manifest().clone(), built.digest());
+    let bytes = built.into_container().to_bytes();
+    files::write(&context.env, &args.output, &bytes)?;
+    context.output.document(&json!({
+        "file": args.output, "digest": digest, "version": manifest.version, "tenant": manifest.tenant,
+        "mesh_id": manifest.mesh_id, "bytes": bytes.len(),
+    }));
+    let output = args.output.display();
+    context.output.line(format!("built {} version {} for tenant {}", manifest.name, manifest.version, manifest.tenant));
+    context.output.line(format!("{output}  {digest}  {} bytes", bytes.len()));
+    context.output.line(format!("next: remit bundle sign {output} --key KEY, once for each of the administrators"));
+    Ok(Exit::Done)
+}
+
+fn names_mesh(source: &BundleSource) -> bool {
+    let text = source.files.get("bundle.toml").map(|bytes| String::from_utf8_lossy(bytes));
+    text.and_then(|text| text.parse::<toml::Table>().ok()).is_some_and(|table| table.contains_key("mesh_id"))
+}
+
+/// Reads a container; looks at its shape only.
+pub(crate) fn read_container(context: &Context, file: &Path) -> Result<SignedBundle, Failure> {
+    let bytes = files::read(&context.env, file, BUNDLE_BYTES_MAX)?;
+    SignedBundle::parse(&bytes)
+        .map_err(|error| Failure::new(Exit::Usage, format!("`{}` is no bundle: {error}", file.display())))
+}
+
+fn claimed(bundle: &SignedBundle) -> Result<Manifest, Failure> {
+    bundle.dangerous_unverified_manifest().map_err(|error| Failure::caused(Exit::Failed, &error))
+}
+
+/// The ids of the keys that are said to have signed.
+fn signers(bundle: &SignedBundle) -> Vec<String> {
+    let (envelope, _) = bundle.parts();
+    envelope.signatures.iter().map(|signature| signature.keyid.to_string()).collect()
+}
+
+fn sign(file: &Path, keys: &[PathBuf], context: &Context) -> Result<Exit, Failure> {
+    let mut bundle = read_container(context, file)?;
+    let manifest = claimed(&bundle)?;
+    for path in keys {
+        bundle.add_signature(&files::read_key(&context.env, path)?);
+    }
+    files::write(&context.env, file, &bundle.to_bytes())?;
+    let signatures = signers(&bundle);
+    context.output.document(&json!({ "file": file, "digest": bundle.digest(), "signatures": signatures }));
+    let line = format!("{} version {} for tenant {}", manifest.name, manifest.version, manifest.tenant);
+    context.output.line(format!("signed {line}; {} signatures", signatures.len()));
+    Ok(Exit::Done)
+}
+
+fn show(file: &Path, context: &Context) -> Result<Exit, Failure> {
+    let bundle = read_container(context, file)?;
+    let manifest = claimed(&bundle)?;
+    context.output.document(&json!({
+        "verified": false, "digest": bundle.digest(), "manifest": manifest, "signatures": signers(&bundle),
+    }));
+    let output = &context.output;
+    output.line(format!("{} version {} for tenant {}", manifest.name, manifest.version, manifest.tenant));
+    output.line(format!("  mesh       {}", manifest.mesh_id));
+    output.line(format!("  digest     {}", bundle.digest()));
+    output.line(format!("  holds      {} to {}", manifest.created, manifest.expires));
+    for key in signers(&bundle) {
+        output.line(format!("  signed by  {key}"));
+    }
+    output.line("");
+    let row =
+        |file: &remit_common::bundle::FileEntry| [file.path.clone(), file.len.to_string(), file.sha256.to_string()];
+    output.table(["file", "bytes", "sha256"], manifest.files.iter().map(row));
+    output.line(output.faint("No signature was checked; the control plane and every edge do that."));
+    Ok(Exit::Done)
+}
+
+/// Hands a container to the control plane.
+pub(crate) async fn push(admin: &Admin, container: Vec<u8>) -> Result<BundlePublished, Failure> {
+    admin.post("/v1/bundles", container).await
+}
+
+async fn push_file(file: &Path, context: &Context) -> Result<Exit, Failure> {
+    let mesh = context.mesh()?;
+    let bundle = read_container(context, file)?;
+    let manifest = claimed(&bundle)?;
+    let progress = context.output.progress("pushing");
+    let pushed = push(&Admin::new(context, &mesh)?, bundle.to_bytes()).await;
+    progress.finish_and_clear();
+    let pushed = pushed.map_err(|failure| match failure.exit {
+        Exit::Failed => failure.hint("`remit bundle show FILE` shows who signed; two administrators of three must"),
+        _ => failure,
+    })?;
+    context.output.document(&pushed);
+    let line = format!("{} version {}", manifest.name, manifest.version);
+    context.output.line(format!("{line} is active as of entry {}; `remit status` shows it arriving", pushed.number));
+    Ok(Exit::Done)
+}
+
+async fn ls(context: &Context) -> Result<Exit, Failure> {
+    let mesh = context.mesh()?;
+    let listing: Bundles = Admin::new(context, &mesh)?.get("/v1/bundles").await?;
+    context.output.document(&listing);
+    let row = |bundle: &BundleStatus| {
+        let active = bundle.number.map_or_else(String::new, |number| format!("active since entry {number}"));
+        let (version, expires) = (bundle.version.to_string(), bundle.expires.to_string());
+        [bundle.tenant.to_string(), bundle.name.to_string(), version, active, expires, bundle.digest.to_string()]
+    };
+    context.output.table(["tenant", "name", "version", "", "expires", "digest"], listing.bundles.iter().map(row));
+    Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_fault_shows_its_line_and_a_caret() {
+        let fault = SourceFault {
+            file: "bundle.toml".to_owned(),
+            line: 2,
+            column: 3,
+            message: "unknown key".to_owned(),
+            help: Some("did you mean `name`?".to_owned()),
+        };
+        let files = BTreeMap::from([("bundle.toml".to_owned(), b"a = 1\n  nmae = 2\n".to_vec())]);
+        let shown = explain(&fault, &files);
+        assert!(shown.contains("bundle.toml:2:3"), "{shown}");
+        assert!(shown.contains("  |   nmae = 2\n  |   ^"), "{shown}");
+        assert!(shown.contains("= did you mean `name`?"), "{shown}");
+    }
+}

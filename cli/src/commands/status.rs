@@ -1,0 +1,107 @@
+//! `remit status`: the mesh as its voters and its edges see it.
+
+use remit_chaos::launcher::EdgeEntry;
+use remit_control_plane::admin::model::Status;
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::admin::{Admin, bounded, cause, http_client};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "Example:\n  remit status\n  remit status --json | jq '.edges[].status.mode'")]
+pub(crate) struct Args {}
+
+/// One edge's own word.
+#[derive(Debug, Serialize)]
+struct EdgeAnswer {
+    id: String,
+    region: String,
+    reachable: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    status: Value,
+}
+
+pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let mesh = context.mesh()?;
+    let admin = Admin::new(context, &mesh)?;
+    let http = http_client()?;
+    let (control, edges) = futures::join!(
+        admin.get::<Status>("/v1/status"),
+        futures::future::join_all(mesh.edges.iter().map(|edge| ask(&http, edge))),
+    );
+    context.output.document(&json!({
+        "control": control.as_ref().ok(),
+        "control_error": control.as_ref().err().map(|failure| failure.message.clone()),
+        "edges": edges,
+    }));
+    match &control {
+        Ok(control) => print_control(context, control),
+        Err(failure) => context.output.line(format!("{} {}", context.output.bad("control plane:"), failure.message)),
+    }
+    print_edges(context, &edges);
+    match control {
+        Err(failure) if edges.iter().all(|edge| !edge.reachable) => Err(failure),
+        _ => Ok(Exit::Done),
+    }
+}
+
+/// An edge's `/status`.
+pub(crate) async fn edge_status(http: &reqwest::Client, ops: &str) -> Result<Value, String> {
+    let response = http.get(format!("{ops}/status")).send().await.map_err(|error| cause(&error))?;
+    let body = bounded(response).await.map_err(|failure| failure.message)?;
+    serde_json::from_slice(&body).map_err(|error| error.to_string())
+}
+
+async fn ask(http: &reqwest::Client, edge: &EdgeEntry) -> EdgeAnswer {
+    let (id, region) = (edge.id.to_string(), edge.region.to_string());
+    match edge_status(http, &edge.ops).await {
+        Ok(status) => EdgeAnswer { id, region, reachable: true, error: None, status },
+        Err(error) => EdgeAnswer { id, region, reachable: false, error: Some(error), status: Value::Null },
+    }
+}
+
+fn print_control(context: &Context, status: &Status) {
+    let row = |voter: &remit_control_plane::admin::model::VoterStatus| {
+        let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
+        let (last, applied) = (number(voter.last.map(|at| at.0)), number(voter.applied.map(|at| at.0)));
+        [format!("voter {}", voter.id), voter.state.clone(), number(voter.term), last, applied]
+    };
+    context.output.table(["", "state", "term", "last", "applied"], status.voters.iter().map(row));
+    context.output.line("");
+    let row = |bundle: &remit_control_plane::admin::model::BundleStatus| {
+        let active = bundle.number.map_or_else(String::new, |number| format!("active since entry {number}"));
+        [bundle.tenant.to_string(), format!("{} {}", bundle.name, bundle.version), active]
+    };
+    context.output.table(["tenant", "bundle", ""], status.bundles.iter().map(row));
+    context.output.line(format!("revocation epoch {}\n", status.revocation_epoch));
+}
+
+fn print_edges(context: &Context, edges: &[EdgeAnswer]) {
+    let row = |edge: &EdgeAnswer| {
+        let value = |path: &str| match edge.status.pointer(path) {
+            None | Some(Value::Null) => String::new(),
+            Some(Value::String(text)) => text.clone(),
+            Some(other) => other.to_string(),
+        };
+        let mode = edge.error.clone().unwrap_or_else(|| value("/mode"));
+        let versions = value("/bundle_version");
+        let staleness = match value("/staleness_ms") {
+            none if none.is_empty() => none,
+            millis => format!("{millis} ms"),
+        };
+        [
+            edge.id.clone(),
+            edge.region.clone(),
+            mode,
+            versions,
+            value("/revocation_epoch"),
+            staleness,
+            value("/spool_records"),
+        ]
+    };
+    let header = ["edge", "region", "mode", "bundle", "epoch", "staleness", "spool"];
+    context.output.table(header, edges.iter().map(row));
+}

@@ -1,0 +1,163 @@
+//! What the steps of the story share: the mesh, who asks it, and what is known by now.
+
+use std::time::Duration;
+
+use remit_chaos::launcher::{EdgeEntry, LocalMesh, MeshFile};
+use remit_common::bundle::source::BundleSource;
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::secret::Secret;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::policy::compile::CompiledPolicy;
+use remit_common::time::BootTime;
+use remit_common::trust::directory::Directory;
+use remit_common::trust::root::Root;
+use zeroize::Zeroizing;
+
+use super::agent::{Agent, Outcome, Transcript};
+use super::report::{Check, Story};
+use crate::admin::{Admin, http_client};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::{local, trust};
+
+/// An envelope in the hands of who holds its key.
+pub(crate) struct Held {
+    pub(crate) key: SigningKey,
+    pub(crate) presentation: Vec<u8>,
+}
+
+impl Held {
+    /// As the header carries it.
+    pub(crate) fn header(&self) -> String {
+        remit_common::text::base64url(&self.presentation)
+    }
+}
+
+/// Everything the steps need.
+pub(crate) struct Stage {
+    pub(crate) context: Context,
+    pub(crate) mesh: LocalMesh,
+    pub(crate) file: MeshFile,
+    pub(crate) admin: Admin,
+    pub(crate) http: reqwest::Client,
+    pub(crate) story: Story,
+    pub(crate) transcript: Transcript,
+    pub(crate) source: BundleSource,
+    pub(crate) policy: CompiledPolicy,
+    /// The API key, until it is sealed and forgotten; what it looks like stays with the search.
+    pub(crate) secret: Secret,
+    /// The manifest that every edge should run.
+    pub(crate) active: Option<Digest>,
+    /// The container that step 1 pushed.
+    pub(crate) first: Vec<u8>,
+    pub(crate) maya: Option<Held>,
+    pub(crate) child: Option<Held>,
+    began: BootTime,
+}
+
+impl Stage {
+    pub(crate) fn new(context: &Context, mesh: LocalMesh, secret: Secret, mut story: Story) -> Result<Self, Failure> {
+        let file = mesh.file().clone();
+        story.mesh = Some(file.clone());
+        let source = local::source(context, &file)?;
+        let policy = CompiledPolicy::compile(&source.files).map_err(|faults| {
+            let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+            Failure::new(Exit::Fault, format!("the example's policy does not compile: {faults}"))
+        })?;
+        Ok(Self {
+            admin: Admin::new(context, &file)?,
+            http: http_client()?,
+            context: context.clone(),
+            mesh,
+            file,
+            story,
+            transcript: Transcript::default(),
+            source,
+            policy,
+            secret,
+            active: None,
+            first: Vec::new(),
+            maya: None,
+            child: None,
+            began: context.env.now().boot,
+        })
+    }
+
+    /// A clock for how long things take.
+    pub(crate) fn now(&self) -> BootTime {
+        self.context.env.now().boot
+    }
+
+    /// Milliseconds since `from`.
+    pub(crate) fn ms(&self, from: BootTime) -> u64 {
+        millis(self.now().since(from))
+    }
+
+    /// How long the story has been playing.
+    pub(crate) fn took(&self) -> Duration {
+        self.now().since(self.began)
+    }
+
+    /// Notes a check that began at `from`.
+    pub(crate) fn check(&mut self, from: BootTime, name: &str, expected: &str, got: impl Into<String>, ok: bool) {
+        let (ms, got) = (self.ms(from), got.into());
+        self.story.note(Check { name: name.to_owned(), expected: expected.to_owned(), got, ok, ms, decision_id: None });
+    }
+
+    /// Notes a call that was to be refused for `reason`, in `dimension` if that is given.
+    pub(crate) fn check_denied(
+        &mut self,
+        from: BootTime,
+        name: &str,
+        (reason, dimension): (&str, Option<&str>),
+        outcome: &Outcome,
+    ) {
+        let expected = match dimension {
+            Some(dimension) => format!("{reason} ({dimension})"),
+            None => reason.to_owned(),
+        };
+        let ok = match outcome {
+            Outcome::Denied(denial) => {
+                denial.reason == reason
+                    && dimension.is_none_or(|dimension| denial.dimension.as_deref() == Some(dimension))
+                    && denial.decision_id.is_some()
+            }
+            Outcome::Result(_) | Outcome::Failed(_) => false,
+        };
+        let (ms, got, decision_id) = (self.ms(from), outcome.brief(), outcome.decision_id());
+        self.story.note(Check { name: name.to_owned(), expected, got, ok, ms, decision_id });
+    }
+
+    /// The edge at `position` of the mesh file.
+    pub(crate) fn edge(&self, position: usize) -> Result<&EdgeEntry, Failure> {
+        self.file.edges.get(position).ok_or_else(|| Failure::new(Exit::Failed, format!("there is no edge {position}")))
+    }
+
+    /// An agent with this envelope at this edge.
+    pub(crate) async fn agent(&self, edge: &EdgeEntry, header: &str) -> Result<Agent, Failure> {
+        Agent::connect(&self.http, &edge.agent, header, &self.transcript)
+            .await
+            .map_err(|why| Failure::new(Exit::Failed, format!("no agent at {}: {why}", edge.id)))
+    }
+
+    /// The envelope that step 3 made.
+    pub(crate) fn maya(&self) -> Result<&Held, Failure> {
+        self.maya.as_ref().ok_or_else(|| Failure::new(Exit::Failed, "there is no envelope of Maya's"))
+    }
+
+    /// Root and directory, verified.
+    pub(crate) async fn trust(&self) -> Result<(Root, Directory), Failure> {
+        trust::directory(&self.context, &self.file).await
+    }
+
+    /// A new signing key.
+    pub(crate) fn new_key(&self) -> Result<SigningKey, Failure> {
+        SigningKey::from_seed(Zeroizing::new(self.context.env.random()))
+            .map_err(|error| Failure::caused(Exit::Failed, &error))
+    }
+}
+
+/// Whole milliseconds.
+pub(crate) fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

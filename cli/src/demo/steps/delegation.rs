@@ -1,0 +1,112 @@
+//! Step 5: the agent hands on less than it has, and a child that writes itself more gains nothing.
+
+use remit_common::envelope::{self, Restriction};
+use remit_common::lattice::NoNames;
+use serde_json::json;
+
+use crate::demo::Stage;
+use crate::demo::agent::Outcome;
+use crate::demo::probe::read_7781;
+use crate::demo::stage::Held;
+use crate::example;
+use crate::failure::{Exit, Failure};
+
+/// Everything a link can say, and more than the parent has.
+const GREEDY: &str = r#"
+lifetime_secs = 900
+delegation = { depth = 8, fanout = 64, offline = true }
+
+[agent]
+id = "spiffe://customer-success.example/agent/greedy"
+class = "billing-clerk"
+
+[[grant]]
+of = 0
+tools = ["**"]
+effects = ["read", "write", "irreversible", "external-send", "spend", "delegate"]
+classes = [1, 2, 3, 4, 5, 6]
+ids = { customer = ["cust_acme_1042", "cust_globex_2001"], contract = ["contract_7781", "contract_9001"] }
+maxima = { records = 1000000 }
+"#;
+
+pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
+    stage.story.step("The agent delegates less to a helper; a child that writes itself more gains nothing");
+    let from = stage.now();
+    let child = delegate(stage, example::CHILD)?;
+    let got = format!("{} bytes, signed by the agent's key alone", child.presentation.len());
+    stage.check(
+        from,
+        "delegate",
+        "a child for contracts.read on contract_7781, ten minutes, no server asked",
+        got,
+        true,
+    );
+
+    let edge = stage.edge(1)?.clone();
+    let agent = stage.agent(&edge, &child.header()).await?;
+    let from = stage.now();
+    let tools = agent.tools().await.map_err(|why| Failure::new(Exit::Failed, why))?;
+    stage.check(from, "the child's tools/list", "contracts.read", tools.join(", "), tools == ["contracts.read"]);
+    let from = stage.now();
+    let outcome = agent.call("contracts.read", read_7781()).await;
+    let ok = matches!(outcome, Outcome::Result(_));
+    stage.check(from, "the child reads contract_7781", "permitted", outcome.brief(), ok);
+    for (name, tool, arguments) in [
+        ("the child's crm.read", "crm.read", json!({ "customer_id": "cust_acme_1042" })),
+        (
+            "the child's tickets.create",
+            "tickets.create",
+            json!({ "customer_id": "cust_acme_1042", "title": "x", "body": "y" }),
+        ),
+    ] {
+        let from = stage.now();
+        let outcome = agent.call(tool, arguments).await;
+        stage.check_denied(from, name, ("out_of_scope", None), &outcome);
+    }
+    agent.leave().await;
+
+    let greedy = delegate(stage, GREEDY)?;
+    let agent = stage.agent(&edge, &greedy.header()).await?;
+    let from = stage.now();
+    let outcome = agent.call("contracts.read", read_7781()).await;
+    let rows = match &outcome {
+        Outcome::Result(result) => result.get("contracts").and_then(serde_json::Value::as_array).cloned(),
+        Outcome::Denied(_) | Outcome::Failed(_) => None,
+    };
+    let rows = rows.unwrap_or_default();
+    let billing = rows.iter().filter(|row| row.get("billing").is_some()).count();
+    let got = format!("{}, {} rows, {billing} with billing", outcome.brief(), rows.len());
+    let ok = rows.len() == 25 && billing == 0;
+    stage.check(from, "a greedy child reads what its parent could", "permitted, 25 rows, 0 with billing", got, ok);
+    for (name, tool, arguments) in [
+        (
+            "the greedy child's billing.update",
+            "billing.update",
+            json!({ "customer_id": "cust_acme_1042", "plan": "free" }),
+        ),
+        (
+            "the greedy child's other customer",
+            "contracts.read",
+            json!({ "customer_id": "cust_globex_2001", "contract_id": "contract_9001" }),
+        ),
+    ] {
+        let from = stage.now();
+        let outcome = agent.call(tool, arguments).await;
+        stage.check_denied(from, name, ("out_of_scope", None), &outcome);
+    }
+    agent.leave().await;
+    stage.child = Some(child);
+    Ok(())
+}
+
+fn delegate(stage: &Stage, restriction: &str) -> Result<Held, Failure> {
+    let caused = |error: &dyn std::error::Error| Failure::caused(Exit::Failed, error);
+    let restriction = Restriction::parse_toml(restriction, &NoNames).map_err(|error| caused(&error))?;
+    let (parent, key) = (stage.maya()?, stage.new_key()?);
+    let nonce = stage.context.env.random();
+    let (mesh, now) = (&stage.file.mesh_id, stage.context.now());
+    let presentation =
+        envelope::delegate(&parent.presentation, &parent.key, mesh, &restriction, key.public(), now, nonce)
+            .map_err(|error| caused(&error))?;
+    Ok(Held { key, presentation })
+}

@@ -1,0 +1,81 @@
+//! Step 9: Maya's session is revoked; every edge stops.
+
+use std::time::Duration;
+
+use remit_common::revocation::{Cut, CutKind};
+
+use super::credential;
+use super::leader::start_probe;
+use crate::commands::revocation::wait_coverage;
+use crate::commands::revoke::revoke;
+use crate::demo::Stage;
+use crate::demo::probe::read_7781;
+use crate::failure::Failure;
+
+/// For the agents to be refused once their edges enforce the epoch.
+const REFUSED_WITHIN: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(20);
+
+pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
+    stage.story.step("Maya's session is revoked; every edge stops, and its signature says so");
+    let (_, directory) = stage.trust().await?;
+    let probe = start_probe(stage).await?;
+    let from = stage.now();
+    let cut = Cut { tenant: stage.file.tenant.clone(), kind: CutKind::Session, id: "session-maya-0711".to_owned() };
+    let made = revoke(&stage.admin, &cut).await?;
+    stage.check(
+        from,
+        "revoke",
+        "committed by a majority",
+        format!("epoch {}, log entry {}", made.epoch, made.index),
+        true,
+    );
+
+    let (context, admin, file) = (&stage.context, &stage.admin, &stage.file);
+    let mut promised = None;
+    let tell = |coverage: &remit_control_plane::admin::model::Coverage| promised = promised.or(coverage.everywhere_by);
+    let coverage = wait_coverage(context, admin, file, &directory, made.epoch, tell).await?;
+    let covered = coverage.edges.iter().filter(|edge| edge.covered).count();
+    let all = coverage.edges.len();
+    let by = promised.map_or_else(String::new, |by| format!("; without that, by {by} at the latest"));
+    let got = format!("{covered} of {all} edges signed that they enforce it{by}");
+    stage.check(from, "coverage", &format!("{all} of {all} edges signed that they enforce it"), got, covered == all);
+
+    let waiting = stage.now();
+    while stage.now().since(waiting) < REFUSED_WITHIN
+        && probe.seen().await.iter().any(|seen| seen.first_denied.is_none())
+    {
+        tokio::time::sleep(POLL).await;
+    }
+    let seen = probe.stop().await;
+    let last = seen.iter().filter_map(|seen| seen.first_denied.as_ref()).map(|(at, _)| at.since(from)).max();
+    let revoked = seen.iter().filter(|seen| seen.first_denied.as_ref().is_some_and(|(_, reason)| reason == "revoked"));
+    let revoked = revoked.count();
+    let after = seen.iter().any(|seen| match (&seen.first_denied, seen.last_permitted) {
+        (Some((denied, _)), Some(permitted)) => permitted > *denied,
+        (None, _) => true,
+        (Some(_), None) => false,
+    });
+    let worst = last.map(super::super::stage::millis);
+    let got = match worst {
+        Some(ms) => format!("{revoked} of {} edges refuse as revoked, the last {ms} ms after the command", seen.len()),
+        None => "no edge refuses".to_owned(),
+    };
+    let ok = revoked == seen.len() && !after;
+    stage.story.figures.revocation_ms = worst.filter(|_| ok);
+    stage.check(from, "agents at every edge", "refused as revoked, and never permitted again", got, ok);
+
+    if let Some(child) = &stage.child {
+        let (edge, header, from) = (stage.edge(4)?.clone(), child.header(), stage.now());
+        let outcome = match stage.agent(&edge, &header).await {
+            Ok(agent) => {
+                let outcome = agent.call("contracts.read", read_7781()).await;
+                agent.leave().await;
+                outcome
+            }
+            Err(failure) => crate::demo::agent::Outcome::Failed(failure.message),
+        };
+        stage.check_denied(from, "the helper, whose envelope hangs on the session", ("revoked", None), &outcome);
+    }
+    credential::search(stage, "the key, after everything").await
+}

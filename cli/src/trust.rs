@@ -1,0 +1,70 @@
+//! The root and the directory of a mesh, verified here and not believed from anybody.
+
+use remit_chaos::launcher::MeshFile;
+use remit_common::crypto::digest::Digest;
+use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::trust::directory::{Directory, SignedDirectory};
+use remit_common::trust::root::{Root, SignedRoot};
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::admin::{bounded, cause, http_client};
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::files;
+
+/// `GET /v1/directory` of an edge: every root from the first on, and the newest directory, each as it was signed.
+#[derive(Deserialize)]
+struct Published<'a> {
+    #[serde(borrow)]
+    roots: Vec<&'a RawValue>,
+    #[serde(borrow)]
+    directory: &'a RawValue,
+}
+
+/// The digest by which this mesh's first root is known: that of the root beside the mesh file.
+pub(crate) fn root_digest(context: &Context, mesh: &MeshFile) -> Result<Digest, Failure> {
+    Ok(installed_root(context, mesh)?.digest())
+}
+
+fn installed_root(context: &Context, mesh: &MeshFile) -> Result<SignedRoot, Failure> {
+    let bytes = files::read(&context.env, &mesh.root, DOCUMENT_BYTES_MAX)?;
+    SignedRoot::parse(&bytes).map_err(|error| Failure::caused(Exit::Failed, &error))
+}
+
+/// The newest root and directory that an edge of the mesh has.
+pub(crate) async fn directory(context: &Context, mesh: &MeshFile) -> Result<(Root, Directory), Failure> {
+    let http = http_client()?;
+    let mut silent = Vec::new();
+    for edge in &mesh.edges {
+        match http.get(format!("{}/v1/directory", edge.agent)).send().await {
+            Ok(response) if response.status().is_success() => {
+                let body = bounded(response).await?;
+                return verified(context, mesh, &body);
+            }
+            Ok(response) => silent.push(format!("{}: {}", edge.id, response.status())),
+            Err(error) => silent.push(format!("{}: {}", edge.id, cause(&error))),
+        }
+    }
+    Err(Failure::new(Exit::Unreachable, format!("no edge gives its directory ({})", silent.join("; "))))
+}
+
+fn verified(context: &Context, mesh: &MeshFile, body: &[u8]) -> Result<(Root, Directory), Failure> {
+    let refused = |error: &dyn std::error::Error| Failure::caused(Exit::Failed, error);
+    let published: Published<'_> = serde_json::from_slice(body).map_err(|error| refused(&error))?;
+    let installed = installed_root(context, mesh)?;
+    let pin = installed.digest();
+    let now = context.now();
+    let mut root = installed.verify_pinned(&pin, &mesh.mesh_id).map_err(|error| refused(&error))?;
+    for next in published.roots {
+        let next = SignedRoot::parse(next.get().as_bytes()).map_err(|error| refused(&error))?;
+        if next.digest() == *root.digest() {
+            continue;
+        }
+        root = next.verify_next(&root).map_err(|error| refused(&error))?;
+    }
+    root.check_time(now).map_err(|error| refused(&error))?;
+    let directory = SignedDirectory::parse(published.directory.get().as_bytes()).map_err(|error| refused(&error))?;
+    let directory = directory.verify(&root, now).map_err(|error| refused(&error))?;
+    Ok((root, directory))
+}
