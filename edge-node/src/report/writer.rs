@@ -279,7 +279,9 @@ impl Writer {
             tracing::warn!(%error, "the spool cannot be trimmed; it will be tried again");
         }
         self.feed.committed(self.chain.boot(), &[], spool.segments());
-        self.set_status(spool.bytes(), self.status.borrow().disk);
+        // Read on a line of its own: a guard that lives through `set_status` would wait for itself.
+        let disk = self.status.borrow().disk;
+        self.set_status(spool.bytes(), disk);
         self.spool = Some(spool);
         Ok(())
     }
