@@ -2,9 +2,9 @@
 //!
 //! The rest of the control plane sees a [`RaftNode`]: propose bytes, get them applied on every voter in one order to
 //! a [`StateMachine`], and read behind a barrier. What makes that true in spite of crashes stays in this folder,
-//! behind our own types, so that the Raft library can be replaced. Clauses C-1 to C-49, docs/PROTOCOL.md.
+//! behind our own types, so that the Raft library can be replaced. Clauses C-1 to C-9 and C-20 to C-25, docs/PROTOCOL.md.
 //!
-//! The way of a write: [`node`] hands it to the leader's Raft core; `log_store` puts it on the disk; `transport`
+//! The way of a write: `node` hands it to the leader's Raft core; `log_store` puts it on the disk; `transport`
 //! carries it to the other voters; `state_machine` applies it once a majority has it.
 
 mod config;

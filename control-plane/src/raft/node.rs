@@ -186,7 +186,7 @@ impl RaftNode {
         }
     }
 
-    /// Has `entry` written by a majority and applied here; gives its index and the state machine's answer.
+    /// Has `entry` written by a majority and applied here; gives its index and the state machine's answer (C-25).
     ///
     /// # Errors
     /// [`ProposeError`]; every variant says whether something may have been written.

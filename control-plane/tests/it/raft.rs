@@ -27,6 +27,12 @@ use crate::fault_disk::FaultDisk;
 /// No wait of these tests is longer; all end as soon as what they wait for is there.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// Patient voters: several meshes of these tests share two cores, and only those that lose their leader should elect.
+fn timings() -> RaftTimings {
+    let election = (Duration::from_secs(1), Duration::from_secs(2));
+    RaftTimings { election_min: election.0, election_max: election.1, ..RaftTimings::default() }
+}
+
 /// What a voter has applied, seen from outside.
 type Applied = Arc<Mutex<Vec<(u64, Vec<u8>)>>>;
 
@@ -267,7 +273,7 @@ async fn write(voters: &[Voter], entry: &[u8]) -> LogIndex {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn voters_agree_lose_their_leader_and_take_it_back() {
-    let mesh = Mesh::new(3, RaftTimings::default());
+    let mesh = Mesh::new(3, timings());
     let mut voters = mesh.start_all().await;
     let first = leader(&voters).await;
     let (index, answer) = first.node.propose(b"one".to_vec(), PATIENCE).await.unwrap();
@@ -318,7 +324,7 @@ async fn voters_agree_lose_their_leader_and_take_it_back() {
 /// A restarted voter never resumes its leadership: it follows until somebody is elected (C-3).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_whole_mesh_restarts_with_what_it_acknowledged() {
-    let mesh = Mesh::new(3, RaftTimings::default());
+    let mesh = Mesh::new(3, timings());
     let voters = mesh.start_all().await;
     let mut last = LogIndex(0);
     for number in 0..20 {
@@ -346,7 +352,7 @@ async fn a_whole_mesh_restarts_with_what_it_acknowledged() {
 /// A follower that is further behind than the log reaches back gets a snapshot.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_is_far_behind_gets_a_snapshot() {
-    let timings = RaftTimings { snapshot_every_entries: 20, keep_entries: 2, ..RaftTimings::default() };
+    let timings = RaftTimings { snapshot_every_entries: 20, keep_entries: 2, ..timings() };
     let mesh = Mesh::new(3, timings);
     let mut voters = mesh.start_all().await;
     write(&voters, b"first").await;
@@ -373,7 +379,7 @@ async fn a_voter_that_is_far_behind_gets_a_snapshot() {
 /// Few but large entries do not fill the disk either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_grows_by_bytes_is_compacted() {
-    let timings = RaftTimings { snapshot_every_bytes: 100_000, ..RaftTimings::default() };
+    let timings = RaftTimings { snapshot_every_bytes: 100_000, ..timings() };
     let mesh = Mesh::new(1, timings);
     let mut voters = mesh.start_all().await;
     for number in 0..20u8 {
@@ -391,7 +397,7 @@ async fn a_log_that_grows_by_bytes_is_compacted() {
 /// The largest entry there may be crosses although it takes many heartbeats, and deposes nobody.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_largest_entry_is_committed() {
-    let mesh = Mesh::new(3, RaftTimings::default());
+    let mesh = Mesh::new(3, timings());
     let voters = mesh.start_all().await;
     let leading = leader(&voters).await;
     let entry: Vec<u8> = (0u8..=255).cycle().take(ENTRY_BYTES_MAX).collect();
@@ -406,7 +412,7 @@ async fn the_largest_entry_is_committed() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn without_a_majority_nothing_is_written_and_nothing_is_read() {
-    let mesh = Mesh::new(5, RaftTimings::default());
+    let mesh = Mesh::new(5, timings());
     let mut voters = mesh.start_all().await;
     let index = write(&voters, b"kept").await;
     let leading = leader(&voters).await.id;
@@ -426,7 +432,7 @@ async fn without_a_majority_nothing_is_written_and_nothing_is_read() {
     voter.kill();
     let left = voters.iter().find(|voter| voter.id == leading).unwrap();
     left.until("notices", |status| {
-        status.role != RaftRole::Leader || status.since_majority.is_some_and(|since| since > Duration::from_secs(1))
+        status.role != RaftRole::Leader || status.since_majority.is_some_and(|since| since > timings().election_max)
     })
     .await;
     let refused = left.node.propose(b"never".to_vec(), Duration::from_secs(2)).await.unwrap_err();
@@ -445,7 +451,7 @@ async fn without_a_majority_nothing_is_written_and_nothing_is_read() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn voters_call_each_other() {
-    let mesh = Mesh::new(3, RaftTimings::default());
+    let mesh = Mesh::new(3, timings());
     let voters = mesh.start_all().await;
     let [one, two, _] = voters.as_slice() else { panic!("three voters") };
     let answer = one.node.call_peer(two.id, b"hello".to_vec(), PATIENCE).await.unwrap();
@@ -496,7 +502,7 @@ async fn is_turned_away(connection: Option<MeshConnection>) -> String {
 /// An edge's certificate is none for the voters' endpoint, even in the same mesh.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_cannot_pose_as_a_voter() {
-    let mesh = Mesh::new(1, RaftTimings::default());
+    let mesh = Mesh::new(1, timings());
     let voters = mesh.start_all().await;
     let edges = Authority::new(mesh.id, NodeKind::Edge, 201);
     let role = NodeRole::Edge { region: Region::new("eu").unwrap(), edge: EdgeId::new("e1").unwrap() };
@@ -510,7 +516,7 @@ async fn an_edge_cannot_pose_as_a_voter() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_voter_that_is_no_member_is_turned_away() {
-    let mesh = Mesh::new(1, RaftTimings::default());
+    let mesh = Mesh::new(1, timings());
     let _voters = mesh.start_all().await;
     let stranger = mesh.voters.issue(mesh.id, NodeRole::Voter(VoterId(9)), 53);
     let reason = is_turned_away(dial(&mesh, stranger, VoterId(1)).await).await;
@@ -524,7 +530,7 @@ async fn a_voter_that_is_no_member_is_turned_away() {
 /// A voter that lost its disk is no longer that voter (C-5).
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_wiped_voter_is_not_let_back_in() {
-    let mesh = Mesh::new(3, RaftTimings::default());
+    let mesh = Mesh::new(3, timings());
     let mut voters = mesh.start_all().await;
     let index = write(&voters, b"acknowledged").await;
     for voter in &voters {
@@ -556,7 +562,7 @@ async fn a_wiped_voter_is_not_let_back_in() {
 #[expect(clippy::disallowed_methods, reason = "somebody mixes up disks, which is not done through Env")]
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_disk_of_another_voter_is_refused() {
-    let mesh = Mesh::new(3, RaftTimings::default());
+    let mesh = Mesh::new(3, timings());
     let one = mesh.start(1).await;
     one.node.shutdown().await;
     drop(one);
@@ -571,7 +577,7 @@ async fn a_disk_of_another_voter_is_refused() {
 }
 
 async fn stops_when(break_disk: impl FnOnce(&FaultDisk), expected: &str) {
-    let mesh = Mesh::new(1, RaftTimings::default());
+    let mesh = Mesh::new(1, timings());
     let disk = FaultDisk::default();
     let env = Env { disk: Arc::new(disk.clone()), ..real() };
     let voter = mesh.try_start(VoterId(1), env).await.unwrap();
@@ -590,7 +596,7 @@ async fn stops_when(break_disk: impl FnOnce(&FaultDisk), expected: &str) {
 
     // Started again on what the disk really has.
     let env = Env { disk: Arc::new(disk.after_power_cut(0, 0)), ..real() };
-    let mesh = Mesh { addrs: Mesh::new(1, RaftTimings::default()).addrs, ..mesh };
+    let mesh = Mesh { addrs: Mesh::new(1, timings()).addrs, ..mesh };
     let again = [mesh.try_start(VoterId(1), env).await.unwrap()];
     leader(&again).await;
     again[0].until_applied(index).await;
@@ -609,7 +615,7 @@ async fn a_full_disk_stops_the_voter_with_a_clear_message() {
 
 #[tokio::test]
 async fn a_contradictory_configuration_is_refused_before_anything_is_opened() {
-    let mesh = Mesh::new(1, RaftTimings::default());
+    let mesh = Mesh::new(1, timings());
     let start = |config| async {
         RaftNode::start(config, &real(), Box::new(Journal(Applied::default())), Arc::new(Echo)).await
     };
