@@ -139,6 +139,7 @@ pub trait AppendFile: Send + Sync + fmt::Debug + 'static {
 }
 
 /// A file that is written anywhere: the ground under a database.
+#[expect(clippy::len_without_is_empty, reason = "a database asks for the length and for nothing else")]
 pub trait RandomFile: Send + Sync + fmt::Debug + 'static {
     /// Bytes of the file.
     ///

@@ -58,11 +58,11 @@ pub fn decode<const BYTES_MAX: usize, T: DeserializeOwned>(bytes: &[u8]) -> Resu
     }
     // The library counts a number by its width in memory, and one byte may stand for sixteen.
     match bytes.len() {
-        ..=0x1000 => claiming::<0x1_0000, T>(bytes),
-        ..=0x1_0000 => claiming::<0x10_0000, T>(bytes),
-        ..=FRAME_BYTES_MAX => claiming::<{ 16 * FRAME_BYTES_MAX }, T>(bytes),
-        ..=0x40_0000 => claiming::<0x400_0000, T>(bytes),
-        ..=0x400_0000 => claiming::<0x4000_0000, T>(bytes),
+        len if len <= 0x1000 => claiming::<0x1_0000, T>(bytes),
+        len if len <= 0x1_0000 => claiming::<0x10_0000, T>(bytes),
+        len if len <= FRAME_BYTES_MAX => claiming::<{ 16 * FRAME_BYTES_MAX }, T>(bytes),
+        len if len <= 0x40_0000 => claiming::<0x400_0000, T>(bytes),
+        len if len <= 0x400_0000 => claiming::<0x4000_0000, T>(bytes),
         _ => claiming::<0x1_0000_0000, T>(bytes),
     }
 }
