@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::rejected::BundleRejected;
 use super::verified::CompiledBundle;
 use crate::envelope::{AgentIdentity, AgentRequest, Authority, GrantRequest};
-use crate::id::{Delegator, DimensionName, PolicyId, SessionId, TaskId, ToolName};
+use crate::id::{Delegator, DimensionName, InvalidId, PolicyId, SessionId, TaskId, ToolName};
 use crate::lattice::Scope;
 use crate::policy::{Decision, Reason, ToolCall, json};
 
@@ -30,12 +30,12 @@ pub struct Canary {
     pub name: String,
     /// The human.
     pub delegator: Delegator,
-    /// The human's session.
-    #[serde(default = "session", skip_serializing_if = "is_session")]
-    pub session: SessionId,
-    /// The task.
-    #[serde(default = "task", skip_serializing_if = "is_task")]
-    pub task: TaskId,
+    /// The human's session, if that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub session: Option<SessionId>,
+    /// The task, if that matters.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task: Option<TaskId>,
     /// The agent that calls.
     pub agent: AgentRequest,
     /// The agents above it, the root's first.
@@ -68,26 +68,8 @@ pub struct CanaryCall {
     pub arguments: serde_json::Map<String, serde_json::Value>,
 }
 
-/// Where a canary does not say otherwise.
-const ANY: &str = "canary";
-
-#[expect(clippy::unwrap_used, reason = "the constant is a valid id; a test constructs it")]
-fn session() -> SessionId {
-    SessionId::new(ANY).unwrap()
-}
-
-fn is_session(id: &SessionId) -> bool {
-    id.as_str() == ANY
-}
-
-#[expect(clippy::unwrap_used, reason = "the constant is a valid id; a test constructs it")]
-fn task() -> TaskId {
-    TaskId::new(ANY).unwrap()
-}
-
-fn is_task(id: &TaskId) -> bool {
-    id.as_str() == ANY
-}
+/// The session and the task of a canary that names none.
+const UNNAMED: &str = "canary";
 
 impl Canary {
     /// Asks and compares.
@@ -130,6 +112,7 @@ impl Canary {
     fn authority(&self, bundle: &CompiledBundle) -> Result<Authority, String> {
         let taxonomy = bundle.policy().taxonomy();
         let manifest = bundle.manifest();
+        let text = |fault: InvalidId| fault.to_string();
         let purpose =
             taxonomy.purpose(&self.purpose).ok_or_else(|| format!("there is no purpose `{}`", self.purpose))?;
         let grants = self.grants.iter().enumerate().map(|(index, grant)| grant.resolve(index, taxonomy));
@@ -140,8 +123,8 @@ impl Canary {
         Ok(Authority {
             tenant: manifest.tenant.clone(),
             delegator: self.delegator.clone(),
-            session: self.session.clone(),
-            task: self.task.clone(),
+            session: self.session.clone().map_or_else(|| SessionId::new(UNNAMED), Ok).map_err(text)?,
+            task: self.task.clone().map_or_else(|| TaskId::new(UNNAMED), Ok).map_err(text)?,
             agent: self.agent.id.clone(),
             class: self.agent.class.clone(),
             chain_agents,
@@ -163,15 +146,5 @@ impl CanaryCall {
         let bytes = serde_json::to_vec(&self.arguments).map_err(|fault| fault.to_string())?;
         let arguments = json::parse(&bytes, json::Mode::Arguments).map_err(|fault| fault.to_string())?;
         Ok(ToolCall { tool: self.tool.clone(), arguments })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_defaults_are_ids() {
-        assert!(is_session(&session()) && is_task(&task()));
     }
 }

@@ -139,9 +139,7 @@ fn fault_at(file: &str, text: &str, offset: usize, message: impl Into<String>) -
 
 /// A date and time with an offset, as a moment.
 fn moment(at: &Datetime) -> Option<Timestamp> {
-    let (Datetime { date: Some(date), time: Some(time), offset: Some(offset) }, true) = (*at, true) else {
-        return None;
-    };
+    let (date, time, offset) = (at.date?, at.time?, at.offset?);
     let minutes = match offset {
         Offset::Z => 0,
         Offset::Custom { minutes } => i64::from(minutes),

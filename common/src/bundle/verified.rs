@@ -196,7 +196,6 @@ impl CompiledBundle {
     }
 
     /// Decides one call: the bundle's own limits first, then its policy. Canaries are asked the same way.
-    #[must_use]
     pub fn decide(&self, authority: &Authority, call: &ToolCall, now: Timestamp) -> Decision {
         match self.check_limits(authority) {
             Ok(()) => decide(&self.policy, authority, call, now),

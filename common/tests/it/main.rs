@@ -6,3 +6,5 @@ mod envelope;
 mod net;
 #[cfg(test)]
 mod policy;
+#[cfg(test)]
+mod trust;
