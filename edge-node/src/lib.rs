@@ -50,7 +50,7 @@ use ingress::Ingress;
 use ingress::mcp::list::Cursors;
 use material::Material;
 use ops::Operations;
-use report::{Author, Reporter};
+use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
 use sync::{Dialler, Followed, Follower, Greeting, LinkCell, LinkTask};
 use telemetry::Telemetry;
@@ -181,17 +181,9 @@ impl Edge {
             Some(directory) => directory.content().voters.iter().map(|voter| voter.id).collect(),
             None => config.voters.iter().map(|voter| voter.id).collect(),
         };
-        let reporter = Reporter::start(
-            &env,
-            &config.data_dir.join("spool"),
-            config.limits.spool_bytes_max,
-            author,
-            voters,
-            Arc::clone(&views),
-            metrics,
-            &mut back,
-            &back_shutdown,
-        )?;
+        let spool =
+            SpoolConfig { folder: config.data_dir.join("spool"), quota: config.limits.spool_bytes_max, author, voters };
+        let reporter = Reporter::start(&env, spool, Arc::clone(&views), metrics, &mut back, &back_shutdown)?;
 
         let vault = Arc::new(Vault::new(material.sealing));
         let endpoint = open_endpoint(&config, &env, material.identity, material.voters)?;

@@ -8,6 +8,5 @@ mod state;
 mod store;
 mod view;
 
-pub(crate) use state::{Accepted, Documents, Refused, State, StateConfig, Wanted};
-pub(crate) use store::StoreFailed;
-pub(crate) use view::{ActiveBundle, Untrusted, View, ViewCell};
+pub(crate) use state::{Accepted, Refused, State, StateConfig};
+pub(crate) use view::{ActiveBundle, View, ViewCell};

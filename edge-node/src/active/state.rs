@@ -20,7 +20,7 @@ use remit_common::trust::freshness::{AnswerRefused, Enforced, Freshness, Learned
 use remit_common::trust::root::{Root, SignedRoot, TrustRefused};
 use remit_common::trust::tick::{Nonce, TickAnswer};
 
-use super::store::{Index, Store, StoreFailed, Stored, StoredActivation, StoredTenant};
+use super::store::{Index, Store, StoreFailed, StoredActivation, StoredTenant};
 use super::view::{ActiveBundle, Ready, View, ViewCell};
 
 /// Verified bundles kept per tenant: the active one, one that waits, and one to go back to.
@@ -272,14 +272,6 @@ impl State {
     /// The revocations in force.
     pub(crate) fn revocations(&self) -> &Revocations {
         &self.revocations
-    }
-
-    /// What runs, per tenant.
-    pub(crate) fn active(&self) -> impl Iterator<Item = (&TenantId, LogIndex, Digest)> {
-        self.tenants.iter().filter_map(|(name, tenant)| {
-            let active = tenant.active.as_ref()?;
-            Some((name, active.number, *active.bundle.digest()))
-        })
     }
 
     /// Every verified bundle that is here, active or waiting, by manifest digest.

@@ -85,7 +85,7 @@ struct ProofFile {
 
 /// The disk failed, or what lies on it is not ours.
 #[derive(Debug, thiserror::Error)]
-pub enum StoreFailed {
+pub(crate) enum StoreFailed {
     /// Reading or writing failed. Nobody knows what is on the disk now.
     #[error("{doing} `{path}`")]
     Disk {

@@ -11,7 +11,7 @@ mod spool;
 mod writer;
 
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -112,6 +112,16 @@ impl ShedCounters {
     }
 }
 
+/// Where records are kept, whose they are, and who is to have them.
+#[derive(Debug)]
+pub(crate) struct SpoolConfig {
+    pub(crate) folder: PathBuf,
+    pub(crate) quota: u64,
+    pub(crate) author: Author,
+    /// The voters of the mesh, as far as they are known.
+    pub(crate) voters: BTreeSet<VoterId>,
+}
+
 /// How many refusals may still be recorded one by one: a bucket that fills with time.
 #[derive(Debug)]
 struct Allowance {
@@ -137,16 +147,14 @@ impl Reporter {
     /// [`SpoolUnusable`].
     pub(crate) fn start(
         env: &Env,
-        folder: &Path,
-        quota: u64,
-        author: Author,
-        voters: BTreeSet<VoterId>,
+        spool: SpoolConfig,
         views: ViewCell,
         metrics: &Metrics,
         tasks: &mut TaskGroup,
         shutdown: &Shutdown,
     ) -> Result<Self, SpoolUnusable> {
-        let (spool, tail) = Spool::open(Arc::clone(&env.disk), folder, author.boot)?;
+        let SpoolConfig { folder, quota, author, voters } = spool;
+        let (spool, tail) = Spool::open(Arc::clone(&env.disk), &folder, author.boot)?;
         let head = match &tail.last {
             None => tail.head_before,
             Some(record) => Chain::hash_of(&author, record).ok_or_else(|| SpoolUnusable::Foreign {
@@ -154,7 +162,7 @@ impl Reporter {
                 why: "its last entry is no record".to_owned(),
             })?,
         };
-        let feed = Arc::new(Feed::new(folder.to_owned(), voters));
+        let feed = Arc::new(Feed::new(folder, voters));
         feed.committed(author.boot, &[], spool.segments());
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let shed = Arc::new(ShedCounters::default());

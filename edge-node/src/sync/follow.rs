@@ -308,7 +308,9 @@ impl Follower {
                 let wanted = self.with_state(move |state, now| state.check_manifest(&tenant, &envelope, now)).await?;
                 let now = self.env.now().boot;
                 match wanted {
-                    Ok(wanted) => conversation.subscriber.manifest_verified(&wanted.manifest, wanted.held, now)?,
+                    Ok(wanted) => {
+                        conversation.subscriber.manifest_verified(&wanted.manifest.files, wanted.held, now)?
+                    }
                     Err(refused) => self.refuse_bundle(conversation, manifest, &refused)?,
                 }
             }
