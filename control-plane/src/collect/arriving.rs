@@ -22,7 +22,7 @@ pub(super) struct Arriving {
     pub(super) bytes: Vec<u8>,
 }
 
-/// Clause R-22: the records are this edge's, of the batch's boot, numbered without gaps, each naming the one before it;
+/// Clause K-12: the records are this edge's, of the batch's boot, numbered without gaps, each naming the one before it;
 /// a gap is signed by the edge.
 pub(super) fn read(
     mesh: &MeshId,

@@ -3,7 +3,7 @@
 //! A record is stored by edge, boot and number. The same record again is a harmless repeat; another record in its
 //! place, one whose predecessor is not the stored one, or a second boot that continues the same head is a fork: somebody
 //! restored an image or runs an edge twice. A fork is never acknowledged and asks for a person. An acknowledgement means
-//! that this voter's disk has it. Clauses.
+//! that this voter's disk has it. Clauses K-10 to K-15.
 
 mod arriving;
 mod query;

@@ -53,7 +53,7 @@ impl<E: Into<redb::Error>> From<E> for StoreFailed {
     }
 }
 
-/// A record as it is kept, version 1; the order of the fields is the format (Clause R-21).
+/// A record as it is kept, version 1; the order of the fields is the format (Clause K-11).
 #[derive(Serialize, Deserialize)]
 struct Kept {
     record: StoredRecord,
@@ -223,7 +223,7 @@ fn append(
     Ok(Collected::Stored { seq: last.seq })
 }
 
-/// Clause R-23: another record in the same place, another record before the first, or a second boot that continues the
+/// Clause K-13: another record in the same place, another record before the first, or a second boot that continues the
 /// same head.
 fn find_fork(
     records: &impl ReadableTable<&'static [u8], &'static [u8]>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use remit_common::bundle::{BundleRejected, CompiledBundle, Fallback, HighManifest, HighWater, Manifest, SignedBundle};
+use remit_common::bundle::{BundleRejected, CompiledBundle, Fallback, Manifest, SignedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleName, BundleVersion, CredentialId, LogIndex, TenantId, ToolName};
 use remit_common::identity::{Administrator, SignedRequest, Verb};
@@ -119,8 +119,7 @@ pub(super) fn publish(
     let now = state.clock;
     let verified = signed.verify(&trust.root, &state.genesis.mesh, &tenant, now).map_err(|error| rejected(&error))?;
     let seen = state.high_water.get(&tenant).cloned().unwrap_or_default();
-    let high_water = Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default();
-    high_water.floor = high_water.floor.max(verified.manifest().floor);
+    Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_verified(verified.manifest());
     verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
     let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
     let compiled = verified.compile().map_err(|error| rejected(&error))?;
@@ -128,7 +127,7 @@ pub(super) fn publish(
         compiled.check_taxonomy(&active.compiled).map_err(|error| rejected(&error))?;
     }
 
-    raise(high_water, index, &manifest, digest);
+    Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_activated(index, &manifest, &digest);
     let stored = stored(&manifest, index, now, request.body.as_slice().into());
     Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
     let activation = Activation { number: index, tenant: tenant.clone(), ring: RING_ALL, manifest: digest };
@@ -137,14 +136,6 @@ pub(super) fn publish(
     prune(state, &tenant);
     let Manifest { name, version, .. } = manifest;
     Ok(Applied::Bundle { tenant, name, version, digest, number: index })
-}
-
-fn raise(high_water: &mut HighWater, index: LogIndex, manifest: &Manifest, digest: Digest) {
-    high_water.activation = index;
-    if high_water.high.as_ref().is_none_or(|high| manifest.version > high.version) {
-        let fallback = manifest.fallback.clone();
-        high_water.high = Some(HighManifest { version: manifest.version, digest, fallback });
-    }
 }
 
 fn stored(manifest: &Manifest, index: LogIndex, accepted_at: Timestamp, container: Arc<[u8]>) -> StoredBundle {
@@ -209,7 +200,10 @@ pub(super) fn restore(
 fn rejected(error: &BundleRejected) -> Refusal {
     let kind = if matches!(error, BundleRejected::Malformed(_)) {
         RefusalKind::Malformed
-    } else if matches!(error, BundleRejected::Rollback { .. }) {
+    } else if matches!(
+        error,
+        BundleRejected::Rollback { .. } | BundleRejected::BelowFloor { .. } | BundleRejected::SameVersion { .. }
+    ) {
         RefusalKind::Conflict
     } else {
         RefusalKind::Unacceptable

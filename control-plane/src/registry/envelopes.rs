@@ -90,6 +90,11 @@ pub(super) fn commission(
 fn resolve(active: &ActiveBundle, mut task: TaskRequest, dev: bool) -> Result<RootRequest, Refusal> {
     let unacceptable = |error| Refusal::new(RefusalKind::Unacceptable, "invalid_request", with_causes(&error));
     task.expand_tools(active.tool_names()).map_err(unacceptable)?;
+    let mut named = task.grants.iter().flat_map(|grant| &grant.tools);
+    if let Some(unknown) = named.find(|name| !active.tool_names().any(|known| known.as_str() == **name)) {
+        let detail = format_args!("the active bundle has no tool `{unknown}`");
+        return Err(Refusal::new(RefusalKind::Unacceptable, "tool_unknown", detail));
+    }
     let root = task.resolve(active.names()).map_err(unacceptable)?;
     let weak = Effects::from_iter([Effect::Read, Effect::Write]);
     let too_much = root.grants.iter().any(|grant| !grant.effects.is_some_and(|effects| effects.is_within(weak)));

@@ -4,3 +4,8 @@
 mod fault_disk;
 #[cfg(test)]
 mod raft;
+mod registry;
+mod registry_golden;
+mod registry_objects;
+mod registry_properties;
+mod world;

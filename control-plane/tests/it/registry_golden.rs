@@ -1,0 +1,84 @@
+//! The bytes of log entries, answers and snapshots, held in place. A line here changes only together with a version in
+//! the header. Clauses C-50, C-51, C-70.
+
+use remit_common::crypto::digest::Digest;
+use remit_common::id::VoterId;
+use remit_common::text;
+use remit_common::time::Timestamp;
+use remit_common::trust::tick::TickRoots;
+use remit_control_plane::registry::{Command, Genesis, State, TrustDocuments};
+
+use crate::world::{MESH, NOW, OPS, Replica, at, reason, revoke};
+
+#[track_caller]
+fn check(command: &Command, expected: &str) {
+    assert_eq!(text::hex(&command.to_entry()), expected);
+    assert_eq!(Command::from_entry(&text::from_hex(expected).unwrap()).as_ref(), Ok(command));
+}
+
+#[test]
+fn admin_version_1() {
+    check(
+        &Command::Admin { request: revoke(OPS, "acme", "s", NOW, 1), received_at: at(1) },
+        "524d5443000100010004504f53540f2f76312f7265766f636174696f6e732b7b2274656e616e74223a2261636d65222c226b\
+         696e64223a2273657373696f6e222c226964223a2273227dfc0081e66afc3c81e66a20303030303030303030303030303030\
+         3030303030303030303030303030303031f31f5d967197f8859f3fb184cee0857fd4c36bf520b4389b1cbc6b4e1b14ab0440\
+         5af188d6bd1ae235e166c8ca47c2cef87bd2c32680feee5e40252bf1b89228b1de8229120d35206c3e3e5f8134dee97a7a1c\
+         9dc77feac47e9b3ec64bc8dadf05fde8eb6794a1010000",
+    );
+}
+
+#[test]
+fn install_trust_version_1() {
+    let documents = TrustDocuments { roots: vec![vec![0xaa, 0xbb]], directory: Some(vec![0xcc]) };
+    check(
+        &Command::InstallTrust { documents, at: Timestamp::from_millis(0x0102) },
+        "524d544300010001010102aabb0101ccfb0201",
+    );
+    let documents = TrustDocuments { roots: Vec::new(), directory: None };
+    check(&Command::InstallTrust { documents, at: Timestamp::from_millis(1) }, "524d54430001000101000001");
+}
+
+#[test]
+fn tick_version_1() {
+    let roots = TickRoots { roots: vec![(VoterId(1), Digest([0x11; 32])), (VoterId(300), Digest([0x22; 32]))] };
+    check(
+        &Command::Tick { roots, at: NOW },
+        "524d5443000100010202011111111111111111111111111111111111111111111111111111111111111111fb2c0122222222\
+         22222222222222222222222222222222222222222222222222222222fd00e86794a1010000",
+    );
+}
+
+#[test]
+fn expire_revocations_version_1() {
+    check(&Command::ExpireRevocations { at: NOW }, "524d54430001000103fd00e86794a1010000");
+}
+
+#[test]
+fn empty_snapshot_version_1() {
+    let genesis = Genesis { mesh: MESH, root: Digest([0x33; 32]) };
+    assert_eq!(
+        text::hex(&State::new(genesis).to_snapshot()),
+        "524d544300030001203131313131313131313131313131313131313131313131313131313131313131333333333333333333\
+         33333333333333333333333333333333333333333333330000000000000000000000000000"
+    );
+}
+
+#[test]
+fn snapshot_version_1() {
+    let mut replica = Replica::new();
+    assert_eq!(reason(&replica.admin(revoke(OPS, "acme", "s", NOW, 1), NOW)), "revoked");
+    let roots = TickRoots { roots: vec![(VoterId(2), Digest([0x22; 32]))] };
+    assert_eq!(reason(&replica.apply(Command::Tick { roots, at: at(1) })), "tick");
+    let snapshot = replica.state.to_snapshot();
+    // Mostly documents, which have golden bytes of their own; so the whole is held by its digest.
+    assert_eq!(Digest::of(&[&snapshot]).to_string(), "f186a83c3a21f1d9c58a9cf8eae693f6f3822cf6e9576de1a5c92f3473ea5029");
+}
+
+#[test]
+fn a_later_version_is_not_taken_for_this_one() {
+    let mut entry = Command::ExpireRevocations { at: NOW }.to_entry();
+    entry[7] = 2;
+    let refused = Command::from_entry(&entry).unwrap_err();
+    assert_eq!(refused, remit_control_plane::Malformed::Version { found: 2 });
+}
