@@ -113,7 +113,7 @@ pub(super) fn publish(
 ) -> Result<Applied, Refusal> {
     let signed = SignedBundle::parse(&request.body).map_err(|error| rejected(&error.into()))?;
     // Only to know whose keys to ask for: the verified manifest must say the same.
-    let tenant = signed.dangerous_unverified_manifest().map_err(|error| rejected(&error.into()))?.tenant;
+    let tenant = signed.dangerous_unverified_manifest().map_err(|error| rejected(&error))?.tenant;
     administrator.check(Verb::PublishBundle, &tenant, state.clock).map_err(|error| not_permitted(&error))?;
     let trust = state.trust()?;
     let now = state.clock;

@@ -4,8 +4,13 @@
 mod fault_disk;
 #[cfg(test)]
 mod raft;
+#[cfg(test)]
 mod registry;
+#[cfg(test)]
 mod registry_golden;
+#[cfg(test)]
 mod registry_objects;
+#[cfg(test)]
 mod registry_properties;
+#[cfg(test)]
 mod world;

@@ -72,7 +72,10 @@ fn snapshot_version_1() {
     assert_eq!(reason(&replica.apply(Command::Tick { roots, at: at(1) })), "tick");
     let snapshot = replica.state.to_snapshot();
     // Mostly documents, which have golden bytes of their own; so the whole is held by its digest.
-    assert_eq!(Digest::of(&[&snapshot]).to_string(), "f186a83c3a21f1d9c58a9cf8eae693f6f3822cf6e9576de1a5c92f3473ea5029");
+    assert_eq!(
+        Digest::of(&[&snapshot]).to_string(),
+        "f186a83c3a21f1d9c58a9cf8eae693f6f3822cf6e9576de1a5c92f3473ea5029"
+    );
 }
 
 #[test]
