@@ -13,7 +13,6 @@ use remit_common::id::{BundleVersion, EdgeId, LogIndex, RevocationEpoch, TenantI
 use remit_common::lattice::{Effect, Effects};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::Upstream;
-use remit_common::policy::decide::decide;
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
@@ -120,11 +119,7 @@ pub(crate) fn standing<'v>(
     let active = view
         .bundle(&effective.tenant, now.wall)
         .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
-    let version = active.bundle.manifest().version;
-    if effective.min_bundle_version > version {
-        let detail = format!("the envelope wants bundle {} or later, here is {version}", effective.min_bundle_version);
-        return Err(Refusal::of_call(Denied::new(Reason::Stale, detail)));
-    }
+    active.bundle.check_limits(effective.authority()).map_err(Refusal::of_call)?;
     Ok(active)
 }
 
@@ -175,7 +170,7 @@ pub(crate) fn judge(
 ) -> Result<Cleared, Box<Refusal>> {
     let active = standing(view, effective, edge, now)?;
     let policy = active.bundle.policy();
-    let permitted = match decide(policy, effective.authority(), &call, now.wall) {
+    let permitted = match active.bundle.decide(effective.authority(), &call, now.wall) {
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
