@@ -19,6 +19,7 @@ fn document() -> Value {
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
         "/v1/decisions": { "get": read("Decision records", &["tenant", "id", "after", "limit"]) },
         "/v1/decisions/stream": { "get": read("Decision records as they arrive, as server-sent events", &["tenant"]) },
+        "/v1/records": { "get": read("Records of this voter's store, as edges wrote them", &["after", "limit"]) },
     });
     for operation in Operation::ALL {
         let (summary, body) = match operation {

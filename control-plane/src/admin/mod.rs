@@ -3,7 +3,7 @@
 //! A write is an administrator's signed request; it is passed on to the leader as it is, and what it did comes back
 //! with its log index. A read answers from this voter's own applied state, after a barrier unless `consistency=stale`
 //! is asked for; what only all voters together know is asked of all, and who did not answer is named. Reads are not
-//! authenticated yet, which is why this listener stays on loopback. Clauses.
+//! authenticated yet, which is why this listener stays on loopback. Clauses.
 
 mod coverage;
 mod decisions;
@@ -11,6 +11,7 @@ mod describe;
 pub mod model;
 mod problem;
 mod read;
+mod records;
 mod write;
 
 use std::sync::Arc;
@@ -50,6 +51,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/stream", get(decisions::stream))
+        .route("/v1/records", get(records::list))
         .route("/openapi.json", get(describe::openapi));
     for operation in Operation::ALL {
         router = router.route(operation.path(), post(write::submit));

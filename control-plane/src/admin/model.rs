@@ -322,6 +322,17 @@ pub struct EdgeCoverage {
     pub stops: BTreeMap<Effect, Timestamp>,
 }
 
+/// `GET /v1/records`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredRecords {
+    /// Whose store this is.
+    pub voter: VoterId,
+    /// The arrival of the last one: what to ask after next.
+    pub last: u64,
+    /// The records as their edges wrote them, base64, in the order in which they arrived.
+    pub records: Vec<String>,
+}
+
 /// `GET /v1/decisions`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Decisions {

@@ -122,6 +122,17 @@ impl Cluster {
         }
     }
 
+    /// Returns once somebody else than `voter` leads; never, if that is not to be seen.
+    async fn another_leads(&self, voter: VoterId) {
+        if let Ok(raft) = self.raft() {
+            let mut status = raft.status_watch();
+            if status.wait_for(|status| status.leader.is_some_and(|leader| leader != voter)).await.is_ok() {
+                return;
+            }
+        }
+        std::future::pending().await
+    }
+
     /// Returns with the voter that leads, as soon as one does.
     async fn leader(&self, within: Duration) -> Result<VoterId, Unavailable> {
         let mut status = self.raft()?.status_watch();

@@ -111,7 +111,14 @@ impl Cluster {
 
     async fn forward(&self, to: VoterId, request: &SignedRequest, again: bool) -> Result<Attempt, WriteError> {
         let ask = PeerRequest::Propose { request: request.clone(), again };
-        Ok(match self.ask(to, &ask).await {
+        let answer = tokio::select! {
+            biased;
+            answer = self.ask(to, &ask) => answer,
+            // A leader that has died does not say so: the next one does, long before this wait would end. What the
+            // dead one still did with the request is unknown.
+            () = self.another_leads(to) => return Ok(Attempt::Unknown),
+        };
+        Ok(match answer {
             Ok(PeerReply::Proposed { index, applied: Applied::Refused(refusal) }) if index == LogIndex::default() => {
                 return Err(refusal.into());
             }
