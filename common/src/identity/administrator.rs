@@ -156,3 +156,41 @@ impl Administrator {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use zeroize::Zeroizing;
+
+    use super::*;
+    use crate::crypto::sign::SigningKey;
+
+    #[test]
+    fn verbs_have_one_spelling() {
+        for verb in Verb::ALL {
+            assert_eq!(verb.as_str().parse(), Ok(verb));
+            assert_eq!(serde_json::to_string(&verb).unwrap(), format!("\"{verb}\""));
+        }
+        assert_eq!("Revoke".parse::<Verb>(), Err(UnknownVerb));
+    }
+
+    #[test]
+    fn tenant_verb_and_time_must_all_fit() {
+        let key = SigningKey::from_seed(Zeroizing::new([1; 32])).unwrap();
+        let tenant = |name: &str| TenantId::new(name).unwrap();
+        let administrator = Administrator {
+            name: "ops".to_owned(),
+            key: *key.public(),
+            tenants: BTreeSet::from([tenant("acme")]),
+            verbs: BTreeSet::from([Verb::Revoke]),
+            expires: Timestamp::from_secs(10),
+        };
+        let check = |verb, name, secs| {
+            let checked = administrator.check(verb, &tenant(name), Timestamp::from_secs(secs));
+            checked.map_err(|refused| refused.reason_code())
+        };
+        assert_eq!(check(Verb::Revoke, "acme", 9), Ok(()));
+        assert_eq!(check(Verb::Revoke, "acme", 10), Err("administrator_expired"));
+        assert_eq!(check(Verb::Revoke, "other", 9), Err("tenant_not_permitted"));
+        assert_eq!(check(Verb::PublishBundle, "acme", 9), Err("verb_not_permitted"));
+    }
+}

@@ -226,6 +226,7 @@ mod tests {
 
     #[test]
     fn a_certificate_names_its_node_and_its_key_and_comes_out_the_same_twice() {
+        // Clause T-31.
         let ca = authority(1);
         for id in [voter(), edge()] {
             let issue = || issue_node(&ca, &key(1), &id, key(2).public(), 9, validity()).unwrap();
@@ -237,6 +238,7 @@ mod tests {
 
     #[test]
     fn the_authority_signed_it_and_nobody_else_did() {
+        // Clause T-33.
         let (one, other) = (authority(1), authority(2));
         let certificate = issue_node(&one, &key(1), &voter(), key(3).public(), 9, validity()).unwrap();
         let (_, certificate) = x509_parser::parse_x509_certificate(&certificate).unwrap();
@@ -250,6 +252,7 @@ mod tests {
 
     #[test]
     fn two_names_a_dns_name_or_none_is_no_node() {
+        // Clause T-32.
         let ca_key = key(1);
         let ca = authority(1);
         let issuer = Issuer::from_ca_cert_der(&ca, Signer(&ca_key)).unwrap();

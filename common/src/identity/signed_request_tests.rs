@@ -20,6 +20,7 @@ fn read(request: &SignedRequest, headers: &[(&str, String)]) -> Result<SignedReq
 
 #[test]
 fn builds_the_standards_base_and_verifies_its_signature() {
+    // Clause T-21.
     // RFC 9421 appendix B.2.6 with the key of B.1.4.
     let components = [
         ("date", "Tue, 20 Apr 2021 02:07:55 GMT"),
@@ -75,6 +76,7 @@ fn the_base_is_golden() {
 
 #[test]
 fn reads_back_what_it_wrote_and_verifies() {
+    // Clause T-23.
     let request = request();
     let headers = request.headers(&MESH);
     assert_eq!(read(&request, &headers), Ok(request.clone()));
@@ -88,6 +90,7 @@ fn reads_back_what_it_wrote_and_verifies() {
 
 #[test]
 fn a_signature_is_for_one_request_of_one_mesh_by_one_key() {
+    // Clause T-20.
     let good = request();
     let refused = |changed: SignedRequest, mesh, expected| {
         assert_eq!(changed.verify(&mesh, key(1).public()).map(|_| ()), Err(expected), "{changed:?}");
@@ -110,6 +113,7 @@ fn a_signature_is_for_one_request_of_one_mesh_by_one_key() {
 
 #[test]
 fn what_could_be_read_in_two_ways_is_malformed_even_if_signed() {
+    // Clause T-22.
     let signed = |method, path, created, expires| {
         SignedRequest::sign(&MESH, &key(1), method, path, Vec::new(), created, expires, [0; 16])
     };
@@ -136,6 +140,7 @@ fn what_could_be_read_in_two_ways_is_malformed_even_if_signed() {
 
 #[test]
 fn headers_have_one_form() {
+    // Clause T-22.
     let good = request();
     let [digest, input, signature] = good.headers(&MESH);
     let refused = |headers: &[(&str, String)], expected| assert_eq!(read(&good, headers), Err(expected));

@@ -125,6 +125,7 @@ mod tests {
 
     #[test]
     fn only_the_exact_spelling_is_a_name() {
+        // Clause T-30.
         let mesh = "000102030405060708090a0b0c0d0e0f";
         for good in [format!("spiffe://{mesh}.remit/voter/3"), format!("spiffe://{mesh}.remit/edge/eu-west/eu-west-1")]
         {

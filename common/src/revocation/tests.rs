@@ -65,6 +65,7 @@ fn updated(set: &Revocations, update: RevocationUpdate, now: u64) -> Result<Revo
 
 #[test]
 fn each_kind_lives_as_long_as_what_it_cuts_may() {
+    // Clause T-42.
     let check = |kind, secs| assert_eq!(cut(kind, "x").until(at(CREATED)), at(CREATED + secs), "{kind}");
     for kind in CutKind::ALL {
         check(
@@ -91,6 +92,7 @@ fn numbers_and_order_of_kinds_agree() {
 
 #[test]
 fn ids_have_the_form_of_their_kind() {
+    // Clauses T-40 and T-41.
     let hex = "ab".repeat(32);
     for (kind, id, fits) in [
         (CutKind::Link, hex.as_str(), true),
@@ -122,6 +124,7 @@ fn ids_have_the_form_of_their_kind() {
 
 #[test]
 fn only_an_administrator_of_the_tenant_with_the_verb_cuts() {
+    // Clause T-43.
     let wanted = cut(CutKind::Session, "s");
     let make = |request| Revocation::from_request(LogIndex(1), request, &MESH, &administrators()).map(|_| ());
     let code = |result: Result<(), RevocationRefused>| result.map_err(|refused| refused.reason_code());
@@ -140,6 +143,7 @@ fn only_an_administrator_of_the_tenant_with_the_verb_cuts() {
 
 #[test]
 fn forged_revocation_by_a_voter_is_refused() {
+    // Clause T-43.
     let good = session("s");
     assert_eq!(good.verify(&MESH, &administrators()), Ok(()));
     let other = Revocation { cut: cut(CutKind::Session, "t"), ..good.clone() };
@@ -171,6 +175,7 @@ fn the_digest_is_golden() {
 
 #[test]
 fn the_epoch_rises_with_every_change_and_with_nothing_else() {
+    // Clause T-45.
     let mut set = Revocations::new();
     assert_eq!(set.cut(session("a")), Ok(RevocationEpoch(1)));
     assert_eq!(set.cut(session("a")), Ok(RevocationEpoch(1)));
@@ -237,6 +242,7 @@ fn every_kind_is_found_by_what_a_call_hangs_on() {
 
 #[test]
 fn an_update_is_verified_compared_and_never_goes_back() {
+    // Clause T-46.
     let mut first = Revocations::new();
     first.cut(session("a")).unwrap();
     let mut second = first.clone();
@@ -261,6 +267,7 @@ fn an_update_is_verified_compared_and_never_goes_back() {
 
 #[test]
 fn what_is_dropped_early_stays_in_force_until_its_end() {
+    // Clause T-45.
     let mut full = Revocations::new();
     full.cut(session("a")).unwrap();
     let mut empty = full.clone();

@@ -86,7 +86,10 @@ pub fn check_named<'a>(
 
 #[cfg(test)]
 mod tests {
+    use super::super::merkle::InclusionPath;
+    use super::super::tick::{Nonce, TickPath};
     use super::*;
+    use crate::id::RevocationEpoch;
 
     fn activation(number: u64, tenant: &str, ring: u32) -> Activation {
         let tenant = tenant.parse().unwrap();
@@ -103,5 +106,34 @@ mod tests {
         assert_eq!(activations_digest(&all[1..]), digest);
         assert_ne!(activations_digest(&all[..1]), digest);
         assert_ne!(activations_digest([]), digest);
+    }
+
+    fn tick(n: u64, named: &[Activation]) -> TickAnswer {
+        let nothing = InclusionPath { index: 0, size: 1, siblings: Vec::new() };
+        TickAnswer {
+            n: LogIndex(n),
+            nonce: Nonce([0; 32]),
+            nonce_root: Digest::default(),
+            path: TickPath { nonce: nothing.clone(), voter: nothing },
+            epoch: RevocationEpoch(0),
+            revocations: Digest::default(),
+            activations: activations_digest(named),
+            directory: 1,
+            root: 1,
+        }
+    }
+
+    #[test]
+    fn fast_forward_beyond_the_tick_and_activations_that_it_does_not_name_are_refused() {
+        // Clause F-7.
+        let named = [activation(7, "acme", 0), activation(9, "other", 0)];
+        assert_eq!(check_named(&tick(9, &named), &named), Ok(()));
+        let (number, at) = (LogIndex(9), LogIndex(8));
+        assert_eq!(check_named(&tick(8, &named), &named), Err(ActivationRefused::Ahead { number, tick: at }));
+        let not_named = Err(ActivationRefused::NotNamed { tick: LogIndex(9) });
+        assert_eq!(check_named(&tick(9, &named), &named[..1]), not_named);
+        let mut other = named.clone();
+        other[0].manifest = Digest::of(&[b"another bundle"]);
+        assert_eq!(check_named(&tick(9, &named), &other), not_named);
     }
 }

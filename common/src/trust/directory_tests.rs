@@ -43,6 +43,7 @@ fn wrong_threshold_and_keys_of_another_role_do_not_install_a_directory() {
 
 #[test]
 fn rollback_of_the_directory_is_refused() {
+    // Clause T-12.
     let version = |version| verified(|content| content.version = version).unwrap();
     let (one, two) = (version(1), version(2));
     assert_eq!(two.check_succeeds(&one), Ok(()));
@@ -58,6 +59,7 @@ fn rollback_of_the_directory_is_refused() {
 
 #[test]
 fn a_directory_out_of_its_time_or_mesh_is_refused() {
+    // Clause T-11.
     let code = |result: Result<Directory, TrustRefused>| result.map(|_| ()).map_err(|refused| refused.reason_code());
     assert_eq!(code(verified(|content| content.mesh_id = MeshId([9; 16]))), Err("wrong_mesh"));
     assert_eq!(code(verified(|content| content.created = at(301))), Err("from_the_future"));
@@ -75,6 +77,7 @@ fn a_directory_out_of_its_time_or_mesh_is_refused() {
 
 #[test]
 fn a_directory_that_breaks_a_rule_is_not_made() {
+    // Clauses T-10 and T-13.
     let refused = |change: fn(&mut DirectoryContent), code| {
         let mut content = directory_content();
         change(&mut content);
@@ -100,6 +103,7 @@ fn a_directory_that_breaks_a_rule_is_not_made() {
 
 #[test]
 fn a_key_of_the_root_stands_nowhere_else() {
+    // Clause T-13.
     let refused = verified(|content| content.administrators[0].key = *key(6).public());
     assert_eq!(refused.map_err(|refused| refused.reason_code()).map(|_| ()), Err("key_reused"));
 }

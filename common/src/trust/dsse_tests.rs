@@ -25,6 +25,7 @@ fn check(envelope: &Envelope, expected: Result<(), usize>) {
 
 #[test]
 fn encodes_the_standards_example() {
+    // Clause T-2.
     // The example of the DSSE protocol document.
     assert_eq!(
         pae("http://example.com/HelloWorld", b"hello world"),
@@ -34,6 +35,7 @@ fn encodes_the_standards_example() {
 
 #[test]
 fn wrong_threshold_is_refused() {
+    // Clause T-3.
     check(&signed(&[1, 3]), Ok(()));
     check(&signed(&[1, 2, 3, 9]), Ok(()));
     check(&signed(&[1, 9]), Err(1));
@@ -43,6 +45,7 @@ fn wrong_threshold_is_refused() {
 
 #[test]
 fn one_key_twice_counts_once() {
+    // Clause T-3.
     check(&signed(&[1, 1]), Err(1));
     let mut twice = signed(&[1]);
     twice.signatures.push(twice.signatures[0]);
@@ -55,6 +58,7 @@ fn one_key_twice_counts_once() {
 
 #[test]
 fn duplicate_key_ids_are_malformed_however_they_are_spelled() {
+    // Clause T-1.
     let one = signed(&[1]);
     let text = String::from_utf8(one.to_bytes()).unwrap();
     let start = text.find("{\"keyid\"").unwrap();
@@ -102,6 +106,7 @@ fn the_json_form_is_golden() {
 
 #[test]
 fn what_is_not_one_spelling_is_malformed() {
+    // Clause T-1.
     let good = String::from_utf8(signed(&[1, 2]).to_bytes()).unwrap();
     assert_eq!(Envelope::parse(good.as_bytes()), Ok(signed(&[1, 2])));
     for bad in [
@@ -122,6 +127,7 @@ fn what_is_not_one_spelling_is_malformed() {
 
 #[test]
 fn endless_data_is_refused_before_it_is_read() {
+    // Clause T-1.
     let many = signed(&(1..=17).collect::<Vec<_>>());
     assert_eq!(many.signatures.len(), SIGNATURES_MAX + 1);
     assert!(Envelope::parse(&many.to_bytes()).is_err());

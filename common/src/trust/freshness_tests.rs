@@ -72,6 +72,7 @@ fn effects(effect: Effect) -> Effects {
 
 #[test]
 fn the_age_counts_from_sending_the_nonce_not_from_its_answer() {
+    // Clause F-8.
     let mut freshness = started();
     assert_eq!(freshness.view().age(at(0)), None);
     freshness.on_nonce_sent(nonce(1), at(1_000));
@@ -83,6 +84,7 @@ fn the_age_counts_from_sending_the_nonce_not_from_its_answer() {
 
 #[test]
 fn an_equal_or_lower_tick_changes_nothing() {
+    // Clause F-10.
     let mut freshness = started();
     freshness.on_nonce_sent(nonce(1), at(0));
     freshness.on_nonce_sent(nonce(2), at(2_000));
@@ -116,6 +118,7 @@ fn an_answer_for_others_or_for_nobody_is_refused() {
 
 #[test]
 fn an_answer_ahead_of_the_disk_counts_once_the_disk_has_it() {
+    // Clause F-9.
     let mut freshness = started();
     freshness.on_nonce_sent(nonce(1), at(0));
     let behind = Ok(Learned::Behind { epoch: RevocationEpoch(3) });
@@ -132,6 +135,7 @@ fn an_answer_ahead_of_the_disk_counts_once_the_disk_has_it() {
 
 #[test]
 fn other_revocations_at_the_same_epoch_never_count() {
+    // Clause F-9.
     let mut freshness = started();
     freshness.on_nonce_sent(nonce(1), at(0));
     let other = Enforced { digest: Digest::of(&[b"forged"]), ..enforced(1) };
@@ -147,6 +151,7 @@ fn other_revocations_at_the_same_epoch_never_count() {
 
 #[test]
 fn clocks_that_drift_apart_make_the_age_infinite_until_a_nonce_sent_after() {
+    // Clause F-11.
     for by in [2_001, -2_001] {
         let mut freshness = started();
         freshness.on_nonce_sent(nonce(1), at(0));
@@ -172,6 +177,28 @@ fn clocks_that_drift_apart_make_the_age_infinite_until_a_nonce_sent_after() {
 }
 
 #[test]
+fn indefinite_freeze_ends_in_isolation() {
+    // A voter that is cut off, or wants to hide a revocation, can only repeat what it said.
+    let mut freshness = started();
+    freshness.on_nonce_sent(nonce(1), at(0));
+    let said = answer(10, 1, 1);
+    give(&mut freshness, &said, at(100)).unwrap();
+    for second in 1..=300u64 {
+        assert_eq!(give(&mut freshness, &said, at(second * 1_000)), Ok(Learned::Nothing));
+        assert_eq!(freshness.view().age(at(second * 1_000)), Some(secs(second)));
+    }
+    assert_eq!(freshness.view().mode(&BOUNDS, at(300_000)), Mode::Isolated);
+}
+
+#[test]
+fn the_stored_proof_is_golden() {
+    // Clause F-12.
+    let stored = serde_json::to_string(&proof(10, 1_000, 4_000)).unwrap();
+    assert_eq!(stored, r#"{"n":10,"sent":1800000001000,"stored":1800000004000,"epoch":1}"#);
+    assert_eq!(serde_json::from_str::<StoredProof>(&stored).unwrap(), proof(10, 1_000, 4_000));
+}
+
+#[test]
 fn a_suspended_machine_ages() {
     // Both clocks run through suspend: an hour passes in one step.
     let mut freshness = started();
@@ -183,6 +210,7 @@ fn a_suspended_machine_ages() {
 
 #[test]
 fn after_a_restart_only_reads_live_on_and_only_by_a_clock_that_did_not_step_back() {
+    // Clause F-12.
     let restart = |stored, now| Freshness::start(Some(stored), enforced(1), now);
     let read = effects(Effect::Read);
     let now = at(100_000);
@@ -209,6 +237,7 @@ fn after_a_restart_only_reads_live_on_and_only_by_a_clock_that_did_not_step_back
 
 #[test]
 fn modes_follow_the_bounds() {
+    // Clauses F-13 and F-14.
     let mut freshness = started();
     freshness.on_nonce_sent(nonce(1), at(0));
     give(&mut freshness, &answer(10, 1, 1), at(0)).unwrap();
@@ -342,6 +371,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
     #[test]
     fn the_age_is_never_younger_than_the_truth(events in proptest::collection::vec(event(), 0..120)) {
+        // Clause F-8.
         play(&events);
     }
 }

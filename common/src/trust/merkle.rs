@@ -110,6 +110,7 @@ mod tests {
 
     #[test]
     fn agrees_with_the_reference_implementation() {
+        // Clause F-1.
         let leaves = reference_leaves();
         for (count, expected) in [
             (0, "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"),

@@ -14,6 +14,7 @@ fn not_enough(found: usize) -> TrustRefused {
 
 #[test]
 fn the_first_root_is_the_pinned_one() {
+    // Clause T-6.
     let signed = signed_root(&root_content(), &[1, 3]);
     let pin = signed.digest();
     let parsed = SignedRoot::parse(&signed.to_bytes()).unwrap();
@@ -28,6 +29,7 @@ fn the_first_root_is_the_pinned_one() {
 
 #[test]
 fn key_rotation_needs_the_old_keys_and_the_new() {
+    // Clause T-7.
     let rotated = |content: &mut RootContent| content.root = role(&[61, 62], 2);
     assert_eq!(next(rotated, &[1, 2, 61, 62]).map(|root| root.version()), Ok(2));
     assert_eq!(next(rotated, &[1, 2, 61]), Err(not_enough(1)));
@@ -37,6 +39,7 @@ fn key_rotation_needs_the_old_keys_and_the_new() {
 
 #[test]
 fn rollback_and_fast_forward_of_the_root_break_the_chain() {
+    // Clause T-7.
     for found in [1, 3, (1 << 53) - 1] {
         let refused = next(|content| content.version = found, &[1, 2]);
         assert_eq!(refused, Err(TrustRefused::NotNext { have: 1, found }));
@@ -51,6 +54,7 @@ fn arbitrary_installation_of_a_root_is_refused() {
 
 #[test]
 fn an_expired_root_introduces_its_successor_and_nothing_else() {
+    // Clause T-9.
     let mut content = root_content();
     content.expires = at(10);
     let signed = signed_root(&content, &[1, 2]);
@@ -68,6 +72,7 @@ fn an_expired_root_introduces_its_successor_and_nothing_else() {
 
 #[test]
 fn a_root_that_breaks_a_rule_is_not_made() {
+    // Clauses T-5, T-8 and T-13.
     let refused = |change: fn(&mut RootContent), code| {
         let mut content = root_content();
         change(&mut content);
@@ -96,6 +101,7 @@ fn a_root_that_breaks_a_rule_is_not_made() {
 
 #[test]
 fn content_with_other_or_repeated_members_is_refused() {
+    // Clause T-4.
     let good = dsse::encode(&root_content()).unwrap();
     let good = String::from_utf8(good).unwrap();
     assert!(Root::read(good.as_bytes()).is_ok());

@@ -214,6 +214,7 @@ mod tests {
 
     #[test]
     fn a_nonce_in_the_tick_is_shown_to_its_edge_by_its_voter_only() {
+        // Clause F-5.
         let (one, two, tick) = tick();
         for (tree, names, voter) in [(&one, vec!["a", "b", "c"], 1), (&two, vec!["d"], 2)] {
             assert_eq!(tree.paths(VoterId(voter), &tick).len(), names.len());
@@ -257,6 +258,7 @@ mod tests {
 
     #[test]
     fn roots_are_sorted_distinct_and_few() {
+        // Clause F-4.
         let check = |voters: &[u64], expected| {
             let roots = voters.iter().map(|voter| (VoterId(*voter), Digest::default())).collect();
             assert_eq!(TickRoots { roots }.check(), expected);

@@ -43,6 +43,7 @@ fn what_two_of_three_administrators_signed_is_verified_compiled_and_decides() {
 
 #[test]
 fn arbitrary_installation() {
+    // Clause B-5.
     for seeds in [&[91u8, 92, 93][..], &[1, 2, 3], &[4, 5], &[16, 17, 18]] {
         let bundle = signed_by(built(&sources()), seeds);
         assert_eq!(verified(bundle).map(|_| ()), Err(not_enough(0)), "{seeds:?}");
@@ -52,6 +53,7 @@ fn arbitrary_installation() {
 
 #[test]
 fn wrong_threshold() {
+    // Clause B-5.
     for seeds in [&[6u8][..], &[7], &[8], &[6, 16], &[6, 91, 92]] {
         let bundle = signed_by(built(&sources()), seeds);
         assert_eq!(verified(bundle).map(|_| ()), Err(not_enough(1)), "{seeds:?}");
@@ -77,6 +79,7 @@ fn one_key_twice_and_duplicate_key_ids() {
 
 #[test]
 fn wrong_mesh_and_wrong_tenant() {
+    // Clause B-5.
     refused(with_manifest(|manifest| manifest.mesh_id = MeshId([0x12; 16])), "wrong_mesh");
     refused(with_manifest(|manifest| manifest.tenant = "other".parse().unwrap()), "wrong_tenant");
     let other = "other".parse().unwrap();
@@ -90,6 +93,7 @@ fn wrong_mesh_and_wrong_tenant() {
 
 #[test]
 fn expired_and_from_the_future() {
+    // Clause B-6.
     let code = |now| signed().verify(&root(), &MESH, &acme(), now).map(|_| ()).map_err(|r| r.reason_code());
     assert_eq!(code(at(90 * 86_400 - 1)), Ok(()));
     assert_eq!(code(at(90 * 86_400)), Err("expired"));
@@ -113,6 +117,7 @@ fn key_compromise_and_rotation() {
 
 #[test]
 fn tampered_file() {
+    // Clause B-5.
     let bundle = signed();
     let (envelope, files) = bundle.parts();
     for at in 0..files.len() {
@@ -129,6 +134,7 @@ fn tampered_file() {
 
 #[test]
 fn mix_and_match() {
+    // Clause B-5.
     let change =
         |text: String| text.replace("forbid (principal == User::\"mallory\"", "forbid (principal == User::\"x\"");
     let other = signed_by(built(&sources_with("policies/notes.cedar", change)), &[6, 7]);
@@ -144,6 +150,7 @@ fn mix_and_match() {
 
 #[test]
 fn extraneous_files_and_paths_that_leave() {
+    // Clause B-4.
     for path in
         ["relations.toml", "policies/a.rego", "../x.cedar", "/etc/x", "policies/../x.cedar", "policies//x.cedar"]
     {
@@ -157,6 +164,7 @@ fn extraneous_files_and_paths_that_leave() {
 
 #[test]
 fn endless_data() {
+    // Clause B-2.
     let good = signed().to_bytes();
     assert!(SignedBundle::parse(&vec![b'R'; 8 * 1024 * 1024 + 1]).is_err());
     let mut trailing = good.clone();
@@ -181,6 +189,7 @@ fn endless_data() {
 
 #[test]
 fn a_manifest_says_each_thing_once_and_nothing_else() {
+    // Clause B-3.
     let bundle = built(&sources());
     let payload = String::from_utf8(bundle.parts().0.payload.clone()).unwrap();
     let files = bundle.parts().1.to_vec();
@@ -202,6 +211,7 @@ fn a_manifest_says_each_thing_once_and_nothing_else() {
 
 #[test]
 fn bounds_beyond_those_of_the_root() {
+    // Clause B-7.
     refused(with_manifest(|manifest| manifest.bounds.irreversible = 31), "bounds_beyond_root");
     refused(with_manifest(|manifest| manifest.bounds.read = 0), "bounds_beyond_root");
     let mut content = root_content();
@@ -212,6 +222,7 @@ fn bounds_beyond_those_of_the_root() {
 
 #[test]
 fn what_this_version_cannot_evaluate() {
+    // Clause B-8.
     let unsupported = |change: fn(&mut remit_common::bundle::Manifest)| refused(with_manifest(change), "unsupported");
     unsupported(|manifest| manifest.format = 2);
     unsupported(|manifest| {
@@ -232,6 +243,7 @@ fn what_this_version_cannot_evaluate() {
 
 #[test]
 fn a_grade_of_proof_that_cannot_be_checked() {
+    // Clause B-15.
     let sources = sources_with("catalogue/notes.toml", |text| text.replace("\"none\"", "\"P1\""));
     let rejected = not_compiled(signed_by(built(&sources), &[6, 7]));
     assert!(matches!(&rejected, BundleRejected::Grade { tool, .. } if tool.as_str() == "notes.read"), "{rejected}");
@@ -240,6 +252,7 @@ fn a_grade_of_proof_that_cannot_be_checked() {
 
 #[test]
 fn a_canary_that_is_answered_otherwise() {
+    // Clause B-14.
     let wrong = |from: &str, to: &str| {
         let sources = sources_with("canaries.yaml", |text| text.replacen(from, to, 1));
         not_compiled(signed_by(built(&sources), &[6, 7]))

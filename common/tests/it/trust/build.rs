@@ -20,6 +20,7 @@ fn fault(sources: &BundleSource, file: &str, line: u32, says: &str) {
 
 #[test]
 fn the_same_sources_give_the_same_bytes() {
+    // Clause B-19.
     let one = sources().build(&BuildOverrides::default()).unwrap();
     let two = sources().build(&BuildOverrides::default()).unwrap();
     assert_eq!(one.clone().into_container().to_bytes(), two.into_container().to_bytes());
@@ -63,6 +64,7 @@ fn the_container_and_what_is_signed_are_golden() {
 
 #[test]
 fn the_command_line_overrides_what_the_file_says() {
+    // Clause B-18.
     let overrides = BuildOverrides { created: Some(at(5)), mesh_id: Some(MeshId([2; 16])), version: Some(12) };
     let built = sources().build(&overrides).unwrap();
     let manifest = built.manifest();
@@ -91,6 +93,7 @@ fn times_have_a_date_and_an_offset() {
 
 #[test]
 fn faults_name_their_place() {
+    // Clauses B-18 and B-20.
     let toml = |from: &str, to: &str| sources_with("bundle.toml", |text| text.replace(from, to));
     fault(&toml("tenant    = \"acme\"", "tenant = \"Acme!\""), "bundle.toml", 2, "tenant");
     fault(&toml("floor     = 5", "flor = 5"), "bundle.toml", 7, "flor");
@@ -110,6 +113,7 @@ fn faults_name_their_place() {
 
 #[test]
 fn files_travel_stay_behind_or_are_faults() {
+    // Clause B-17.
     let with = |path: &str| {
         let mut sources = sources();
         sources.files.insert(path.to_owned(), b"x".to_vec());

@@ -28,6 +28,7 @@ fn code(bundle: &VerifiedBundle, water: &HighWater, secs: u64) -> Result<(), &'s
 
 #[test]
 fn rollback() {
+    // Clause B-10.
     let (six, seven, eight) = (verified(version(6)), verified(version(7)), verified(version(8)));
     let water = activated(&[&seven]);
     assert_eq!(code(&eight, &water, 0), Ok(()));
@@ -39,6 +40,7 @@ fn rollback() {
 
 #[test]
 fn another_bundle_of_the_same_version() {
+    // Clause B-12.
     let seven = verified(version(7));
     let other = bundle(|manifest| manifest.limits.chain_links = 3);
     assert_eq!(code(&other, &activated(&[&seven]), 0), Err("same_version"));
@@ -46,6 +48,7 @@ fn another_bundle_of_the_same_version() {
 
 #[test]
 fn a_live_fallback_of_high_and_only_of_high() {
+    // Clauses B-10 and B-11.
     let names = |version: u64, fallback: &VerifiedBundle, until: u64| {
         let named = Fallback { digest: *fallback.digest(), until: at(until) };
         bundle(|manifest| {
@@ -69,6 +72,7 @@ fn a_live_fallback_of_high_and_only_of_high() {
 
 #[test]
 fn never_below_the_floor_of_anything_verified() {
+    // Clause B-11.
     let six = verified(version(6));
     let mut water = HighWater::default();
     // Seven was only verified, and its floor is seven.
@@ -86,6 +90,7 @@ fn never_below_the_floor_of_anything_verified() {
 
 #[test]
 fn the_high_water_only_rises() {
+    // Clauses B-12 and B-13.
     let (six, nine) = (verified(version(6)), verified(version(9)));
     let mut water = activated(&[&nine]);
     water.note_activated(LogIndex(7), nine.manifest(), nine.digest());
