@@ -1,4 +1,4 @@
-//! The decision oracle: our engine and stock Cedar give exactly its answers, ids included.
+//! The decision oracle (clause P-26): our engine and stock Cedar give exactly its answers, ids included.
 
 use remit_benches::oracle::{Expect, Ours, SETS, Set, Stock, in_words};
 use remit_common::policy::engines::cedar::Ask;

@@ -3,7 +3,7 @@
 //! The filter is pure: a descriptor, a result and the obligations of one grant give what the agent sees. A result is
 //! closed like the arguments are. A field is released because the descriptor gives it a class and the grant has that
 //! class, never because nobody thought of it; records are counted and cut; and the readable `content`, in which a
-//! tool repeats its answer, is written anew from what is left of the structured one. Clauses P-20 to P-25.
+//! tool repeats its answer, is written anew from what is left of the structured one. Clauses P-20 to P-24.
 
 use super::catalogue::Tool;
 use super::decision::Obligations;

@@ -1,4 +1,4 @@
-//! Between the parts: arguments and facts, plans and the schema.
+//! Between the parts: arguments and facts, plans and the schema. Clauses P-17 to P-19 and P-27.
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 //!
 //! An agent calls a tool by name and sends arguments; what that call *means* (which customer, how much, whether it
 //! can be taken back, which fields of the answer are billing data) stands here, in the signed bundle, and nowhere
-//! the agent or the tool could change it. Clauses P-10 to P-16.
+//! the agent or the tool could change it. Clauses P-10 to P-13.
 
 mod read;
 #[cfg(test)]

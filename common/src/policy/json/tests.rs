@@ -6,6 +6,7 @@ fn fault_of(document: &str, mode: Mode) -> Option<JsonFault> {
     parse(document.as_bytes(), mode).err().map(|error| error.fault)
 }
 
+/// Clauses P-1 and P-2.
 #[test]
 fn what_two_readers_could_read_differently_is_refused() {
     let check = |document: &str, expected: JsonFault| {
@@ -32,6 +33,7 @@ fn what_two_readers_could_read_differently_is_refused() {
     check("0.1000000000000000000001", JsonFault::LossyNumber);
 }
 
+/// Clause P-1.
 #[test]
 fn what_is_not_json_is_refused() {
     let check = |document: &str, expected: JsonFault| {
@@ -84,6 +86,7 @@ fn depth_and_size_are_bounded() {
     assert_eq!(fault_of(&many, Mode::Arguments), Some(JsonFault::TooManyValues));
 }
 
+/// Clause P-3.
 #[test]
 fn a_message_may_name_its_own_members_as_the_protocol_does() {
     let meta = r#"{"params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"2026-07-28"}}}"#;
@@ -101,6 +104,7 @@ fn a_message_may_name_its_own_members_as_the_protocol_does() {
     assert_eq!(fault_of(twice, Mode::Protocol), Some(JsonFault::DuplicateKey));
 }
 
+/// Clause P-3.
 #[test]
 fn below_a_free_pointer_names_and_numbers_are_free() {
     let document = br#"{"id":"x","note":{"A b":1,"a_B":2,"ab":12345678901234567890123}}"#;
@@ -123,6 +127,7 @@ fn a_fault_says_where_it_is() {
     assert_eq!(error.to_string(), "a syntax error at byte 3");
 }
 
+/// Clause P-4.
 #[test]
 fn encoding_is_compact_and_keeps_order() {
     let json = parse(br#" { "b" : [ 1 , 2.50 , "\u00e9\ud83d\ude00\/\n\u0001" ] , "a" : { } } "#, Mode::Arguments);
@@ -130,6 +135,7 @@ fn encoding_is_compact_and_keeps_order() {
     assert_eq!(json.map(|json| encode_text(&json)), Ok(expected.to_owned()));
 }
 
+/// Clauses P-13 and P-18.
 #[test]
 fn a_pointer_yields_the_set_of_all_values_it_can_reach() {
     let json = parse(

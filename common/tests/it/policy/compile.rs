@@ -1,4 +1,5 @@
 //! What is wrong with a bundle's sources is found before anybody runs them, and has a place.
+//! Clauses P-5, P-10 to P-13 and P-26 to P-28.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What is permitted, and with which reason what is not.
+//! What is permitted, and with which reason what is not. Clauses P-26 to P-29.
 
 use remit_common::envelope::{AgentIdentity, Authority};
 use remit_common::id::{AgentClass, AgentId, Delegator, PolicyId};

@@ -1,4 +1,5 @@
 //! What is released of a result: nothing without a permitted class, never too many records, nothing twice.
+//! Clauses P-20 to P-24.
 
 use std::sync::Arc;
 
