@@ -3,9 +3,12 @@
 use std::sync::LazyLock;
 
 use proptest::prelude::*;
-use remit_common::bundle::{BundleRejected, FileEntry, SignedBundle, VerifiedBundle, verify_manifest};
+use remit_common::bundle::{BuildOverrides, BundleRejected, FileEntry, SignedBundle, VerifiedBundle, verify_manifest};
+use remit_common::envelope::{AgentIdentity, Authority, GrantRequest};
 use remit_common::id::{BundleVersion, MeshId};
-use remit_common::policy::Reason;
+use remit_common::lattice::Scope;
+use remit_common::policy::json::Json;
+use remit_common::policy::{Decision, Reason, ToolCall};
 use remit_common::trust::dsse::NotVerified;
 
 use super::mesh::*;
@@ -283,6 +286,71 @@ fn sources_that_do_not_compile() {
     let rejected = not_compiled(signed_by(built(&sources), &[6, 7]));
     let BundleRejected::Policy { faults } = rejected else { panic!("{rejected}") };
     assert_eq!(faults[0].file, "policies/notes.cedar");
+}
+
+#[test]
+fn the_bundles_own_limits_come_before_its_policy() {
+    // Clause B-9.
+    let compiled = verified(signed()).unwrap().compile().unwrap();
+    let grant: GrantRequest = serde_json::from_value(serde_json::json!({
+        "tools": ["notes.read"], "effects": ["read"], "classes": ["note"], "ids": { "customer": ["c1"] }
+    }))
+    .unwrap();
+    let agent: AgentIdentity =
+        AgentIdentity { id: "agent-1".parse().unwrap(), class: "analyst".parse().unwrap(), attestation: None };
+    let good = Authority {
+        tenant: acme(),
+        delegator: "maya".parse().unwrap(),
+        session: "s".parse().unwrap(),
+        task: "t".parse().unwrap(),
+        agent: agent.id.clone(),
+        class: agent.class.clone(),
+        chain_agents: vec![agent],
+        purpose: compiled.policy().taxonomy().purpose("review").unwrap(),
+        not_before: NOW,
+        expires: at(60),
+        depth_left: 0,
+        chain_depth: 4,
+        scope: Scope::root(vec![grant.resolve(0, compiled.policy().taxonomy()).unwrap()]).unwrap(),
+        min_bundle_version: BundleVersion(7),
+        taxonomy_version: 1,
+        catalogue_version: 7,
+    };
+    let arguments = Json::object([("customer", Json::text("c1"))]);
+    let call = ToolCall { tool: "notes.read".parse().unwrap(), arguments };
+    let check = |change: fn(&mut Authority), expected| {
+        let mut authority = good.clone();
+        change(&mut authority);
+        let found = match compiled.decide(&authority, &call, NOW) {
+            Decision::Permit(_) => (Reason::Permit, None),
+            Decision::Deny(denied) => (denied.reason, denied.hop),
+        };
+        assert_eq!(found, expected);
+    };
+    check(|_| {}, (Reason::Permit, None));
+    check(|authority| authority.chain_depth = 5, (Reason::OutOfScope, Some(4)));
+    check(|authority| authority.min_bundle_version = BundleVersion(8), (Reason::Stale, None));
+    check(|authority| authority.tenant = "other".parse().unwrap(), (Reason::NoMatchingPolicy, None));
+}
+
+#[test]
+fn a_number_of_a_purpose_keeps_its_meaning() {
+    // Clause B-16.
+    let compiled = |number: u64, purposes: &str| {
+        let mut sources = sources();
+        sources.files.insert("purposes.toml".to_owned(), purposes.as_bytes().to_vec());
+        let overrides = BuildOverrides { version: Some(number), ..BuildOverrides::default() };
+        let bundle = sources.build(&overrides).unwrap().into_container();
+        verified(signed_by(bundle, &[6, 7])).unwrap().compile().unwrap()
+    };
+    let review = "[[purpose]]\nnumber = 1\nname = \"review\"\n";
+    let seven = compiled(7, &format!("version = 1\n{review}"));
+    let moved = "version = 1\n[[purpose]]\nnumber = 2\nname = \"review\"\n";
+    let eight = compiled(8, moved);
+    assert_eq!(eight.check_taxonomy(&seven).map_err(|rejected| rejected.reason_code()), Err("taxonomy_broken"));
+    assert_eq!(compiled(8, &format!("version = 1\n{review}")).check_taxonomy(&seven), Ok(()));
+    // Going back to a fallback asks nothing: its successor was asked.
+    assert_eq!(seven.check_taxonomy(&eight), Ok(()));
 }
 
 static GOOD: LazyLock<Vec<u8>> = LazyLock::new(|| signed().to_bytes());
