@@ -49,6 +49,7 @@ impl Alpn {
 }
 
 /// Our own certificate chain, leaf first, and its private key.
+#[derive(Clone)]
 pub struct Identity {
     chain: Vec<CertificateDer<'static>>,
     key: Zeroizing<Vec<u8>>,
