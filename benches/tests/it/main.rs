@@ -1,5 +1,8 @@
 //! What the benches measure is also right.
 
+#[cfg(test)]
 mod bundle;
+#[cfg(test)]
 mod chain;
+#[cfg(test)]
 mod oracle;

@@ -23,7 +23,14 @@ fn a_fault_is_shown_where_it_stands() {
     stdout_of(&remit(folder.path(), &["bundle", "new", "mine"]), 0);
     let path = folder.path().join("mine/catalogue/acme.toml");
     let catalogue = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(&path, catalogue.replace("\"/contracts/*/terms\"       = \"renewal_terms\"", "\"/contracts/*/terms\"       = \"renewal_termz\"")).unwrap();
+    std::fs::write(
+        &path,
+        catalogue.replace(
+            "\"/contracts/*/terms\"       = \"renewal_terms\"",
+            "\"/contracts/*/terms\"       = \"renewal_termz\"",
+        ),
+    )
+    .unwrap();
     let output = remit(folder.path(), &["bundle", "check", "mine", "--json"]);
     let shown = stdout_of(&output, 4);
     assert!(shown.contains("catalogue/acme.toml:") && shown.contains("renewal_terms"), "{shown}");
@@ -37,7 +44,8 @@ fn every_administrator_adds_one_signature() {
     let args = ["bundle", "build", "mine", "-o", "v1", "--mesh-id", "00112233445566778899aabbccddeeff"];
     stdout_of(&remit(folder.path(), &args), 0);
     for (key, signatures) in [("one", 1), ("two", 2), ("one", 2)] {
-        let line = format!("remit-ed25519-seed {}\n", remit_common::text::base64(&[key.len() as u8 + key.as_bytes()[0]; 32]));
+        let line =
+            format!("remit-ed25519-seed {}\n", remit_common::text::base64(&[key.len() as u8 + key.as_bytes()[0]; 32]));
         std::fs::write(folder.path().join(key), line).unwrap();
         let shown = stdout_of(&remit(folder.path(), &["bundle", "sign", "v1", "--key", key, "--json"]), 0);
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();

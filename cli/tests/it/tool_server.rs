@@ -99,7 +99,8 @@ async fn it_is_a_stateless_mcp_server_with_five_tools() {
     assert_eq!(status, StatusCode::OK, "{answer}");
     assert!(answer["result"]["supportedVersions"].to_string().contains("2026-07-28"), "{answer}");
     let (_, answer) = server.post(&[&right], "tools/list", json!({})).await;
-    let mut names: Vec<_> = answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
+    let mut names: Vec<_> =
+        answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     names.sort_unstable();
     assert_eq!(names, ["billing.update", "contracts.export", "contracts.read", "crm.read", "tickets.create"]);
 }

@@ -147,11 +147,7 @@ async fn at_an_edge(stage: &mut Stage, bundles: &Bundles) -> Result<(), Failure>
         ("a bundle signed by one administrator", forger.bundle(1, &bundles.by_one), "not_enough_signatures"),
         ("version 1 again", forger.bundle(2, &bundles.first), "rollback"),
         ("a manifest changed after signing", forger.bundle(3, &bundles.changed_manifest), "not_enough_signatures"),
-        (
-            "a rule changed after signing",
-            forger.changed_file(4, &bundles.changed_rule)?,
-            "file_digest",
-        ),
+        ("a rule changed after signing", forger.changed_file(4, &bundles.changed_rule)?, "file_digest"),
         ("a credential sealed by a stranger", forger.shard(stage, &bundles.second)?, "unknown-sealer"),
         ("a root signed by a stranger", forger.root(stage, &bundles.second)?, "not_enough_signatures"),
         ("a revocation that nobody asked for", forger.revocation(stage, &bundles.second)?, "bad_signature"),

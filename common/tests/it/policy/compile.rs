@@ -27,7 +27,7 @@ fn check_at(file: &str, from: &str, to: &str, place: (&str, &str), pieces: &[&st
     let found = faults_of(&files);
     let fits = |fault: &PolicyFault| {
         let text = files.get(&fault.file).map(|bytes| String::from_utf8_lossy(bytes).into_owned()).unwrap_or_default();
-        let line = text.lines().nth(fault.line as usize - 1).unwrap_or_default().to_owned();
+        let line = text.lines().zip(1u32..).find(|(_, number)| *number == fault.line).map_or("", |(line, _)| line);
         let whole = fault.to_string();
         fault.file == place.0 && line.contains(place.1) && pieces.iter().all(|piece| whole.contains(piece))
     };
