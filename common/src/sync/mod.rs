@@ -7,6 +7,7 @@
 //! The subscriber trusts nothing of what it is told: it hands out bytes, and the edge verifies them. Clauses D-1 to
 //! D-9, docs/PROTOCOL.md.
 
+mod fetching;
 pub mod published;
 pub mod publisher;
 pub mod revocations;

@@ -9,13 +9,14 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::fetching::{Fetched, Fetching};
+use super::publisher::GREETING_MAX;
 use super::revocations::{Assembler, Taken};
-use super::transfer::Transfer;
 use crate::bundle::container::SignedBundle;
 use crate::bundle::manifest::FileEntry;
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
-use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, SHARD_BYTES_MAX};
+use crate::limits::SHARD_BYTES_MAX;
 use crate::revocation::RevocationUpdate;
 use crate::time::BootTime;
 use crate::trust::activation::Activation;
@@ -23,18 +24,16 @@ use crate::trust::dsse::Envelope;
 use crate::trust::tick::TickAnswer;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
-    Ack, Activated, EdgeMessage, Fetch, Have, Hello, Nack, NonceMessage, ObjectRef, Published, RecordAck, RecordFork,
-    Refused, ShardOffer, Stage, VoterMessage, WireMessage as _,
+    Ack, Activated, EdgeMessage, Fetch, Have, Hello, Nack, NonceMessage, RecordAck, RecordFork, Refused, ShardOffer,
+    Stage, VoterMessage, WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::SPOKEN;
 
-use super::publisher::{FETCH_MAX, GREETING_MAX};
+pub use super::fetching::ROOTS_MAX;
 
 /// Time from the first part of a change of the revocations to the last.
 pub const UPDATE_MAX: Duration = Duration::from_secs(120);
-/// Root documents announced and not fetched yet: decades of yearly ones.
-pub const ROOTS_MAX: usize = 64;
 /// Activations announced: every tenant and ring of a large mesh.
 pub const ACTIVATIONS_MAX: usize = 4_096;
 /// Shards announced: every credential of an edge's tenants, many times over.
@@ -101,12 +100,7 @@ pub struct Subscriber {
     phase: Phase,
     outputs: VecDeque<Output>,
     announced: Announced,
-    /// Bundles that the edge has whole, verified or refused: not fetched again.
-    settled: BTreeSet<Digest>,
-    job: Option<Job>,
-    roots: VecDeque<Published>,
-    directory: Option<Published>,
-    bundles: BTreeMap<TenantId, Activated>,
+    fetching: Fetching,
     updates: Assembler,
     update_until: Option<BootTime>,
     unknown: u64,
@@ -145,24 +139,6 @@ struct Announced {
     tick: LogIndex,
 }
 
-/// What is being fetched. One thing at a time, so that the memory a voter can make an edge spend is one bundle.
-#[derive(Debug)]
-enum Job {
-    Root(Published, Transfer),
-    Directory(Published, Transfer),
-    Manifest(Activated, Transfer),
-    /// The edge is verifying the manifest.
-    Verifying(Activation, Envelope),
-    Files {
-        activation: Activation,
-        envelope: Envelope,
-        /// Of the manifest, in its order.
-        order: Vec<Digest>,
-        held: BTreeMap<Digest, Vec<u8>>,
-        transfer: Transfer,
-    },
-}
-
 impl Subscriber {
     /// Greets. `have` is what the edge has verified and stored; `settled` are the manifests of the bundles that it has
     /// whole.
@@ -192,11 +168,7 @@ impl Subscriber {
             phase: Phase::Greeting { until: now.plus(GREETING_MAX) },
             outputs: VecDeque::from([Output::Send(hello)]),
             announced,
-            settled,
-            job: None,
-            roots: VecDeque::new(),
-            directory: None,
-            bundles: BTreeMap::new(),
+            fetching: Fetching::new(settled),
             updates: Assembler::default(),
             update_until: None,
             unknown: 0,
@@ -216,16 +188,7 @@ impl Subscriber {
             Phase::Live => None,
             Phase::Over => return None,
         };
-        let transfer = match &self.job {
-            Some(
-                Job::Root(_, transfer)
-                | Job::Directory(_, transfer)
-                | Job::Manifest(_, transfer)
-                | Job::Files { transfer, .. },
-            ) => Some(transfer.deadline()),
-            Some(Job::Verifying(..)) | None => None,
-        };
-        [greeting, transfer, self.update_until].into_iter().flatten().min()
+        [greeting, self.fetching.deadline(), self.update_until].into_iter().flatten().min()
     }
 
     /// Time has passed.
@@ -292,36 +255,18 @@ impl Subscriber {
         held: BTreeMap<Digest, Vec<u8>>,
         now: BootTime,
     ) -> Result<(), PeerMisbehaved> {
-        let Some(Job::Verifying(activation, envelope)) = self.job.take() else { return Ok(()) };
-        let bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.len));
-        if files.len() > BUNDLE_FILES_MAX
-            || exceeds(bytes, BUNDLE_BYTES_MAX)
-            || files.iter().any(|file| exceeds(file.len, BUNDLE_FILE_BYTES_MAX))
-        {
-            self.settled.insert(activation.manifest);
-            self.next_job(now);
-            return Err(PeerMisbehaved::TooLong { len: bytes, max: BUNDLE_BYTES_MAX });
-        }
-        let missing = files
-            .iter()
-            .filter(|file| !held.contains_key(&file.sha256))
-            .map(|file| ObjectRef { digest: file.sha256, len: file.len });
-        let transfer = Transfer::of(missing, now);
-        let order = files.iter().map(|file| file.sha256).collect();
-        self.ask(&transfer);
-        self.job = Some(Job::Files { activation, envelope, order, held, transfer });
-        self.finish_if_complete(now);
-        Ok(())
+        let mut fetched = Vec::new();
+        let verified = self.fetching.manifest_verified(files, held, now, &mut fetched);
+        self.hand_out(fetched);
+        verified
     }
 
     /// A bundle was not taken: its manifest or, later, the whole. It is not fetched again on this connection.
     pub fn refuse_bundle(&mut self, manifest: Digest, code: &str, detail: &str, now: BootTime) {
-        self.settled.insert(manifest);
         self.refuse(manifest, code, detail);
-        if matches!(&self.job, Some(Job::Verifying(activation, _)) if activation.manifest == manifest) {
-            self.job = None;
-            self.next_job(now);
-        }
+        let mut fetched = Vec::new();
+        self.fetching.settle(manifest, now, &mut fetched);
+        self.hand_out(fetched);
     }
 
     /// A document that was handed out was not taken.
@@ -357,36 +302,21 @@ impl Subscriber {
     }
 
     fn on_live(&mut self, message: VoterMessage, now: BootTime) -> Result<(), PeerMisbehaved> {
+        let mut fetched = Vec::new();
         match message {
             VoterMessage::Root(root) => {
-                if rises("root version", self.announced.root, root.version)? {
-                    check_len(root.object.len, DOCUMENT_BYTES_MAX)?;
-                    if self.roots.len() >= ROOTS_MAX {
-                        return Err(PeerMisbehaved::TooMany { what: "roots", max: ROOTS_MAX });
-                    }
-                    self.announced.root = root.version;
-                    self.roots.push_back(root);
+                if rises("root version", &mut self.announced.root, root.version)? {
+                    self.fetching.want_root(root)?;
                 }
             }
             VoterMessage::Directory(directory) => {
-                if rises("directory version", self.announced.directory, directory.version)? {
-                    check_len(directory.object.len, DOCUMENT_BYTES_MAX)?;
-                    self.announced.directory = directory.version;
-                    self.directory = Some(directory);
+                if rises("directory version", &mut self.announced.directory, directory.version)? {
+                    self.fetching.want_directory(directory)?;
                 }
             }
             VoterMessage::Activation(activated) => self.on_activation(activated)?,
-            VoterMessage::Object(chunk) => {
-                let refuse = PeerMisbehaved::OutOfPlace { kind: "Object", why: "the object was not asked for" };
-                self.transfer().ok_or(refuse)?.take(chunk)?;
-                self.finish_if_complete(now);
-            }
-            VoterMessage::Absent(digest) => {
-                // The voter's state has moved on between announcing and asking; what replaced it is announced, too.
-                let refuse = PeerMisbehaved::OutOfPlace { kind: "Absent", why: "the object was not asked for" };
-                self.transfer().ok_or(refuse)?.give_up(&digest)?;
-                self.finish_if_complete(now);
-            }
+            VoterMessage::Object(chunk) => self.fetching.take(chunk, now, &mut fetched)?,
+            VoterMessage::Absent(object) => self.fetching.absent(&object, now, &mut fetched)?,
             VoterMessage::Shard(shard) => self.on_shard(shard)?,
             VoterMessage::Revocations(part) => match self.updates.take(part, self.announced.epoch)? {
                 Taken::Complete(update) => {
@@ -410,160 +340,72 @@ impl Subscriber {
             }
             VoterMessage::Refused(_) | VoterMessage::Unknown { .. } => {}
         }
-        if self.job.is_none() {
-            self.next_job(now);
-        }
+        self.fetching.go_on(now, &mut fetched);
+        self.hand_out(fetched);
         Ok(())
     }
 
     fn on_activation(&mut self, activated: Activated) -> Result<(), PeerMisbehaved> {
-        let activation = &activated.activation;
+        let activation = activated.activation.clone();
         let key = (activation.tenant.clone(), activation.ring);
-        let known = self.announced.activations.get(&key).copied().unwrap_or_default();
-        if !rises("activation number", known.0, activation.number.0)? {
+        let known = self.announced.activations.len();
+        let number = self.announced.activations.entry(key).or_insert(LogIndex(0));
+        if !rises("activation number", &mut number.0, activation.number.0)? {
             return Ok(());
         }
-        check_len(activated.envelope.len, DOCUMENT_BYTES_MAX)?;
-        if self.announced.activations.len() >= ACTIVATIONS_MAX && !self.announced.activations.contains_key(&key) {
+        if known > ACTIVATIONS_MAX {
             return Err(PeerMisbehaved::TooMany { what: "activations", max: ACTIVATIONS_MAX });
         }
-        self.announced.activations.insert(key, activation.number);
-        self.outputs.push_back(Output::Activation(activation.clone()));
         if self.identity.tenants.contains(&activation.tenant) {
-            // Whatever waits for the tenant is outdated now; what is under way is finished, and superseded then.
-            self.bundles.insert(activation.tenant.clone(), activated);
+            self.fetching.want_bundle(activated)?;
         }
+        self.outputs.push_back(Output::Activation(activation));
         Ok(())
     }
 
     fn on_shard(&mut self, shard: ShardOffer) -> Result<(), PeerMisbehaved> {
-        let key = (shard.tenant.clone(), shard.credential.clone());
-        let known = self.announced.shards.get(&key).copied().unwrap_or_default();
-        if !rises("shard version", known, shard.version)? {
+        let known = self.announced.shards.len();
+        let version = self.announced.shards.entry((shard.tenant.clone(), shard.credential.clone())).or_insert(0);
+        if !rises("shard version", version, shard.version)? {
             return Ok(());
+        }
+        if known > SHARDS_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "shards", max: SHARDS_MAX });
         }
         if shard.bytes.len() > SHARD_BYTES_MAX {
             return Err(PeerMisbehaved::TooMany { what: "bytes of a shard", max: SHARD_BYTES_MAX });
         }
-        if self.announced.shards.len() >= SHARDS_MAX && !self.announced.shards.contains_key(&key) {
-            return Err(PeerMisbehaved::TooMany { what: "shards", max: SHARDS_MAX });
-        }
-        self.announced.shards.insert(key, shard.version);
         self.outputs.push_back(Output::Shard(shard));
         Ok(())
     }
 
-    fn transfer(&mut self) -> Option<&mut Transfer> {
-        match self.job.as_mut()? {
-            Job::Root(_, transfer)
-            | Job::Directory(_, transfer)
-            | Job::Manifest(_, transfer)
-            | Job::Files { transfer, .. } => Some(transfer),
-            Job::Verifying(..) => None,
-        }
-    }
-
-    /// Starts what is most urgent: what changes who is trusted comes before what they signed.
-    fn next_job(&mut self, now: BootTime) {
-        let job = if let Some(root) = self.roots.pop_front() {
-            Job::Root(root, Transfer::of([root.object], now))
-        } else if let Some(directory) = self.directory.take() {
-            Job::Directory(directory, Transfer::of([directory.object], now))
-        } else {
-            let settled = &self.settled;
-            self.bundles.retain(|_, activated| !settled.contains(&activated.activation.manifest));
-            let Some((_, activated)) = self.bundles.pop_first() else { return };
-            let transfer = Transfer::of([activated.envelope], now);
-            Job::Manifest(activated, transfer)
-        };
-        self.job = Some(job);
-        if let Some(transfer) = self.transfer() {
-            let digests = transfer.digests();
-            self.outputs.push_back(Output::Send(EdgeMessage::Fetch(Fetch { digests })));
-        }
-    }
-
-    fn ask(&mut self, transfer: &Transfer) {
-        let digests = transfer.digests();
-        debug_assert!(digests.len() <= FETCH_MAX, "a bundle has no more files than may be asked for");
-        if !digests.is_empty() {
-            self.outputs.push_back(Output::Send(EdgeMessage::Fetch(Fetch { digests })));
-        }
-    }
-
-    fn finish_if_complete(&mut self, now: BootTime) {
-        if !self.transfer().is_some_and(|transfer| transfer.is_complete()) {
-            return;
-        }
-        let mut next = None;
-        match self.job.take() {
-            Some(Job::Root(root, transfer)) => {
-                let version = root.version;
-                self.outputs.extend(only(transfer).map(|bytes| Output::Root { version, bytes }));
-            }
-            Some(Job::Directory(directory, transfer)) => {
-                let version = directory.version;
-                self.outputs.extend(only(transfer).map(|bytes| Output::Directory { version, bytes }));
-            }
-            Some(Job::Manifest(activated, transfer)) => next = self.on_manifest(activated, transfer),
-            Some(Job::Files { activation, envelope, order, held, transfer }) => {
-                if let Some(files) = transfer.into_objects().and_then(|fetched| in_order(&order, &fetched, &held)) {
-                    self.settled.insert(activation.manifest);
-                    let bundle = SignedBundle::from_parts(envelope, files);
+    fn hand_out(&mut self, fetched: Vec<Fetched>) {
+        for fetched in fetched {
+            let output = match fetched {
+                Fetched::Ask(digests) => Output::Send(EdgeMessage::Fetch(Fetch { digests })),
+                Fetched::Root { version, bytes } => Output::Root { version, bytes },
+                Fetched::Directory { version, bytes } => Output::Directory { version, bytes },
+                Fetched::Manifest { activation, envelope } => Output::Manifest { activation, envelope },
+                Fetched::Bundle { activation, bundle } => {
                     self.acknowledge(activation.tenant.clone(), activation.manifest, Stage::Received);
-                    self.outputs.push_back(Output::Bundle { activation, bundle });
+                    Output::Bundle { activation, bundle }
                 }
-            }
-            Some(Job::Verifying(..)) | None => {}
-        }
-        self.job = next;
-        if self.job.is_none() {
-            self.next_job(now);
-        }
-    }
-
-    /// What was fetched must at least be a signed document whose payload is the manifest that the activation names.
-    fn on_manifest(&mut self, activated: Activated, transfer: Transfer) -> Option<Job> {
-        let activation = activated.activation;
-        match Envelope::parse(&only(transfer)?) {
-            Ok(envelope) if Digest::of(&[&envelope.payload]) == activation.manifest => {
-                let handed_out = Output::Manifest { activation: activation.clone(), envelope: envelope.clone() };
-                self.outputs.push_back(handed_out);
-                Some(Job::Verifying(activation, envelope))
-            }
-            Ok(_) => {
-                self.refuse(activation.manifest, "wrong-manifest", "the document is not the manifest that was named");
-                None
-            }
-            Err(malformed) => {
-                self.refuse(activation.manifest, "malformed", &malformed.to_string());
-                None
-            }
+                Fetched::NotTheManifest { manifest, code, detail } => {
+                    self.refuse(manifest, code, &detail);
+                    continue;
+                }
+            };
+            self.outputs.push_back(output);
         }
     }
 }
 
-/// The one object of a transfer of one.
-fn only(transfer: Transfer) -> Option<Vec<u8>> {
-    transfer.into_objects()?.into_values().next()
-}
-
-fn in_order(
-    order: &[Digest],
-    fetched: &BTreeMap<Digest, Vec<u8>>,
-    held: &BTreeMap<Digest, Vec<u8>>,
-) -> Option<Vec<Vec<u8>>> {
-    order.iter().map(|digest| fetched.get(digest).or_else(|| held.get(digest)).cloned()).collect()
-}
-
-fn rises(what: &'static str, known: u64, told: u64) -> Result<bool, PeerMisbehaved> {
-    if told < known { Err(PeerMisbehaved::WentBack { what, from: known, to: told }) } else { Ok(told > known) }
-}
-
-fn exceeds(len: u64, max: usize) -> bool {
-    usize::try_from(len).map_or(true, |len| len > max)
-}
-
-fn check_len(len: u64, max: usize) -> Result<(), PeerMisbehaved> {
-    if exceeds(len, max) { Err(PeerMisbehaved::TooLong { len, max }) } else { Ok(()) }
+/// Whether `told` is news. A number that only rises and did not is a fault; the same number once more is nothing.
+fn rises(what: &'static str, known: &mut u64, told: u64) -> Result<bool, PeerMisbehaved> {
+    if told < *known {
+        return Err(PeerMisbehaved::WentBack { what, from: *known, to: told });
+    }
+    let is_news = told > *known;
+    *known = told;
+    Ok(is_news)
 }

@@ -1,0 +1,271 @@
+//! What a subscriber fetches, in which order, and when it is whole.
+//!
+//! One thing at a time, so that the memory a voter can make an edge spend is one bundle. What changes who is trusted
+//! comes before what they signed.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use super::transfer::Transfer;
+use crate::bundle::container::SignedBundle;
+use crate::bundle::manifest::FileEntry;
+use crate::crypto::digest::Digest;
+use crate::id::TenantId;
+use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX};
+use crate::time::BootTime;
+use crate::trust::activation::Activation;
+use crate::trust::dsse::Envelope;
+use crate::wire::frame::PeerMisbehaved;
+use crate::wire::message::{Activated, Chunk, ObjectRef, Published};
+
+/// Root documents announced and not fetched yet: decades of yearly ones.
+pub const ROOTS_MAX: usize = 64;
+
+/// What came of fetching.
+#[derive(Debug)]
+pub(super) enum Fetched {
+    /// These are to be asked for.
+    Ask(Vec<Digest>),
+    /// A root document is here.
+    Root { version: u64, bytes: Vec<u8> },
+    /// A directory is here.
+    Directory { version: u64, bytes: Vec<u8> },
+    /// A manifest is here, and nothing goes on until the edge has looked at it.
+    Manifest { activation: Activation, envelope: Envelope },
+    /// A bundle is here.
+    Bundle { activation: Activation, bundle: SignedBundle },
+    /// What came is not the manifest that was named.
+    NotTheManifest { manifest: Digest, code: &'static str, detail: String },
+}
+
+/// What is wanted, and what is under way.
+#[derive(Debug)]
+pub(super) struct Fetching {
+    /// Bundles that the edge has whole, verified or refused: not fetched again.
+    settled: BTreeSet<Digest>,
+    roots: VecDeque<Published>,
+    directory: Option<Published>,
+    bundles: BTreeMap<TenantId, Activated>,
+    job: Option<Job>,
+}
+
+#[derive(Debug)]
+enum Job {
+    Root(u64, Transfer),
+    Directory(u64, Transfer),
+    Manifest(Activation, Transfer),
+    /// The edge is verifying the manifest.
+    Verifying(Activation, Envelope),
+    Files {
+        activation: Activation,
+        envelope: Envelope,
+        /// Of the manifest, in its order.
+        order: Vec<Digest>,
+        held: BTreeMap<Digest, Vec<u8>>,
+        transfer: Transfer,
+    },
+}
+
+impl Fetching {
+    pub(super) fn new(settled: BTreeSet<Digest>) -> Self {
+        Self { settled, roots: VecDeque::new(), directory: None, bundles: BTreeMap::new(), job: None }
+    }
+
+    /// When what is under way has taken too long.
+    pub(super) fn deadline(&self) -> Option<BootTime> {
+        match self.job.as_ref()? {
+            Job::Root(_, transfer)
+            | Job::Directory(_, transfer)
+            | Job::Manifest(_, transfer)
+            | Job::Files { transfer, .. } => Some(transfer.deadline()),
+            Job::Verifying(..) => None,
+        }
+    }
+
+    /// Roots are fetched in the order in which they are announced, every one.
+    pub(super) fn want_root(&mut self, root: Published) -> Result<(), PeerMisbehaved> {
+        check_document(&root.object)?;
+        if self.roots.len() >= ROOTS_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "roots", max: ROOTS_MAX });
+        }
+        self.roots.push_back(root);
+        Ok(())
+    }
+
+    /// Only the newest directory is fetched.
+    pub(super) fn want_directory(&mut self, directory: Published) -> Result<(), PeerMisbehaved> {
+        check_document(&directory.object)?;
+        self.directory = Some(directory);
+        Ok(())
+    }
+
+    /// Only a tenant's newest bundle is fetched; one that is under way is finished, and superseded then.
+    pub(super) fn want_bundle(&mut self, activated: Activated) -> Result<(), PeerMisbehaved> {
+        check_document(&activated.envelope)?;
+        self.bundles.insert(activated.activation.tenant.clone(), activated);
+        Ok(())
+    }
+
+    /// A piece has come.
+    pub(super) fn take(&mut self, chunk: Chunk, now: BootTime, out: &mut Vec<Fetched>) -> Result<(), PeerMisbehaved> {
+        let refuse = PeerMisbehaved::OutOfPlace { kind: "Object", why: "the object was not asked for" };
+        self.transfer().ok_or(refuse)?.take(chunk)?;
+        self.finish(now, out);
+        Ok(())
+    }
+
+    /// The voter does not have an object any more: its state has moved on between announcing and asking, and what
+    /// replaced it is announced, too.
+    pub(super) fn absent(
+        &mut self,
+        object: &Digest,
+        now: BootTime,
+        out: &mut Vec<Fetched>,
+    ) -> Result<(), PeerMisbehaved> {
+        let refuse = PeerMisbehaved::OutOfPlace { kind: "Absent", why: "the object was not asked for" };
+        self.transfer().ok_or(refuse)?.give_up(object)?;
+        self.finish(now, out);
+        Ok(())
+    }
+
+    /// The manifest that was handed out may be followed by its files.
+    pub(super) fn manifest_verified(
+        &mut self,
+        files: &[FileEntry],
+        held: BTreeMap<Digest, Vec<u8>>,
+        now: BootTime,
+        out: &mut Vec<Fetched>,
+    ) -> Result<(), PeerMisbehaved> {
+        let Some(Job::Verifying(activation, envelope)) = self.job.take() else { return Ok(()) };
+        let bytes = files.iter().fold(0u64, |sum, file| sum.saturating_add(file.len));
+        if files.len() > BUNDLE_FILES_MAX
+            || exceeds(bytes, BUNDLE_BYTES_MAX)
+            || files.iter().any(|file| exceeds(file.len, BUNDLE_FILE_BYTES_MAX))
+        {
+            self.settled.insert(activation.manifest);
+            self.go_on(now, out);
+            return Err(PeerMisbehaved::TooLong { len: bytes, max: BUNDLE_BYTES_MAX });
+        }
+        let missing = files
+            .iter()
+            .filter(|file| !held.contains_key(&file.sha256))
+            .map(|file| ObjectRef { digest: file.sha256, len: file.len });
+        let transfer = Transfer::of(missing, now);
+        let order = files.iter().map(|file| file.sha256).collect();
+        if !transfer.is_complete() {
+            out.push(Fetched::Ask(transfer.digests()));
+        }
+        self.job = Some(Job::Files { activation, envelope, order, held, transfer });
+        self.finish(now, out);
+        Ok(())
+    }
+
+    /// This bundle is not to be fetched again.
+    pub(super) fn settle(&mut self, manifest: Digest, now: BootTime, out: &mut Vec<Fetched>) {
+        self.settled.insert(manifest);
+        if matches!(&self.job, Some(Job::Verifying(activation, _)) if activation.manifest == manifest) {
+            self.job = None;
+        }
+        self.go_on(now, out);
+    }
+
+    /// Starts what is most urgent, if nothing is under way.
+    pub(super) fn go_on(&mut self, now: BootTime, out: &mut Vec<Fetched>) {
+        if self.job.is_some() {
+            return;
+        }
+        let fetch = |object| Transfer::of([object], now);
+        let job = if let Some(root) = self.roots.pop_front() {
+            Job::Root(root.version, fetch(root.object))
+        } else if let Some(directory) = self.directory.take() {
+            Job::Directory(directory.version, fetch(directory.object))
+        } else {
+            let settled = &self.settled;
+            self.bundles.retain(|_, activated| !settled.contains(&activated.activation.manifest));
+            let Some((_, bundle)) = self.bundles.pop_first() else { return };
+            Job::Manifest(bundle.activation, fetch(bundle.envelope))
+        };
+        self.job = Some(job);
+        out.extend(self.transfer().map(|transfer| Fetched::Ask(transfer.digests())));
+    }
+
+    fn transfer(&mut self) -> Option<&mut Transfer> {
+        match self.job.as_mut()? {
+            Job::Root(_, transfer)
+            | Job::Directory(_, transfer)
+            | Job::Manifest(_, transfer)
+            | Job::Files { transfer, .. } => Some(transfer),
+            Job::Verifying(..) => None,
+        }
+    }
+
+    /// Hands out what is whole, and starts the next.
+    fn finish(&mut self, now: BootTime, out: &mut Vec<Fetched>) {
+        if !self.transfer().is_some_and(|transfer| transfer.is_complete()) {
+            return;
+        }
+        match self.job.take() {
+            Some(Job::Root(version, transfer)) => {
+                out.extend(only(transfer).map(|bytes| Fetched::Root { version, bytes }));
+            }
+            Some(Job::Directory(version, transfer)) => {
+                out.extend(only(transfer).map(|bytes| Fetched::Directory { version, bytes }));
+            }
+            Some(Job::Manifest(activation, transfer)) => {
+                if let Some(bytes) = only(transfer) {
+                    self.look_at_manifest(activation, &bytes, out);
+                }
+            }
+            Some(Job::Files { activation, envelope, order, held, transfer }) => {
+                if let Some(files) = transfer.into_objects().and_then(|fetched| in_order(&order, &fetched, &held)) {
+                    self.settled.insert(activation.manifest);
+                    let bundle = SignedBundle::from_parts(envelope, files);
+                    out.push(Fetched::Bundle { activation, bundle });
+                }
+            }
+            Some(Job::Verifying(..)) | None => {}
+        }
+        self.go_on(now, out);
+    }
+
+    /// What was fetched must at least be a signed document whose payload is the manifest that the activation names.
+    fn look_at_manifest(&mut self, activation: Activation, bytes: &[u8], out: &mut Vec<Fetched>) {
+        let manifest = activation.manifest;
+        match Envelope::parse(bytes) {
+            Ok(envelope) if Digest::of(&[&envelope.payload]) == manifest => {
+                out.push(Fetched::Manifest { activation: activation.clone(), envelope: envelope.clone() });
+                self.job = Some(Job::Verifying(activation, envelope));
+            }
+            Ok(_) => {
+                let detail = "the document is not the manifest that was named".to_owned();
+                out.push(Fetched::NotTheManifest { manifest, code: "wrong-manifest", detail });
+            }
+            Err(fault) => {
+                out.push(Fetched::NotTheManifest { manifest, code: "malformed", detail: fault.to_string() });
+            }
+        }
+    }
+}
+
+/// The one object of a transfer of one.
+fn only(transfer: Transfer) -> Option<Vec<u8>> {
+    transfer.into_objects()?.into_values().next()
+}
+
+fn in_order(
+    order: &[Digest],
+    fetched: &BTreeMap<Digest, Vec<u8>>,
+    held: &BTreeMap<Digest, Vec<u8>>,
+) -> Option<Vec<Vec<u8>>> {
+    order.iter().map(|digest| fetched.get(digest).or_else(|| held.get(digest)).cloned()).collect()
+}
+
+fn exceeds(len: u64, max: usize) -> bool {
+    usize::try_from(len).map_or(true, |len| len > max)
+}
+
+fn check_document(object: &ObjectRef) -> Result<(), PeerMisbehaved> {
+    if exceeds(object.len, DOCUMENT_BYTES_MAX) {
+        return Err(PeerMisbehaved::TooLong { len: object.len, max: DOCUMENT_BYTES_MAX });
+    }
+    Ok(())
+}
