@@ -2,7 +2,7 @@
 //!
 //! Everything arrives as bytes from a voter that may lie. [`State`] verifies them, puts them on the disk, and only then
 //! shows them to the deciding side as a new [`View`]; nothing else changes what an edge decides by. A view is whole:
-//! a request takes one and uses no other. Clauses N-1 to N-9 and F-1 ff., docs/PROTOCOL.md.
+//! a request takes one and uses no other. Clauses N-1 to N-5, docs/PROTOCOL.md.
 
 mod state;
 mod store;

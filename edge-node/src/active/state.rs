@@ -231,11 +231,18 @@ impl State {
 
     fn load_tenants(&mut self) -> Result<(), Refused> {
         for (name, stored) in self.index.tenants.clone() {
+            // One that is not served any more keeps its high water, and nothing else.
+            if !self.config.tenants.contains(&name) {
+                continue;
+            }
             let mut tenant = Tenant::default();
             for bundle in &stored.bundles {
                 let signed = SignedBundle::parse(&self.store.content(bundle)?).map_err(BundleRejected::from)?;
-                let ready = self.verify_bundle(&name, signed, bundle.accepted)?;
-                tenant.ready.insert(*ready.verified.digest(), ready);
+                match self.verify_bundle(&name, signed, bundle.accepted) {
+                    Ok(ready) => _ = tenant.ready.insert(*ready.verified.digest(), ready),
+                    // A root that came later may not know its signers any more: then it decides nothing.
+                    Err(refused) => tracing::warn!(tenant = %name, %refused, "a stored bundle is not usable"),
+                }
             }
             tenant.active = stored.active.and_then(|active| {
                 let ready = tenant.ready.get(&active.manifest)?;

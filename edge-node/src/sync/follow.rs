@@ -5,25 +5,27 @@
 //! is left for the next one. The state's work touches the disk and compiles policy, so it runs where it blocks nobody;
 //! decisions go on meanwhile, by the view that was shown last.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_all;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
-use remit_common::id::{TenantId, VoterId};
+use remit_common::id::{CredentialId, TenantId, VoterId};
 use remit_common::net::env::Env;
 use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
 use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_TOO_SLOW};
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
+use remit_common::revocation::{RevocationRefused, RevocationUpdate};
+use remit_common::shard::ShardRefused;
 use remit_common::sync::subscriber::{Output, Subscriber, SubscriberIdentity};
 use remit_common::time::Now;
 use remit_common::trust::activation::Activation;
 use remit_common::trust::freshness::QuarantineCause;
 use remit_common::trust::tick::Nonce;
 use remit_common::wire::frame::PeerMisbehaved;
-use remit_common::wire::message::{Have, HaveShard, NonceMessage, Stage, VoterMessage};
+use remit_common::wire::message::{Have, HaveShard, NonceMessage, ShardOffer, Stage, VoterMessage};
 use remit_common::wire::proof::{Attestation, Covered};
 use tokio::sync::{mpsc, watch};
 
@@ -42,6 +44,11 @@ const YOUNGER_WITHIN: Duration = Duration::from_secs(6);
 const LANE_QUEUE: usize = 16;
 /// Streams that the voter may have open at the same time: its lanes, and what a hostile one tries.
 const LANES_MAX: usize = 8;
+
+/// Shards that wait for a directory: every credential of some tenants.
+const SHARDS_EARLY_MAX: usize = 256;
+/// Changes of the revocations that wait for a directory.
+const UPDATES_EARLY_MAX: usize = 64;
 
 /// Whom this edge follows, for operators.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -92,6 +99,17 @@ impl From<PeerMisbehaved> for Left {
     }
 }
 
+/// What came before the directory that it hangs on.
+///
+/// Lanes overtake one another: a shard or a cut can arrive while the directory that lists its sealer or its
+/// administrator is still being fetched. What is refused for that is looked at again when a directory has been
+/// accepted. It dies with the connection.
+#[derive(Default)]
+struct TooEarly {
+    shards: BTreeMap<(TenantId, CredentialId), ShardOffer>,
+    updates: VecDeque<RevocationUpdate>,
+}
+
 /// A conversation with one voter.
 struct Conversation {
     voter: VoterId,
@@ -99,6 +117,7 @@ struct Conversation {
     send: FramedSend,
     nonce_at: tokio::time::Instant,
     younger_by: tokio::time::Instant,
+    too_early: TooEarly,
 }
 
 impl Follower {
@@ -219,8 +238,14 @@ impl Follower {
         // The link has said this already, and this is what it was answered.
         let _hello = subscriber.poll_output();
         subscriber.handle_message(VoterMessage::HelloAck(link.ack.clone()), now)?;
-        let started = soon(Duration::ZERO);
-        Ok(Conversation { voter: link.voter, subscriber, send, nonce_at: started, younger_by: soon(YOUNGER_WITHIN) })
+        Ok(Conversation {
+            voter: link.voter,
+            subscriber,
+            send,
+            nonce_at: soon(Duration::ZERO),
+            younger_by: soon(YOUNGER_WITHIN),
+            too_early: TooEarly::default(),
+        })
     }
 
     async fn converse(
@@ -295,6 +320,7 @@ impl Follower {
                 if self.settle(conversation, "directory", digest, accepted)?.is_some() {
                     tracing::info!(version, "a directory has been accepted");
                     self.refresh();
+                    self.take_again(conversation).await?;
                 }
             }
             Output::Activation(activation) => {
@@ -327,21 +353,8 @@ impl Follower {
                     Err(refused) => self.refuse_bundle(conversation, manifest, &refused)?,
                 }
             }
-            Output::Shard(offer) => {
-                let digest = Digest::of(&[&offer.bytes]);
-                let accepted = self.with_state(move |state, now| state.accept_shard(&offer.bytes, now)).await?;
-                if self.settle(conversation, "shard", digest, accepted)?.is_some() {
-                    self.refresh();
-                }
-            }
-            Output::Revocations(update) => {
-                let digest = update.digest;
-                let accepted = self.with_state(move |state, now| state.accept_revocations(update, now)).await?;
-                if self.settle(conversation, "revocations", digest, accepted)?.is_some() {
-                    self.refresh();
-                    self.cover(conversation).await?;
-                }
-            }
+            Output::Shard(offer) => self.take_shard(conversation, offer).await?,
+            Output::Revocations(update) => self.take_revocations(conversation, update).await?,
             Output::TickAnswer(answer) => {
                 let voter = conversation.voter;
                 let accepted = self.with_state(move |state, now| state.on_answer(&answer, voter, now)).await?;
@@ -366,6 +379,49 @@ impl Follower {
             Output::Refused(refused) => {
                 return Err(Left::Refused(format!("{}: {}", refused.code, refused.detail)));
             }
+        }
+        Ok(())
+    }
+
+    async fn take_shard(&mut self, conversation: &mut Conversation, offer: ShardOffer) -> Result<(), Left> {
+        let digest = Digest::of(&[&offer.bytes]);
+        let kept = offer.clone();
+        let accepted = self.with_state(move |state, now| state.accept_shard(&offer.bytes, now)).await?;
+        if hangs_on_directory(&accepted) && conversation.too_early.shards.len() < SHARDS_EARLY_MAX {
+            conversation.too_early.shards.insert((kept.tenant.clone(), kept.credential.clone()), kept);
+        }
+        if self.settle(conversation, "shard", digest, accepted)?.is_some() {
+            self.refresh();
+        }
+        Ok(())
+    }
+
+    async fn take_revocations(
+        &mut self,
+        conversation: &mut Conversation,
+        update: RevocationUpdate,
+    ) -> Result<(), Left> {
+        let digest = update.digest;
+        let kept = update.clone();
+        let accepted = self.with_state(move |state, now| state.accept_revocations(update, now)).await?;
+        if hangs_on_directory(&accepted) && conversation.too_early.updates.len() < UPDATES_EARLY_MAX {
+            conversation.too_early.updates.push_back(kept);
+        }
+        if self.settle(conversation, "revocations", digest, accepted)?.is_some() {
+            self.refresh();
+            self.cover(conversation).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks again at what came before its directory.
+    async fn take_again(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        let TooEarly { shards, updates } = std::mem::take(&mut conversation.too_early);
+        for update in updates {
+            self.take_revocations(conversation, update).await?;
+        }
+        for offer in shards.into_values() {
+            self.take_shard(conversation, offer).await?;
         }
         Ok(())
     }
@@ -430,6 +486,8 @@ impl Follower {
                 tracing::error!(what, error = %chain_text(&error), "the disk does not take what arrived");
                 Ok(None)
             }
+            // Not the voter's fault, and looked at again.
+            Err(Refused::NoDirectory) => Ok(None),
             Err(refused) => {
                 self.not_believed(what);
                 tracing::warn!(
@@ -510,6 +568,16 @@ impl Conversation {
     fn hear(&mut self, message: VoterMessage, now: Now) -> Result<(), Left> {
         Ok(self.subscriber.handle_message(message, now.boot)?)
     }
+}
+
+/// Whether a directory that is still on its way may make it good.
+fn hangs_on_directory(accepted: &Result<Accepted, Refused>) -> bool {
+    matches!(
+        accepted,
+        Err(Refused::NoDirectory
+            | Refused::Shard(ShardRefused::UnknownSealer { .. })
+            | Refused::Revocation(RevocationRefused::NotPermitted(_)))
+    )
 }
 
 /// Reads one of the voter's own streams to its end.
