@@ -29,7 +29,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::id::BootId;
-use remit_common::limits::{AGENT_BODY_BYTES_MAX, CONFIG_BYTES_MAX};
+use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::net::env::{AppendFile, Env, Listener};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve};
 use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
@@ -257,8 +257,8 @@ impl Edge {
         let agent_limits = ServeLimits {
             connections_max: config.limits.agent_connections_max,
             header_timeout: Duration::from_secs(60),
-            // One byte more than is accepted, so that the refusal is ours, and recorded.
-            body_bytes_max: AGENT_BODY_BYTES_MAX + 1,
+            // More than is accepted, so that the refusal is ours, and recorded.
+            body_bytes_max: ingress::mcp::BODY_BYTES_READ_MAX,
             body_timeout: Duration::from_secs(20),
             grace: REQUESTS_END_WITHIN,
         };
@@ -292,6 +292,10 @@ impl Edge {
                 biased;
                 () = self.shutdown.requested() => break Ok(()),
                 Some((task, ended)) = self.front.next_finished() => {
+                    // It may have heard of the request before this task did.
+                    if self.shutdown.is_requested() {
+                        break Ok(());
+                    }
                     break Err(RunError::Task { task, source: ended.err() });
                 }
                 Some((task, ended)) = self.back.next_finished() => {

@@ -102,6 +102,7 @@ impl ShedCounters {
         .fetch_add(1, Ordering::Relaxed);
     }
 
+    /// Whether something has been counted that does not stand in the chain yet.
     fn any(&self) -> bool {
         [&self.reads, &self.refusals, &self.others].into_iter().any(|count| count.load(Ordering::Relaxed) > 0)
     }
@@ -138,6 +139,8 @@ pub(crate) struct Reporter {
     allowance: Arc<Mutex<Allowance>>,
     feed: Arc<Feed>,
     status: watch::Receiver<SpoolStatus>,
+    /// Handed in and not on the disk yet.
+    unwritten: Arc<AtomicU64>,
 }
 
 impl Reporter {
@@ -166,6 +169,7 @@ impl Reporter {
         feed.committed(author.boot, &[], spool.segments());
         let (orders, inbox) = mpsc::channel(ORDERS_MAX);
         let shed = Arc::new(ShedCounters::default());
+        let unwritten = Arc::new(AtomicU64::new(0));
         let status = watch::Sender::new(SpoolStatus { bytes: spool.bytes(), ..SpoolStatus::default() });
         let mut writer = Writer {
             env: env.clone(),
@@ -174,11 +178,13 @@ impl Reporter {
             feed: Arc::clone(&feed),
             orders: inbox,
             shed: Arc::clone(&shed),
+            unwritten: Arc::clone(&unwritten),
             status: status.clone(),
             metrics: metrics.clone(),
             views,
             quota,
             pending: Vec::new(),
+            pending_orders: 0,
             waiting: Vec::new(),
             flush_at: None,
             last_gap: BootTime::default(),
@@ -187,7 +193,7 @@ impl Reporter {
         tasks.spawn("spool writer", writer.run(shutdown.clone()));
         let allowance = Allowance { left: REFUSALS_BURST, at: env.now().boot };
         let allowance = Arc::new(Mutex::new(allowance));
-        Ok(Self { env: env.clone(), orders, shed, allowance, feed, status: status.subscribe() })
+        Ok(Self { env: env.clone(), orders, shed, allowance, feed, status: status.subscribe(), unwritten })
     }
 
     /// Records a decision, and returns when the disk has it.
@@ -198,7 +204,9 @@ impl Reporter {
         let decision = draft.decision;
         let (waits, written) = oneshot::channel();
         let order = Order { draft: Box::new(draft), weight: Weight::Beyond, waits: Some(waits) };
-        self.orders.send(order).await.map_err(|_| NotOnDisk::Stopping)?;
+        let room = self.orders.reserve().await.map_err(|_| NotOnDisk::Stopping)?;
+        self.unwritten.fetch_add(1, Ordering::SeqCst);
+        room.send(order);
         written.await.map_err(|_| NotOnDisk::Stopping)??;
         Ok(Receipt { decision, durability: Durability::First })
     }
@@ -206,8 +214,12 @@ impl Reporter {
     /// Records something that may be flushed later. Waits for nothing; when the writer is too far behind it is counted.
     pub(crate) fn soon(&self, draft: Draft, weight: Weight) -> Receipt {
         let decision = draft.decision;
-        if self.orders.try_send(Order { draft: Box::new(draft), weight, waits: None }).is_err() {
-            self.shed.count(weight);
+        match self.orders.try_reserve() {
+            Ok(room) => {
+                self.unwritten.fetch_add(1, Ordering::SeqCst);
+                room.send(Order { draft: Box::new(draft), weight, waits: None });
+            }
+            Err(_) => self.shed.count(weight),
         }
         Receipt { decision, durability: Durability::Soon }
     }
@@ -244,8 +256,10 @@ impl Reporter {
         *self.status.borrow()
     }
 
-    /// Records that no majority of the voters has.
+    /// Records that no majority of the voters has, those that are not on the disk yet included.
     pub(crate) fn waiting(&self) -> u64 {
-        self.feed.waiting()
+        // In this order: what moves from the one to the other in between is counted twice, never not at all.
+        let unwritten = self.unwritten.load(Ordering::SeqCst) + u64::from(self.shed.any());
+        unwritten.saturating_add(self.feed.waiting())
     }
 }

@@ -7,6 +7,7 @@
 //! and N-10.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use remit_common::net::env::Env;
@@ -89,7 +90,10 @@ pub(super) struct Writer {
     pub(super) metrics: Metrics,
     pub(super) views: ViewCell,
     pub(super) quota: u64,
+    pub(super) unwritten: Arc<AtomicU64>,
     pub(super) pending: Vec<Link>,
+    /// Of those, the ones that somebody handed in.
+    pub(super) pending_orders: u64,
     pub(super) waiting: Vec<oneshot::Sender<Result<(), NotOnDisk>>>,
     pub(super) flush_at: Option<tokio::time::Instant>,
     pub(super) last_gap: BootTime,
@@ -166,15 +170,18 @@ impl Writer {
                 Some(waits) => answer(waits, Err(refused)),
                 None => self.shed.count(weight),
             }
+            self.unwritten.fetch_sub(1, Ordering::SeqCst);
             self.schedule();
             return;
         }
         match self.chain.push(*draft) {
             Ok(link) => {
                 self.pending.push(link);
+                self.pending_orders += 1;
                 self.waiting.extend(waits);
             }
             Err(error) => {
+                self.unwritten.fetch_sub(1, Ordering::SeqCst);
                 tracing::error!(%error, "a record could not be made");
                 self.shed.count(weight);
                 if let Some(waits) = waits {
@@ -248,6 +255,7 @@ impl Writer {
         match written {
             Ok(()) => {
                 self.feed.committed(self.chain.boot(), &links, spool.segments());
+                self.unwritten.fetch_sub(std::mem::take(&mut self.pending_orders), Ordering::SeqCst);
                 self.set_status(bytes, DiskHealth::Works);
                 self.waiting.drain(..).for_each(|waits| answer(waits, Ok(())));
             }

@@ -7,11 +7,12 @@ pub(crate) mod headers;
 pub(crate) mod list;
 mod message;
 
-use axum::body::{Body, to_bytes};
+use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
+use http_body_util::BodyExt as _;
 use remit_common::id::ToolName;
 use remit_common::limits::AGENT_BODY_BYTES_MAX;
 use remit_common::policy::call::ToolCall;
@@ -23,6 +24,9 @@ use self::message::{Code, Message, RequestId};
 use super::{Ingress, carrier};
 use crate::pdp::Refusal;
 use crate::road::{Journey, NoResult};
+
+/// Bytes of a body that are read at all.
+pub(crate) const BODY_BYTES_READ_MAX: usize = 8 * AGENT_BODY_BYTES_MAX;
 
 /// Where an answer says which decision it is.
 const DECISION_HEADER: &str = "remit-decision";
@@ -69,9 +73,9 @@ async fn answer(
         refuse(journey, "a content type other than application/json".to_owned());
         return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    let body = to_bytes(body, AGENT_BODY_BYTES_MAX).await.map_err(|_| {
-        refuse(journey, format!("a body that broke off, or has more than {AGENT_BODY_BYTES_MAX} bytes"));
-        plain(StatusCode::PAYLOAD_TOO_LARGE)
+    let body = read(body).await.map_err(|unread| {
+        refuse(journey, unread.to_string());
+        plain(unread.status())
     })?;
     let message = Message::parse(&body).map_err(|fault| {
         refuse(journey, fault.to_string());
@@ -114,6 +118,40 @@ async fn answer(
             Err(error(StatusCode::NOT_FOUND, Some(&id), Code::MethodNotFound, "method not found", None))
         }
     }
+}
+
+/// A body that is not looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+enum Unread {
+    #[error("a body of more than {AGENT_BODY_BYTES_MAX} bytes")]
+    TooLong,
+    #[error("a body that broke off")]
+    Broken,
+}
+
+impl Unread {
+    fn status(self) -> StatusCode {
+        match self {
+            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
+            Self::Broken => StatusCode::BAD_REQUEST,
+        }
+    }
+}
+
+/// Reads a body. Of one that is too long the rest is thrown away up to a bound, so that a client that writes first and
+/// reads then gets to see why.
+async fn read(mut body: Body) -> Result<Vec<u8>, Unread> {
+    let (mut bytes, mut seen) = (Vec::new(), 0usize);
+    while let Some(frame) = body.frame().await {
+        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
+        seen = seen.saturating_add(data.len());
+        if seen <= AGENT_BODY_BYTES_MAX {
+            bytes.extend_from_slice(&data);
+        } else if seen > BODY_BYTES_READ_MAX / 2 {
+            break;
+        }
+    }
+    if seen > AGENT_BODY_BYTES_MAX { Err(Unread::TooLong) } else { Ok(bytes) }
 }
 
 fn invalid_params(gateway: &crate::road::Gateway, journey: &Journey, id: &RequestId, rule: &'static str) -> Response {
