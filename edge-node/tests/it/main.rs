@@ -1,0 +1,14 @@
+//! One real edge against voters, agents and tools that are driven by hand.
+
+#[cfg(test)]
+mod calls;
+#[cfg(test)]
+mod hostile;
+#[cfg(test)]
+mod mcp;
+#[cfg(test)]
+mod offline;
+#[cfg(test)]
+mod records;
+#[cfg(test)]
+mod support;

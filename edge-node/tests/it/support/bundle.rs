@@ -1,0 +1,235 @@
+//! The bundle of the tests: a tool of each effect, and a tool for each way to be refused.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use remit_common::bundle::{BuildOverrides, BundleSource, SignedBundle};
+use remit_common::id::TenantId;
+use remit_common::policy::CompiledPolicy;
+use remit_common::time::Timestamp;
+
+use super::keys::{self, MESH};
+
+const PURPOSES: &str = r#"
+version = 1
+[[purpose]]
+number = 1
+name = "review"
+description = "Looking at a customer relationship"
+[[purpose]]
+number = 2
+name = "review.renewal_risk"
+description = "Will this contract be renewed?"
+[[purpose]]
+number = 3
+name = "bill"
+description = "Changing what a customer pays"
+"#;
+
+const CLASSES: &str = r#"
+version = 1
+[[class]]
+number = 1
+name = "contract_metadata"
+description = "Which document it is"
+[[class]]
+number = 2
+name = "renewal_terms"
+description = "How a contract goes on"
+[[class]]
+number = 3
+name = "billing"
+description = "Bank details"
+"#;
+
+const POLICIES: &str = r#"
+@id("renewal.read")
+permit (principal in AgentClass::"analyst", action == Action::"contracts.read", resource);
+@id("renewal.write")
+permit (
+    principal in AgentClass::"analyst",
+    action in [Action::"notes.write", Action::"tickets.create"],
+    resource
+);
+@id("bill")
+permit (principal in AgentClass::"analyst", action == Action::"billing.update", resource);
+@id("frozen.permit")
+permit (principal in AgentClass::"analyst", action == Action::"frozen.read", resource);
+@id("frozen.forbid")
+forbid (principal, action == Action::"frozen.read", resource);
+@id("fragile.permit")
+permit (principal in AgentClass::"analyst", action == Action::"fragile.read", resource);
+@id("fragile.forbid")
+forbid (principal, action == Action::"fragile.read", resource)
+when { context.now + 9223372036854775807 > 0 };
+@id("plain.permit")
+permit (principal in AgentClass::"analyst", action == Action::"plain.read", resource);
+@id("unread.clerk")
+permit (principal in AgentClass::"clerk", action == Action::"unread.read", resource);
+"#;
+
+/// Tools of one dimension: name, effects, purposes, credential.
+const TOOLS: [(&str, &str, &str, bool); 7] = [
+    ("notes.write", "write", "review", true),
+    ("tickets.create", "irreversible", "review", true),
+    ("billing.update", "write", "bill", true),
+    ("frozen.read", "read", "review", true),
+    ("fragile.read", "read", "review", true),
+    ("unread.read", "read", "review", true),
+    ("plain.read", "read", "review", false),
+];
+
+/// What a test may change.
+#[derive(Debug, Clone)]
+pub(crate) struct Variant {
+    pub(crate) version: u64,
+    pub(crate) upstream: String,
+    /// Tools of the same kind as `plain.read`, so that a list has pages.
+    pub(crate) more_tools: usize,
+    /// A further policy.
+    pub(crate) policy: &'static str,
+}
+
+impl Variant {
+    pub(crate) fn new(version: u64, upstream: &str) -> Self {
+        Self { version, upstream: upstream.to_owned(), more_tools: 0, policy: "" }
+    }
+}
+
+/// The names of [`Variant::more_tools`].
+pub(crate) fn more_tool(number: usize) -> String {
+    format!("more.t{number:03}")
+}
+
+/// The files of the bundle.
+pub(crate) fn source(tenant: &TenantId, variant: &Variant, now: Timestamp) -> BundleSource {
+    let mut tools: Vec<(String, &str, &str, bool)> = TOOLS
+        .iter()
+        .map(|(name, effects, purposes, credential)| ((*name).to_owned(), *effects, *purposes, *credential))
+        .collect();
+    tools.extend((0..variant.more_tools).map(|number| (more_tool(number), "read", "review", false)));
+    let mut schema = r#"
+entity AgentClass;
+entity Agent in [AgentClass];
+entity User;
+entity Contract;
+entity Customer;
+type Call = { delegator: String, purpose: String, chain_depth: Long, expires_at: Long, now: Long };
+action "contracts.read" appliesTo { principal: [Agent, User], resource: [Contract], context: Call };
+"#
+    .to_owned();
+    let mut catalogue = format!(
+        r#"
+[[upstream]]
+name = "acme"
+url = "{}"
+inject = {{ header = "authorization", format = "Bearer {{}}" }}
+
+[[tool]]
+name = "contracts.read"
+description = "The documents of one contract."
+upstream = "acme"
+effects = ["read"]
+purposes = ["review"]
+credential = "acme-contracts-api"
+resource = {{ type = "Contract", id = "/contract_id" }}
+dimensions = {{ customer = "/customer_id", contract = "/contract_id" }}
+free = ["/include_terms"]
+records = "/contracts"
+[tool.classes]
+"/contracts/*/contract_id" = "contract_metadata"
+"/contracts/*/document_id" = "contract_metadata"
+"/contracts/*/terms" = "renewal_terms"
+"/contracts/*/billing" = "billing"
+[tool.input_schema]
+type = "object"
+[tool.input_schema.properties]
+customer_id = {{ type = "string", x-mcp-header = "Customer" }}
+contract_id = {{ type = "string" }}
+include_terms = {{ type = "boolean" }}
+"#,
+        variant.upstream
+    );
+    for (name, effects, purposes, has_credential) in &tools {
+        let credential = if *has_credential { "credential = \"acme-contracts-api\"" } else { "" };
+        writeln!(
+            schema,
+            "action \"{name}\" appliesTo {{ principal: [Agent, User], resource: [Customer], context: Call }};"
+        )
+        .unwrap();
+        write!(
+            catalogue,
+            r#"
+[[tool]]
+name = "{name}"
+description = "A tool of the tests."
+upstream = "acme"
+effects = ["{effects}"]
+purposes = ["{purposes}"]
+{credential}
+resource = {{ type = "Customer", id = "/customer_id" }}
+dimensions = {{ customer = "/customer_id" }}
+free = ["/text"]
+[tool.classes]
+"/note/note_id" = "contract_metadata"
+"/ticket/ticket_id" = "contract_metadata"
+[tool.input_schema]
+type = "object"
+[tool.input_schema.properties]
+customer_id = {{ type = "string" }}
+text = {{ type = "string" }}
+"#
+        )
+        .unwrap();
+    }
+    let mut policies = format!("{POLICIES}\n{}\n", variant.policy);
+    if variant.more_tools > 0 {
+        let actions: Vec<String> =
+            (0..variant.more_tools).map(|number| format!("Action::\"{}\"", more_tool(number))).collect();
+        let actions = actions.join(", ");
+        write!(
+            policies,
+            "@id(\"more\") permit (principal in AgentClass::\"analyst\", action in [{actions}], resource);"
+        )
+        .unwrap();
+    }
+    let entities = r#"[
+  {"uid": {"type": "AgentClass", "id": "analyst"}, "attrs": {}, "parents": []},
+  {"uid": {"type": "AgentClass", "id": "clerk"}, "attrs": {}, "parents": []}
+]"#;
+    let bundle = bundle_toml(tenant, variant.version, now);
+    let files = [
+        ("bundle.toml", bundle.as_str()),
+        ("purposes.toml", PURPOSES),
+        ("classes.toml", CLASSES),
+        ("schema.cedarschema", &schema),
+        ("entities.json", entities),
+        ("policies/all.cedar", &policies),
+        ("catalogue/acme.toml", &catalogue),
+    ];
+    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+    BundleSource { files: BTreeMap::from(files) }
+}
+
+fn bundle_toml(tenant: &TenantId, version: u64, now: Timestamp) -> String {
+    let created = now.minus(super::keys::DAY);
+    format!(
+        "name = \"tests\"\ntenant = \"{tenant}\"\nmesh_id = \"{MESH}\"\nversion = {version}\ncreated = {created}\nlife_days = 30\n"
+    )
+}
+
+/// The bundle, signed by these of the tenant's three administrators.
+pub(crate) fn signed(tenant: &TenantId, variant: &Variant, now: Timestamp, signers: &[usize]) -> SignedBundle {
+    let built = source(tenant, variant, now).build(&BuildOverrides::default());
+    let mut bundle = built.unwrap_or_else(|faults| panic!("{faults:#?}")).into_container();
+    let administrators = keys::policy_keys(tenant);
+    for signer in signers {
+        bundle.add_signature(&keys::key(administrators[*signer]));
+    }
+    bundle
+}
+
+/// What the bundle compiles to, for names and profiles.
+pub(crate) fn compiled(tenant: &TenantId, variant: &Variant, now: Timestamp) -> CompiledPolicy {
+    CompiledPolicy::compile(&source(tenant, variant, now).files).unwrap_or_else(|faults| panic!("{faults:#?}"))
+}

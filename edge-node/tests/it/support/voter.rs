@@ -1,0 +1,364 @@
+//! A voter that a test drives: the real publisher over real QUIC, with a log that is a few variables.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use remit_common::bundle::SignedBundle;
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::id::{BootId, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId, VoterId};
+use remit_common::identity::{NodeKind, NodeRole, SpiffeId, Validity, issue_ca, issue_node};
+use remit_common::net::env::Env;
+use remit_common::net::framed::{FramedRecv, FramedSend};
+use remit_common::net::quic::{MeshConnection, MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
+use remit_common::net::tasks::TaskHandle;
+use remit_common::net::tls::{Alpn, Identity, Peers};
+use remit_common::record::Record;
+use remit_common::revocation::{Revocation, Revocations};
+use remit_common::sync::Lane;
+use remit_common::sync::published::{
+    PublishedBundle, PublishedObject, PublishedRevocations, PublishedShard, PublishedState,
+};
+use remit_common::sync::publisher::{EdgeReport, Publisher};
+use remit_common::time::Timestamp;
+use remit_common::trust::activation::{Activation, activations_digest};
+use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
+use remit_common::wire::message::{EdgeMessage, Nack, RecordAck, RecordFork, VoterMessage};
+use remit_common::wire::proof::{Attestation, Covered};
+use tokio::sync::watch;
+
+use super::keys::{self, DAY, MESH};
+
+const WITHIN: Duration = Duration::from_secs(20);
+
+/// What the voters of a mesh have agreed on.
+#[derive(Clone)]
+pub(crate) struct Agreed {
+    roots: Vec<(u64, Vec<u8>)>,
+    directory: (u64, Vec<u8>),
+    activations: BTreeMap<TenantId, (Activation, SignedBundle)>,
+    shards: BTreeMap<(EdgeId, TenantId, CredentialId), (u64, Vec<u8>)>,
+    revocations: Revocations,
+}
+
+/// The log, shared by voters that are one mesh.
+#[derive(Clone)]
+pub(crate) struct Log {
+    agreed: watch::Sender<Agreed>,
+    index: Arc<AtomicU64>,
+}
+
+impl Log {
+    pub(crate) fn new(root: Vec<u8>, directory: (u64, Vec<u8>)) -> Self {
+        let agreed = Agreed {
+            roots: vec![(1, root)],
+            directory,
+            activations: BTreeMap::new(),
+            shards: BTreeMap::new(),
+            revocations: Revocations::new(),
+        };
+        Self { agreed: watch::Sender::new(agreed), index: Arc::new(AtomicU64::new(1)) }
+    }
+
+    pub(crate) fn next_index(&self) -> u64 {
+        self.index.fetch_add(1, Ordering::SeqCst) + 1
+    }
+
+    pub(crate) fn activate(&self, tenant: &TenantId, bundle: SignedBundle) -> Activation {
+        let number = LogIndex(self.next_index());
+        let activation = Activation { number, tenant: tenant.clone(), ring: 0, manifest: bundle.digest() };
+        self.agreed.send_modify(|agreed| {
+            agreed.activations.insert(tenant.clone(), (activation.clone(), bundle));
+        });
+        activation
+    }
+
+    pub(crate) fn seal(&self, edge: EdgeId, version: u64, bytes: Vec<u8>) {
+        self.agreed.send_modify(|agreed| {
+            agreed.shards.insert((edge, keys::acme(), keys::credential()), (version, bytes));
+        });
+    }
+
+    pub(crate) fn revoke(&self, entry: Revocation) -> RevocationEpoch {
+        let mut epoch = RevocationEpoch(0);
+        self.agreed.send_modify(|agreed| epoch = agreed.revocations.cut(entry).unwrap());
+        epoch
+    }
+
+    pub(crate) fn set_directory(&self, version: u64, bytes: Vec<u8>) {
+        self.agreed.send_modify(|agreed| agreed.directory = (version, bytes));
+    }
+
+    pub(crate) fn add_root(&self, version: u64, bytes: Vec<u8>) {
+        self.agreed.send_modify(|agreed| agreed.roots.push((version, bytes)));
+    }
+}
+
+impl Agreed {
+    fn published(&self) -> Arc<PublishedState> {
+        let mut state = PublishedState::new(PublishedRevocations::new(self.revocations.clone()), Vec::new());
+        for (version, bytes) in &self.roots {
+            state.add_root(*version, &PublishedObject::new(bytes.as_slice()));
+        }
+        state.set_directory(self.directory.0, &PublishedObject::new(self.directory.1.as_slice()));
+        for (activation, bundle) in self.activations.values() {
+            state.activate(activation.clone(), &PublishedBundle::new(bundle));
+        }
+        for ((edge, tenant, credential), (version, bytes)) in &self.shards {
+            let shard = PublishedShard { version: *version, bytes: bytes.as_slice().into() };
+            state.set_shard(edge.clone(), tenant.clone(), credential.clone(), shard);
+        }
+        Arc::new(state)
+    }
+
+    fn answer(&self, n: u64, voter: VoterId, edge: &EdgeId, nonce: Nonce) -> TickAnswer {
+        let tree = NonceTree::new([(edge.clone(), nonce)]);
+        let roots = TickRoots { roots: vec![(voter, tree.root())] };
+        TickAnswer {
+            n: LogIndex(n),
+            nonce,
+            nonce_root: roots.nonce_root(),
+            path: tree.path(edge, voter, &roots).unwrap(),
+            epoch: self.revocations.epoch(),
+            revocations: self.revocations.digest(),
+            activations: activations_digest(self.activations.values().map(|(activation, _)| activation)),
+            directory: self.directory.0,
+            root: self.roots.last().unwrap().0,
+        }
+    }
+}
+
+/// What a voter was told.
+#[derive(Debug, Default)]
+pub(crate) struct Heard {
+    pub(crate) nacks: Vec<Nack>,
+    pub(crate) attested: Vec<Attestation>,
+    pub(crate) covered: Vec<Covered>,
+    pub(crate) nonces: u64,
+    pub(crate) subscriptions: u64,
+    /// By process and number: every record once.
+    pub(crate) records: BTreeMap<(BootId, u64), Record>,
+    /// Records that came again.
+    pub(crate) repeats: u64,
+    /// Records that contradict one that came before.
+    pub(crate) forks: u64,
+}
+
+/// What a test can make a voter do.
+#[derive(Default)]
+pub(crate) struct Behaviour {
+    /// Answers no nonce.
+    pub(crate) silent: AtomicBool,
+    /// Acknowledges no record.
+    pub(crate) takes_no_records: AtomicBool,
+    /// Says that the chain has forked.
+    pub(crate) cries_fork: AtomicBool,
+}
+
+/// A running voter.
+pub(crate) struct Voter {
+    pub(crate) id: VoterId,
+    pub(crate) addr: SocketAddr,
+    pub(crate) heard: Arc<Mutex<Heard>>,
+    pub(crate) behaviour: Arc<Behaviour>,
+    connections: Arc<Mutex<Vec<MeshConnection>>>,
+    endpoint: MeshEndpoint,
+    task: TaskHandle,
+}
+
+impl Drop for Voter {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+struct Shared {
+    env: Env,
+    id: VoterId,
+    log: Log,
+    heard: Arc<Mutex<Heard>>,
+    behaviour: Arc<Behaviour>,
+}
+
+pub(crate) fn validity(now: Timestamp) -> Validity {
+    Validity { not_before: now.minus(DAY), not_after: now.plus(20 * DAY) }
+}
+
+impl Voter {
+    /// Starts a voter at `addr` with a certificate that its mesh issued, and `log` as what it says.
+    pub(crate) fn start(env: &Env, id: VoterId, log: &Log, addr: SocketAddr) -> Self {
+        Self::start_with_ca(env, id, log, addr, &keys::key(keys::VOTERS_CA)).unwrap()
+    }
+
+    /// Starts a voter where one was: its socket closes once its last packet has gone.
+    pub(crate) async fn restart(env: &Env, id: VoterId, log: &Log, addr: SocketAddr) -> Self {
+        let key = keys::key(keys::VOTERS_CA);
+        super::eventually("the address is free", || async { Self::start_with_ca(env, id, log, addr, &key).ok() }).await
+    }
+
+    pub(crate) fn start_with_ca(
+        env: &Env,
+        id: VoterId,
+        log: &Log,
+        addr: SocketAddr,
+        ca_key: &SigningKey,
+    ) -> Result<Self, OpenFailed> {
+        let valid = validity(env.now().wall);
+        let ca = issue_ca(ca_key, &MESH, NodeKind::Voter, 1, valid).unwrap();
+        let key = keys::voter_key(id);
+        let name = SpiffeId { mesh: MESH, role: NodeRole::Voter(id) };
+        let certificate = issue_node(&ca, ca_key, &name, key.public(), 10 + id.0, valid).unwrap();
+        let edges_ca = issue_ca(&keys::key(keys::EDGES_CA), &MESH, NodeKind::Edge, 1, valid).unwrap();
+        let config = QuicConfig {
+            identity: Identity::new(vec![certificate], &key),
+            alpn: Alpn::Dist,
+            accepts: Some(Peers::new(MESH, NodeKind::Edge, vec![edges_ca]).unwrap()),
+            dials: None,
+            limits: QuicLimits::dist_voter(),
+        };
+        let endpoint = MeshEndpoint::open(env, addr, config)?;
+        let addr = endpoint.local_addr().unwrap();
+        let (heard, behaviour) = (Arc::<Mutex<Heard>>::default(), Arc::<Behaviour>::default());
+        let connections = Arc::<Mutex<Vec<MeshConnection>>>::default();
+        let shared = Arc::new(Shared {
+            env: env.clone(),
+            id,
+            log: log.clone(),
+            heard: Arc::clone(&heard),
+            behaviour: Arc::clone(&behaviour),
+        });
+        let (accepting, opened) = (endpoint.clone(), Arc::clone(&connections));
+        let task = env.spawn_named("test voter", async move {
+            while let Some(arriving) = accepting.accept().await {
+                let Ok(connection) = arriving.establish(WITHIN).await else { continue };
+                opened.lock().unwrap().push(connection.clone());
+                let shared = Arc::clone(&shared);
+                let env = shared.env.clone();
+                env.spawn_named("test voter's edge", async move {
+                    // How a conversation ends is for the test to see at the edge.
+                    let _ = converse(&shared, &connection).await;
+                    connection.close(0, "");
+                });
+            }
+        });
+        Ok(Self { id, addr, heard, behaviour, connections, endpoint, task })
+    }
+
+    /// As a SIGKILL leaves it: no goodbye.
+    pub(crate) fn kill(&self) {
+        self.task.abort();
+        for connection in self.connections.lock().unwrap().drain(..) {
+            connection.close(0, "killed");
+        }
+    }
+
+    /// Frees the address, so that it can be started again there.
+    pub(crate) async fn stop(self) {
+        self.kill();
+        self.endpoint.close(Duration::from_secs(1)).await;
+    }
+
+    pub(crate) fn heard<T>(&self, look: impl FnOnce(&Heard) -> T) -> T {
+        look(&self.heard.lock().unwrap())
+    }
+}
+
+async fn converse(shared: &Arc<Shared>, connection: &MeshConnection) -> anyhow::Result<()> {
+    let NodeRole::Edge { edge, .. } = &connection.peer.role else { anyhow::bail!("not an edge") };
+    let (send, recv) = connection.quic.accept_bi().await?;
+    let (mut send, mut recv) = (FramedSend::new(send), FramedRecv::new(recv));
+    let mut agreed = shared.log.agreed.subscribe();
+    let state = agreed.borrow_and_update().published();
+    let now = shared.env.now().boot;
+    let mut publisher = Publisher::new(MESH, edge.clone(), shared.id, state, now);
+    let mut own: BTreeMap<u8, FramedSend> = BTreeMap::new();
+    loop {
+        for lane in Lane::OF_VOTER {
+            while let Some(message) = publisher.poll(lane) {
+                if lane == Lane::Control {
+                    send.send(&message, WITHIN).await?;
+                } else {
+                    let number = if lane == Lane::Revocations { 1 } else { 2 };
+                    let stream = match own.remove(&number) {
+                        Some(stream) => stream,
+                        None => FramedSend::new(connection.quic.open_uni().await?),
+                    };
+                    own.entry(number).or_insert(stream).send(&message, WITHIN).await?;
+                }
+            }
+        }
+        tokio::select! {
+            biased;
+            Ok(()) = agreed.changed() => {
+                let state = agreed.borrow_and_update().published();
+                publisher.update(state);
+            }
+            message = recv.recv::<EdgeMessage>(WITHIN) => {
+                let Some(message) = message? else { return Ok(()) };
+                let Some(report) = publisher.handle_message(message)? else { continue };
+                if let Some(answer) = hear(shared, edge, report, &agreed.borrow()) {
+                    publisher.answer_tick(answer);
+                }
+            }
+            stream = connection.quic.accept_bi() => {
+                let (send, recv) = stream?;
+                let shared = Arc::clone(shared);
+                let env = shared.env.clone();
+                env.spawn_named("test voter's records", async move {
+                    let _ = take_records(&shared, FramedSend::new(send), FramedRecv::new(recv)).await;
+                });
+            }
+        }
+    }
+}
+
+fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> Option<TickAnswer> {
+    let mut heard = shared.heard.lock().unwrap();
+    match report {
+        EdgeReport::Subscribed { .. } => heard.subscriptions += 1,
+        EdgeReport::Nack(nack) => heard.nacks.push(nack),
+        EdgeReport::Attest(attestation) => heard.attested.push(attestation),
+        EdgeReport::Covered(covered) => heard.covered.push(covered),
+        EdgeReport::Nonce(nonce) => {
+            heard.nonces += 1;
+            if !shared.behaviour.silent.load(Ordering::SeqCst) {
+                return Some(agreed.answer(shared.log.next_index(), shared.id, edge, nonce.nonce));
+            }
+        }
+        EdgeReport::Ack(_) | EdgeReport::Records(_) => {}
+    }
+    None
+}
+
+async fn take_records(shared: &Shared, mut send: FramedSend, mut recv: FramedRecv) -> anyhow::Result<()> {
+    while let Some(message) = recv.recv::<EdgeMessage>(WITHIN).await? {
+        let EdgeMessage::RecordBatch(batch) = message else { continue };
+        if shared.behaviour.takes_no_records.load(Ordering::SeqCst) {
+            continue;
+        }
+        if shared.behaviour.cries_fork.load(Ordering::SeqCst) {
+            let fork = RecordFork { boot: batch.boot, seq: batch.first, stored: Digest::default() };
+            send.send(&VoterMessage::RecordFork(fork), WITHIN).await?;
+            continue;
+        }
+        let mut last = batch.first;
+        {
+            let mut heard = shared.heard.lock().unwrap();
+            for (bytes, seq) in batch.unpack()?.iter().zip(batch.first..) {
+                let record = Record::parse(bytes)?;
+                assert_eq!((record.public().boot, record.public().seq), (batch.boot, seq));
+                last = seq;
+                match heard.records.get(&(batch.boot, seq)) {
+                    Some(known) if known.hash(&MESH) == record.hash(&MESH) => heard.repeats += 1,
+                    Some(_) => heard.forks += 1,
+                    None => _ = heard.records.insert((batch.boot, seq), record),
+                }
+            }
+        }
+        send.send(&VoterMessage::RecordAck(RecordAck { boot: batch.boot, seq: last }), WITHIN).await?;
+    }
+    Ok(())
+}
