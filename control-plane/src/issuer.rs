@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{RootSignature, assemble_root, sign_root_part};
@@ -107,12 +108,17 @@ impl Issuer {
             Ok(own) => signatures.push(own),
             Err(why) => tracing::warn!(%tenant, why, "this voter does not sign"),
         }
-        for (voter, reply) in cluster.ask_all(&ask).await {
+        let mut replies = cluster.ask_each(&ask);
+        while let Some((voter, reply)) = replies.next().await {
             match reply {
                 Ok(PeerReply::Signed { kid, signature }) => signatures.push(RootSignature { kid, signature }),
                 Ok(PeerReply::NotSigned { why }) => tracing::warn!(%voter, %tenant, why, "an issuer does not sign"),
                 Ok(_) => tracing::warn!(%voter, "an issuer gave an answer to another question"),
                 Err(error) => tracing::warn!(%voter, %error, "an issuer does not answer"),
+            }
+            // A majority is enough: who is silent, or gone, holds nobody up.
+            if let Ok(issued) = assemble(&view.state, tenant, commission, signatures.clone()) {
+                return Ok(issued);
             }
         }
         assemble(&view.state, tenant, commission, signatures)

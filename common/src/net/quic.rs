@@ -106,10 +106,13 @@ impl QuicLimits {
         }
     }
 
-    /// An edge towards its voters: few peers, whole bundles.
+    /// An edge towards its voters: few peers, whole bundles. A voter that died does not hang up: the edge notices by
+    /// its silence, on every connection, before what cannot be taken back is stale after ten seconds.
     #[must_use]
     pub fn dist_edge() -> Self {
         Self {
+            idle: Duration::from_secs(8),
+            keep_alive: Duration::from_secs(2),
             connections_max: 64,
             connection_window: 4 * 1024 * 1024,
             stream_window: 1024 * 1024,

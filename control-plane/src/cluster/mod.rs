@@ -9,6 +9,8 @@ mod write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
+use futures::stream::{FuturesUnordered, Stream};
+use futures::FutureExt as _;
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::net::env::{Env, deadline};
 
@@ -110,6 +112,15 @@ impl Cluster {
     /// Asks every other voter at the same time. A voter that gave no answer stands there with its error.
     pub(crate) async fn ask_all(&self, request: &PeerRequest) -> Vec<(VoterId, Result<PeerReply, CallError>)> {
         futures::future::join_all(self.others().map(|to| async move { (to, self.ask(to, request).await) })).await
+    }
+
+    /// The same, each answer as it comes: for who needs no more than a majority.
+    pub(crate) fn ask_each<'a>(
+        &'a self,
+        request: &'a PeerRequest,
+    ) -> impl Stream<Item = (VoterId, Result<PeerReply, CallError>)> + Unpin + 'a {
+        let asked = self.others().map(|to| async move { (to, self.ask(to, request).await) }.boxed());
+        asked.collect::<FuturesUnordered<_>>()
     }
 
     /// Returns once this voter has applied `index`.

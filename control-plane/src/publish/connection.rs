@@ -139,9 +139,9 @@ impl<'a> Session<'a> {
         let mut conversation = Conversation { greeted: false, presence: None };
         let mut records_open = false;
         loop {
-            // Before the greeting is over the publisher's clock runs; afterwards an edge may keep the connection for
-            // its records alone.
-            let timeout = publisher.poll_timeout().filter(|_| !records_open);
+            // Until the edge has greeted the publisher's clock runs. Afterwards it may keep the connection for the
+            // records that it will have, and follow another voter.
+            let timeout = publisher.poll_timeout().filter(|_| !conversation.greeted);
             tokio::select! {
                 biased;
                 Some(error) = failed.recv() => return Err(error.into()),
