@@ -24,10 +24,10 @@ pub(crate) fn wants_colour() -> bool {
     std::io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
 
-/// The `REMIT_*` variables, which a voter's configuration takes.
+/// The variables that the daemons read: `REMIT_*` for their configuration, and `RUST_LOG`.
 #[expect(clippy::disallowed_methods, reason = "the command line's view of the environment is this file")]
 pub(crate) fn environment() -> std::collections::BTreeMap<String, String> {
-    std::env::vars().filter(|(name, _)| name.starts_with("REMIT_")).collect()
+    std::env::vars().filter(|(name, _)| name.starts_with("REMIT_") || name == "RUST_LOG").collect()
 }
 
 /// The running executable, which is every process of a local mesh.

@@ -141,7 +141,7 @@ impl LocalMesh {
         for number in 1..=self.plan.voters {
             let listen =
                 voter_config::Listen { raft: peer.take()?, dist: peer.take()?, admin: admin.take()?, ops: ops.take()? };
-            self.dist.push(edge_config::VoterAddr { id: VoterId(number), addr: listen.dist });
+            self.dist.push(edge_config::VoterAddr { id: VoterId(number), dist: listen.dist });
             listens.push((VoterId(number), listen));
         }
         let peers: Vec<_> =
@@ -208,20 +208,18 @@ impl LocalMesh {
             id: id.clone(),
             region: region.clone(),
             data_dir: dir.join("data"),
-            agent_addr: agent,
-            ops_addr: ops,
-            certificate: dir.join("certificate.pem"),
-            identity_key: dir.join("identity.key"),
-            voters_ca: self.material.voters_ca.clone(),
-            sealing_key: dir.join("sealing.key"),
             root: self.material.root.clone(),
+            sealing_key: dir.join("sealing.key"),
             tenants: BTreeSet::from([self.plan.tenant.clone()]),
-            voters,
             allowed_origins: BTreeSet::new(),
-            spool_bytes_max: edge_config::SPOOL_BYTES_DEFAULT,
-            agent_connections_max: edge_config::AGENT_CONNECTIONS_DEFAULT,
-            calls_max: edge_config::CALLS_DEFAULT,
-            upstream_secs_max: edge_config::UPSTREAM_SECS_DEFAULT,
+            tls: edge_config::TlsFiles {
+                certificate: dir.join("certificate.pem"),
+                key: dir.join("identity.key"),
+                voters_ca: self.material.voters_ca.clone(),
+            },
+            listen: edge_config::Listen { agent, ops },
+            voters,
+            limits: edge_config::Limits::default(),
         };
         config.check().context("the launcher wrote a configuration that no edge takes")?;
         let path = node.folder.write_toml("edge.toml", &config)?;
@@ -337,7 +335,7 @@ impl LocalMesh {
         let mut ports = Ports::from(&env, self.stray_ports);
         let addrs = (ports.take()?, ports.take()?);
         let region = self.plan.regions.first().cloned().context("the mesh has no region")?;
-        let voters = voters.into_iter().map(|(id, addr)| edge_config::VoterAddr { id, addr }).collect();
+        let voters = voters.into_iter().map(|(id, addr)| edge_config::VoterAddr { id, dist: addr }).collect();
         let (entry, process) = self.write_edge(id, &region, addrs, voters, "strays")?;
         self.strays.push(process);
         Ok(StrayEdge { entry, directory: self.material.sign_directory()? })

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use remit_common::bundle::source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
-use remit_common::bundle::{Manifest, SignedBundle};
+use remit_common::bundle::{BundleRejected, Manifest, SignedBundle};
 use remit_common::id::MeshId;
 use remit_common::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX};
 use remit_common::time::Timestamp;
@@ -121,11 +121,21 @@ pub(crate) fn read_source(context: &Context, dir: &Path) -> Result<BundleSource,
 
 /// Builds, and turns faults into what people read.
 pub(crate) fn build(source: &BundleSource, overrides: &BuildOverrides) -> Result<UnsignedBundle, Failure> {
-    source.build(overrides).map_err(|faults| {
-        let text = faults.iter().map(|fault| explain(fault, &source.files)).collect::<Vec<_>>().join("\n\n");
-        let many = if faults.len() == 1 { "one fault".to_owned() } else { format!("{} faults", faults.len()) };
-        Failure::new(Exit::Fault, format!("{many} in the bundle\n\n{text}")).reason("bundle_faults")
-    })
+    source.build(overrides).map_err(|faults| faulty(&faults, source))
+}
+
+fn faulty(faults: &[SourceFault], source: &BundleSource) -> Failure {
+    let text = faults.iter().map(|fault| explain(fault, &source.files)).collect::<Vec<_>>().join("\n\n");
+    let many = if faults.len() == 1 { "one fault".to_owned() } else { format!("{} faults", faults.len()) };
+    Failure::new(Exit::Fault, format!("{many} in the bundle\n\n{text}")).reason("bundle_faults")
+}
+
+/// What voters and edges would say to the sources.
+fn rejected_source(rejected: &BundleRejected, source: &BundleSource) -> Failure {
+    match rejected {
+        BundleRejected::Policy { faults } => faulty(faults, source),
+        other => Failure::caused(Exit::Fault, other).reason(other.reason_code()),
+    }
 }
 
 /// A fault with the line it stands in and a caret below it.

@@ -6,6 +6,7 @@ use crate::{files, signals};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  remit control-plane --config voter.toml --check-config")]
+#[group(skip)] // the flattened arguments are a group of the same name
 pub(crate) struct Args {
     #[command(flatten)]
     voter: remit_control_plane::Args,

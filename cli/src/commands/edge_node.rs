@@ -1,13 +1,12 @@
 //! `remit edge-node`: an edge as this executable.
 
-use remit_common::net::tasks::Shutdown;
-
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::signals;
+use crate::{files, signals};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  remit edge-node --config edge.toml --check-config")]
+#[group(skip)] // the flattened arguments are a group of the same name
 pub(crate) struct Args {
     #[command(flatten)]
     edge: remit_edge_node::Args,
@@ -17,10 +16,6 @@ pub(crate) struct Args {
 
 pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> {
     args.parent.watch(&context.env);
-    let shutdown = Shutdown::new();
-    signals::trigger_on_signal(&context.env, &shutdown)?;
-    remit_edge_node::execute(args.edge, context.env.clone(), shutdown)
-        .await
-        .map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    remit_edge_node::daemon(args.edge, files::environment(), context.env.clone()).await?;
     Ok(Exit::Done)
 }

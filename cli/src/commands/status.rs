@@ -99,7 +99,7 @@ fn print_edges(context: &Context, edges: &[EdgeAnswer]) {
             versions,
             value("/revocation_epoch"),
             staleness,
-            value("/spool_records"),
+            value("/spool/records"),
         ]
     };
     let header = ["edge", "region", "mode", "bundle", "epoch", "staleness", "spool"];

@@ -7,9 +7,11 @@ use std::time::Duration;
 use http::{HeaderName, HeaderValue};
 use remit_common::net::env::deadline;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, ErrorData, ProtocolVersion};
-use rmcp::service::{RunningService, ServiceError};
-use rmcp::transport::StreamableHttpClientTransport;
-use rmcp::transport::streamable_http_client::StreamableHttpClientTransportConfig;
+use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
+use rmcp::transport::streamable_http_client::{
+    AuthRequiredError, StreamableHttpClientTransportConfig, StreamableHttpError,
+};
+use rmcp::transport::{DynamicTransportError, StreamableHttpClientTransport};
 use rmcp::{ClientLifecycleMode, ClientServiceExt as _, RoleClient};
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -70,9 +72,9 @@ impl Agent {
         edge: &str,
         presentation: &str,
         transcript: &Transcript,
-    ) -> Result<Self, String> {
+    ) -> Result<Self, Outcome> {
         let mut config = StreamableHttpClientTransportConfig::with_uri(format!("{edge}/mcp"));
-        let value = HeaderValue::from_str(presentation).map_err(|error| error.to_string())?;
+        let value = HeaderValue::from_str(presentation).map_err(|error| Outcome::Failed(error.to_string()))?;
         config.custom_headers = HashMap::from([(HeaderName::from_static("remit-envelope"), value)]);
         let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
         let mode = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
@@ -84,9 +86,9 @@ impl Agent {
             }
             Ok(Err(error)) => {
                 transcript.note("not met", &error);
-                Err(error.to_string())
+                Err(challenge_of(&error).unwrap_or_else(|| Outcome::Failed(error.to_string())))
             }
-            Err(passed) => Err(passed.to_string()),
+            Err(passed) => Err(Outcome::Failed(passed.to_string())),
         }
     }
 
@@ -115,7 +117,7 @@ impl Agent {
         match answer {
             Ok(result) => outcome_of(result),
             Err(ServiceError::McpError(error)) if error.code.0 == DENIED => denial_of(&error),
-            Err(error) => Outcome::Failed(error.to_string()),
+            Err(error) => challenge_of(&error).unwrap_or_else(|| Outcome::Failed(error.to_string())),
         }
     }
 
@@ -130,6 +132,37 @@ fn outcome_of(result: CallToolResult) -> Outcome {
         return Outcome::Failed(format!("the tool failed: {:?}", result.content));
     }
     Outcome::Result(result.structured_content.unwrap_or(Value::Null))
+}
+
+/// An envelope that does not stand is refused as HTTP 401: the reason is in the challenge, the rest of the answer does
+/// not get through the client. The client's own layers wrap it several times, not all of them as a source.
+fn challenge_of(error: &(dyn std::error::Error + 'static)) -> Option<Outcome> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(required) = error.downcast_ref::<AuthRequiredError>() {
+            return Some(Outcome::Denied(reason_of(&required.www_authenticate_header)));
+        }
+        if let Some(wrapped) = error.downcast_ref::<DynamicTransportError>() {
+            return challenge_of(wrapped.error.as_ref());
+        }
+        if let Some(ServiceError::TransportSend(wrapped)) = error.downcast_ref() {
+            return challenge_of(wrapped.error.as_ref());
+        }
+        if let Some(ClientInitializeError::TransportError { error, .. }) = error.downcast_ref() {
+            return challenge_of(error.error.as_ref());
+        }
+        if let Some(StreamableHttpError::<reqwest::Error>::AuthRequired(required)) = error.downcast_ref() {
+            return Some(Outcome::Denied(reason_of(&required.www_authenticate_header)));
+        }
+        next = error.source();
+    }
+    None
+}
+
+fn reason_of(challenge: &str) -> Denial {
+    let reason = challenge.split_once("error_description=\"").and_then(|(_, rest)| rest.split_once('"'));
+    let reason = reason.map_or_else(|| "no_envelope".to_owned(), |(reason, _)| reason.to_owned());
+    Denial { reason, dimension: None, hop: None, decision_id: None }
 }
 
 fn denial_of(error: &ErrorData) -> Outcome {
@@ -162,5 +195,20 @@ impl Outcome {
             Self::Denied(denial) => denial.decision_id.clone(),
             Self::Result(_) | Self::Failed(_) => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_reason_is_in_the_challenge() {
+        let challenge = "Bearer realm=\"remit\", error=\"invalid_token\", error_description=\"revoked\"";
+        let required = AuthRequiredError::new(challenge.to_owned());
+        let error = StreamableHttpError::<reqwest::Error>::AuthRequired(required);
+        let outcome = challenge_of(&error).expect("a challenge");
+        assert_eq!(outcome.brief(), "revoked");
+        assert_eq!(reason_of("Bearer realm=\"remit\"").reason, "no_envelope");
     }
 }

@@ -104,7 +104,8 @@ impl Stage {
         self.story.note(Check { name: name.to_owned(), expected: expected.to_owned(), got, ok, ms, decision_id: None });
     }
 
-    /// Notes a call that was to be refused for `reason`, in `dimension` if that is given.
+    /// Notes a call that was to be refused for `reason`, in `dimension` if that is given, with the decision's id. The
+    /// one of a revoked envelope stands in the body of a 401, which an MCP client does not show.
     pub(crate) fn check_denied(
         &mut self,
         from: BootTime,
@@ -120,7 +121,7 @@ impl Stage {
             Outcome::Denied(denial) => {
                 denial.reason == reason
                     && dimension.is_none_or(|dimension| denial.dimension.as_deref() == Some(dimension))
-                    && denial.decision_id.is_some()
+                    && (denial.decision_id.is_some() || reason == "revoked")
             }
             Outcome::Result(_) | Outcome::Failed(_) => false,
         };
@@ -137,7 +138,7 @@ impl Stage {
     pub(crate) async fn agent(&self, edge: &EdgeEntry, header: &str) -> Result<Agent, Failure> {
         Agent::connect(&self.http, &edge.agent, header, &self.transcript)
             .await
-            .map_err(|why| Failure::new(Exit::Failed, format!("no agent at {}: {why}", edge.id)))
+            .map_err(|why| Failure::new(Exit::Failed, format!("no agent at {}: {}", edge.id, why.brief())))
     }
 
     /// The envelope that step 3 made.

@@ -87,7 +87,7 @@ async fn spooled(stage: &Stage) -> Vec<(String, u64)> {
     let mut all = Vec::new();
     for edge in &stage.file.edges {
         let status = edge_status(&stage.http, &edge.ops).await.unwrap_or_default();
-        all.push((edge.id.to_string(), status.get("spool_records").and_then(Value::as_u64).unwrap_or(u64::MAX)));
+        all.push((edge.id.to_string(), status.pointer("/spool/records").and_then(Value::as_u64).unwrap_or(u64::MAX)));
     }
     all
 }

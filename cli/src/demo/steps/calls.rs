@@ -83,7 +83,13 @@ async fn refused(stage: &mut Stage, agent: &Agent) -> Result<(), Failure> {
     }
     let urgent = json!({ "customer_id": "cust_acme_1042", "title": "Now!", "body": "…", "priority": "urgent" });
     let calls = [
-        ("another customer's contract", "contracts.read", other, ("out_of_scope", None), "customer"),
+        (
+            "another customer's contract",
+            "contracts.read",
+            other,
+            ("out_of_scope", Some("contract")),
+            "dimension contract",
+        ),
         ("billing.update", "billing.update", plan, ("out_of_scope", None), ""),
         ("a tool that does not exist", "contracts.delete", read_7781(), ("out_of_scope", None), ""),
         ("a bulk export", "contracts.export", json!({}), ("out_of_scope", None), ""),

@@ -1,6 +1,11 @@
 //! Step 2: the administrator seals the API key; afterwards it is nowhere in clear.
 
+use std::collections::BTreeSet;
+
+use remit_common::text;
+
 use crate::commands::credential;
+use crate::commands::decision::fetch_all;
 use crate::demo::Stage;
 use crate::demo::search::{Needles, Searched};
 use crate::failure::Failure;
@@ -35,14 +40,17 @@ pub(super) async fn search(stage: &mut Stage, name: &str) -> Result<(), Failure>
     let mut control = Searched::default();
     let planted = [b"Authorization: Bearer ".as_slice(), stage.secret.expose()].concat();
     needles.search("planted", &planted, &mut control);
-    needles.search("planted", remit_common::text::base64(&planted).as_bytes(), &mut control);
-    let can_find = control.found.len() == 2;
+    for encoded in [text::base64(&planted), text::base64url(&planted), text::hex(&planted)] {
+        needles.search("planted", encoded.as_bytes(), &mut control);
+    }
+    let spellings: BTreeSet<_> = control.found.iter().map(|(_, spelling)| *spelling).collect();
+    let can_find = spellings.len() == 3;
 
     let mut searched = Searched::default();
     needles.search_folder(&stage.context.env, stage.mesh.folder().path(), &mut searched)?;
     needles.search("what agents were told", &stage.transcript.bytes(), &mut searched);
-    let records = stage.admin.get_bytes("/v1/decisions?limit=10000").await?;
-    needles.search("decision records", &records, &mut searched);
+    let records = fetch_all(&stage.admin, &stage.file.tenant).await?;
+    needles.search("decision records", &serde_json::to_vec(&records).unwrap_or_default(), &mut searched);
     let found: Vec<_> = searched.found.iter().map(|(place, spelling)| format!("{place} ({spelling})")).collect();
     let got = if found.is_empty() {
         format!("nowhere in {} bytes of {} files, records and agents' answers", searched.bytes, searched.files)

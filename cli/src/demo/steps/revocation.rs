@@ -9,6 +9,7 @@ use super::leader::start_probe;
 use crate::commands::revocation::wait_coverage;
 use crate::commands::revoke::revoke;
 use crate::demo::Stage;
+use crate::demo::agent::Agent;
 use crate::demo::probe::read_7781;
 use crate::failure::Failure;
 
@@ -67,13 +68,13 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
 
     if let Some(child) = &stage.child {
         let (edge, header, from) = (stage.edge(4)?.clone(), child.header(), stage.now());
-        let outcome = match stage.agent(&edge, &header).await {
+        let outcome = match Agent::connect(&stage.http, &edge.agent, &header, &stage.transcript).await {
             Ok(agent) => {
                 let outcome = agent.call("contracts.read", read_7781()).await;
                 agent.leave().await;
                 outcome
             }
-            Err(failure) => crate::demo::agent::Outcome::Failed(failure.message),
+            Err(refused) => refused,
         };
         stage.check_denied(from, "the helper, whose envelope hangs on the session", ("revoked", None), &outcome);
     }
