@@ -214,3 +214,95 @@ impl Drop for Presence<'_> {
         self.table.count(&reports);
     }
 }
+
+#[cfg(test)]
+impl EdgeReport {
+    /// A report in which everything is said.
+    pub(crate) fn example(heard: Timestamp) -> Self {
+        use remit_common::crypto::digest::Digest;
+        use remit_common::crypto::sign::Signature;
+        use remit_common::id::LogIndex;
+        use remit_common::wire::message::Stage;
+
+        let (edge, tenant) = (EdgeId::new("e1").unwrap(), TenantId::new("acme").unwrap());
+        let (digest, signature) = (Digest([0x11; 32]), Signature([0x22; 64]));
+        let attestation = Attestation {
+            edge: edge.clone(),
+            tenant: tenant.clone(),
+            number: LogIndex(3),
+            manifest: digest,
+            signature,
+        };
+        Self {
+            edge: edge.clone(),
+            boot: Some(BootId([1; 16])),
+            connections: 1,
+            subscribed: true,
+            heard,
+            epoch: RevocationEpoch(4),
+            head: Some(RecordHead { boot: BootId([1; 16]), seq: 5, hash: digest }),
+            covered: Some(Covered { edge, epoch: RevocationEpoch(4), digest, signature }),
+            attestations: BTreeMap::from([(tenant.clone(), attestation)]),
+            acks: BTreeMap::from([(tenant.clone(), Ack { tenant, manifest: digest, stage: Stage::Active })]),
+            nack: Some(Nack { digest, code: "c".to_owned(), detail: "d".to_owned() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::id::LogIndex;
+
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    fn at(millis: u64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    #[test]
+    fn of_two_voters_words_the_newer_counts() {
+        let old = EdgeReport::example(at(1));
+        let mut new = EdgeReport::example(at(2));
+        new.epoch = RevocationEpoch(9);
+        if let Some(covered) = &mut new.covered {
+            covered.epoch = RevocationEpoch(3);
+        }
+        for attestation in new.attestations.values_mut() {
+            attestation.number = LogIndex(8);
+        }
+        new.nack = None;
+        let merged = |mut one: EdgeReport, two: EdgeReport| {
+            one.merge(two);
+            one
+        };
+        for merged in [merged(old.clone(), new.clone()), merged(new, old)] {
+            assert_eq!((merged.heard, merged.epoch, merged.connections), (at(2), RevocationEpoch(9), 2));
+            // What is signed counts by what it says, whenever it was heard.
+            assert_eq!(merged.covered.map(|ack| ack.epoch), Some(RevocationEpoch(4)));
+            assert!(merged.attestations.values().all(|attestation| attestation.number == LogIndex(8)));
+        }
+    }
+
+    #[test]
+    fn an_edge_that_is_gone_is_still_known() {
+        let telemetry = Telemetry::new();
+        let table = EdgeTable::new(&telemetry.metrics);
+        let edge = EdgeId::new("e1").unwrap();
+        let mut here = table.enter(&edge, BootId([1; 16]), at(1));
+        let again = table.enter(&edge, BootId([2; 16]), at(2));
+        here.subscribed(at(3));
+        let example = EdgeReport::example(at(3));
+        here.covered(at(3), example.covered.clone().unwrap());
+        let mut older = example.covered.unwrap();
+        older.epoch = RevocationEpoch(1);
+        again.covered(at(4), older);
+        assert_eq!(table.connections_of(&edge), 2);
+        assert_eq!(telemetry.metrics.edges.get_or_create(&[("state", "connected")]).get(), 1);
+        drop((here, again));
+        let report = table.reports().pop().unwrap();
+        assert_eq!((report.connections, report.subscribed, report.heard), (0, false, at(4)));
+        assert_eq!(report.covered.map(|ack| ack.epoch), Some(RevocationEpoch(4)), "acks never go back");
+        assert_eq!(telemetry.metrics.edges.get_or_create(&[("state", "connected")]).get(), 0);
+    }
+}

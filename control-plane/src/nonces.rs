@@ -132,3 +132,91 @@ impl NonceDesk {
         self.answered.subscribe()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use remit_common::id::{LogIndex, RevocationEpoch};
+    use remit_common::time::Timestamp;
+
+    use super::*;
+    use crate::telemetry::Telemetry;
+
+    const VOTER: VoterId = VoterId(2);
+
+    fn desk() -> (NonceDesk, Telemetry) {
+        let telemetry = Telemetry::new();
+        (NonceDesk::new(VOTER, &telemetry.metrics), telemetry)
+    }
+
+    fn edge(name: &str) -> EdgeId {
+        EdgeId::new(name).unwrap()
+    }
+
+    fn tick(n: u64, roots: Vec<(VoterId, Digest)>) -> TickFact {
+        TickFact {
+            n: LogIndex(n),
+            at: Timestamp::default(),
+            roots: TickRoots { roots },
+            epoch: RevocationEpoch(4),
+            revocations: Digest::default(),
+            activations: Digest::default(),
+            directory: 1,
+            root: 1,
+        }
+    }
+
+    fn secs(secs: u64) -> BootTime {
+        BootTime::from_millis(secs * 1_000)
+    }
+
+    #[test]
+    fn an_answer_leads_from_the_edges_nonce_to_the_tick() {
+        let (desk, _telemetry) = desk();
+        desk.receive(&edge("a"), Nonce([1; 32]), secs(0));
+        desk.receive(&edge("b"), Nonce([2; 32]), secs(0));
+        let root = desk.cut(secs(0)).unwrap();
+        let mut answered = desk.answered();
+        desk.applied(&tick(7, vec![(VoterId(1), Digest::of(&[b"other"])), (VOTER, root)]));
+        let answered = answered.borrow_and_update().clone().unwrap();
+        for (name, nonce) in [("a", 1), ("b", 2)] {
+            let answer = answered.answer_for(&edge(name), VOTER).unwrap();
+            assert_eq!((answer.n, answer.nonce, answer.epoch), (LogIndex(7), Nonce([nonce; 32]), RevocationEpoch(4)));
+            answer.verify_includes(&edge(name), VOTER).unwrap();
+        }
+        assert!(answered.answer_for(&edge("c"), VOTER).is_none());
+        assert_eq!(desk.cut(secs(0)), None, "nobody waits any more");
+    }
+
+    #[test]
+    fn a_nonce_waits_until_a_tick_contains_it() {
+        let (desk, telemetry) = desk();
+        desk.receive(&edge("a"), Nonce([1; 32]), secs(0));
+        let lost = desk.cut(secs(0)).unwrap();
+        // The tick that followed was another leader's, and did not have our root.
+        desk.applied(&tick(1, vec![(VoterId(1), Digest::of(&[b"other"]))]));
+        assert!(desk.answered().borrow().is_none());
+        desk.receive(&edge("b"), Nonce([2; 32]), secs(1));
+        let again = desk.cut(secs(1)).unwrap();
+        assert_ne!(lost, again);
+        // A newer nonce of the same edge replaces the one that waits; the older tree is in a tick all the same.
+        desk.receive(&edge("a"), Nonce([3; 32]), secs(2));
+        desk.applied(&tick(2, vec![(VOTER, again)]));
+        let answer = desk.answered().borrow().clone().unwrap();
+        assert_eq!(answer.answer_for(&edge("a"), VOTER).unwrap().nonce, Nonce([1; 32]));
+        assert!(desk.cut(secs(2)).is_some(), "the newer one still waits");
+        assert_eq!(desk.cut(secs(12)), None, "an old one is of no use");
+        assert_eq!(telemetry.metrics.nonces_unanswered.get(), 1);
+    }
+
+    #[test]
+    fn a_leader_hands_each_root_to_one_tick() {
+        let (desk, _telemetry) = desk();
+        desk.note_root(VoterId(3), Digest::of(&[b"old"]));
+        desk.note_root(VoterId(3), Digest::of(&[b"new"]));
+        desk.note_root(VoterId(1), Digest::of(&[b"one"]));
+        let roots = desk.take_roots();
+        assert_eq!(roots.roots, [(VoterId(1), Digest::of(&[b"one"])), (VoterId(3), Digest::of(&[b"new"]))]);
+        roots.check().unwrap();
+        assert!(desk.take_roots().roots.is_empty());
+    }
+}

@@ -124,3 +124,7 @@ impl PeerReply {
         entry::decode::<REPLY_BYTES_MAX, _>(Kind::PeerReply, bytes)
     }
 }
+
+#[cfg(test)]
+#[path = "protocol_tests.rs"]
+mod tests;

@@ -65,3 +65,109 @@ pub(super) fn read(
 
 /// Records of a process are counted from one.
 const FIRST_SEQ: u64 = 1;
+
+#[cfg(test)]
+mod tests {
+    use remit_common::crypto::sign::SigningKey;
+    use remit_common::id::{LogIndex, RevocationEpoch};
+    use remit_common::lattice::{Effect, Effects};
+    use remit_common::record::{Detail, Gap, GapCause, Public};
+    use remit_common::time::{BootTime, Timestamp};
+    use zeroize::Zeroizing;
+
+    use super::*;
+
+    const MESH: MeshId = MeshId([1; 16]);
+    const BOOT: BootId = BootId([2; 16]);
+
+    fn edge() -> EdgeId {
+        EdgeId::new("e1").unwrap()
+    }
+
+    fn key(seed: u8) -> SigningKey {
+        SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
+    }
+
+    fn public(seq: u64, prev: Digest) -> Public {
+        Public {
+            edge: edge(),
+            boot: BOOT,
+            seq,
+            prev,
+            wall: Timestamp::from_millis(seq),
+            mono: BootTime::from_millis(seq),
+            kind: RecordKind::Decision,
+            decision: Some(DecisionId::new(Timestamp::from_millis(seq), [3; 10])),
+            tenant: Some(TenantId::new("acme").unwrap()),
+            effects: Effects::from(Effect::Read),
+            reason: "permit".to_owned(),
+            tick: LogIndex(1),
+            epoch: RevocationEpoch(0),
+            manifest: None,
+            age_millis: None,
+            gap: None,
+        }
+    }
+
+    fn records(first: u64, count: u64) -> Vec<Record> {
+        let mut made: Vec<Record> = Vec::new();
+        for seq in first..first + count {
+            let prev = made.last().map_or(Digest::of(&[b"head"]), |record| record.hash(&MESH));
+            made.push(Record::new(public(seq, prev), Detail::default()).unwrap());
+        }
+        made
+    }
+
+    fn read_all(first: u64, records: &[Record]) -> Result<Vec<Arriving>, NotCollected> {
+        let bytes: Vec<Vec<u8>> = records.iter().map(Record::to_bytes).collect();
+        let batch = RecordBatch::pack(BOOT, first, bytes.iter()).unwrap();
+        read(&MESH, &edge(), key(1).public(), &batch, bytes)
+    }
+
+    #[track_caller]
+    fn refused(first: u64, records: &[Record], expected: &str) {
+        match read_all(first, records) {
+            Err(NotCollected::Unusable { reason, .. }) => assert_eq!(reason, expected),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_chain_arrives_whole() {
+        let arrived = read_all(1, &records(1, 3)).unwrap();
+        assert_eq!(arrived.iter().map(|record| record.seq).collect::<Vec<_>>(), [1, 2, 3]);
+        assert_eq!(arrived.iter().filter(|record| record.starts_boot).count(), 1);
+        assert_eq!(arrived[1].previous, arrived[0].hash);
+        assert!(!read_all(7, &records(7, 1)).unwrap()[0].starts_boot);
+    }
+
+    #[test]
+    fn what_is_no_chain_is_refused() {
+        let good = records(1, 3);
+        refused(1, &[], "malformed");
+        refused(2, &good, "malformed");
+        refused(1, &[good[0].clone(), good[2].clone()], "malformed");
+        let unlinked = Record::new(public(2, Digest::of(&[b"elsewhere"])), Detail::default()).unwrap();
+        refused(1, &[good[0].clone(), unlinked], "chain");
+        let foreign = Public { edge: EdgeId::new("e2").unwrap(), ..public(1, Digest::default()) };
+        refused(1, &[Record::new(foreign, Detail::default()).unwrap()], "malformed");
+        let earlier = Public { boot: BootId([9; 16]), ..public(1, Digest::default()) };
+        refused(1, &[Record::new(earlier, Detail::default()).unwrap()], "malformed");
+    }
+
+    #[test]
+    fn a_gap_is_its_edges_word() {
+        let gap = Public {
+            kind: RecordKind::Gap,
+            decision: None,
+            tenant: None,
+            effects: Effects::default(),
+            reason: "torn-tail".to_owned(),
+            gap: Some(Gap { cause: GapCause::TornTail, boot: BOOT, after: 4, records: None }),
+            ..public(1, Digest::default())
+        };
+        let signed = |seed| Record::new_gap(gap.clone(), Detail::default(), &MESH, &key(seed)).unwrap();
+        assert!(read_all(1, &[signed(1)]).is_ok());
+        refused(1, &[signed(2)], "chain");
+    }
+}

@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
+mod mesh;
+#[cfg(test)]
 mod raft;
 #[cfg(test)]
 mod registry;
@@ -12,5 +14,7 @@ mod registry_golden;
 mod registry_objects;
 #[cfg(test)]
 mod registry_properties;
+#[cfg(test)]
+mod voters;
 #[cfg(test)]
 mod world;

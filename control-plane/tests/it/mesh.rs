@@ -1,0 +1,357 @@
+//! Three whole voters in one process: real QUIC, HTTP and files, on ports of the kernel's choice; and an edge made of
+//! nothing but its end of the streams.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::future::BoxFuture;
+use remit_common::crypto::key_file;
+use remit_common::id::{BootId, EdgeId, VoterId};
+use remit_common::identity::SignedRequest;
+use remit_common::identity::certificate::{Validity, issue_ca, issue_node, to_pem};
+use remit_common::identity::spiffe::{NodeKind, NodeRole, SpiffeId};
+use remit_common::net::env::{Env, Spawn, deadline};
+use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
+use remit_common::net::http::HttpClient;
+use remit_common::net::quic::{MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
+use remit_common::net::real::real;
+use remit_common::net::tasks::{Shutdown, TaskHandle};
+use remit_common::net::tls::{Alpn, Identity, Peers};
+use remit_common::time::Timestamp;
+use remit_common::wire::message::{EdgeMessage, Have, Hello, VoterMessage};
+use remit_control_plane::config::{Listen, Peer, Timings, TlsFiles};
+use remit_control_plane::{Config, RunError, Voter};
+use serde_json::Value;
+
+use crate::world::{MESH, key, signed_directory, signed_root};
+
+/// No wait of these tests is longer; all end as soon as what they wait for is there.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+const VOTERS_CA: u8 = 201;
+const EDGES_CA: u8 = 202;
+
+/// Tasks that can be killed together, the way SIGKILL does it.
+struct Killable {
+    spawn: Arc<dyn Spawn>,
+    tasks: Mutex<Vec<tokio::task::AbortHandle>>,
+}
+
+impl Spawn for Killable {
+    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
+        let handle = self.spawn.spawn(name, task);
+        self.tasks.lock().unwrap().push(handle.abort_handle());
+        handle
+    }
+
+    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
+        self.spawn.run_blocking(work)
+    }
+}
+
+/// One voter of the mesh.
+pub(crate) struct Running {
+    pub(crate) id: VoterId,
+    pub(crate) admin: SocketAddr,
+    pub(crate) ops: SocketAddr,
+    pub(crate) dist: SocketAddr,
+    voter: Voter,
+    shutdown: Shutdown,
+    killable: Arc<Killable>,
+}
+
+impl Running {
+    pub(crate) fn kill(self) {
+        for task in self.killable.tasks.lock().unwrap().drain(..) {
+            task.abort();
+        }
+    }
+
+    /// How it ends by itself.
+    pub(crate) async fn end(self) -> Result<(), RunError> {
+        deadline(PATIENCE, self.voter.join()).await.expect("the voter ends")
+    }
+
+    pub(crate) async fn stop(self) -> Result<(), RunError> {
+        self.shutdown.trigger();
+        deadline(PATIENCE, self.voter.join()).await.expect("a voter stops")
+    }
+}
+
+/// Everything that the voters share.
+pub(crate) struct Mesh {
+    folder: tempfile::TempDir,
+    raft: Vec<SocketAddr>,
+    pub(crate) now: Timestamp,
+    http: HttpClient,
+    nonce: Mutex<u64>,
+}
+
+fn validity(now: Timestamp) -> Validity {
+    Validity { not_before: now.minus(Duration::from_secs(300)), not_after: now.plus(Duration::from_secs(3_600)) }
+}
+
+fn ca(kind: NodeKind, now: Timestamp) -> (u8, String) {
+    let seed = if kind == NodeKind::Voter { VOTERS_CA } else { EDGES_CA };
+    let certificate = issue_ca(&key(seed), &MESH, kind, u64::from(seed), validity(now)).unwrap();
+    (seed, to_pem(&certificate))
+}
+
+fn certificate(kind: NodeKind, role: NodeRole, seed: u8, now: Timestamp) -> String {
+    let signer = if kind == NodeKind::Voter { VOTERS_CA } else { EDGES_CA };
+    let authority = issue_ca(&key(signer), &MESH, kind, u64::from(signer), validity(now)).unwrap();
+    let id = SpiffeId { mesh: MESH, role };
+    let certificate =
+        issue_node(&authority, &key(signer), &id, key(seed).public(), u64::from(seed), validity(now)).unwrap();
+    to_pem(&certificate)
+}
+
+impl Mesh {
+    pub(crate) fn new() -> Self {
+        let env = real();
+        // All bound before any is let go, so that they differ.
+        let sockets: Vec<_> = (0..3).map(|_| env.socket.udp("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
+        let raft = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let http = HttpClient::new(&env, 8 * 1024 * 1024);
+        let folder = tempfile::tempdir().unwrap();
+        let mesh = Self { folder, raft, now: env.now().wall, http, nonce: Mutex::new(0) };
+        mesh.write("root.json", &signed_root(true, mesh.now).to_bytes());
+        mesh.write("directory.json", &signed_directory(1, mesh.now).to_bytes());
+        mesh.write("voters-ca.pem", ca(NodeKind::Voter, mesh.now).1.as_bytes());
+        mesh.write("edges-ca.pem", ca(NodeKind::Edge, mesh.now).1.as_bytes());
+        for n in 1..=3u8 {
+            let role = NodeRole::Voter(VoterId(n.into()));
+            mesh.write(&format!("{n}.pem"), certificate(NodeKind::Voter, role, 10 + n, mesh.now).as_bytes());
+            mesh.write(&format!("{n}.key"), key_file::encode_signing(&key(10 + n)).as_bytes());
+            mesh.write(&format!("{n}.issuer"), key_file::encode_signing(&key(20 + n)).as_bytes());
+        }
+        mesh
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        real().disk.replace(&self.folder.path().join(name), bytes).unwrap();
+    }
+
+    pub(crate) fn config(&self, n: u8) -> Config {
+        let path = |name: String| self.folder.path().join(name);
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let peers = (1..).map(VoterId).zip(&self.raft).map(|(id, raft)| Peer { id, raft: *raft }).collect();
+        let own = self.raft[usize::from(n) - 1];
+        Config {
+            mesh_id: MESH,
+            id: VoterId(n.into()),
+            data_dir: path(format!("data-{n}")),
+            root: path("root.json".to_owned()),
+            directory: path("directory.json".to_owned()),
+            issuer_key: path(format!("{n}.issuer")),
+            tls: TlsFiles {
+                certificate: path(format!("{n}.pem")),
+                key: path(format!("{n}.key")),
+                voters_ca: path("voters-ca.pem".to_owned()),
+                edges_ca: path("edges-ca.pem".to_owned()),
+            },
+            listen: Listen { raft: own, dist: any, admin: any, ops: any },
+            peers,
+            timings: Timings { election_ms_min: 1_000, election_ms_max: 2_000, tick_ms: 200, ..Timings::default() },
+        }
+    }
+
+    pub(crate) async fn try_start(&self, n: u8, env: Env) -> Result<Running, RunError> {
+        self.start_with(self.config(n), env).await
+    }
+
+    pub(crate) async fn start_with(&self, config: Config, env: Env) -> Result<Running, RunError> {
+        let killable = Arc::new(Killable { spawn: Arc::clone(&env.spawn), tasks: Mutex::default() });
+        let env = Env { spawn: Arc::<Killable>::clone(&killable), ..env };
+        let shutdown = Shutdown::new();
+        let voter = Voter::start(config, env, shutdown.clone()).await?;
+        let (admin, ops, dist) = (voter.admin_addr, voter.ops_addr, voter.dist_addr);
+        Ok(Running { id: voter.id, admin, ops, dist, voter, shutdown, killable })
+    }
+
+    pub(crate) async fn start_all(&self) -> Vec<Running> {
+        let mut voters = Vec::new();
+        for n in 1..=3 {
+            voters.push(self.try_start(n, real()).await.unwrap());
+        }
+        for voter in &voters {
+            self.ready(voter).await;
+        }
+        voters
+    }
+
+    /// Starts again what was killed: the kernel and the locks may need a moment to notice its end.
+    pub(crate) async fn restart(&self, n: u8) -> Running {
+        let starting = async {
+            loop {
+                match self.try_start(n, real()).await {
+                    Ok(voter) => return voter,
+                    Err(RunError::Consensus(_) | RunError::Records(_)) => tokio::task::yield_now().await,
+                    Err(other) => panic!("{other:?}"),
+                }
+            }
+        };
+        let voter = deadline(PATIENCE, starting).await.expect("a killed voter starts again");
+        self.ready(&voter).await;
+        voter
+    }
+
+    /// Waits until the voter is ready: it knows a leader, and has root and directory.
+    pub(crate) async fn ready(&self, voter: &Running) {
+        self.until("ready", async || self.get_at(voter.ops, "/readyz").await.is_some_and(|(status, _)| status == 200))
+            .await;
+    }
+
+    /// Looks again and again until `reached`, yielding to everybody else in between.
+    pub(crate) async fn until(&self, what: &str, mut reached: impl AsyncFnMut() -> bool) {
+        let waiting = async {
+            while !reached().await {
+                tokio::task::yield_now().await;
+            }
+        };
+        if deadline(PATIENCE, waiting).await.is_err() {
+            panic!("never {what}");
+        }
+    }
+
+    async fn get_at(&self, addr: SocketAddr, path: &str) -> Option<(u16, Bytes)> {
+        let request = http::Request::get(path).header("host", "voter").body(Bytes::new()).unwrap();
+        let response = self.http.send(addr, request, PATIENCE).await.ok()?;
+        Some((response.status().as_u16(), response.into_body()))
+    }
+
+    pub(crate) async fn get(&self, voter: &Running, path: &str) -> (u16, Value) {
+        let (status, body) = self.get_at(voter.admin, path).await.expect("the voter answers");
+        (status, serde_json::from_slice(&body).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn text(&self, addr: SocketAddr, path: &str) -> String {
+        let (_, body) = self.get_at(addr, path).await.expect("the voter answers");
+        String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    /// A request of an administrator, signed now.
+    pub(crate) fn sign(&self, seed: u8, path: &str, body: Vec<u8>) -> SignedRequest {
+        let mut nonce = self.nonce.lock().unwrap();
+        *nonce += 1;
+        crate::world::request(seed, path, body, real().now().wall, *nonce)
+    }
+
+    pub(crate) async fn send(&self, voter: &Running, request: &SignedRequest) -> (u16, Value) {
+        let mut http = http::Request::post(&request.path).header("host", "voter");
+        for (name, value) in request.headers(&MESH) {
+            http = http.header(name, value);
+        }
+        let http = http.body(Bytes::from(request.body.clone())).unwrap();
+        let response = self.http.send(voter.admin, http, PATIENCE).await.expect("the voter answers");
+        (response.status().as_u16(), serde_json::from_slice(response.body()).unwrap_or(Value::Null))
+    }
+
+    pub(crate) async fn post(&self, voter: &Running, seed: u8, path: &str, body: Vec<u8>) -> (u16, Value) {
+        self.send(voter, &self.sign(seed, path, body)).await
+    }
+
+    /// Which of the voters leads, by the word of the first.
+    pub(crate) async fn leader<'a>(&self, voters: &'a [Running]) -> &'a Running {
+        let mut leader = None;
+        self.until("led", async || {
+            let (_, status) = self.get(&voters[0], "/v1/status").await;
+            leader = voters.iter().find(|voter| status["leader"] == voter.id.0);
+            leader.is_some()
+        })
+        .await;
+        leader.unwrap()
+    }
+
+    /// Dials as an edge; `seed` is the key of its certificate.
+    pub(crate) async fn dial(&self, voter: &Running, edge: &str, seed: u8) -> (MeshEndpoint, MeshConnection) {
+        let edge = EdgeId::new(edge).unwrap();
+        let role = NodeRole::Edge { region: "eu-west".parse().unwrap(), edge: edge.clone() };
+        let pem = certificate(NodeKind::Edge, role, seed, self.now);
+        let voters = ca(NodeKind::Voter, self.now).1;
+        let config = QuicConfig {
+            identity: Identity::from_pem_chain(pem.as_bytes(), &key(seed)).unwrap(),
+            alpn: Alpn::Dist,
+            accepts: None,
+            dials: Some(Peers::from_pem(MESH, NodeKind::Voter, voters.as_bytes()).unwrap()),
+            limits: QuicLimits::dist_edge(),
+        };
+        let endpoint = MeshEndpoint::open(&real(), "127.0.0.1:0".parse().unwrap(), config).unwrap();
+        let expected = SpiffeId { mesh: MESH, role: NodeRole::Voter(voter.id) };
+        let connection = endpoint.connect(voter.dist, &expected, PATIENCE).await.unwrap();
+        (endpoint, connection)
+    }
+
+    /// Connects as an edge that the directory lists.
+    pub(crate) async fn connect(&self, voter: &Running, edge: &str, seed: u8) -> Edge {
+        let (endpoint, connection) = self.dial(voter, edge, seed).await;
+        let (send, recv) = connection.quic.open_bi().await.unwrap();
+        let (send, control) = (FramedSend::new(send), FramedRecv::new(recv));
+        Edge { id: EdgeId::new(edge).unwrap(), send, control, connection, endpoint }
+    }
+}
+
+/// An edge's end of a connection.
+pub(crate) struct Edge {
+    pub(crate) id: EdgeId,
+    send: FramedSend,
+    control: FramedRecv,
+    pub(crate) connection: MeshConnection,
+    endpoint: MeshEndpoint,
+}
+
+impl Edge {
+    pub(crate) async fn say(&mut self, message: EdgeMessage) {
+        self.send.send(&message, PATIENCE).await.unwrap();
+    }
+
+    /// Says hello and subscribes with nothing but the pinned root.
+    pub(crate) async fn subscribe(&mut self, boot: BootId) {
+        self.greet(boot).await;
+        self.say(EdgeMessage::Subscribe(Have { root: 1, ..Have::default() })).await;
+    }
+
+    pub(crate) async fn greet(&mut self, boot: BootId) {
+        let hello = Hello { versions: vec![1], mesh: MESH, edge: self.id.clone(), boot };
+        self.say(EdgeMessage::Hello(hello)).await;
+        let VoterMessage::HelloAck(ack) = self.hear().await else { panic!("not greeted") };
+        assert_eq!(ack.version, 1);
+    }
+
+    /// The next message of the control stream.
+    pub(crate) async fn hear(&mut self) -> VoterMessage {
+        let message = deadline(PATIENCE, self.control.recv(PATIENCE)).await.expect("the voter speaks");
+        message.unwrap().expect("the stream goes on")
+    }
+
+    /// The next message of the control stream that `pick` takes.
+    pub(crate) async fn hear_until<T>(&mut self, mut pick: impl FnMut(VoterMessage) -> Option<T>) -> T {
+        loop {
+            if let Some(picked) = pick(self.hear().await) {
+                return picked;
+            }
+        }
+    }
+
+    /// How the control stream ends.
+    pub(crate) async fn end(&mut self) -> Result<Option<VoterMessage>, StreamFailed> {
+        deadline(PATIENCE, self.control.recv(PATIENCE)).await.expect("the voter ends it")
+    }
+
+    /// The stream that the voter opens next.
+    pub(crate) async fn next_stream(&self) -> FramedRecv {
+        let stream = deadline(PATIENCE, self.connection.quic.accept_uni()).await.expect("the voter opens a stream");
+        FramedRecv::new(stream.unwrap())
+    }
+
+    pub(crate) async fn open_records(&self) -> (FramedSend, FramedRecv) {
+        let (send, recv) = self.connection.quic.open_bi().await.unwrap();
+        (FramedSend::new(send), FramedRecv::new(recv))
+    }
+
+    pub(crate) async fn leave(self) {
+        self.endpoint.close(PATIENCE).await;
+    }
+}
