@@ -9,8 +9,8 @@ mod write;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use futures::stream::{FuturesUnordered, Stream};
 use futures::FutureExt as _;
+use futures::stream::{FuturesUnordered, Stream};
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::net::env::{Env, deadline};
 
@@ -22,9 +22,6 @@ use crate::entry::{self, Kind};
 use crate::machine::{View, Views};
 use crate::raft::{CallError, RaftNode, RaftStatus};
 use crate::telemetry::Metrics;
-
-/// How long a voter takes to answer another, at most; a linearizable read and a signature are well below.
-const CALL_WITHIN: Duration = Duration::from_secs(3);
 
 /// Nobody can answer now.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -105,7 +102,7 @@ impl Cluster {
     /// Asks one other voter.
     pub(crate) async fn ask(&self, to: VoterId, request: &PeerRequest) -> Result<PeerReply, CallError> {
         let raft = self.raft.get().ok_or(CallError::Unreachable(to))?;
-        let bytes = raft.call_peer(to, entry::encode(Kind::PeerRequest, request), CALL_WITHIN).await?;
+        let bytes = raft.call_peer(to, entry::encode(Kind::PeerRequest, request), request.within()).await?;
         PeerReply::from_bytes(&bytes).map_err(|error| CallError::Refused(error.to_string()))
     }
 

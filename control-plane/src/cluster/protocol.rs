@@ -1,6 +1,8 @@
 //! What voters ask each other beside Raft. Version 1; the order of variants and fields is the format (Clause C-80):
 //! append only.
 
+use std::time::Duration;
+
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::Signature;
 use remit_common::id::{LogIndex, TenantId, VoterId};
@@ -113,7 +115,24 @@ pub(crate) struct PeerStatus {
     pub(crate) applied: LogIndex,
 }
 
+/// What needs a disk, a majority or a signature.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// What a voter knows by heart: people wait for it while a voter is down.
+const KNOWN_WITHIN: Duration = Duration::from_millis(1_500);
+
 impl PeerRequest {
+    /// How long to wait for the answer.
+    pub(crate) fn within(&self) -> Duration {
+        match self {
+            Self::Edges | Self::Status | Self::NonceRoot(_) => KNOWN_WITHIN,
+            Self::Propose { .. }
+            | Self::ReadIndex
+            | Self::SignRoot { .. }
+            | Self::Records(_)
+            | Self::RecordsSince { .. } => ANSWERED_WITHIN,
+        }
+    }
+
     pub(crate) fn from_bytes(bytes: &[u8]) -> Result<Self, entry::Malformed> {
         entry::decode::<REQUEST_BYTES_MAX, _>(Kind::PeerRequest, bytes)
     }

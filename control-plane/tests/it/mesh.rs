@@ -193,7 +193,7 @@ impl Mesh {
                 }
             }
         };
-        let voter = deadline(PATIENCE, starting).await.expect("a killed voter starts again");
+        let voter = deadline(PATIENCE, Box::pin(starting)).await.expect("a killed voter starts again");
         self.ready(&voter).await;
         voter
     }
