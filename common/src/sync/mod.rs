@@ -5,7 +5,7 @@
 //! Neither side keeps a history of the other. [`publisher`] runs at the voter, once per edge; [`subscriber`] at the
 //! edge, once per connection. Both take messages and time and give messages; whoever owns the connection moves them.
 //! The subscriber trusts nothing of what it is told: it hands out bytes, and the edge verifies them. Clauses D-1 to
-//! D-9, docs/PROTOCOL.md.
+//! D-8, docs/PROTOCOL.md.
 
 mod fetching;
 pub mod published;

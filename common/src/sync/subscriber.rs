@@ -4,7 +4,7 @@
 //! verifies sizes, order and digests, so that a hostile voter can cost an edge neither memory nor patience; it trusts
 //! nothing else. Signatures, versions and times are the edge's to check before anything takes effect, and it says back
 //! what came of it. What a voter *announces* lives as long as the connection: the next one starts from what the edge
-//! has verified. Clauses D-1 to D-9, docs/PROTOCOL.md.
+//! has verified. Clauses D-1 to D-8, docs/PROTOCOL.md.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;

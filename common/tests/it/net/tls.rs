@@ -10,11 +10,12 @@ use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{EdgeId, MeshId, Region, VoterId};
 use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
 use remit_common::identity::spiffe::{NodeKind, NodeRole, SpiffeId};
-use remit_common::net::env::Env;
+use remit_common::net::env::{Clock, Env};
 use remit_common::net::framed::{FramedRecv, FramedSend};
 use remit_common::net::quic::{ConnectFailed, MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
 use remit_common::net::real::real;
 use remit_common::net::tls::{Alpn, Identity, Peers};
+use remit_common::time::Now;
 use remit_common::wire::message::{EdgeMessage, Fetch};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
 
@@ -251,6 +252,26 @@ async fn w_21_a_dialler_refuses_the_same_certificates() -> Result<()> {
         refused(&server, &client, why).await?;
     }
     Ok(())
+}
+
+/// The real world two hours from now.
+struct Later(Env);
+
+impl Clock for Later {
+    fn now(&self) -> Now {
+        let Now { wall, boot } = self.0.now();
+        Now { wall: wall.plus(Duration::from_secs(7_200)), boot }
+    }
+}
+
+#[tokio::test]
+async fn w_21_certificates_expire_by_the_clock_that_was_handed_in() -> Result<()> {
+    let mut world = World::new()?;
+    let (node, caller) = (world.voter(1)?, world.voter(2)?);
+    let client = world.open(&caller, Alpn::Raft, None, Some(NodeKind::Voter))?;
+    world.env = Env { clock: Arc::new(Later(world.env.clone())), ..world.env.clone() };
+    let server = world.open(&node, Alpn::Raft, Some(NodeKind::Voter), None)?;
+    refused(&server, &client, "certificate expired").await
 }
 
 #[tokio::test]
