@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use remit_common::bundle::high_water::ActivationGoesBack;
 use remit_common::bundle::verified::verify_manifest;
-use remit_common::bundle::{BundleRejected, HighManifest, Manifest, SignedBundle, VerifiedBundle};
+use remit_common::bundle::{BundleRejected, Manifest, SignedBundle, VerifiedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use remit_common::net::env::Disk;
@@ -66,8 +67,8 @@ pub(crate) enum Refused {
     #[error("more than {ACTIVATIONS_MAX} activations")]
     TooManyActivations,
     /// Going back to an earlier activation.
-    #[error("activation {offered} is below {have}")]
-    ActivationGoesBack { offered: LogIndex, have: LogIndex },
+    #[error(transparent)]
+    ActivationGoesBack(#[from] ActivationGoesBack),
     /// The disk failed: fatal for the process, harmless for what is on the disk.
     #[error(transparent)]
     Store(#[from] StoreFailed),
@@ -86,7 +87,7 @@ impl Refused {
             Self::NoDirectory => "no-directory",
             Self::NotOurs(_) => "not-our-tenant",
             Self::TooManyActivations => "too-many-activations",
-            Self::ActivationGoesBack { .. } => "activation-goes-back",
+            Self::ActivationGoesBack(_) => "activation-goes-back",
             Self::Store(_) => "store",
         }
     }
@@ -171,12 +172,14 @@ impl State {
         let first = SignedRoot::parse(&config.root)?;
         let pin = first.digest();
         let mut root = first.verify_pinned(&pin, &config.mesh)?;
+        let rooted = index.roots.last().map_or(Timestamp::default(), |stored| stored.accepted);
         for stored in &index.roots {
             root = SignedRoot::parse(&store.content(stored)?)?.verify_next(&root)?;
         }
         let directory = match &index.directory {
             Some(stored) => {
-                Some(Arc::new(SignedDirectory::parse(&store.content(stored)?)?.verify(&root, stored.accepted)?))
+                let as_of = stored.accepted.max(rooted);
+                Some(Arc::new(SignedDirectory::parse(&store.content(stored)?)?.verify(&root, as_of)?))
             }
             None => None,
         };
@@ -229,36 +232,33 @@ impl State {
         Ok(state)
     }
 
+    /// Verifies what lies on the disk under the newest root and directory, as of the moment when it was accepted or
+    /// the root was, whichever came later. What they no longer vouch for is not used, and is no reason to stay down
+    /// (N-4).
     fn load_tenants(&mut self) -> Result<(), Refused> {
-        for (name, stored) in self.index.tenants.clone() {
-            // One that is not served any more keeps its high water, and nothing else.
-            if !self.config.tenants.contains(&name) {
-                continue;
-            }
+        let rooted = self.index.roots.last().map_or(Timestamp::default(), |stored| stored.accepted);
+        let mut tenants = BTreeMap::new();
+        // One that is not served any more keeps its high water, and nothing else.
+        let served = self.index.tenants.iter().filter(|(name, _)| self.config.tenants.contains(*name));
+        for (name, stored) in served {
             let mut tenant = Tenant::default();
             for bundle in &stored.bundles {
                 let signed = SignedBundle::parse(&self.store.content(bundle)?).map_err(BundleRejected::from)?;
-                match self.verify_bundle(&name, signed, bundle.accepted) {
-                    Ok(ready) => _ = tenant.ready.insert(*ready.verified.digest(), ready),
-                    // A root that came later may not know its signers any more: then it decides nothing.
-                    Err(refused) => tracing::warn!(tenant = %name, %refused, "a stored bundle is not usable"),
+                match self.verify_bundle(name, signed, bundle.accepted.max(rooted)) {
+                    Ok(ready) => {
+                        tenant.ready.insert(*ready.verified.digest(), ready);
+                    }
+                    Err(refused) => tracing::warn!(tenant = %name, error = %refused, "a stored bundle is not used"),
                 }
             }
             tenant.active = stored.active.and_then(|active| {
                 let ready = tenant.ready.get(&active.manifest)?;
                 Some(ActiveBundle { number: active.number, bundle: Arc::clone(&ready.compiled) })
             });
-            for shard in stored.shards.values() {
-                let bytes = self.store.content(shard)?;
-                // A directory that came later may list neither the sealer nor the key any more: the shard is then
-                // not to be used, and no reason to stay down.
-                if let Ok(shard) = self.verify_shard(&bytes) {
-                    self.shards.insert((shard.tenant().clone(), shard.credential().clone()), Arc::new(shard));
-                }
-            }
-            self.tenants.insert(name, tenant);
+            tenants.insert(name.clone(), tenant);
         }
-        Ok(())
+        self.tenants = tenants;
+        self.recheck_shards()
     }
 
     /// Where readers find the newest view.
@@ -321,6 +321,8 @@ impl State {
         }
         self.root = Arc::new(root);
         self.directory = directory;
+        // A key that the new root does not list any more vouches for nothing from this moment on.
+        self.load_tenants()?;
         self.show();
         Ok(Accepted::Changed)
     }
@@ -361,6 +363,10 @@ impl State {
 
     fn verify_bundle(&self, tenant: &TenantId, signed: SignedBundle, now: Timestamp) -> Result<Ready, Refused> {
         let verified = signed.verify(&self.root, &self.config.mesh, tenant, now)?;
+        Self::compile(verified)
+    }
+
+    fn compile(verified: VerifiedBundle) -> Result<Ready, Refused> {
         let compiled = Arc::new(verified.clone().compile()?);
         Ok(Ready { verified, compiled })
     }
@@ -391,20 +397,29 @@ impl State {
         signed: SignedBundle,
         now: Now,
     ) -> Result<Accepted, Refused> {
-        let Some(stored) = self.index.tenants.get(tenant).cloned() else {
+        if !self.index.tenants.contains_key(tenant) {
             return Err(Refused::NotOurs(tenant.clone()));
-        };
+        }
         let bytes = signed.to_bytes();
-        let ready = self.verify_bundle(tenant, signed, now.wall)?;
-        let digest = *ready.verified.digest();
+        let verified = signed.verify(&self.root, &self.config.mesh, tenant, now.wall)?;
+        let digest = *verified.digest();
         if self.tenants.get(tenant).is_some_and(|tenant| tenant.ready.contains_key(&digest)) {
             return Ok(Accepted::Nothing);
         }
-        ready.verified.check_succeeds(&stored.water, now.wall)?;
         let mut index = self.index.clone();
-        let content = self.store.put_content(&bytes, now.wall)?;
         let entry = index.tenants.entry(tenant.clone()).or_default();
-        entry.water.floor = entry.water.floor.max(ready.verified.manifest().floor);
+        entry.water.note_verified(verified.manifest());
+        verified.check_succeeds(&entry.water, now.wall)?;
+        let ready = match Self::compile(verified) {
+            Ok(ready) => ready,
+            Err(refused) => {
+                // Its administrators' word about the floor holds, whatever became of the policy (B-10).
+                self.commit(index)?;
+                return Err(refused);
+            }
+        };
+        let content = self.store.put_content(&bytes, now.wall)?;
+        entry.bundles.retain(|known| known.content != content.content);
         entry.bundles.insert(0, content);
         let dropped = self.drop_old_bundles(entry)?;
         self.commit(index)?;
@@ -458,27 +473,30 @@ impl State {
             return Ok(None);
         }
         let mut index = self.index.clone();
-        let mut activated = Vec::new();
+        let (mut activated, mut refused) = (Vec::new(), None);
         for activation in self.told.activations.values().filter(|activation| activation.number <= n) {
             let Some(entry) = index.tenants.get_mut(&activation.tenant) else { continue };
-            if activation.number == entry.water.activation {
+            let running = self.tenants.get(&activation.tenant);
+            let runs = running.and_then(|tenant| tenant.active.as_ref()).is_some();
+            if activation.number == entry.water.activation && runs {
                 continue;
             }
-            if activation.number < entry.water.activation {
-                let have = entry.water.activation;
-                return Err(Refused::ActivationGoesBack { offered: activation.number, have });
+            let ready = running.and_then(|tenant| tenant.ready.get(&activation.manifest));
+            // One tenant's trouble is not the others': it is reported when nothing else is to be done.
+            match succeeds(entry, activation, ready, now) {
+                Ok(Some(ready)) => {
+                    let verified = &ready.verified;
+                    entry.water.note_activated(activation.number, verified.manifest(), verified.digest());
+                    let active = StoredActivation { number: activation.number, manifest: *verified.digest() };
+                    entry.active = Some(active);
+                    activated.push(activation.clone());
+                }
+                Ok(None) => {}
+                Err(reason) => refused = Some(reason),
             }
-            let Some(ready) =
-                self.tenants.get(&activation.tenant).and_then(|tenant| tenant.ready.get(&activation.manifest))
-            else {
-                continue;
-            };
-            ready.verified.check_succeeds(&entry.water, now.wall)?;
-            raise(entry, activation, &ready.verified);
-            activated.push(activation.clone());
         }
         if activated.is_empty() {
-            return Ok(None);
+            return refused.map_or(Ok(None), Err);
         }
         self.commit(index)?;
         for activation in &activated {
@@ -507,15 +525,17 @@ impl State {
         if !self.config.tenants.contains(&key.0) {
             return Err(Refused::NotOurs(key.0));
         }
-        if let Some(previous) = self.shards.get(&key) {
-            if **previous == shard {
-                return Ok(Accepted::Nothing);
-            }
-            shard.check_rises(Some(previous.version()))?;
+        if self.shards.get(&key).is_some_and(|previous| **previous == shard) {
+            return Ok(Accepted::Nothing);
         }
         let mut index = self.index.clone();
+        let entry = index.tenants.entry(key.0.clone()).or_default();
+        // Compared with the highest that ever came, not with what still verifies: a sealer that has left does not
+        // open the way back to an older version.
+        shard.check_rises(entry.shard_versions.get(&key.1).copied())?;
+        entry.shard_versions.insert(key.1.clone(), shard.version());
         let content = self.store.put_content(bytes, now.wall)?;
-        index.tenants.entry(key.0.clone()).or_default().shards.insert(key.1.clone(), content);
+        entry.shards.insert(key.1.clone(), content);
         self.commit(index)?;
         self.shards.insert(key, Arc::new(shard));
         self.show();
@@ -529,22 +549,30 @@ impl State {
     pub(crate) fn accept_revocations(&mut self, update: RevocationUpdate, now: Now) -> Result<Accepted, Refused> {
         let directory = self.directory.as_ref().ok_or(Refused::NoDirectory)?;
         if update.to == self.revocations.epoch() && update.digest == self.revocations.digest() {
-            return Ok(Accepted::Nothing);
+            return self.store_revocations(now);
         }
         let next = self.revocations.updated(update, &self.config.mesh, directory.administrators(), now.wall)?;
-        let bytes =
-            serde_json::to_vec(&next).map_err(|_| RevocationRefused::Malformed { rule: "the set does not encode" })?;
-        let enforced = Enforced { epoch: next.epoch(), digest: next.digest() };
         // Refusing more is right at once; the age and the ack wait until the disk has it.
         self.revocations = Arc::new(next);
         self.show();
+        self.store_revocations(now)
+    }
+
+    /// Puts on the disk what is enforced already. After a disk that failed it is tried again with every tick.
+    fn store_revocations(&mut self, now: Now) -> Result<Accepted, Refused> {
+        let enforced = Enforced { epoch: self.revocations.epoch(), digest: self.revocations.digest() };
+        if self.stored_epoch >= enforced.epoch {
+            return Ok(Accepted::Nothing);
+        }
+        let bytes = serde_json::to_vec(&*self.revocations)
+            .map_err(|_| RevocationRefused::Malformed { rule: "the set does not encode" })?;
         let mut index = self.index.clone();
         index.revocations = Some(self.store.put_content(&bytes, now.wall)?);
         self.commit(index)?;
+        self.stored_epoch = enforced.epoch;
         if let Learned::Younger(proof) = self.freshness.on_enforced(enforced, now) {
             self.put_proof(proof);
         }
-        self.stored_epoch = enforced.epoch;
         self.show();
         Ok(Accepted::Changed)
     }
@@ -587,6 +615,9 @@ impl State {
             self.told.named = Some((answer.n, answer.activations));
         }
         self.show();
+        if matches!(learned, Learned::Behind { .. }) {
+            self.store_revocations(now)?;
+        }
         let activated = self.activate(now)?.unwrap_or_default();
         Ok(match learned {
             Learned::Behind { .. } if activated.is_empty() => Accepted::Behind,
@@ -625,17 +656,19 @@ impl State {
     }
 }
 
-/// Notes an activation in one tenant's high water.
-fn raise(entry: &mut StoredTenant, activation: &Activation, verified: &VerifiedBundle) {
-    let manifest = verified.manifest();
-    entry.water.activation = activation.number;
-    entry.water.floor = entry.water.floor.max(manifest.floor);
-    if entry.water.high.as_ref().is_none_or(|high| high.version < manifest.version) {
-        entry.water.high = Some(HighManifest {
-            version: manifest.version,
-            digest: *verified.digest(),
-            fallback: manifest.fallback.clone(),
-        });
+/// Whether an activation may take effect now; nothing when its bundle is not ready.
+fn succeeds<'r>(
+    entry: &StoredTenant,
+    activation: &Activation,
+    ready: Option<&'r Ready>,
+    now: Now,
+) -> Result<Option<&'r Ready>, Refused> {
+    // The same activation again is a restart of what it named, after a root that had dropped it.
+    if activation.number != entry.water.activation {
+        entry.water.check_activation(activation.number)?;
     }
-    entry.active = Some(StoredActivation { number: activation.number, manifest: *verified.digest() });
+    if let Some(ready) = ready {
+        ready.verified.check_succeeds(&entry.water, now.wall)?;
+    }
+    Ok(ready)
 }

@@ -41,6 +41,8 @@ pub(super) struct StoredTenant {
     /// Newest first, at most [`super::state::BUNDLES_KEPT`]: container digests.
     pub(super) bundles: Vec<Stored>,
     pub(super) shards: BTreeMap<CredentialId, Stored>,
+    /// The highest version of each shard that was ever accepted, whether it still verifies or not.
+    pub(super) shard_versions: BTreeMap<CredentialId, u64>,
 }
 
 /// Which manifest is active and by which activation.
@@ -193,10 +195,10 @@ impl Store {
         self.disk.replace(&path, &json(index, &path)?).map_err(failed("writing", &path))?;
         let named: BTreeSet<String> = index.contents().map(ToString::to_string).collect();
         let folder = self.folder.join("content");
-        for name in self.disk.list(&folder).map_err(failed("listing", &folder))? {
+        // The index holds already; what cannot be removed now is tried again with the next one.
+        for name in self.disk.list(&folder).unwrap_or_default() {
             if !named.contains(&name) {
-                let path = folder.join(&name);
-                self.disk.remove(&path).map_err(failed("removing", &path))?;
+                let _ = self.disk.remove(&folder.join(&name));
             }
         }
         Ok(())
