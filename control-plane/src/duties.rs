@@ -60,6 +60,7 @@ pub(crate) async fn tick(
             let root = desk.cut(cluster.env.now().boot);
             let leads = cluster.leads();
             cluster.metrics.leader.set(leads.into());
+            observe(&cluster);
             if leads {
                 lead(&cluster, &desk, root, &mut installed).await;
             } else if let Some(root) = root {
@@ -71,6 +72,18 @@ pub(crate) async fn tick(
             () = shutdown.requested() => return,
             () = work => {}
         }
+    }
+}
+
+/// A registry whose clock is ahead of this voter's has had a leader whose clock was: requests signed now expire early.
+fn observe(cluster: &Cluster) {
+    let view = cluster.view();
+    let ahead = view.state.clock().since(cluster.env.now().wall).as_secs();
+    cluster.metrics.clock_ahead_seconds.set(i64::try_from(ahead).unwrap_or(i64::MAX));
+    if let Ok(trust) = view.state.trust() {
+        let listed = trust.directory.edges().count();
+        let gauge = cluster.metrics.edges.get_or_create(&[("state", "listed")]);
+        gauge.set(i64::try_from(listed).unwrap_or(i64::MAX));
     }
 }
 
@@ -89,7 +102,9 @@ async fn lead(cluster: &Cluster, desk: &NonceDesk, root: Option<Digest>, install
     let at = cluster.env.now().wall;
     let mut commands = Vec::new();
     if wants_trust(&view.state, installed) {
-        commands.push(Command::InstallTrust { documents: installed.documents.clone(), at });
+        let documents = installed.documents.clone();
+        // Tried once: should the registry refuse, it would refuse again.
+        installed.proposed = propose(cluster, Command::InstallTrust { documents, at }).await;
     }
     if view.state.revocations().iter().any(|entry| entry.until <= at) {
         commands.push(Command::ExpireRevocations { at });
@@ -98,24 +113,32 @@ async fn lead(cluster: &Cluster, desk: &NonceDesk, root: Option<Digest>, install
         commands.push(Command::Tick { roots: desk.take_roots(), at });
     }
     for command in commands {
-        match cluster.propose_own(&command).await {
-            Ok(Submitted { applied: Applied::Refused(refusal), .. }) => {
-                tracing::warn!(
-                    reason = refusal.reason,
-                    detail = refusal.detail,
-                    "a command of this leader was refused"
-                );
-            }
-            Ok(_) => {}
-            Err(WriteError::Unavailable(error)) => tracing::debug!(%error, "not proposed"),
-            Err(error) => tracing::info!(%error, "not proposed"),
+        propose(cluster, command).await;
+    }
+}
+
+/// Whether the command was applied, as whatever it turned out to be.
+async fn propose(cluster: &Cluster, command: Command) -> bool {
+    match cluster.propose_own(&command).await {
+        Ok(Submitted { applied: Applied::Refused(refusal), .. }) => {
+            let (reason, detail) = (refusal.reason, refusal.detail);
+            tracing::warn!(reason, detail, "a command of this leader was refused");
+            true
+        }
+        Ok(_) => true,
+        Err(WriteError::Unavailable(error)) => {
+            tracing::debug!(%error, "not proposed");
+            false
+        }
+        Err(error) => {
+            tracing::info!(%error, "not proposed");
+            false
         }
     }
 }
 
-/// Whether this voter was installed with what the registry does not have yet. Tried once per process: should the
-/// registry refuse, it would refuse again.
-fn wants_trust(state: &State, installed: &mut Installed) -> bool {
+/// Whether this voter was installed with what the registry does not have yet.
+fn wants_trust(state: &State, installed: &Installed) -> bool {
     let missing = state.trust().map_or(true, |trust| trust.directory.version() < installed.directory_version);
-    missing && !std::mem::replace(&mut installed.proposed, true)
+    missing && !installed.proposed
 }

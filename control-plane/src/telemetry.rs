@@ -51,6 +51,8 @@ pub struct Metrics {
     pub tick_index: Gauge,
     /// The revocation epoch.
     pub revocation_epoch: Gauge,
+    /// How far the registry's clock is ahead of this voter's.
+    pub clock_ahead_seconds: Gauge,
     /// Edges by state: `connected`, `listed`.
     pub edges: Labelled<Gauge>,
     /// Records stored.
@@ -87,6 +89,7 @@ impl Telemetry {
             leader: Gauge::default(),
             tick_index: Gauge::default(),
             revocation_epoch: Gauge::default(),
+            clock_ahead_seconds: Gauge::default(),
             edges: Family::default(),
             records: Counter::default(),
             records_repeated: Counter::default(),
@@ -102,6 +105,7 @@ impl Telemetry {
             leader,
             tick_index,
             revocation_epoch,
+            clock_ahead_seconds,
             edges,
             records,
             records_repeated,
@@ -115,6 +119,12 @@ impl Telemetry {
         registry.register("leader", "1 while this voter leads", leader);
         registry.register("tick_index", "Newest tick applied", tick_index);
         registry.register("revocation_epoch", "Revocation epoch", revocation_epoch);
+        registry.register_with_unit(
+            "clock_ahead",
+            "How far the registry's clock is ahead of this voter's",
+            Unit::Seconds,
+            clock_ahead_seconds,
+        );
         registry.register("edges", "Edges by state", edges);
         registry.register("records", "Decision records stored", records);
         registry.register("records_repeated", "Decision records that came again", records_repeated);

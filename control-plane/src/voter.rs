@@ -30,8 +30,8 @@ const RAFT_FOLDER: &str = "raft";
 /// The records of edges, below the data folder.
 const RECORDS_FILE: &str = "records.redb";
 
-/// Administrators' connections at the same time: people, their tools, and open streams.
-const ADMIN_CONNECTIONS_MAX: usize = 256;
+/// Administrators' connections at the same time: people, their tools, and open streams. Each may be sending a bundle.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Connections to the operations listener: probes and scrapers.
 const OPS_CONNECTIONS_MAX: usize = 64;
 /// Time for the headers of a request.
@@ -134,7 +134,10 @@ impl Voter {
         let raft = raft_config(&config, &materials)?;
         let raft = RaftNode::start(raft, &env, Box::new(machine), Arc::new(calls.clone())).await?;
         cluster.join(raft.clone());
-        raft.initialize().await?;
+        if let Err(error) = raft.initialize().await {
+            raft.shutdown().await;
+            return Err(error.into());
+        }
 
         let issuer = Arc::new(Issuer::new(materials.issuer));
         let edges = Arc::new(EdgeTable::new(&metrics));

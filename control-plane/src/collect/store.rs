@@ -21,7 +21,7 @@ const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records
 const DECISIONS: TableDefinition<'_, &[u8], ()> = TableDefinition::new("decisions-v1");
 /// arrival -> the key of the record.
 const ARRIVALS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("arrivals-v1");
-/// edge, head -> the boot whose first record continues it.
+/// edge, hash -> boot and number of the record that continues the record of this hash.
 const CONTINUED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("continued-v1");
 /// edge, boot -> the number and the digest with which a fork was found.
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks-v1");
@@ -200,10 +200,6 @@ fn append(
         forks.insert(boot.as_slice(), entry::encode(Kind::StoredRecord, &(seq, stored)).as_slice())?;
         return Ok(Collected::Fork { seq, stored });
     }
-    if first.starts_boot {
-        let head = [prefixed(edge.as_str()), first.previous.0.to_vec()].concat();
-        continued.insert(head.as_slice(), first.boot.0.as_slice())?;
-    }
     for record in batch {
         let key = record_key(edge, first.boot, record.seq);
         if records.get(key.as_slice())?.is_some() {
@@ -216,6 +212,7 @@ fn append(
         if let Some((tenant, decision)) = record.tenant.as_ref().zip(record.decision) {
             decisions.insert(decision_key(tenant, decision, &key).as_slice(), ())?;
         }
+        continued.insert(link_key(edge, &record.previous).as_slice(), place(record).as_slice())?;
         appended.last_arrival += 1;
         arrivals.insert(appended.last_arrival, key.as_slice())?;
         appended.stored += 1;
@@ -223,21 +220,16 @@ fn append(
     Ok(Collected::Stored { seq: last.seq })
 }
 
-/// Clause K-13: another record in the same place, another record before the first, or a second boot that continues the
-/// same head.
+/// Clause K-13: another record in the same place, another record before the first, or two records that continue the
+/// same one, as those of two boots do that started from the same image.
 fn find_fork(
     records: &impl ReadableTable<&'static [u8], &'static [u8]>,
     continued: &impl ReadableTable<&'static [u8], &'static [u8]>,
     edge: &EdgeId,
     batch: &[Arriving],
 ) -> Result<Option<(u64, Digest)>, StoreFailed> {
-    let Some(first) = batch.first() else { return Ok(None) };
-    if first.starts_boot {
-        let head = [prefixed(edge.as_str()), first.previous.0.to_vec()].concat();
-        if continued.get(head.as_slice())?.is_some_and(|boot| boot.value() != first.boot.0) {
-            return Ok(Some((first.seq, first.previous)));
-        }
-    } else if let Some(before) = first.seq.checked_sub(1)
+    if let Some(first) = batch.first().filter(|first| !first.starts_boot)
+        && let Some(before) = first.seq.checked_sub(1)
         && let Some(stored) = records.get(record_key(edge, first.boot, before).as_slice())?
     {
         let stored = kept_record(stored.value())?.hash;
@@ -246,11 +238,16 @@ fn find_fork(
         }
     }
     for record in batch {
-        if let Some(stored) = records.get(record_key(edge, first.boot, record.seq).as_slice())? {
+        if let Some(stored) = records.get(record_key(edge, record.boot, record.seq).as_slice())? {
             let stored = kept_record(stored.value())?.hash;
             if stored != record.hash {
                 return Ok(Some((record.seq, stored)));
             }
+        }
+        if let Some(other) = continued.get(link_key(edge, &record.previous).as_slice())?
+            && other.value() != place(record)
+        {
+            return Ok(Some((record.seq, record.previous)));
         }
     }
     Ok(None)
@@ -267,6 +264,14 @@ fn prefixed(name: &str) -> Vec<u8> {
     key
 }
 
+fn link_key(edge: &EdgeId, previous: &Digest) -> Vec<u8> {
+    [prefixed(edge.as_str()).as_slice(), &previous.0].concat()
+}
+
+fn place(record: &Arriving) -> Vec<u8> {
+    [record.boot.0.as_slice(), &record.seq.to_be_bytes()].concat()
+}
+
 fn record_key(edge: &EdgeId, boot: BootId, seq: u64) -> Vec<u8> {
     [prefixed(edge.as_str()).as_slice(), &boot.0, &seq.to_be_bytes()].concat()
 }
@@ -279,3 +284,7 @@ fn decision_key(tenant: &TenantId, decision: DecisionId, record: &[u8]) -> Vec<u
 fn beyond(decision: [u8; 16]) -> [u8; 16] {
     u128::from_be_bytes(decision).saturating_add(1).to_be_bytes()
 }
+
+#[cfg(test)]
+#[path = "store_tests.rs"]
+mod tests;

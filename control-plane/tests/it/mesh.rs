@@ -24,6 +24,7 @@ use remit_common::wire::message::{EdgeMessage, Have, Hello, VoterMessage};
 use remit_control_plane::config::{Listen, Peer, Timings, TlsFiles};
 use remit_control_plane::{Config, RunError, Voter};
 use serde_json::Value;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::world::{MESH, key, signed_directory, signed_root};
 
@@ -230,6 +231,27 @@ impl Mesh {
     pub(crate) async fn text(&self, addr: SocketAddr, path: &str) -> String {
         let (_, body) = self.get_at(addr, path).await.expect("the voter answers");
         String::from_utf8(body.to_vec()).unwrap()
+    }
+
+    /// Follows the stream of decisions until it says `expected`.
+    pub(crate) async fn follow(&self, voter: &Running, expected: &str, meanwhile: impl Future<Output = ()>) {
+        let mut stream = real().socket.connect(voter.admin).await.unwrap();
+        let request = "GET /v1/decisions/stream?tenant=acme HTTP/1.1\r\nhost: voter\r\n\r\n";
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut heard = Vec::new();
+        let mut read = async |until: &str| {
+            while !String::from_utf8_lossy(&heard).contains(until) {
+                let mut piece = [0; 4_096];
+                let len = deadline(PATIENCE, stream.read(&mut piece)).await.expect("the stream goes on").unwrap();
+                assert_ne!(len, 0, "the stream ended");
+                heard.extend_from_slice(&piece[..len]);
+            }
+        };
+        // With its headers the stream says that it has its place: what arrives from now on is in it.
+        read("text/event-stream").await;
+        meanwhile.await;
+        read("event: decision").await;
+        read(expected).await;
     }
 
     /// A request of an administrator, signed now.

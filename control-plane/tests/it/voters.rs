@@ -278,7 +278,12 @@ async fn records_are_acknowledged_once_and_forks_never() {
     assert_eq!(report(&mut records, batch(&first[1..])).await, ack(1, 5), "a repeat is harmless");
     let head = first[4].hash(&MESH);
     let second = chain(2, 2, head);
-    assert_eq!(report(&mut records, batch(&second)).await, ack(2, 2));
+    let id = second[1].public().decision.unwrap().to_string();
+    // Whoever follows the stream, at whichever voter, sees it arrive.
+    mesh.follow(&voters[1], &id, async {
+        assert_eq!(report(&mut records, batch(&second)).await, ack(2, 2));
+    })
+    .await;
 
     // Another boot that continues the same head, and another record in a place that is taken.
     let restored = chain(3, 1, head);

@@ -1,0 +1,113 @@
+//! The store against its own rules, on a disk in memory.
+
+use proptest::prelude::*;
+use remit_common::time::Timestamp;
+
+use super::*;
+
+impl Store {
+    fn in_memory() -> Self {
+        let database = Database::builder().create_with_backend(ImageBackend::default()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        transaction.open_table(RECORDS).unwrap();
+        transaction.open_table(DECISIONS).unwrap();
+        transaction.open_table(ARRIVALS).unwrap();
+        transaction.open_table(CONTINUED).unwrap();
+        transaction.open_table(FORKS).unwrap();
+        transaction.commit().unwrap();
+        Self { database }
+    }
+
+    fn put(&self, edge: &EdgeId, batch: &[Arriving]) -> Collected {
+        self.append(std::iter::once((edge, batch))).unwrap().outcomes[0]
+    }
+}
+
+fn edge(name: &str) -> EdgeId {
+    EdgeId::new(name).unwrap()
+}
+
+/// A chain of one boot; hashes are made up, because the store only compares them.
+fn chain(name: &str, boot: u8, count: u64, head: Digest) -> Vec<Arriving> {
+    let mut previous = head;
+    (1..=count)
+        .map(|seq| {
+            let hash = Digest::of(&[name.as_bytes(), &[boot], &seq.to_be_bytes()]);
+            let record = Arriving {
+                boot: BootId([boot; 16]),
+                seq,
+                previous,
+                hash,
+                starts_boot: seq == 1,
+                tenant: TenantId::new(if seq % 2 == 0 { "acme" } else { "globex" }).ok(),
+                decision: Some(DecisionId::new(Timestamp::from_millis(seq), [boot; 10])),
+                bytes: vec![boot],
+            };
+            previous = hash;
+            record
+        })
+        .collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    /// Edges send again whatever was not acknowledged, in batches cut anew: every record is stored once, and has one
+    /// arrival.
+    #[test]
+    fn repeats_are_stored_once(cuts in proptest::collection::vec((0usize..12, 1usize..6), 1..20)) {
+        let store = Store::in_memory();
+        let records = chain("e1", 1, 12, Digest::default());
+        let mut sent = std::collections::BTreeSet::new();
+        for (from, len) in cuts {
+            let batch = &records[from..(from + len).min(records.len())];
+            let last = batch.last().unwrap().seq;
+            prop_assert_eq!(store.put(&edge("e1"), batch), Collected::Stored { seq: last });
+            sent.extend(batch.iter().map(|record| record.seq));
+        }
+        let arrivals = store.since(Some(0), 100).unwrap();
+        prop_assert_eq!(arrivals.records.len(), sent.len());
+        prop_assert_eq!(arrivals.last, u64::try_from(sent.len()).unwrap());
+        let of = |tenant: &str| {
+            let query = RecordQuery {
+                tenant: TenantId::new(tenant).unwrap(), id: None, after: None, limit: 100, newest: false,
+            };
+            store.query(&query).unwrap()
+        };
+        prop_assert_eq!(of("acme").len() + of("globex").len(), sent.len());
+        prop_assert!(of("acme").iter().all(|record| record.tenant.as_ref().is_some_and(|of| of.as_str() == "acme")));
+    }
+}
+
+#[test]
+fn edges_with_names_alike_do_not_meet() {
+    let store = Store::in_memory();
+    // The same boot, numbers and head under names of which one begins the other.
+    for name in ["e", "e1", "e1-"] {
+        let records = chain(name, 1, 2, Digest::default());
+        assert_eq!(store.put(&edge(name), &records), Collected::Stored { seq: 2 }, "{name}");
+    }
+    assert_eq!(store.last_arrival().unwrap(), 6);
+}
+
+#[test]
+fn a_restored_image_is_a_fork() {
+    let store = Store::in_memory();
+    let first = chain("e1", 1, 3, Digest::default());
+    assert_eq!(store.put(&edge("e1"), &first), Collected::Stored { seq: 3 });
+    let head = first[1].hash;
+    assert_eq!(store.put(&edge("e1"), &chain("e1", 2, 1, first[2].hash)), Collected::Stored { seq: 1 });
+    // The image of before record 3 continues record 2, as record 3 does.
+    assert_eq!(store.put(&edge("e1"), &chain("e1", 3, 1, head)), Collected::Fork { seq: 1, stored: head });
+    // The same seen from the other side: the image reported first, and then the edge that it was made of.
+    let (image, original) = (chain("e2", 3, 1, head), chain("e2", 1, 3, Digest::default()));
+    let image = Arriving { previous: original[1].hash, ..image[0].clone() };
+    assert_eq!(store.put(&edge("e2"), &original[..2]), Collected::Stored { seq: 2 });
+    assert_eq!(store.put(&edge("e2"), &[image]), Collected::Stored { seq: 1 });
+    let stored = original[1].hash;
+    assert_eq!(store.put(&edge("e2"), &original[2..]), Collected::Fork { seq: 3, stored });
+    // Two edges that begin with nothing are two edges; one edge that begins twice is a fork.
+    let nothing = Digest::default();
+    assert_eq!(store.put(&edge("e1"), &chain("e1", 5, 1, nothing)), Collected::Fork { seq: 1, stored: nothing });
+    assert_eq!(store.put(&edge("e3"), &chain("e3", 5, 1, nothing)), Collected::Stored { seq: 1 });
+}
