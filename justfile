@@ -7,6 +7,7 @@ default:
 check:
     cargo fmt --all --check
     .ci/check-imports.sh
+    .ci/check-clauses.sh
     cargo clippy --workspace --all-targets -- -D warnings
 
 # Format, and apply what clippy can.

@@ -2,7 +2,7 @@
 //!
 //! TLS says who an edge is; the directory says whether it belongs here, with exactly that key and region. A connection
 //! carries two streams that the edge opens, control and records, and two that the voter opens, revocations and objects,
-//! so that a bundle never delays a revocation and records never delay an answer. Clauses D-1 to D-9, K-1 to K-6.
+//! so that a bundle never delays a revocation and records never delay an answer. Clauses D-1 to D-8, K-1 to K-6.
 
 mod connection;
 mod records;

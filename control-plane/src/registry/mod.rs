@@ -5,7 +5,7 @@
 //! back. What an administrator asked for arrives with the administrator's signature, and every voter checks it: a
 //! leader that invents or alters a command has written an entry that changes nothing, on every voter alike.
 //!
-//! Tables of a tenant are keyed by the tenant first. Clauses C-50 to C-79, docs/PROTOCOL.md.
+//! Tables of a tenant are keyed by the tenant first. Clauses C-50 to C-80, docs/PROTOCOL.md.
 
 mod apply;
 mod authenticate;
