@@ -131,10 +131,13 @@ impl Feed {
         // A voter cannot have what was never on this disk: such an ack is a lie, and would cost records.
         let durable = self.durable.borrow();
         let exists = durable.segments.iter().any(|segment| segment.boot == boot && segment.last_seq() >= seq);
+        drop(durable);
+        if !exists {
+            return;
+        }
         let newest = acked.by_voter.entry(voter).or_default().entry(boot).or_default();
-        if exists && *newest < seq {
+        if *newest < seq {
             *newest = seq;
-            drop(durable);
             drop(acked);
             self.acks.send_modify(|count| *count = count.wrapping_add(1));
         }

@@ -92,7 +92,7 @@ pub(super) struct Writer {
     pub(super) quota: u64,
     pub(super) unwritten: Arc<AtomicU64>,
     pub(super) pending: Vec<Link>,
-    /// Of those, the ones that somebody handed in.
+    /// How many of them `unwritten` counts.
     pub(super) pending_orders: u64,
     pub(super) waiting: Vec<oneshot::Sender<Result<(), NotOnDisk>>>,
     pub(super) flush_at: Option<tokio::time::Instant>,
@@ -207,6 +207,8 @@ impl Writer {
 
     /// Puts what was counted since the last gap into the chain.
     fn note_what_was_shed(&mut self) {
+        // While it is neither counted nor in the chain, it is still not written.
+        self.unwritten.fetch_add(1, Ordering::SeqCst);
         let Shed { reads, refusals, others } = self.shed.take();
         for (cause, count) in
             [(GapCause::ReadsShed, reads), (GapCause::RefusalsShed, refusals), (GapCause::SpoolLost, others)]
@@ -216,6 +218,7 @@ impl Writer {
                 self.push_gap(self.chain.gap_here(cause, count));
             }
         }
+        self.unwritten.fetch_sub(1, Ordering::SeqCst);
     }
 
     fn push_gap(&mut self, gap: Gap) {
@@ -223,7 +226,11 @@ impl Writer {
         let basis = Basis::of(&self.views.load(), None, now);
         self.last_gap = now.boot;
         match self.chain.push_gap(now, basis, self.env.random(), gap) {
-            Ok(link) => self.pending.push(link),
+            Ok(link) => {
+                self.pending.push(link);
+                self.pending_orders += 1;
+                self.unwritten.fetch_add(1, Ordering::SeqCst);
+            }
             Err(error) => tracing::error!(%error, "a gap could not be recorded"),
         }
     }
