@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use remit_common::id::BootId;
 use remit_common::limits::CONFIG_BYTES_MAX;
-use remit_common::net::env::{AppendFile, Env, Listener};
+use remit_common::net::env::{AppendFile, Env, Listener, deadline};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve};
 use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
@@ -151,6 +151,8 @@ pub struct Edge {
     back_shutdown: Shutdown,
     front: TaskGroup,
     back: TaskGroup,
+    /// Calls under way, and how many there can be.
+    calls: (Arc<Semaphore>, u32),
     endpoint: MeshEndpoint,
     /// Locks the data folder.
     _lock: Box<dyn AppendFile>,
@@ -224,6 +226,7 @@ impl Edge {
             sentinel(env.clone(), Arc::clone(&config), Arc::clone(&views), Arc::clone(&vault), back_shutdown.clone()),
         );
 
+        let calls = Arc::new(Semaphore::new(config.limits.calls_max));
         let gateway = Arc::new(Gateway {
             env: env.clone(),
             mesh: config.mesh_id,
@@ -234,7 +237,7 @@ impl Edge {
             egress: Egress::new(&env, config.upstream_deadline()),
             reporter,
             metrics: metrics.clone(),
-            calls: Semaphore::new(config.limits.calls_max),
+            calls: Arc::clone(&calls),
         });
         let ingress = Ingress {
             gateway: Arc::clone(&gateway),
@@ -278,7 +281,8 @@ impl Edge {
             serve(&env, ops, ops::router(operations), ops_limits, &ServeCounters::default(), &shutdown).await;
         });
         tracing::info!(edge = %config.id, %agent_addr, %ops_addr, %boot, "the edge is up");
-        Ok(Self { agent_addr, ops_addr, boot, shutdown, back_shutdown, front, back, endpoint, _lock: lock })
+        let calls = (calls, u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX));
+        Ok(Self { agent_addr, ops_addr, boot, shutdown, back_shutdown, front, back, calls, endpoint, _lock: lock })
     }
 
     /// Waits until shutdown was requested and everything has ended.
@@ -306,6 +310,11 @@ impl Edge {
         self.shutdown.trigger();
         for task in self.front.join_all(REQUESTS_END_WITHIN + TASKS_END_WITHIN).await {
             tracing::warn!(task, "had to be aborted");
+        }
+        // Calls whose agents have gone are still to be recorded.
+        let (calls, all) = &self.calls;
+        if deadline(REQUESTS_END_WITHIN, calls.acquire_many(*all)).await.is_err() {
+            tracing::warn!("calls are still under way; their outcome will not be recorded");
         }
         self.back_shutdown.trigger();
         for task in self.back.join_all(TASKS_END_WITHIN).await {
@@ -387,15 +396,7 @@ async fn load_state(config: &Config, env: &Env, root: Vec<u8>) -> Result<State, 
     let (disk, now) = (Arc::clone(&env.disk), env.now());
     let loaded = env.run_blocking(move || State::load(state_config, disk, now)).await;
     let loaded = loaded.map_err(|source| RunError::Task { task: "loading the state", source: Some(source) })?;
-    loaded.map_err(|refused| {
-        let mut text = refused.to_string();
-        let mut cause = std::error::Error::source(&refused);
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
-        RunError::State(text)
-    })
+    loaded.map_err(|refused| RunError::State(telemetry::chain_text(&refused)))
 }
 
 fn open_endpoint(config: &Config, env: &Env, identity: Identity, voters: Peers) -> Result<MeshEndpoint, RunError> {

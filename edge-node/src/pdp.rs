@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
-use remit_common::id::{BundleVersion, EdgeId, LogIndex, RevocationEpoch, TenantId};
+use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId};
 use remit_common::lattice::{Effect, Effects};
 use remit_common::policy::call::ToolCall;
-use remit_common::policy::catalogue::Upstream;
+use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
@@ -146,6 +146,22 @@ pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> R
     })
 }
 
+/// Whether neither the tool nor the credential that it takes has been cut.
+///
+/// # Errors
+/// The cut.
+pub(crate) fn check_tool_cuts(
+    view: &View,
+    tenant: &TenantId,
+    tool: &Tool,
+    credential: Option<(&CredentialId, u64)>,
+) -> Result<(), Box<Refusal>> {
+    let credential = credential.map(|(name, version)| Subject::Credential(name, version));
+    view.revocations
+        .check(tenant, credential.into_iter().chain([Subject::Tool(&tool.name)]))
+        .map_err(|revoked: Revoked| Refusal::of_call(Denied::new(Reason::Revoked, revoked.to_string())))
+}
+
 /// An administrator's word for a human is enough for what can be undone, and in meshes for trying things out; anything
 /// else needs the human's own commitment, which no issuer of this version brings.
 fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Result<(), Box<Refusal>> {
@@ -178,11 +194,9 @@ pub(crate) fn judge(
     let tool = &permitted.tool;
     let credential = tool.credential.as_ref().map(|name| {
         let held = view.shards.get(&(effective.tenant.clone(), name.clone()));
-        Subject::Credential(name, held.map_or(0, |shard| shard.version()))
+        (name, held.map_or(0, |shard| shard.version()))
     });
-    view.revocations
-        .check(&effective.tenant, credential.into_iter().chain([Subject::Tool(&tool.name)]))
-        .map_err(|revoked: Revoked| Refusal::of_call(Denied::new(Reason::Revoked, revoked.to_string())))?;
+    check_tool_cuts(view, &effective.tenant, tool, credential)?;
     let fresh = view.freshness.check(permitted.facts.effects, active.bundle.bounds(), now).map_err(|stale| {
         let reason = match &stale {
             Stale::Bound { .. } => Reason::Stale,

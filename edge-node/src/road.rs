@@ -10,17 +10,18 @@ use std::time::Duration;
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, RawPresentation};
-use remit_common::id::{DecisionId, EdgeId, MeshId, TenantId, ToolName};
+use remit_common::id::{CredentialId, DecisionId, EdgeId, MeshId, TenantId, ToolName};
 use remit_common::lattice::{Effect, Effects};
 use remit_common::net::env::Env;
 use remit_common::policy::call::ToolCall;
+use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::{self, Json};
 use remit_common::policy::response::{self, Filtered};
 use remit_common::record::{Detail, RecordKind, ResultFigures, salted};
 use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, oneshot};
 
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::Chains;
@@ -29,7 +30,7 @@ use crate::ingress::mcp::headers::{HeaderFault, check_params};
 use crate::pdp::{self, Basis, Cleared, Refusal};
 use crate::pep::{self, Duties};
 use crate::report::{Draft, Durability, NotOnDisk, Reporter, Weight};
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, bounded, chain_text};
 use crate::vault::{Credential, Vault};
 
 /// Everything that calls share.
@@ -45,11 +46,11 @@ pub(crate) struct Gateway {
     pub(crate) reporter: Reporter,
     pub(crate) metrics: Metrics,
     /// Calls under way at upstreams.
-    pub(crate) calls: Semaphore,
+    pub(crate) calls: Arc<Semaphore>,
 }
 
 /// One request on its way: what it is called, when it came, and what it is judged by.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Journey {
     pub(crate) decision: DecisionId,
     pub(crate) arrived: Now,
@@ -97,6 +98,13 @@ impl Gateway {
         }
     }
 
+    /// Takes the time and the view anew, once the whole request is there: what happened while it was on its way
+    /// counts.
+    pub(crate) fn arrived(&self, journey: &mut Journey) {
+        journey.arrived = self.env.now();
+        journey.view = self.views.load_full();
+    }
+
     /// Authenticates the envelope and looks whether it stands here and now.
     ///
     /// # Errors
@@ -121,7 +129,8 @@ impl Gateway {
         })
     }
 
-    /// The bundle by which an admitted caller may list tools: listing is a read.
+    /// The bundle by which an admitted caller may list tools: listing is a read. That it was shown is recorded by
+    /// [`Self::shown`].
     ///
     /// # Errors
     /// Why not; recorded.
@@ -135,26 +144,25 @@ impl Gateway {
             journey.view.freshness.check(read, active.bundle.bounds(), journey.arrived).map_err(refuse_stale)?;
             Ok(active)
         });
-        match opened {
-            Ok(active) => {
-                let draft = self.draft(journey, RecordKind::Decision, read, Reason::Permit.as_str(), journey.detail());
-                self.reporter.soon(draft, Weight::Read);
-                self.metrics.decided(Reason::Permit, self.took(journey));
-                Ok(active)
-            }
-            Err(refusal) => {
-                self.deny(journey, &refusal);
-                Err(refusal)
-            }
-        }
+        opened.inspect_err(|refusal| self.deny(journey, refusal))
+    }
+
+    /// Records that a list, or what is served, was shown.
+    pub(crate) fn shown(&self, journey: &Journey) {
+        let read = Effects::from_iter([Effect::Read]);
+        let draft = self.draft(journey, RecordKind::Decision, read, Reason::Permit.as_str(), journey.detail());
+        self.reporter.soon(draft, Weight::Read);
+        self.metrics.decided(Reason::Permit, self.took(journey));
     }
 
     /// Judges a call, makes it, and filters what comes back.
     ///
+    /// From the permit on it runs by itself: an agent that hangs up ends its waiting, not the call and its record.
+    ///
     /// # Errors
     /// Why there is no result; recorded.
     pub(crate) async fn call(
-        &self,
+        self: &Arc<Self>,
         journey: &mut Journey,
         effective: &Arc<Effective>,
         call: ToolCall,
@@ -171,7 +179,7 @@ impl Gateway {
             self.deny(journey, &Refusal::of_call(denied));
             return Err(NoResult::Headers(fault));
         }
-        let Ok(_slot) = self.calls.try_acquire() else {
+        let Ok(slot) = Arc::clone(&self.calls).try_acquire_owned() else {
             let denied = Denied::new(Reason::UpstreamUnreachable, "too many calls are under way at this edge");
             return Err(self.denied(journey, Refusal::of_call(denied)));
         };
@@ -179,16 +187,44 @@ impl Gateway {
             Ok(credential) => credential,
             Err(refusal) => return Err(self.denied(journey, refusal)),
         };
+        let (answer, answered) = oneshot::channel();
+        let (gateway, journey, effective) = (Arc::clone(self), journey.clone(), Arc::clone(effective));
+        self.env.spawn_named("call", async move {
+            let made = gateway.make(&journey, &effective, cleared, credential).await;
+            drop(slot);
+            // The agent may have gone; the call is recorded all the same.
+            let _ = answer.send(made);
+        });
+        let lost = || {
+            let denied = Denied::new(Reason::ObligationUnmet, "the call's task ended by itself");
+            NoResult::Refused(Refusal::of_call(denied))
+        };
+        answered.await.unwrap_or_else(|_| Err(lost()))
+    }
+
+    /// Records the permit, spends it, and records what came of it.
+    async fn make(
+        &self,
+        journey: &Journey,
+        effective: &Effective,
+        cleared: Cleared,
+        credential: Option<Arc<Credential>>,
+    ) -> Result<Released, NoResult> {
         let effects = cleared.permitted().facts.effects;
         let (permit, duties) = match self.record_permit(journey, cleared, credential.as_deref()).await {
             Ok(permitted) => permitted,
             Err(refusal) => return Err(self.denied(journey, refusal)),
         };
         let started = self.env.now();
-        let still = || self.check_meanwhile(journey, effective);
+        let spent = credential.as_ref().map(|credential| (credential.id().clone(), credential.version()));
+        let still = || {
+            self.check_policy(journey, effective)?;
+            self.check_meanwhile(effective, &duties.tool, spent.as_ref())
+        };
         let reply = self.egress.forward(permit, credential, still).await;
         self.metrics.upstream_seconds.observe(self.env.now().boot.since(started.boot).as_secs_f64());
-        let released = self.release(journey, effective, reply, &duties);
+        let meanwhile = self.check_meanwhile(effective, &duties.tool, spent.as_ref());
+        let released = self.release(journey, reply, meanwhile, &duties);
         self.record_outcome(journey, effects, &released);
         match released {
             Ok((filtered, _)) => Ok(Released { result: filtered.json }),
@@ -238,7 +274,6 @@ impl Gateway {
             ..journey.detail()
         };
         let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);
-        self.metrics.decided(Reason::Permit, self.took(journey));
         let receipt = match pep::durability(effects) {
             Durability::Soon => self.reporter.soon(draft, Weight::Read),
             Durability::First => self.reporter.first(draft).await.map_err(|not_on_disk: NotOnDisk| {
@@ -246,25 +281,42 @@ impl Gateway {
                 Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail))
             })?,
         };
+        self.metrics.decided(Reason::Permit, self.took(journey));
         pep::permit(cleared, &receipt)
             .map_err(|not_recorded| Refusal::of_call(Denied::new(Reason::ObligationUnmet, not_recorded.to_string())))
     }
 
-    /// What may have changed since the decision: asked before the first byte goes out, and before the answer does.
-    fn check_meanwhile(&self, journey: &Journey, effective: &Effective) -> Result<(), &'static str> {
+    /// Whether nothing that the call hangs on has been cut since the decision: asked before the first byte goes out,
+    /// and again before the answer is released.
+    fn check_meanwhile(
+        &self,
+        effective: &Effective,
+        tool: &Tool,
+        credential: Option<&(CredentialId, u64)>,
+    ) -> Result<(), &'static str> {
         let newest = self.views.load();
-        if newest.revocations.epoch() == journey.view.revocations.epoch() {
-            return Ok(());
+        if newest.freshness.quarantined(self.env.now()).is_some() {
+            return Err("the edge has been quarantined meanwhile");
         }
-        pdp::check_cuts(&newest, effective, &self.edge).map_err(|_| "what the envelope hangs on has been cut meanwhile")
+        let credential = credential.map(|(name, version)| (name, *version));
+        pdp::check_cuts(&newest, effective, &self.edge)
+            .and_then(|()| pdp::check_tool_cuts(&newest, &effective.tenant, tool, credential))
+            .map_err(|_| "what the call hangs on has been cut meanwhile")
+    }
+
+    /// Whether the policy that judged is still the one in force: asked before the first byte goes out.
+    fn check_policy(&self, journey: &Journey, effective: &Effective) -> Result<(), &'static str> {
+        let digest = |view: &View| view.bundles.get(&effective.tenant).map(|active| *active.bundle.digest());
+        let newest = self.views.load();
+        if digest(&newest) == digest(&journey.view) { Ok(()) } else { Err("the policy has changed meanwhile") }
     }
 
     /// What of an answer the agent gets.
     fn release(
         &self,
         journey: &Journey,
-        effective: &Effective,
         reply: Result<Reply, CallFailed>,
+        meanwhile: Result<(), &'static str>,
         duties: &Duties,
     ) -> Result<(Filtered, &'static str), (&'static str, Box<Refusal>)> {
         let refuse = |word, reason, detail: String| Err((word, Refusal::of_call(Denied::new(reason, detail))));
@@ -276,7 +328,7 @@ impl Gateway {
             }
             Err(failed) => {
                 let reason = match &failed {
-                    CallFailed::CalledOff(_) if self.check_meanwhile(journey, effective).is_err() => Reason::Revoked,
+                    CallFailed::CalledOff(_) if meanwhile.is_err() => Reason::Revoked,
                     CallFailed::CalledOff(_) => Reason::Stale,
                     CallFailed::CarriesCredential | CallFailed::NotBuilt(_) => Reason::ObligationUnmet,
                     _ => Reason::UpstreamUnreachable,
@@ -289,7 +341,7 @@ impl Gateway {
                 return refuse(failed.word(), reason, format!("{}; {acted}", chain_text(&failed)));
             }
         };
-        if let Err(why) = self.check_meanwhile(journey, effective) {
+        if let Err(why) = meanwhile {
             return refuse("cut-meanwhile", Reason::Revoked, why.to_owned());
         }
         match response::filter(&duties.tool, &result, &duties.obligations) {
@@ -356,7 +408,8 @@ impl Gateway {
         let effects = self.effects_of(journey);
         let draft = self.draft(journey, RecordKind::Decision, effects, reason.as_str(), detail);
         self.metrics.decided(reason, self.took(journey));
-        if journey.envelope.is_some() {
+        // An envelope that does not stand is a pen for whoever finds it: such refusals are capped like a stranger's.
+        if journey.envelope.is_some() && !refusal.challenge {
             self.reporter.soon(draft, Weight::Refusal);
         } else {
             self.reporter.refused_caller(draft);
@@ -440,26 +493,4 @@ fn refuse_stale(stale: Stale) -> Box<Refusal> {
         Stale::Quarantined(_) => Reason::Quarantined,
     };
     Refusal::of_call(Denied::new(reason, stale.to_string()))
-}
-
-/// An error and its causes, for operators.
-fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    bounded(text)
-}
-
-/// The first bytes of a text, so that a record never grows by what somebody else wrote.
-fn bounded(mut text: String) -> String {
-    const MAX: usize = 512;
-    if text.len() > MAX {
-        let end = (0..=MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
-        text.truncate(end);
-    }
-    text
 }

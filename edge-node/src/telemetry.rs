@@ -53,6 +53,28 @@ pub(crate) async fn asked_to_stop() {
     }
 }
 
+/// An error and its causes, for logs and records, cut to what a record takes: it may quote what somebody else wrote.
+pub(crate) fn chain_text(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        text.push_str(": ");
+        text.push_str(&error.to_string());
+        cause = error.source();
+    }
+    bounded(text)
+}
+
+/// The first bytes of a text.
+pub(crate) fn bounded(mut text: String) -> String {
+    const MAX: usize = 512;
+    if text.len() > MAX {
+        let end = (0..=MAX).rev().find(|at| text.is_char_boundary(*at)).unwrap_or_default();
+        text.truncate(end);
+    }
+    text
+}
+
 /// One label out of a fixed set.
 pub(crate) type Label = [(&'static str, &'static str); 1];
 

@@ -5,35 +5,35 @@
 //! is left for the next one. The state's work touches the disk and compiles policy, so it runs where it blocks nobody;
 //! decisions go on meanwhile, by the view that was shown last.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+mod documents;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::select_all;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
-use remit_common::id::{CredentialId, TenantId, VoterId};
+use remit_common::id::{TenantId, VoterId};
 use remit_common::net::env::Env;
 use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
 use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_TOO_SLOW};
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
-use remit_common::revocation::{RevocationRefused, RevocationUpdate};
-use remit_common::shard::ShardRefused;
 use remit_common::sync::subscriber::{Output, Subscriber, SubscriberIdentity};
 use remit_common::time::Now;
 use remit_common::trust::activation::Activation;
 use remit_common::trust::freshness::QuarantineCause;
 use remit_common::trust::tick::Nonce;
 use remit_common::wire::frame::PeerMisbehaved;
-use remit_common::wire::message::{Have, HaveShard, NonceMessage, ShardOffer, Stage, VoterMessage};
-use remit_common::wire::proof::{Attestation, Covered};
+use remit_common::wire::message::{Have, HaveShard, NonceMessage, Stage, VoterMessage};
 use tokio::sync::{mpsc, watch};
 
 use super::{FRAME_WITHIN, Greeting, Link, LinkCell};
 use crate::active::{Accepted, Refused, State, ViewCell};
 use crate::report::Feed;
-use crate::telemetry::Metrics;
+use crate::telemetry::{Metrics, chain_text};
 use crate::vault::Vault;
+use documents::TooEarly;
 
 /// Between two nonces. The tick is one a second, so the age stays below about three seconds.
 const NONCE_EVERY: Duration = Duration::from_secs(2);
@@ -44,11 +44,6 @@ const YOUNGER_WITHIN: Duration = Duration::from_secs(6);
 const LANE_QUEUE: usize = 16;
 /// Streams that the voter may have open at the same time: its lanes, and what a hostile one tries.
 const LANES_MAX: usize = 8;
-
-/// Shards that wait for a directory: every credential of some tenants.
-const SHARDS_EARLY_MAX: usize = 256;
-/// Changes of the revocations that wait for a directory.
-const UPDATES_EARLY_MAX: usize = 64;
 
 /// Whom this edge follows, for operators.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -99,17 +94,6 @@ impl From<PeerMisbehaved> for Left {
     }
 }
 
-/// What came before the directory that it hangs on.
-///
-/// Lanes overtake one another: a shard or a cut can arrive while the directory that lists its sealer or its
-/// administrator is still being fetched. What is refused for that is looked at again when a directory has been
-/// accepted. It dies with the connection.
-#[derive(Default)]
-struct TooEarly {
-    shards: BTreeMap<(TenantId, CredentialId), ShardOffer>,
-    updates: VecDeque<RevocationUpdate>,
-}
-
 /// A conversation with one voter.
 struct Conversation {
     voter: VoterId,
@@ -118,6 +102,8 @@ struct Conversation {
     nonce_at: tokio::time::Instant,
     younger_by: tokio::time::Instant,
     too_early: TooEarly,
+    /// Documents that were refused.
+    refusals: u32,
 }
 
 impl Follower {
@@ -245,6 +231,7 @@ impl Follower {
             nonce_at: soon(Duration::ZERO),
             younger_by: soon(YOUNGER_WITHIN),
             too_early: TooEarly::default(),
+            refusals: 0,
         })
     }
 
@@ -265,6 +252,15 @@ impl Follower {
                 biased;
                 () = shutdown.requested() => return Err(Left::Shutdown),
                 Some(()) = self.forked.recv() => self.quarantine().await,
+                // Before what the voter sends: who never stops talking must not keep this edge from asking.
+                () = tokio::time::sleep_until(conversation.nonce_at) => self.send_nonce(&mut conversation).await?,
+                () = self.env.sleep_until(timeout) => conversation.subscriber.handle_timeout(self.env.now().boot)?,
+                () = tokio::time::sleep_until(conversation.younger_by) => {
+                    if self.is_another_connected(conversation.voter) {
+                        return Err(Left::NotFresh);
+                    }
+                    conversation.younger_by = soon(YOUNGER_WITHIN);
+                }
                 message = lanes.recv() => match message {
                     Some(Ok(message)) => conversation.hear(message, self.env.now())?,
                     Some(Err(error)) => return Err(error),
@@ -279,14 +275,6 @@ impl Follower {
                     readers.spawn("voter's stream", read_lane(FramedRecv::new(stream), lane.clone()));
                 }
                 Some(_) = readers.next_finished() => {}
-                () = tokio::time::sleep_until(conversation.nonce_at) => self.send_nonce(&mut conversation).await?,
-                () = self.env.sleep_until(timeout) => conversation.subscriber.handle_timeout(self.env.now().boot)?,
-                () = tokio::time::sleep_until(conversation.younger_by) => {
-                    if self.is_another_connected(conversation.voter) {
-                        return Err(Left::NotFresh);
-                    }
-                    conversation.younger_by = soon(YOUNGER_WITHIN);
-                }
             }
         }
     }
@@ -383,137 +371,6 @@ impl Follower {
         Ok(())
     }
 
-    async fn take_shard(&mut self, conversation: &mut Conversation, offer: ShardOffer) -> Result<(), Left> {
-        let digest = Digest::of(&[&offer.bytes]);
-        let kept = offer.clone();
-        let accepted = self.with_state(move |state, now| state.accept_shard(&offer.bytes, now)).await?;
-        if hangs_on_directory(&accepted) && conversation.too_early.shards.len() < SHARDS_EARLY_MAX {
-            conversation.too_early.shards.insert((kept.tenant.clone(), kept.credential.clone()), kept);
-        }
-        if self.settle(conversation, "shard", digest, accepted)?.is_some() {
-            self.refresh();
-        }
-        Ok(())
-    }
-
-    async fn take_revocations(
-        &mut self,
-        conversation: &mut Conversation,
-        update: RevocationUpdate,
-    ) -> Result<(), Left> {
-        let digest = update.digest;
-        let kept = update.clone();
-        let accepted = self.with_state(move |state, now| state.accept_revocations(update, now)).await?;
-        if hangs_on_directory(&accepted) && conversation.too_early.updates.len() < UPDATES_EARLY_MAX {
-            conversation.too_early.updates.push_back(kept);
-        }
-        if self.settle(conversation, "revocations", digest, accepted)?.is_some() {
-            self.refresh();
-            self.cover(conversation).await?;
-        }
-        Ok(())
-    }
-
-    /// Looks again at what came before its directory.
-    async fn take_again(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
-        let TooEarly { shards, updates } = std::mem::take(&mut conversation.too_early);
-        for update in updates {
-            self.take_revocations(conversation, update).await?;
-        }
-        for offer in shards.into_values() {
-            self.take_shard(conversation, offer).await?;
-        }
-        Ok(())
-    }
-
-    /// Says what runs here, and what is enforced.
-    async fn introduce(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
-        tracing::info!(voter = %conversation.voter, "following");
-        self.followed.send_replace(Followed { voter: Some(conversation.voter) });
-        let view = self.views.load_full();
-        for (tenant, active) in view.bundles.iter() {
-            let attestation = self.attestation(tenant, active.number, *active.bundle.digest());
-            conversation.subscriber.attest(attestation);
-        }
-        self.cover(conversation).await
-    }
-
-    fn attestation(&self, tenant: &TenantId, number: remit_common::id::LogIndex, manifest: Digest) -> Attestation {
-        let Greeting { mesh, edge, boot: _ } = &self.greeting;
-        Attestation::sign(mesh, &self.key, edge.clone(), tenant.clone(), number, manifest)
-    }
-
-    /// Acknowledges the revocations, if they are on the disk: whoever reads this may rely on it over restarts.
-    async fn cover(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
-        let (stored, epoch, digest) = self
-            .with_state(|state, _| (state.stored_epoch(), state.revocations().epoch(), state.revocations().digest()))
-            .await?;
-        if stored == epoch {
-            let Greeting { mesh, edge, boot: _ } = &self.greeting;
-            conversation.subscriber.cover(Covered::sign(mesh, &self.key, edge.clone(), epoch, digest));
-        }
-        Ok(())
-    }
-
-    /// Tells of activations that took effect.
-    fn activated(&mut self, conversation: &mut Conversation, accepted: Option<Accepted>) {
-        let (Some(Accepted::Activated(activations)) | Some(Accepted::Younger(activations))) = accepted else { return };
-        if activations.is_empty() {
-            return;
-        }
-        let view = self.views.load_full();
-        for Activation { number, tenant, ring: _, manifest } in activations {
-            let version = view.bundles.get(&tenant).map(|active| active.bundle.manifest().version);
-            tracing::info!(%tenant, version = version.map(|version| version.0), %number, "a bundle is active");
-            conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Active);
-            conversation.subscriber.attest(self.attestation(&tenant, number, manifest));
-        }
-        self.refresh();
-    }
-
-    /// A document was taken or not. What the disk refused says nothing about the voter.
-    fn settle(
-        &mut self,
-        conversation: &mut Conversation,
-        what: &'static str,
-        digest: Digest,
-        accepted: Result<Accepted, Refused>,
-    ) -> Result<Option<Accepted>, Left> {
-        match accepted {
-            Ok(Accepted::Nothing) => Ok(None),
-            Ok(accepted) => Ok(Some(accepted)),
-            Err(Refused::Store(error)) => {
-                tracing::error!(what, error = %chain_text(&error), "the disk does not take what arrived");
-                Ok(None)
-            }
-            // Not the voter's fault, and looked at again.
-            Err(Refused::NoDirectory) => Ok(None),
-            Err(refused) => {
-                self.not_believed(what);
-                tracing::warn!(
-                    voter = %conversation.voter, what, error = %chain_text(&refused), "what the voter sent is refused"
-                );
-                conversation.subscriber.refuse(digest, refused.reason_code(), &nack_text(&refused));
-                Ok(None)
-            }
-        }
-    }
-
-    fn refuse_bundle(
-        &mut self,
-        conversation: &mut Conversation,
-        manifest: Digest,
-        refused: &Refused,
-    ) -> Result<(), Left> {
-        let code = refused.reason_code();
-        self.metrics.bundles_refused.get_or_create(&[("reason", code)]).inc();
-        tracing::error!(
-            voter = %conversation.voter, %manifest, error = %chain_text(refused), "a bundle is refused"
-        );
-        conversation.subscriber.refuse_bundle(manifest, code, &nack_text(refused), self.env.now().boot);
-        Ok(())
-    }
-
     async fn send_nonce(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
         conversation.nonce_at = soon(NONCE_EVERY);
         let nonce = Nonce(self.env.random());
@@ -570,16 +427,6 @@ impl Conversation {
     }
 }
 
-/// Whether a directory that is still on its way may make it good.
-fn hangs_on_directory(accepted: &Result<Accepted, Refused>) -> bool {
-    matches!(
-        accepted,
-        Err(Refused::NoDirectory
-            | Refused::Shard(ShardRefused::UnknownSealer { .. })
-            | Refused::Revocation(RevocationRefused::NotPermitted(_)))
-    )
-}
-
 /// Reads one of the voter's own streams to its end.
 async fn read_lane(mut stream: FramedRecv, lane: mpsc::Sender<Result<VoterMessage, Left>>) {
     loop {
@@ -602,20 +449,4 @@ async fn read_lane(mut stream: FramedRecv, lane: mpsc::Sender<Result<VoterMessag
 )]
 fn soon(within: Duration) -> tokio::time::Instant {
     tokio::time::Instant::now() + within
-}
-
-fn chain_text(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(error) = cause {
-        text.push_str(": ");
-        text.push_str(&error.to_string());
-        cause = error.source();
-    }
-    text
-}
-
-/// What a voter passes on to people: bounded, because it may quote what somebody else wrote.
-fn nack_text(refused: &Refused) -> String {
-    chain_text(refused).chars().take(200).collect()
 }

@@ -77,6 +77,7 @@ async fn answer(
         refuse(journey, unread.to_string());
         plain(unread.status())
     })?;
+    gateway.arrived(journey);
     let message = Message::parse(&body).map_err(|fault| {
         refuse(journey, fault.to_string());
         error(StatusCode::BAD_REQUEST, None, fault.code(), &fault.to_string(), None)
@@ -92,7 +93,10 @@ async fn answer(
         return Ok(plain(StatusCode::ACCEPTED));
     };
     match message.method.as_str() {
-        "server/discover" => Ok(result(&id, discovery())),
+        "server/discover" => {
+            gateway.shown(journey);
+            Ok(result(&id, discovery()))
+        }
         "tools/list" => {
             let cursor = match message.param("cursor") {
                 None | Some(Json::Null) => None,
@@ -101,9 +105,12 @@ async fn answer(
             };
             let active =
                 gateway.open_list(journey, &effective).map_err(|refusal| denied(journey, Some(&id), &refusal))?;
-            list::page(&gateway.env, &ingress.cursors, active, &effective, cursor)
-                .map(|page| result(&id, page))
-                .map_err(|bad| error(StatusCode::OK, Some(&id), Code::InvalidParams, &bad.to_string(), None))
+            let page = list::page(&gateway.env, &ingress.cursors, active, &effective, cursor).map_err(|bad| {
+                gateway.refuse_call(journey, Denied::new(Reason::Malformed, bad.to_string()));
+                error(StatusCode::OK, Some(&id), Code::InvalidParams, &bad.to_string(), None)
+            })?;
+            gateway.shown(journey);
+            Ok(result(&id, page))
         }
         "tools/call" => {
             let call = tool_call(&message).map_err(|rule| invalid_params(gateway, journey, &id, rule))?;
