@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 
 use crate::support::keys::{self, EDGE, MESH};
 use crate::support::scene::Scene;
+use crate::support::upstream::Answer;
 use crate::support::voter::Voter;
 
 fn contract() -> Value {
@@ -238,4 +239,30 @@ async fn a_flood_of_strangers_is_counted() {
         .filter_map(|gap| gap.records)
         .sum();
     assert_eq!(u64::try_from(refused).unwrap() + counted, 400);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_agent_that_hangs_up_leaves_its_outcome_behind() {
+    let scene = Scene::new().await;
+    scene.upstream.answers(Answer::Held);
+    let maya = scene.maya();
+    let request = maya.request("tools/call", json!({"name": "tickets.create", "arguments": customer()}));
+    let hangs_up = async {
+        tokio::select! {
+            answered = maya.send(request) => panic!("answered although the tool holds the call: {answered:?}"),
+            () = scene.upstream.arrived() => {}
+        }
+    };
+    hangs_up.await;
+    drop(maya);
+    scene.upstream.release();
+    crate::support::eventually("the outcome is recorded", || async {
+        let recorded = scene.voters[0]
+            .heard(|heard| heard.records.values().any(|record| record.public().kind == RecordKind::Outcome));
+        recorded.then_some(())
+    })
+    .await;
+    scene.stop_edge().await;
+    let chain = chain(&scene.voters);
+    assert!(chain.iter().any(|record| record.public().reason == "released"));
 }
