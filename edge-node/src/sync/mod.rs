@@ -2,7 +2,7 @@
 //!
 //! One task per voter keeps a connection and sends records on it ([`link`]); one task follows one voter at a time and
 //! owns what this edge knows ([`follow`]). TLS says who is at the other end and authorizes nothing: every byte that
-//! arrives is verified by [`crate::active::State`], as if it came from an enemy. Clauses D-1 to D-9 and N-13.
+//! arrives is verified by [`crate::active::State`], as if it came from an enemy. Clauses D-1 to D-8 and N-13.
 
 mod follow;
 mod link;
