@@ -1,5 +1,6 @@
 //! The files of a mesh, each readable by its owner only.
 
+use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -102,4 +103,58 @@ pub fn read_signing_key(env: &Env, path: &Path) -> Result<SigningKey> {
 /// Never in practice: the library has no reason to refuse random bytes.
 pub(super) fn new_signing_key(env: &Env) -> Result<SigningKey> {
     SigningKey::from_seed(Zeroizing::new(env.random())).context("the library refused a random seed")
+}
+
+/// What a mesh consists of, in its folder.
+const WRITTEN: [&str; 11] = [
+    "mesh.json",
+    "root.json",
+    "directory.json",
+    "voters-ca.pem",
+    "edges-ca.pem",
+    "keys",
+    "voters",
+    "edges",
+    "upstreams",
+    "strays",
+    "example",
+];
+
+/// Removes what the launcher wrote to a folder, and the folder if nothing else is in it: somebody may have set a mesh
+/// up in a folder of their own.
+///
+/// # Errors
+/// What the disk says.
+pub fn remove_mesh(folder: &Path) -> io::Result<()> {
+    let gone = |error: io::Error| if error.kind() == io::ErrorKind::NotFound { Ok(()) } else { Err(error) };
+    for name in WRITTEN {
+        let path = folder.join(name);
+        if path.is_dir() { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) }.or_else(gone)?;
+    }
+    match std::fs::remove_dir(folder) {
+        Err(error) if error.kind() == io::ErrorKind::DirectoryNotEmpty => Ok(()),
+        removed => removed.or_else(gone),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_the_meshs_stays() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = remit_common::net::real::real();
+        let mesh = Folder::create(&env, &folder.path().join("mine")).unwrap();
+        mesh.write("mesh.json", b"{}").unwrap();
+        mesh.sub("voters").unwrap().write("1.log", b"").unwrap();
+        mesh.write("thesis.tex", b"years of work").unwrap();
+        remove_mesh(mesh.path()).unwrap();
+        let left: Vec<_> = std::fs::read_dir(mesh.path()).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+        assert_eq!(left, ["thesis.tex"]);
+        std::fs::remove_file(mesh.path().join("thesis.tex")).unwrap();
+        remove_mesh(mesh.path()).unwrap();
+        assert!(!mesh.path().exists());
+        remove_mesh(mesh.path()).unwrap();
+    }
 }

@@ -7,7 +7,7 @@ mod mesh_file;
 mod ports;
 mod process;
 
-pub use files::{Folder, read_signing_key};
+pub use files::{Folder, read_signing_key, remove_mesh};
 pub use local_mesh::{LocalMesh, Plan, StrayEdge, UpstreamPlan};
 pub use mesh_file::{EdgeEntry, KeyPaths, MeshFile, MeshFileFault, UpstreamEntry, VoterEntry};
 pub use ports::Ports;

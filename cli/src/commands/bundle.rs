@@ -162,6 +162,7 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     let source = read_source(context, dir)?;
     let overrides = BuildOverrides { mesh_id: Some(NO_MESH), ..BuildOverrides::default() };
     let built = build(&source, &overrides)?;
+    built.check().map_err(|rejected| rejected_source(&rejected, &source))?;
     let manifest = built.manifest();
     context.output.document(
         &json!({ "ok": true, "name": manifest.name, "version": manifest.version, "files": manifest.files.len() }),

@@ -1,6 +1,6 @@
 //! `remit down`.
 
-use remit_chaos::launcher::stop_foreign;
+use remit_chaos::launcher::{remove_mesh, stop_foreign};
 use serde::Serialize;
 
 use crate::context::Context;
@@ -9,7 +9,7 @@ use crate::failure::{Exit, Failure};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  remit down")]
 pub(crate) struct Args {
-    /// Keep the folder with everything in it; `remit up` needs a new one then
+    /// Keep what `remit up` wrote to the folder; the next `remit up` needs another one then
     #[arg(long)]
     keep: bool,
 }
@@ -25,9 +25,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let progress = context.output.progress("stopping");
     let stopped = stop_foreign(&context.env, mesh.processes()).await;
     progress.finish_and_clear();
-    let folder = mesh.root.parent();
-    if let (Some(folder), false) = (folder, args.keep) {
-        std::fs::remove_dir_all(folder)
+    if let (Some(folder), false) = (mesh.root.parent(), args.keep) {
+        remove_mesh(folder)
             .map_err(|error| Failure::new(Exit::Failed, format!("cannot remove `{}`: {error}", folder.display())))?;
     }
     context.output.document(&Answer { stopped, removed: !args.keep });

@@ -78,7 +78,8 @@ impl Agent {
         config.custom_headers = HashMap::from([(HeaderName::from_static("remit-envelope"), value)]);
         let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
         let mode = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
-        let started = deadline(ANSWER, ClientConfig::default().serve_with_lifecycle(transport, mode)).await;
+        let starting = Box::pin(ClientConfig::default().serve_with_lifecycle(transport, mode));
+        let started = deadline(ANSWER, starting).await;
         match started {
             Ok(Ok(client)) => {
                 transcript.note("met", &client.peer_info());

@@ -1,6 +1,6 @@
 //! Bundles from a folder to a container.
 
-use crate::{remit, stdout_of};
+use crate::process::{read, remit, stdout_of, write};
 
 #[test]
 fn what_new_writes_passes_check_and_builds_to_the_same_bytes_twice() {
@@ -13,8 +13,7 @@ fn what_new_writes_passes_check_and_builds_to_the_same_bytes_twice() {
         let args = ["bundle", "build", "mine", "-o", output, "--mesh-id", mesh, "--created", "1790000000"];
         stdout_of(&remit(folder.path(), &args), 0);
     }
-    let read = |name: &str| std::fs::read(folder.path().join(name)).unwrap();
-    assert_eq!(read("a.bundle"), read("b.bundle"));
+    assert_eq!(read(&folder.path().join("a.bundle")), read(&folder.path().join("b.bundle")));
 }
 
 #[test]
@@ -22,15 +21,10 @@ fn a_fault_is_shown_where_it_stands() {
     let folder = tempfile::tempdir().unwrap();
     stdout_of(&remit(folder.path(), &["bundle", "new", "mine"]), 0);
     let path = folder.path().join("mine/catalogue/acme.toml");
-    let catalogue = std::fs::read_to_string(&path).unwrap();
-    std::fs::write(
-        &path,
-        catalogue.replace(
-            "\"/contracts/*/terms\"       = \"renewal_terms\"",
-            "\"/contracts/*/terms\"       = \"renewal_termz\"",
-        ),
-    )
-    .unwrap();
+    let catalogue = String::from_utf8(read(&path)).unwrap();
+    let (right, wrong) = ("= \"renewal_terms\"", "= \"renewal_termz\"");
+    assert!(catalogue.contains(right));
+    write(&path, catalogue.replace(right, wrong).as_bytes());
     let output = remit(folder.path(), &["bundle", "check", "mine", "--json"]);
     let shown = stdout_of(&output, 4);
     assert!(shown.contains("catalogue/acme.toml:") && shown.contains("renewal_terms"), "{shown}");
@@ -43,10 +37,9 @@ fn every_administrator_adds_one_signature() {
     stdout_of(&remit(folder.path(), &["bundle", "new", "mine"]), 0);
     let args = ["bundle", "build", "mine", "-o", "v1", "--mesh-id", "00112233445566778899aabbccddeeff"];
     stdout_of(&remit(folder.path(), &args), 0);
-    for (key, signatures) in [("one", 1), ("two", 2), ("one", 2)] {
-        let line =
-            format!("remit-ed25519-seed {}\n", remit_common::text::base64(&[key.len() as u8 + key.as_bytes()[0]; 32]));
-        std::fs::write(folder.path().join(key), line).unwrap();
+    for (key, seed, signatures) in [("one", 1, 1), ("two", 2, 2), ("one", 1, 2)] {
+        let line = format!("remit-ed25519-seed {}\n", remit_common::text::base64(&[seed; 32]));
+        write(&folder.path().join(key), line.as_bytes());
         let shown = stdout_of(&remit(folder.path(), &["bundle", "sign", "v1", "--key", key, "--json"]), 0);
         let shown: serde_json::Value = serde_json::from_str(&shown).unwrap();
         assert_eq!(shown["signatures"].as_array().unwrap().len(), signatures, "{shown}");

@@ -11,7 +11,7 @@ use remit_common::net::http::HttpClient;
 use remit_common::net::real::real;
 use serde_json::{Value, json};
 
-use crate::Running;
+use crate::process::Running;
 
 const KEY: &str = "ak_live_test";
 const WITHIN: Duration = Duration::from_secs(20);

@@ -1,0 +1,130 @@
+//! A small mesh of real processes, from `up` to `down`, by the commands of the example's story.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use http::Request;
+use remit_common::net::http::HttpClient;
+use remit_common::net::real::real;
+use serde_json::{Value, json};
+
+use crate::process::{json as run, read, remit, stdout_of};
+
+/// A mesh that is stopped when the test is over, whatever its outcome.
+struct Mesh {
+    folder: tempfile::TempDir,
+}
+
+impl Mesh {
+    /// One voter and one edge: what the commands do does not depend on more.
+    fn up() -> Self {
+        let mesh = Self { folder: tempfile::tempdir().unwrap() };
+        let args = ["up", "--detach", "--voters", "1", "--regions", "lab", "--edges", "1"];
+        stdout_of(&remit(mesh.path(), &args), 0);
+        mesh
+    }
+
+    fn path(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Calls a tool as an agent would, over plain HTTP.
+    async fn call(&self, envelope: &str, tool: &str, arguments: Value) -> Value {
+        let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
+        let edge = file["edges"][0]["agent"].as_str().unwrap().trim_start_matches("http://").to_owned();
+        let envelope: Value = serde_json::from_slice(&read(&self.path().join(envelope))).unwrap();
+        let meta = json!({
+            "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+            "io.modelcontextprotocol/clientInfo": { "name": "test", "version": "0" },
+            "io.modelcontextprotocol/clientCapabilities": {},
+        });
+        let params = json!({ "name": tool, "arguments": arguments, "_meta": meta });
+        let body = json!({ "jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": params });
+        let request = Request::post("/mcp")
+            .header("host", &edge)
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", tool)
+            .header("remit-envelope", envelope["presentation"].as_str().unwrap())
+            .body(Bytes::from(body.to_string()))
+            .unwrap();
+        let client = HttpClient::new(&real(), 1 << 20);
+        let response = client.send(edge.parse().unwrap(), request, std::time::Duration::from_secs(30)).await.unwrap();
+        serde_json::from_slice(response.body()).unwrap()
+    }
+}
+
+impl Drop for Mesh {
+    fn drop(&mut self) {
+        remit(self.path(), &["down"]);
+    }
+}
+
+fn read_7781() -> Value {
+    json!({ "customer_id": "cust_acme_1042", "contract_id": "contract_7781" })
+}
+
+#[tokio::test]
+async fn the_story_by_hand_from_up_to_down() {
+    let mesh = Mesh::up();
+    let here = mesh.path();
+
+    let status = run(here, &["status"]);
+    assert_eq!(status["edges"][0]["status"]["mode"], "fresh", "{status}");
+    assert_eq!(status["control"]["bundles"][0]["version"], 1, "{status}");
+    let credentials = run(here, &["credential", "ls"]);
+    assert_eq!(credentials["credentials"][0]["credential"], "acme-contracts-api");
+    let bundles = run(here, &["bundle", "ls"]);
+    assert!(bundles["bundles"][0]["number"].is_u64(), "{bundles}");
+
+    let task = ".remit/example/task.toml";
+    run(here, &["envelope", "issue", "--task", task, "-o", "maya.envelope", "--key", "agent.key"]);
+    let verified = run(here, &["envelope", "verify", "maya.envelope"]);
+    assert_eq!((&verified["verified"], &verified["in_time"]), (&json!(true), &json!(true)));
+    let restrict = ".remit/example/child.toml";
+    let delegate = ["envelope", "delegate", "--parent", "maya.envelope", "--key", "agent.key", "--restrict", restrict];
+    run(here, &[&delegate[..], &["-o", "child.envelope", "--child-key", "helper.key"]].concat());
+    assert_eq!(run(here, &["envelope", "show", "child.envelope"])["links"].as_array().unwrap().len(), 2);
+
+    let answer = mesh.call("maya.envelope", "contracts.read", read_7781()).await;
+    assert_eq!(answer["result"]["structuredContent"]["contracts"].as_array().unwrap().len(), 25, "{answer}");
+    let notes = json!({ "customer_id": "cust_acme_1042" });
+    let refused = mesh.call("child.envelope", "crm.read", notes).await;
+    assert_eq!(refused["error"]["data"]["reason"], "out_of_scope", "{refused}");
+    let id = refused["error"]["data"]["decision_id"].as_str().unwrap();
+    let shown = loop {
+        let output = remit(here, &["decision", "show", id, "--json"]);
+        if output.status.success() {
+            break stdout_of(&output, 0);
+        }
+    };
+    assert!(shown.contains("crm.read"), "{shown}");
+
+    let revoked = run(here, &["revoke", "session", "session-maya-0711"]);
+    assert_eq!(revoked["epoch"], 1);
+    let coverage = run(here, &["revocation", "coverage", "1", "--wait"]);
+    assert_eq!((&coverage["committed"], &coverage["covered"]), (&json!(true), &json!(true)), "{coverage}");
+    for envelope in ["maya.envelope", "child.envelope"] {
+        let answer = mesh.call(envelope, "contracts.read", read_7781()).await;
+        assert_eq!(answer["error"]["data"]["reason"], "revoked", "{answer}");
+    }
+
+    let open: Vec<_> = files_below(here).into_iter().filter(|path| mode(path) & 0o077 != 0).collect();
+    assert!(open.is_empty(), "readable by others: {open:?}");
+
+    let stopped = run(here, &["down"]);
+    assert_eq!((&stopped["stopped"], &stopped["removed"]), (&json!(3), &json!(true)));
+    assert!(!here.join(".remit").exists());
+}
+
+fn mode(path: &Path) -> u32 {
+    std::fs::metadata(path).unwrap().permissions().mode()
+}
+
+fn files_below(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+    entries.flat_map(|path| if path.is_dir() { files_below(&path) } else { vec![path] }).collect()
+}
