@@ -217,3 +217,93 @@ fn failed(doing: &'static str, path: &Path) -> impl FnOnce(std::io::Error) -> St
     let path = path.to_owned();
     move |source| StoreFailed::Disk { doing, path, source }
 }
+
+#[cfg(test)]
+mod tests {
+    use remit_common::bundle::HighManifest;
+    use remit_common::id::{BundleVersion, RevocationEpoch};
+
+    use super::*;
+
+    fn stored(content: u8) -> Stored {
+        Stored { accepted: Timestamp::from_millis(1_000), content: Digest([content; 32]) }
+    }
+
+    fn index() -> Index {
+        let tenant = StoredTenant {
+            water: HighWater {
+                activation: LogIndex(7),
+                high: Some(HighManifest {
+                    version: BundleVersion(2),
+                    digest: Digest([0xaa; 32]),
+                    fallback: Vec::new(),
+                }),
+                floor: BundleVersion(1),
+            },
+            active: Some(StoredActivation { number: LogIndex(7), manifest: Digest([0xaa; 32]) }),
+            bundles: vec![stored(0xbb)],
+            shards: BTreeMap::from([(CredentialId::new("api").unwrap(), stored(0xcc))]),
+            shard_versions: BTreeMap::from([(CredentialId::new("api").unwrap(), 3)]),
+        };
+        Index {
+            directory: Some(stored(0xdd)),
+            tenants: BTreeMap::from([(TenantId::new("acme").unwrap(), tenant)]),
+            ..Index::default()
+        }
+    }
+
+    /// Clauses N-1 and N-5.
+    #[test]
+    fn golden_files() -> anyhow::Result<()> {
+        let of = |byte: &str| byte.repeat(32);
+        let expected = [
+            r#"{"v":1,"roots":[],"directory":{"accepted":1000,"content":""#,
+            &of("dd"),
+            r#""},"tenants":{"acme":{"water":{"activation":7,"high":{"version":2,"digest":""#,
+            &of("aa"),
+            r#"","fallback":[]},"floor":1},"active":{"number":7,"manifest":""#,
+            &of("aa"),
+            r#""},"bundles":[{"accepted":1000,"content":""#,
+            &of("bb"),
+            r#""}],"shards":{"api":{"accepted":1000,"content":""#,
+            &of("cc"),
+            r#""}},"shard_versions":{"api":3}}},"revocations":null}"#,
+        ]
+        .concat();
+        assert_eq!(serde_json::to_string(&index())?, expected);
+        assert_eq!(serde_json::from_str::<Index>(&expected)?, index());
+        let proof = StoredProof {
+            n: LogIndex(9),
+            sent: Timestamp::from_millis(5),
+            stored: Timestamp::from_millis(6),
+            epoch: RevocationEpoch(4),
+        };
+        assert_eq!(
+            serde_json::to_string(&ProofFile { v: STORE_VERSION, proof })?,
+            r#"{"v":1,"proof":{"n":9,"sent":5,"stored":6,"epoch":4}}"#
+        );
+        Ok(())
+    }
+
+    /// Without its state an edge could go back, so what is damaged is told, never guessed at.
+    #[test]
+    fn damaged_files_stop_the_start() -> anyhow::Result<()> {
+        let folder = tempfile::tempdir()?;
+        let disk = remit_common::net::real::real().disk;
+        let store = Store::open(Arc::clone(&disk), folder.path())?;
+        let kept = store.put_content(b"content", Timestamp::from_millis(1))?;
+        store.commit(&Index { directory: Some(kept), ..Index::default() })?;
+        assert_eq!(store.content(&kept)?, b"content");
+        disk.replace(&store.content_path(&kept.content), b"exchanged")?;
+        assert!(matches!(store.content(&kept), Err(StoreFailed::Damaged { .. })));
+        disk.remove(&store.content_path(&kept.content))?;
+        assert!(matches!(store.content(&kept), Err(StoreFailed::Damaged { .. })));
+        for damaged in ["", "{", "{}", r#"{"v":2,"roots":[],"directory":null,"tenants":{},"revocations":null}"#] {
+            disk.replace(&store.index_path(), damaged.as_bytes())?;
+            assert!(matches!(store.index(), Err(StoreFailed::Damaged { .. })), "{damaged}");
+        }
+        disk.replace(&store.proof_path(), b"{")?;
+        assert_eq!(store.proof()?, None, "a proof only ever makes an edge refuse less");
+        Ok(())
+    }
+}
