@@ -89,12 +89,7 @@ impl Follower {
         self.cover(conversation).await
     }
 
-    pub(super) fn attestation(
-        &self,
-        tenant: &TenantId,
-        number: LogIndex,
-        manifest: Digest,
-    ) -> Attestation {
+    pub(super) fn attestation(&self, tenant: &TenantId, number: LogIndex, manifest: Digest) -> Attestation {
         let Greeting { mesh, edge, boot: _ } = &self.greeting;
         Attestation::sign(mesh, &self.key, edge.clone(), tenant.clone(), number, manifest)
     }
