@@ -3,6 +3,8 @@
 //! Metric names are `remit_control_<what>_<unit>[_total]`; labels come from fixed sets. Logs go to stderr, so that
 //! stdout stays a document for whoever asked for one.
 
+use std::io::IsTerminal as _;
+
 use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -21,11 +23,16 @@ pub enum LogFormat {
     Json,
 }
 
-/// Starts logging to stderr. `filter` is in the syntax of `RUST_LOG`; an unreadable one means `info`.
+/// What is logged when nobody says otherwise. The Raft library reports every call to a voter that is down as an error,
+/// ten times a second; what asks for a person this voter says itself.
+const FILTER: &str = "info,openraft=off";
+
+/// Starts logging to stderr. `filter` is in the syntax of `RUST_LOG`; an unreadable one counts as none.
 /// A process logs to one place: a second call changes nothing.
 pub fn start_logging(format: LogFormat, filter: Option<&str>) {
-    let filter = filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let filter = filter.and_then(|text| EnvFilter::try_new(text).ok()).unwrap_or_else(|| EnvFilter::new(FILTER));
+    let coloured = std::io::stderr().is_terminal();
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(coloured).with_writer(std::io::stderr);
     // Somebody in this process has set up logging already: theirs stays.
     let _ = match format {
         LogFormat::Text => builder.try_init(),

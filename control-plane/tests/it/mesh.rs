@@ -2,6 +2,7 @@
 //! nothing but its end of the streams.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -157,6 +158,13 @@ impl Mesh {
             peers,
             timings: Timings { election_ms_min: 1_000, election_ms_max: 2_000, tick_ms: 200, ..Timings::default() },
         }
+    }
+
+    /// The configuration as a file, as the launcher writes it.
+    pub(crate) fn write_config(&self, n: u8) -> PathBuf {
+        let name = format!("{n}.toml");
+        self.write(&name, toml::to_string(&self.config(n)).unwrap().as_bytes());
+        self.folder.path().join(name)
     }
 
     pub(crate) async fn try_start(&self, n: u8, env: Env) -> Result<Running, RunError> {

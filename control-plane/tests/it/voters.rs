@@ -1,6 +1,7 @@
 //! The control plane as administrators and edges see it: whole voters, one process, real sockets. Clauses,
 //! K-1 to K-13.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
 
@@ -21,6 +22,7 @@ use remit_common::wire::batch::RecordBatch;
 use remit_common::wire::message::{EdgeMessage, Fetch, NonceMessage, RecordAck, RecordFork, VoterMessage};
 use remit_common::wire::proof::{Attestation, Covered};
 use remit_control_plane::registry::EnvelopeRequest;
+use remit_control_plane::{Args, LogFormat, daemon};
 use serde_json::Value;
 
 use crate::fault_disk::FaultDisk;
@@ -383,6 +385,30 @@ async fn a_voter_without_its_files_says_which() {
     assert!(key_file::parse_signing(&real().disk.read(&other, 200).unwrap().unwrap()).is_ok());
     config.tls.key = other;
     assert!(remit_control_plane::Voter::start(config, real(), Default::default()).await.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_configuration_is_checked_without_a_socket_being_bound() {
+    let mesh = Mesh::new();
+    let file = mesh.write_config(1);
+    let args = |set: &[&str]| Args {
+        config: file.clone(),
+        set: set.iter().map(|flag| (*flag).to_owned()).collect(),
+        log_format: LogFormat::Text,
+        check_config: true,
+        print_config: false,
+    };
+    let check = async |set: &[&str], mut environment: BTreeMap<String, String>| {
+        environment.insert("RUST_LOG".to_owned(), "off".to_owned());
+        daemon(args(set), environment, real()).await.map_err(|error| format!("{error:#}"))
+    };
+    assert_eq!(check(&[], BTreeMap::new()).await, Ok(()));
+    let elsewhere = BTreeMap::from([("REMIT_ROOT".to_owned(), "nowhere.json".to_owned())]);
+    let refused = check(&[], elsewhere.clone()).await.unwrap_err();
+    assert!(refused.contains("nowhere.json"), "{refused}");
+    assert_eq!(check(&["root=root.json"], elsewhere).await, Ok(()), "a flag beats the environment");
+    let refused = check(&["mesh_id=22222222222222222222222222222222"], BTreeMap::new()).await.unwrap_err();
+    assert!(refused.contains("root.json"), "the root is another mesh's: {refused}");
 }
 
 /// The real disk, but for the records.
