@@ -23,6 +23,7 @@ use super::process::{Process, Program, Ready};
 const ADMIN_PORT: u16 = 7411;
 const AGENT_PORT: u16 = 7511;
 const OPS_PORT: u16 = 7611;
+const VOTER_OPS_PORT: u16 = 7451;
 const TOOL_PORT: u16 = 7701;
 const PEER_PORT: u16 = 7801;
 
@@ -135,6 +136,7 @@ impl LocalMesh {
         };
         let (mut admin, mut agent, mut ops) = (ports(ADMIN_PORT, 0), ports(AGENT_PORT, 50), ports(OPS_PORT, 150));
         let (mut tool, mut peer) = (ports(TOOL_PORT, 250), ports(PEER_PORT, 300));
+        let mut voter_ops = ports(VOTER_OPS_PORT, 350);
         self.stray_ports = if self.plan.temporary { temporary.saturating_add(400) } else { PEER_PORT + 200 };
 
         let mut listens = Vec::new();

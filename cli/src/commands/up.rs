@@ -126,7 +126,7 @@ fn print(context: &Context, mesh: &remit_chaos::launcher::LocalMesh) {
         [format!("tools {}", upstream.name), upstream.url.clone(), String::new(), local::short(&upstream.dir)]
     });
     output.table(["", "address", "operations", "folder"], voters.chain(edges).chain(tools));
-    if mesh.file_path() != context.mesh_path() {
+    if std::path::absolute(context.mesh_path()).ok() != Some(mesh.file_path()) {
         output.line(format!("other commands need: --mesh {}", local::short(&mesh.file_path())));
     }
     output.line("next: remit status; remit down stops it and removes the folder");
