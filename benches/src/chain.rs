@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use remit_common::crypto::digest::Digest;
-use remit_common::crypto::sign::SigningKey;
+use remit_common::crypto::sign::{PublicKey, Signature, SigningKey};
 use remit_common::envelope::{
     AgentIdentity, Delegation, Effective, EvidenceKind, Issuer, Issuers, RawPresentation, Restriction, RootPayload,
     RootRequest, RootStamp, assemble_root, delegate, sign_root_part,
@@ -134,5 +134,40 @@ impl Fixture {
     pub fn verify_cold(&self) -> Result<Effective> {
         let raw = RawPresentation::parse(&self.presentation).map_err(|error| anyhow!(error))?;
         Ok(raw.verify(&self.mesh, &self.issuers)?.effective())
+    }
+
+    /// The part of it that looks at shape only.
+    ///
+    /// # Errors
+    /// When the bytes are no presentation.
+    pub fn parse(&self) -> Result<RawPresentation> {
+        RawPresentation::parse(&self.presentation).map_err(|error| anyhow!(error))
+    }
+}
+
+/// One signature of 500 bytes, and what verifies it: what the chain's figures are made of.
+#[derive(Debug)]
+pub struct OneSignature {
+    key: PublicKey,
+    message: [u8; 500],
+    signature: Signature,
+}
+
+impl OneSignature {
+    /// Signs.
+    ///
+    /// # Errors
+    /// When the fixture is faulty.
+    pub fn new() -> Result<Self> {
+        let (key, message) = (key(1)?, [3; 500]);
+        Ok(Self { key: *key.public(), message, signature: key.sign(&message) })
+    }
+
+    /// Verifies.
+    ///
+    /// # Errors
+    /// Never, unless the fixture is faulty.
+    pub fn verify(&self) -> Result<()> {
+        Ok(self.key.verify(&self.message, &self.signature)?)
     }
 }
