@@ -1,6 +1,6 @@
 //! The world as the daemons reach it: clock, randomness, disk, tasks, sockets, and the protocols on top of them.
 //!
-//! [`env`] says what the world offers, as traits; [`real`] is the machine, and a simulation is another. Everything
+//! [`mod@env`] says what the world offers, as traits; [`real`] is the machine, and a simulation is another. Everything
 //! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
 //! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`tasks`] keeps
 //! tasks joined and shutdown orderly.

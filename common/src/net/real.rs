@@ -20,6 +20,9 @@ use crate::time::{BootTime, Now, Timestamp};
 /// the slowest hundredth waits eight times as long.
 const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
+/// How the name of a half-written replacement ends.
+const TEMPORARY: &str = ".new";
+
 /// Connections that the kernel holds for us between two accepts.
 const LISTEN_BACKLOG: i32 = 1024;
 
@@ -87,7 +90,7 @@ impl Disk for RealDisk {
     #[expect(clippy::disallowed_methods, reason = "this is the disk that everybody else is handed")]
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (folder, name) = folder_and_name(path)?;
-        let temporary = folder.join(format!(".{name}.new"));
+        let temporary = folder.join(format!(".{name}{TEMPORARY}"));
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
         io::Write::write_all(&mut file, bytes)?;
         file.sync_all()?;
@@ -115,7 +118,11 @@ impl Disk for RealDisk {
             let entry = entry?;
             if entry.file_type()?.is_file() {
                 let name = entry.file_name().into_string();
-                names.push(name.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a file name is not UTF-8"))?);
+                let name = name.map_err(|_| io::Error::new(io::ErrorKind::InvalidData, "a file name is not UTF-8"))?;
+                // What a crash left of a replacement is no file of anybody's; the next one writes over it.
+                if !(name.starts_with('.') && name.ends_with(TEMPORARY)) {
+                    names.push(name);
+                }
             }
         }
         names.sort_unstable();

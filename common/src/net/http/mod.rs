@@ -10,5 +10,5 @@ mod server;
 pub use client::{Connected, HttpClient, HttpFailed};
 pub use server::{PeerAddr, ServeCounters, ServeLimits, serve};
 
-/// Bytes of the headers of one message. Eight times what the longest presentation of an envelope takes.
-const HEADERS_BYTES_MAX: usize = 256 * 1024;
+/// Bytes of the headers of one message. The longest presentation of an envelope takes a third of it.
+const HEADERS_BYTES_MAX: usize = 128 * 1024;

@@ -35,6 +35,9 @@ fn a_file_is_replaced_whole_and_leaves_nothing_beside_it() -> Result<()> {
     let path = folder.path().join("state");
     assert_eq!(disk.read(&path, 10)?, None);
     disk.replace(&path, b"a longer first version")?;
+    // Half a replacement that a crash has left is nobody's file.
+    disk.open_append(&folder.path().join(".state.new"))?.append(b"hal")?;
+    assert_eq!(disk.list(folder.path())?, ["state"]);
     disk.replace(&path, b"second")?;
     assert_eq!(disk.read(&path, 10)?.as_deref(), Some(b"second".as_slice()));
     assert_eq!(disk.list(folder.path())?, ["state"]);
