@@ -141,8 +141,12 @@ impl LocalMesh {
 
         let mut listens = Vec::new();
         for number in 1..=self.plan.voters {
-            let listen =
-                voter_config::Listen { raft: peer.take()?, dist: peer.take()?, admin: admin.take()?, ops: ops.take()? };
+            let listen = voter_config::Listen {
+                raft: peer.take()?,
+                dist: peer.take()?,
+                admin: admin.take()?,
+                ops: voter_ops.take()?,
+            };
             self.dist.push(edge_config::VoterAddr { id: VoterId(number), dist: listen.dist });
             listens.push((VoterId(number), listen));
         }

@@ -61,7 +61,8 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         // The daemons say themselves where their log goes and how it looks.
         Command::ControlPlane(_) | Command::EdgeNode(_) => {}
         Command::ToolServer(_) => output::start_log("info"),
-        _ => output::start_log("warn"),
+        // What the MCP client of the demo cannot do is a check of the story, not a line of its log.
+        _ => output::start_log("warn,rmcp=off"),
     }
     match command {
         Command::Demo(args) => Box::pin(demo::run(&args, &context)).await,
