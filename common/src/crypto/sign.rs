@@ -18,7 +18,7 @@ pub struct SignatureInvalid;
 /// Bytes are not a usable public key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum KeyInvalid {
-    /// Not 32 bytes, or no point on the curve.
+    /// Not 32 bytes, or refused by the library.
     #[error("not an Ed25519 public key")]
     NotAPoint,
     /// The y coordinate is not reduced modulo 2^255 - 19, so that two byte strings would be one key.
@@ -71,7 +71,8 @@ impl<'de> Deserialize<'de> for Signature {
     }
 }
 
-/// A public key that is canonical, on the curve and not of small order.
+/// A public key that is encoded canonically and not of small order. Whether the bytes are a point at all shows when a
+/// signature is verified: under one that is none, nothing verifies.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct PublicKey([u8; 32]);
 
@@ -106,7 +107,7 @@ const SMALL_ORDER_Y: [[u8; 32]; 5] = {
 };
 
 impl PublicKey {
-    /// Checks 32 bytes: a canonical point on the curve whose order is not small.
+    /// Checks 32 bytes: encoded canonically, and none of the points whose order is small.
     ///
     /// # Errors
     /// [`KeyInvalid`] says which rule is broken.
