@@ -56,6 +56,11 @@ impl Admin {
         self.ask_any(&Method::GET, path, None).await.and_then(|bytes| read(&bytes))
     }
 
+    /// `GET path` as bytes.
+    pub(crate) async fn get_bytes(&self, path: &str) -> Result<Vec<u8>, Failure> {
+        self.ask_any(&Method::GET, path, None).await
+    }
+
     /// `GET path` from one voter.
     pub(crate) async fn get_from<T: DeserializeOwned>(&self, admin: &str, path: &str) -> Result<T, Failure> {
         match self.ask(admin, &Method::GET, path, None).await {

@@ -4,13 +4,14 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remit_chaos::launcher::{LocalMesh, MeshFile, Plan, UpstreamPlan};
-use remit_common::bundle::SignedBundle;
 use remit_common::bundle::source::{BuildOverrides, BundleSource};
+use remit_common::bundle::{BundleRejected, CompiledBundle, SignedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::secret::Secret;
 use remit_common::id::{CredentialId, Region, TenantId, UpstreamName};
 use remit_common::text;
-use remit_control_plane::admin::model::{EdgeStatus, Edges};
+use remit_common::trust::root::Root;
+use remit_control_plane::admin::model::{BundleStatus, Bundles, EdgeStatus, Edges};
 use zeroize::Zeroizing;
 
 use crate::admin::Admin;
@@ -135,6 +136,26 @@ fn why_not(edge: &EdgeStatus) -> String {
         (None, true) => format!("{} is not connected", edge.id),
         (None, false) => format!("{} does not run it yet", edge.id),
     }
+}
+
+/// The policy that the tenant's edges are to run: its signatures are checked here, against the root of the mesh.
+pub(crate) async fn active_policy(
+    context: &Context,
+    admin: &Admin,
+    mesh: &MeshFile,
+    root: &Root,
+) -> Result<CompiledBundle, Failure> {
+    let listing: Bundles = admin.get("/v1/bundles").await?;
+    let is_active = |bundle: &&BundleStatus| bundle.tenant == mesh.tenant && bundle.number.is_some();
+    let active = listing.bundles.iter().find(is_active).ok_or_else(|| {
+        Failure::new(Exit::Failed, format!("tenant `{}` has no active bundle", mesh.tenant))
+            .hint("`remit bundle push` activates one")
+    })?;
+    let container = admin.get_bytes(&format!("/v1/bundles/{}", active.digest)).await?;
+    let bundle = SignedBundle::parse(&container).map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    let rejected = |error: BundleRejected| Failure::caused(Exit::Failed, &error).reason(error.reason_code());
+    let verified = bundle.verify(root, &mesh.mesh_id, &mesh.tenant, context.now()).map_err(rejected)?;
+    verified.compile().map_err(rejected)
 }
 
 /// A path as people type it: relative to where they are, if that is shorter.

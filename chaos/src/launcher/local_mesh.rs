@@ -275,16 +275,16 @@ impl LocalMesh {
     /// # Errors
     /// When a process does not become ready; everything is stopped when this value is dropped.
     pub async fn start(&mut self, mut tell: impl FnMut(&str)) -> Result<()> {
-        let env = self.env.clone();
-        let mut all: Vec<_> = self.voters.iter_mut().chain(&mut self.edges).chain(&mut self.upstreams).collect();
-        for process in &mut all {
+        for process in self.voters.iter_mut().chain(&mut self.edges).chain(&mut self.upstreams) {
             process.start()?;
         }
-        for process in all {
-            process.wait_ready(&env).await?;
+        // Now, so that whoever is interrupted from here on can still be cleaned up after.
+        self.write_file()?;
+        for process in self.voters.iter_mut().chain(&mut self.edges).chain(&mut self.upstreams) {
+            process.wait_ready(&self.env).await?;
             tell(process.name());
         }
-        self.write_file()
+        Ok(())
     }
 
     /// Where everything is.

@@ -124,7 +124,8 @@ pub(crate) fn build(source: &BundleSource, overrides: &BuildOverrides) -> Result
     source.build(overrides).map_err(|faults| faulty(&faults, source))
 }
 
-fn faulty(faults: &[SourceFault], source: &BundleSource) -> Failure {
+/// Faults as people read them: each with its line.
+pub(crate) fn faulty(faults: &[SourceFault], source: &BundleSource) -> Failure {
     let text = faults.iter().map(|fault| explain(fault, &source.files)).collect::<Vec<_>>().join("\n\n");
     let many = if faults.len() == 1 { "one fault".to_owned() } else { format!("{} faults", faults.len()) };
     Failure::new(Exit::Fault, format!("{many} in the bundle\n\n{text}")).reason("bundle_faults")

@@ -17,7 +17,7 @@ use super::bundle;
 use crate::admin::Admin;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::{files, trust};
+use crate::{files, local, trust};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -46,9 +46,9 @@ struct Seal {
     /// Where the plaintext is: `env://NAME`, `file:///path`, or `-` for standard input
     #[arg(long, value_name = "URI")]
     from: String,
-    /// The bundle folder whose catalogue says how it is injected [default: the mesh's own]
+    /// A bundle folder whose catalogue says how it is injected, instead of the active bundle
     #[arg(long, value_name = "DIR")]
-    bundle: Option<PathBuf>,
+    profile: Option<PathBuf>,
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
@@ -134,14 +134,15 @@ pub(crate) async fn seal_and_send(
 async fn seal_one(args: &Seal, context: &Context) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let secret = files::read_credential(&context.env, &args.from)?;
-    let folder = args.bundle.clone().unwrap_or_else(|| mesh.example.join("bundle"));
-    let source = bundle::read_source(context, &folder)?;
-    let policy = CompiledPolicy::compile(&source.files).map_err(|faults| {
-        let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-        Failure::new(Exit::Fault, faults)
-    })?;
     let admin = Admin::new(context, &mesh)?;
-    let (_, directory) = trust::directory(context, &mesh).await?;
+    let (root, directory) = trust::directory(context, &mesh).await?;
+    let policy = match &args.profile {
+        Some(folder) => {
+            let source = bundle::read_source(context, folder)?;
+            CompiledPolicy::compile(&source.files).map_err(|faults| bundle::faulty(&faults, &source))?
+        }
+        None => local::active_policy(context, &admin, &mesh, &root).await?.policy().clone(),
+    };
     let sealed = seal_and_send(context, &admin, &mesh, &directory, &policy, &args.name, &secret).await?;
     context.output.document(&sealed);
     let edges = sealed.edges.len();

@@ -3,7 +3,8 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use remit_common::envelope::{self, EvidenceKind, Link, Restriction, TaskRequest};
+use remit_common::bundle::CompiledBundle;
+use remit_common::envelope::{self, EvidenceKind, InvalidRequest, Link, Restriction, TaskRequest};
 use remit_common::id::LinkId;
 use remit_common::lattice::{Grant, IdSet, NoNames, PurposePath};
 use remit_common::limits::CONFIG_BYTES_MAX;
@@ -18,7 +19,7 @@ use crate::admin::Admin;
 use crate::context::Context;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
-use crate::{files, trust};
+use crate::{files, local, trust};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -74,7 +75,7 @@ struct Delegate {
     /// The child's key; made if it is missing
     #[arg(long, value_name = "FILE")]
     child_key: PathBuf,
-    /// A bundle folder whose purposes and classes the restriction names; not needed for numbers
+    /// A bundle folder whose purposes and classes the restriction names, instead of the mesh's active bundle
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
 }
@@ -89,7 +90,7 @@ struct One {
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Issue(args) => issue_to_file(args, context).await,
-        Verb::Delegate(args) => delegate_to_file(args, context),
+        Verb::Delegate(args) => delegate_to_file(args, context).await,
         Verb::Show(args) => show(&args.file, context),
         Verb::Verify(args) => verify(&args.file, context).await,
     }
@@ -141,18 +142,22 @@ fn bad_request(path: &Path, error: &dyn std::error::Error) -> Failure {
     failure.hint("examples/contract-renewal has a request and a restriction to start from")
 }
 
-fn delegate_to_file(args: &Delegate, context: &Context) -> Result<Exit, Failure> {
+async fn delegate_to_file(args: &Delegate, context: &Context) -> Result<Exit, Failure> {
     let env = &context.env;
     let parent = EnvelopeFile::read(env, &args.parent)?;
     let parent_key = files::read_key(env, &args.key)?;
     let text = files::read_text(env, &args.restrict, CONFIG_BYTES_MAX)?;
     let restriction = match &args.bundle {
         Some(folder) => Restriction::parse_toml(&text, &taxonomy(context, folder)?),
-        None => Restriction::parse_toml(&text, &NoNames),
+        None => match Restriction::parse_toml(&text, &NoNames) {
+            // It names something: only then does anybody have to be asked.
+            Err(InvalidRequest::Purpose { .. } | InvalidRequest::Class { .. }) => {
+                Restriction::parse_toml(&text, active(context).await?.policy().taxonomy())
+            }
+            parsed => parsed,
+        },
     };
-    let restriction = restriction.map_err(|error| {
-        bad_request(&args.restrict, &error).hint("names of purposes and classes need `--bundle DIR`")
-    })?;
+    let restriction = restriction.map_err(|error| bad_request(&args.restrict, &error))?;
     let (child_key, made) = files::read_or_make_key(env, &args.child_key)?;
     let (now, nonce) = (context.now(), env.random());
     let bytes = parent.bytes()?;
@@ -162,6 +167,12 @@ fn delegate_to_file(args: &Delegate, context: &Context) -> Result<Exit, Failure>
     context.output.document(&json!({ "envelope": args.output, "key": args.child_key, "key_made": made }));
     context.output.line(format!("wrote {}", args.output.display()));
     Ok(Exit::Done)
+}
+
+async fn active(context: &Context) -> Result<CompiledBundle, Failure> {
+    let mesh = context.mesh()?;
+    let (root, _) = trust::directory(context, &mesh).await?;
+    local::active_policy(context, &Admin::new(context, &mesh)?, &mesh, &root).await
 }
 
 fn taxonomy(context: &Context, folder: &Path) -> Result<Taxonomy, Failure> {

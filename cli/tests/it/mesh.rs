@@ -9,7 +9,7 @@ use remit_common::net::http::HttpClient;
 use remit_common::net::real::real;
 use serde_json::{Value, json};
 
-use crate::process::{json as run, read, remit, stdout_of};
+use crate::process::{json as run, read, remit, stdout_of, write};
 
 /// A mesh that is stopped when the test is over, whatever its outcome.
 struct Mesh {
@@ -102,6 +102,11 @@ async fn the_story_by_hand_from_up_to_down() {
         }
     };
     assert!(shown.contains("crm.read"), "{shown}");
+
+    write(&here.join("new.key"), b"another key\n");
+    let from = format!("file://{}", here.join("new.key").display());
+    let sealed = run(here, &["credential", "seal", "acme-contracts-api", "--from", &from]);
+    assert_eq!((&sealed["version"], sealed["edges"].as_array().unwrap().len()), (&json!(2), 1));
 
     let revoked = run(here, &["revoke", "session", "session-maya-0711"]);
     assert_eq!(revoked["epoch"], 1);

@@ -14,6 +14,7 @@ fn document() -> Value {
         "/v1/status": { "get": read("Voters, edges and what each tenant runs", &["consistency", "tenant"]) },
         "/v1/edges": { "get": read("What edges last said", &["consistency", "tenant"]) },
         "/v1/bundles": { "get": read("Bundles that are kept", &["consistency", "tenant"]) },
+        "/v1/bundles/{digest}": { "get": read("One bundle, as its administrators signed it", &["digest"]) },
         "/v1/credentials": { "get": read("Sealed credentials", &["consistency", "tenant"]) },
         "/v1/revocations": { "get": read("Revocations in force", &["consistency", "tenant"]) },
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
@@ -54,7 +55,7 @@ fn read(summary: &str, parameters: &[&str]) -> Value {
     let parameters: Vec<Value> = parameters
         .iter()
         .map(|name| {
-            let in_path = *name == "epoch";
+            let in_path = ["epoch", "digest"].contains(name);
             let place = if in_path { "path" } else { "query" };
             json!({ "name": name, "in": place, "required": in_path, "schema": { "type": "string" } })
         })

@@ -3,7 +3,7 @@
 //! A write is an administrator's signed request; it is passed on to the leader as it is, and what it did comes back
 //! with its log index. A read answers from this voter's own applied state, after a barrier unless `consistency=stale`
 //! is asked for; what only all voters together know is asked of all, and who did not answer is named. Reads are not
-//! authenticated yet, which is why this listener stays on loopback. Clauses.
+//! authenticated yet, which is why this listener stays on loopback. Clauses.
 
 mod coverage;
 mod decisions;
@@ -46,6 +46,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/status", get(read::status))
         .route("/v1/edges", get(read::edges))
         .route(Operation::PublishBundle.path(), get(read::bundles))
+        .route("/v1/bundles/{digest}", get(read::bundle))
         .route(Operation::SealCredential.path(), get(read::credentials))
         .route(Operation::Revoke.path(), get(read::revocations))
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))

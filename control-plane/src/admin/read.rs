@@ -4,9 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
+use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Query, State};
+use axum::extract::{Path, Query, State};
+use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
+use http::header::CONTENT_TYPE;
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
 use remit_common::wire::message::Stage;
 use serde::Deserialize;
@@ -201,6 +205,18 @@ pub(super) async fn bundles(State(app): State<Arc<App>>, query: Asked<Ask>) -> R
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let bundles = bundle_statuses(&view.state, tenant.as_ref());
     Ok(Json(Bundles { applied: view.state.applied(), bundles }))
+}
+
+/// Clause A-14: the container of one bundle, as its administrators signed it. Who reads it verifies it.
+pub(super) async fn bundle(State(app): State<Arc<App>>, Path(digest): Path<String>) -> Result<Response, Failure> {
+    let digest: Digest = digest
+        .parse()
+        .map_err(|_| Failure::new(StatusCode::BAD_REQUEST, "malformed", "a digest is 64 lower-case hex digits"))?;
+    let view = app.view(Consistency::Linearizable).await?;
+    let kept = view.state.bundles().iter().find(|((_, name), _)| *name == digest);
+    let (_, bundle) = kept.ok_or_else(|| Failure::new(StatusCode::NOT_FOUND, "not_found", "no such bundle is kept"))?;
+    let container = Bytes::copy_from_slice(&bundle.container);
+    Ok(([(CONTENT_TYPE, "application/octet-stream")], container).into_response())
 }
 
 fn bundle_statuses(state: &Registry, tenant: Option<&TenantId>) -> Vec<BundleStatus> {
