@@ -1,4 +1,4 @@
-//! The file that holds an envelope: JSON, so that people can see which mesh it is for.
+//! The file that holds an envelope: JSON, so that people can see which mesh it is for. Clause U-2.
 
 use std::path::Path;
 
@@ -68,6 +68,7 @@ impl EnvelopeFile {
 mod tests {
     use super::*;
 
+    /// Clause U-2.
     #[test]
     fn an_envelope_file_is_this_json() {
         let file = EnvelopeFile::new(MeshId([1; 16]), Digest([2; 32]), &[0xff, 0xfe]);

@@ -1,4 +1,5 @@
 //! `mesh.json`: where everything of a local mesh is. Written by the launcher, read by every command.
+//! Clause U-3.
 
 use std::path::{Path, PathBuf};
 
@@ -129,5 +130,80 @@ impl MeshFile {
         let upstreams = self.upstreams.iter().map(|upstream| (upstream.pid, upstream.dir.as_path()));
         // Edges first: they part from a control plane that is still there, and report their last records to it.
         edges.chain(upstreams).chain(voters).filter_map(|(pid, dir)| Some((pid?, dir)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = r#"{
+  "mesh_id": "000102030405060708090a0b0c0d0e0f",
+  "tenant": "acme",
+  "voters": [
+    {
+      "id": 1,
+      "admin": "http://127.0.0.1:7411",
+      "ops": "http://127.0.0.1:7451",
+      "pid": 4711,
+      "dir": "/mesh/voters/1"
+    }
+  ],
+  "edges": [
+    {
+      "id": "eu-west-1",
+      "region": "eu-west",
+      "agent": "http://127.0.0.1:7511",
+      "ops": "http://127.0.0.1:7611",
+      "pid": null,
+      "dir": "/mesh/edges/eu-west-1"
+    }
+  ],
+  "upstreams": [
+    {
+      "name": "acme",
+      "url": "http://127.0.0.1:7701/mcp",
+      "pid": 4713,
+      "dir": "/mesh/upstreams/acme"
+    }
+  ],
+  "keys": {
+    "policy": [
+      "/mesh/keys/policy-1.key"
+    ],
+    "admin": "/mesh/keys/admin.key",
+    "directory": "/mesh/keys/directory.key",
+    "sealer": "/mesh/keys/sealer.key",
+    "root": "/mesh/keys/root.key"
+  },
+  "root": "/mesh/root.json",
+  "example": "/mesh/example"
+}"#;
+
+    /// Clause U-3.
+    #[test]
+    fn a_mesh_file_is_this_json_and_may_have_more() {
+        let file: MeshFile = serde_json::from_str(FILE).unwrap();
+        assert_eq!(file.to_json(), FILE);
+        let running: Vec<_> = file.processes().map(|(pid, _)| pid).collect();
+        assert_eq!(running, [4713, 4711], "tools before voters, and only what was started");
+        let more = FILE.replacen('{', "{\"relays\":[],", 1);
+        assert_eq!(serde_json::from_str::<MeshFile>(&more).unwrap(), file);
+        assert!(
+            serde_json::from_str::<MeshFile>(&FILE.replace("\"acme\",\n  \"voters\"", "\"A B\",\n  \"voters\""))
+                .is_err()
+        );
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_or_not_one_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let disk = remit_common::net::real::real().disk;
+        let path = folder.path().join("mesh.json");
+        assert!(matches!(MeshFile::read(disk.as_ref(), &path), Err(MeshFileFault::Missing(_))));
+        disk.replace(&path, b"{\"mesh_id\":1}").unwrap();
+        assert!(matches!(MeshFile::read(disk.as_ref(), &path), Err(MeshFileFault::Malformed(..))));
+        disk.replace(&path, &vec![b' '; CONFIG_BYTES_MAX + 1]).unwrap();
+        assert!(matches!(MeshFile::read(disk.as_ref(), &path), Err(MeshFileFault::Unreadable(..))));
     }
 }

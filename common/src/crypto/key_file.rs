@@ -1,7 +1,7 @@
 //! A private key as one line of a file: `<kind> <base64 of the 32-byte seed>`.
 //!
 //! One form for every key of a mesh: administrators', holders', issuers', node identities, sealing keys. The kind
-//! stands in the line, so that a sealing key given where a signing key belongs is refused instead of tried.
+//! stands in the line, so that a sealing key given where a signing key belongs is refused instead of tried. Clause U-1.
 
 use zeroize::Zeroizing;
 
@@ -88,6 +88,7 @@ mod tests {
 
     use super::*;
 
+    /// Clause U-1.
     #[test]
     fn a_key_file_is_this_line() {
         let seed = || Zeroizing::new([7; 32]);
