@@ -1,0 +1,72 @@
+//! Where a drill is played: what both worlds must be able to do.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures::future::BoxFuture;
+use remit_common::net::env::Env;
+
+use super::action::Fault;
+use crate::history::History;
+use crate::launcher::MeshFile;
+use crate::node::{Node, Roster};
+
+/// The kinds of world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum BackendKind {
+    /// One process, simulated time.
+    Sim,
+    /// Real processes in network namespaces of this machine.
+    Netns,
+}
+
+/// The mesh to build.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Shape {
+    /// Voters: 3 or 5.
+    pub voters: u64,
+    /// Edges of each region.
+    pub regions: BTreeMap<remit_common::id::Region, u32>,
+    /// Agents that work, spread over the edges.
+    pub agents: u32,
+}
+
+/// A world with a mesh in it.
+pub trait Backend: Send + Sync {
+    /// Which kind.
+    fn kind(&self) -> BackendKind;
+
+    /// Why this world cannot do a fault; asked for every step before anything is started or touched.
+    fn unable(&self, fault: &Fault) -> Option<String>;
+
+    /// Builds and starts the mesh: every voter knows a leader, every edge is alive. Nothing is published yet.
+    fn start(&mut self, shape: Shape, history: History) -> BoxFuture<'_, Result<()>>;
+
+    /// Who takes part, as of now.
+    fn roster(&self) -> Roster;
+
+    /// Addresses and key files, valid in the world of [`Self::env_at`] the operator.
+    fn mesh(&self) -> MeshFile;
+
+    /// The world as `node` sees it: sockets are opened from there. `Node::Operator` also has the key files of
+    /// [`Self::mesh`]. Agents of an edge work at that edge's node, because its agents' listener is on loopback.
+    fn env_at(&self, node: &Node) -> Env;
+
+    /// True time since [`Self::start`] began.
+    fn now(&self) -> Duration;
+
+    /// Brings a fault about, or ends one. It must not happen that half of a fault stays when this fails.
+    fn apply(&mut self, fault: Fault) -> BoxFuture<'_, Result<()>>;
+
+    /// Ends every fault and starts every node that is down.
+    fn undo_all(&mut self) -> BoxFuture<'_, Result<()>>;
+
+    /// Searches every log, disk and captured packet for this secret, outside the places where it belongs. Gives the
+    /// places where it was found.
+    fn find_secret(&self, secret: &[u8]) -> BoxFuture<'_, Result<Vec<String>>>;
+
+    /// Stops everything, leaving nothing behind.
+    fn stop(&mut self) -> BoxFuture<'_, Result<()>>;
+}

@@ -1,0 +1,290 @@
+//! The events of a history, shaped like Jepsen's: who, when, invoked or returned, what, with which value.
+
+use std::collections::BTreeMap;
+
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, RevocationEpoch, VoterId};
+use remit_common::lattice::Effect;
+use serde::{Deserialize, Serialize};
+
+use crate::node::Node;
+
+/// One line of `history.jsonl`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Event {
+    /// Its place in the history.
+    pub index: u64,
+    /// Microseconds of true time since the run began; in the simulation, of simulated time.
+    pub time_us: u64,
+    /// Who did or saw it: `agent/3`, `operator`, `observer`, `drill`.
+    pub process: String,
+    /// Whether it began, ended, or was only seen.
+    #[serde(rename = "type")]
+    pub kind: Kind,
+    /// What.
+    #[serde(flatten)]
+    pub what: What,
+}
+
+/// Whether an event began something, ended it, or was only seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Kind {
+    /// It was asked for.
+    Invoke,
+    /// It was answered.
+    Ok,
+    /// It certainly did not happen.
+    Fail,
+    /// It was seen, or nobody knows whether it happened: a time-out is that, never a failure.
+    Info,
+}
+
+/// What was done or seen. A return repeats its invocation and names its index in `of`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "f", content = "value", rename_all = "snake_case")]
+pub enum What {
+    /// An agent calls a tool through an edge.
+    Call(Call),
+    /// An administrator changes something (signed, through Raft).
+    Write(Write),
+    /// A linearizable or stale read of revocations and bundles at one voter.
+    Read(ReadState),
+    /// Who has signed that an epoch is enforced there; `Ok` only.
+    Coverage {
+        /// The epoch asked for.
+        epoch: RevocationEpoch,
+        /// The edges that have.
+        covered: Vec<EdgeId>,
+    },
+    /// What a voter says of itself.
+    Voter(Voter),
+    /// What an edge says of itself.
+    Edge(Edge),
+    /// A record that the control plane has acknowledged and now shows.
+    Record(RecordSeen),
+    /// A fault begins or ends.
+    Fault {
+        /// As the drill file names it: `kill`, `partition`.
+        name: String,
+        /// Whom it hits.
+        nodes: Vec<Node>,
+        /// For people: what exactly.
+        detail: String,
+        /// Whether it begins (or is done, for those that have no end).
+        begins: bool,
+    },
+    /// The secret was found where it must not be.
+    Canary {
+        /// Where: a node's disk, a link, an answer.
+        place: String,
+    },
+    /// The run enters a phase: `setup`, `steady`, `faults`, `heal`, `check`.
+    Phase {
+        /// Which.
+        name: String,
+    },
+    /// A probe of the drill's steady state was asked.
+    Probe {
+        /// Which.
+        name: String,
+        /// What it measured; none when it could not.
+        value: Option<f64>,
+        /// Whether that is within its tolerance.
+        within: bool,
+    },
+}
+
+/// An agent's call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Call {
+    /// Index of the invocation; `None` on the invocation itself.
+    pub of: Option<u64>,
+    /// Which edge was asked.
+    pub edge: EdgeId,
+    /// The session of the envelope: what a revocation cuts.
+    pub session: String,
+    /// The tool.
+    pub tool: String,
+    /// What the tool does to the world.
+    pub effect: Effect,
+    /// Whether envelope and policy admit this call; a call that they do not admit must never be permitted.
+    pub admitted: bool,
+    /// What came back; on returns of kind `ok` only.
+    pub outcome: Option<Outcome>,
+}
+
+/// The answer to a call.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Outcome {
+    /// Permit or deny.
+    pub verdict: Verdict,
+    /// One of the fixed reasons.
+    pub reason: String,
+    /// The decision's id, if the edge gave one.
+    pub decision: Option<String>,
+}
+
+/// Permit or deny.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The tool was called.
+    Permit,
+    /// It was not.
+    Deny,
+}
+
+/// An administrator's change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Write {
+    /// Index of the invocation; `None` on the invocation itself.
+    pub of: Option<u64>,
+    /// What kind of change.
+    pub write: WriteKind,
+    /// What it made; on returns of kind `ok` only.
+    pub written: Option<Written>,
+}
+
+/// Kinds of change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum WriteKind {
+    /// Cuts a session.
+    Revoke {
+        /// Its name; each is cut once.
+        session: String,
+    },
+    /// Publishes a bundle.
+    Publish {
+        /// Its version.
+        version: BundleVersion,
+        /// The digest of its manifest.
+        digest: Digest,
+        /// Whether it is one that voters and edges must take.
+        good: bool,
+    },
+    /// Seals a credential.
+    Seal {
+        /// The new version.
+        version: u64,
+    },
+    /// Issues an envelope.
+    Envelope {
+        /// For this session.
+        session: String,
+    },
+    /// Installs trust documents.
+    Trust {
+        /// The directory's version.
+        directory: u64,
+    },
+    /// Changes who votes.
+    Voters {
+        /// For people: `add 4`, `remove 1`.
+        change: String,
+    },
+}
+
+/// What a change made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Its log index.
+    pub index: LogIndex,
+    /// Of a revocation: the epoch.
+    pub epoch: Option<RevocationEpoch>,
+    /// Of a bundle: the number of its activation.
+    pub activation: Option<LogIndex>,
+}
+
+/// A read of what is cut and what is active.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReadState {
+    /// Index of the invocation; `None` on the invocation itself.
+    pub of: Option<u64>,
+    /// Which voter was asked.
+    pub voter: VoterId,
+    /// Whether with a barrier.
+    pub linearizable: bool,
+    /// As of which entry; the rest on returns of kind `ok` only.
+    pub applied: Option<LogIndex>,
+    /// The epoch.
+    pub epoch: Option<RevocationEpoch>,
+    /// The sessions that are cut.
+    pub sessions: Vec<String>,
+    /// The active bundle's version.
+    pub bundle: Option<BundleVersion>,
+}
+
+/// What a voter says of itself (`/status` of its operations listener).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voter {
+    /// Which.
+    pub voter: VoterId,
+    /// Its term.
+    pub term: u64,
+    /// `leader`, `follower`, `candidate`, `learner`, `fresh`, `stopped`.
+    pub role: String,
+    /// Who leads, as far as it knows.
+    pub leader: Option<VoterId>,
+    /// The last entry applied.
+    pub applied: LogIndex,
+    /// The digest of every entry applied so far, chained; equal for equal `applied` at every voter, ever.
+    pub applied_digest: Option<Digest>,
+    /// Further log positions that are known with their payload hashes: index to (term, digest).
+    pub entries: BTreeMap<u64, (u64, Digest)>,
+}
+
+/// What an edge says of itself (`/status` of its operations listener).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Edge {
+    /// Which.
+    pub edge: EdgeId,
+    /// The start of its process.
+    pub boot: BootId,
+    /// The version it runs.
+    pub bundle: Option<BundleVersion>,
+    /// The digest of that bundle's manifest.
+    pub digest: Option<Digest>,
+    /// The number of its activation.
+    pub activation: Option<LogIndex>,
+    /// The revocation epoch it enforces.
+    pub epoch: RevocationEpoch,
+    /// The newest tick it has taken.
+    pub tick: LogIndex,
+    /// How old its truth is, as it says.
+    pub staleness_ms: Option<u64>,
+    /// `fresh`, `degraded`, `isolated`, `quarantined`.
+    pub mode: String,
+    /// Records that no majority has yet.
+    pub spool: u64,
+    /// Permits so far in this process.
+    pub permits: u64,
+    /// Refusals so far in this process.
+    pub denials: u64,
+}
+
+/// A record as a voter's store shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RecordSeen {
+    /// At which voter.
+    pub voter: VoterId,
+    /// Whose.
+    pub edge: EdgeId,
+    /// Of which start of its process.
+    pub boot: BootId,
+    /// Its number in that boot.
+    pub seq: u64,
+    /// The digest of the record before it.
+    pub previous: Digest,
+    /// Its own.
+    pub digest: Digest,
+    /// `decision`, `gap`, …
+    pub kind: String,
+    /// The decision it records.
+    pub decision: Option<String>,
+    /// Whether its chain and signature verify.
+    pub verified: bool,
+    /// Of a gap: how many records it stands for.
+    pub gap: u64,
+}

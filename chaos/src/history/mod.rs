@@ -1,0 +1,38 @@
+//! What was done and seen during a run, in the order of true time: the only thing that invariants judge.
+
+mod event;
+
+pub use event::{
+    Call, Edge, Event, Kind, Outcome, ReadState, RecordSeen, Verdict, Voter, What, Write, WriteKind, Written,
+};
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+/// Collects the events of one run. Cloning gives the same history.
+#[derive(Debug, Clone, Default)]
+pub struct History(Arc<Mutex<Vec<Event>>>);
+
+impl History {
+    /// Notes an event at `time` since the run began; gives its index, by which a return names its invocation.
+    pub fn note(&self, time: Duration, process: &str, kind: Kind, what: What) -> u64 {
+        let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let index = u64::try_from(events.len()).unwrap_or(u64::MAX);
+        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        events.push(Event { index, time_us, process: process.to_owned(), kind, what });
+        index
+    }
+
+    /// Everything so far.
+    #[must_use]
+    pub fn events(&self) -> Vec<Event> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// One line of JSON per event.
+    #[must_use]
+    pub fn to_jsonl(&self) -> String {
+        let events = self.events();
+        events.iter().filter_map(|event| serde_json::to_string(event).ok()).map(|line| line + "\n").collect()
+    }
+}

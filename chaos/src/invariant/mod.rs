@@ -1,0 +1,1 @@
+//! Promises of the mesh, each in a file of its own, judged on a history.

@@ -1,0 +1,1 @@
+//! Faults on real processes: network namespaces, signals, disks.

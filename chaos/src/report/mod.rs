@@ -1,0 +1,1 @@
+//! What people and their tools get to read after a drill.

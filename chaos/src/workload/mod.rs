@@ -1,0 +1,1 @@
+//! People and agents who work while things fail.
