@@ -1,1 +1,8 @@
 //! Real voters and edges in one process, on simulated time, network and disks.
+//!
+//! A seed decides everything: the same seed plays the same run, packet by packet.
+
+pub mod clock;
+pub mod entropy;
+pub mod runtime;
+pub mod spawn;
