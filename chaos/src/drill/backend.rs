@@ -1,6 +1,7 @@
 //! Where a drill is played: what both worlds must be able to do.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -33,6 +34,24 @@ pub struct Shape {
     pub agents: u32,
 }
 
+/// The mesh from within. It may be asked at any time, also while a fault is being brought about.
+pub trait Access: Send + Sync {
+    /// Who takes part, as of now.
+    fn roster(&self) -> Roster;
+
+    /// Addresses and key files, valid in the world of [`Self::env_at`] the operator.
+    fn mesh(&self) -> MeshFile;
+
+    /// The world as `node` sees it now: sockets are opened from there. `Node::Operator` also has the key files of
+    /// [`Self::mesh`]. Agents of an edge work at that edge's node, because its agents' listener is on loopback. Ask
+    /// again for each connection: a node that was started anew is another world. Tasks that are spawned through it
+    /// belong to the workload and outlive the node.
+    fn env_at(&self, node: &Node) -> Env;
+
+    /// True time since the mesh began to start.
+    fn now(&self) -> Duration;
+}
+
 /// A world with a mesh in it.
 pub trait Backend: Send + Sync {
     /// Which kind.
@@ -44,18 +63,8 @@ pub trait Backend: Send + Sync {
     /// Builds and starts the mesh: every voter knows a leader, every edge is alive. Nothing is published yet.
     fn start(&mut self, shape: Shape, history: History) -> BoxFuture<'_, Result<()>>;
 
-    /// Who takes part, as of now.
-    fn roster(&self) -> Roster;
-
-    /// Addresses and key files, valid in the world of [`Self::env_at`] the operator.
-    fn mesh(&self) -> MeshFile;
-
-    /// The world as `node` sees it: sockets are opened from there. `Node::Operator` also has the key files of
-    /// [`Self::mesh`]. Agents of an edge work at that edge's node, because its agents' listener is on loopback.
-    fn env_at(&self, node: &Node) -> Env;
-
-    /// True time since [`Self::start`] began.
-    fn now(&self) -> Duration;
+    /// The mesh from within, for everybody who works in it while faults come and go.
+    fn access(&self) -> Arc<dyn Access>;
 
     /// Brings a fault about, or ends one. It must not happen that half of a fault stays when this fails.
     fn apply(&mut self, fault: Fault) -> BoxFuture<'_, Result<()>>;
