@@ -7,6 +7,7 @@
 //! against it by [`invariant`], and [`report`] tells the result.
 
 pub mod drill;
+pub mod example;
 pub mod history;
 pub mod invariant;
 pub mod launcher;

@@ -1,43 +1,14 @@
-//! `examples/contract-renewal`, compiled in: the demo plays it, `up` sets it up, `bundle new` hands it out.
+//! Writes `examples/contract-renewal` where people look at it: the demo plays it, `up` sets it up, `bundle new` hands
+//! it out.
 
 use std::path::Path;
 
+use remit_chaos::example::{BUNDLE, STORY, with_tools_at};
+pub(crate) use remit_chaos::example::{CHILD, TASK, TOOLS};
 use remit_common::net::env::Env;
 
 use crate::failure::{Exit, Failure};
 use crate::files;
-
-macro_rules! files {
-    ($($path:literal),* $(,)?) => {
-        &[$(($path, include_bytes!(concat!("../../examples/contract-renewal/", $path)))),*]
-    };
-}
-
-/// The sources of the bundle, by path inside the example.
-const BUNDLE: &[(&str, &[u8])] = files![
-    "bundle/bundle.toml",
-    "bundle/schema.cedarschema",
-    "bundle/entities.json",
-    "bundle/purposes.toml",
-    "bundle/classes.toml",
-    "bundle/canaries.yaml",
-    "bundle/catalogue/acme.toml",
-    "bundle/policies/renewal.cedar",
-    "bundle/policies/limits.cedar",
-];
-
-/// The rest of the example.
-const STORY: &[(&str, &[u8])] = files!["task.toml", "child.toml", "story.md"];
-
-/// The request of the story.
-pub(crate) const TASK: &str = include_str!("../../examples/contract-renewal/task.toml");
-/// The restriction of the story.
-pub(crate) const CHILD: &str = include_str!("../../examples/contract-renewal/child.toml");
-/// The data of the tool server.
-pub(crate) const TOOLS: &[u8] = include_bytes!("../../examples/contract-renewal/tools.json");
-
-/// Where the catalogue says that the tool server is.
-const TOOL_URL: &str = "http://127.0.0.1:7701/mcp";
 
 /// Writes the bundle's sources to a folder.
 pub(crate) fn write_bundle(env: &Env, dir: &Path) -> Result<(), Failure> {
@@ -50,8 +21,7 @@ pub(crate) fn write_bundle(env: &Env, dir: &Path) -> Result<(), Failure> {
 /// Writes the whole example, with the tool server at `tool_url`.
 pub(crate) fn write_all(env: &Env, dir: &Path, tool_url: &str) -> Result<(), Failure> {
     for (path, bytes) in BUNDLE.iter().chain(STORY) {
-        let text = String::from_utf8_lossy(bytes).replace(TOOL_URL, tool_url);
-        write(env, &dir.join(path), text.as_bytes())?;
+        write(env, &dir.join(path), &with_tools_at(bytes, tool_url))?;
     }
     Ok(())
 }

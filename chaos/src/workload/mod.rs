@@ -1,1 +1,170 @@
 //! People and agents who work while things fail.
+//!
+//! Everybody here works as a user would, through the listeners of real voters and edges, and writes down what was
+//! asked, what came back, and when. Nobody knows of faults. An answer that does not come is *unknown*, never a failure.
+
+mod agent;
+mod http;
+mod observer;
+mod operator;
+mod rest;
+mod sessions;
+mod tools;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Result, bail};
+use remit_common::net::tasks::{Shutdown, TaskGroup};
+
+pub use self::operator::{Operator, Poison};
+pub use self::tools::{ToolServer, serve_tools};
+
+use self::sessions::Sessions;
+use crate::drill::backend::Access;
+use crate::history::{History, Kind, What};
+use crate::node::Node;
+
+/// How hard everybody works.
+#[derive(Debug, Clone)]
+pub struct Pace {
+    /// Agents, spread over the edges.
+    pub agents: u32,
+    /// Between two calls of one agent, on average.
+    pub call_every: Duration,
+    /// Between two revocations.
+    pub revoke_every: Duration,
+    /// Between two new bundles.
+    pub publish_every: Duration,
+    /// Between two new versions of the credential.
+    pub seal_every: Duration,
+    /// Between two linearizable reads.
+    pub read_every: Duration,
+    /// Between two looks at every node.
+    pub observe_every: Duration,
+    /// Sessions that are open at the same time.
+    pub sessions: usize,
+}
+
+impl Default for Pace {
+    fn default() -> Self {
+        Self {
+            agents: 4,
+            call_every: Duration::from_millis(500),
+            revoke_every: Duration::from_secs(4),
+            publish_every: Duration::from_secs(9),
+            seal_every: Duration::from_secs(23),
+            read_every: Duration::from_millis(1_300),
+            observe_every: Duration::from_millis(1_000),
+            sessions: 6,
+        }
+    }
+}
+
+/// From the first push to the first permit at every edge.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+
+/// The workload of one run.
+pub struct Workload {
+    access: Arc<dyn Access>,
+    history: History,
+    pace: Pace,
+    /// The administrator; drills let him do more.
+    pub operator: Operator,
+    sessions: Sessions,
+    stop: Shutdown,
+    running: Option<TaskGroup>,
+}
+
+impl Workload {
+    /// Sets the mesh up as an administrator would: policy, credential, envelopes; returns when every edge has
+    /// permitted a call. `secret` is the API key that the tool server demands.
+    ///
+    /// # Errors
+    /// When that does not come about in time.
+    pub async fn prepare(access: Arc<dyn Access>, history: History, pace: Pace, secret: &[u8]) -> Result<Self> {
+        phase(&access, &history, "setup");
+        let sessions = Sessions::default();
+        let operator = Operator::new(Arc::clone(&access), history.clone(), sessions.clone(), secret)?;
+        let until = access.now() + READY_WITHIN;
+        while operator.publish().await.is_none() {
+            pause(until, &access, "no voter takes a bundle").await?;
+        }
+        // Edges hear of the directory and of the bundle in their own time; a shard is for edges that are listed.
+        while operator.seal().await.is_none() {
+            pause(until, &access, "no voter takes the credential").await?;
+        }
+        while sessions.open().len() < pace.sessions {
+            if operator.open_session().await.is_none() {
+                pause(until, &access, "no voter issues an envelope").await?;
+            }
+        }
+        let edges: Vec<_> = access.roster().edges().cloned().collect();
+        for edge in edges {
+            let agent = agent::Agent::new(&access, &history, &sessions, "agent/setup", edge.clone());
+            while !agent.is_permitted().await {
+                pause(until, &access, &format!("edge {edge} does not permit what it should")).await?;
+            }
+        }
+        Ok(Self { access, history, pace, operator, sessions, stop: Shutdown::new(), running: None })
+    }
+
+    /// Everybody begins to work.
+    pub fn start(&mut self) {
+        let env = self.access.env_at(&Node::Operator);
+        let mut tasks = TaskGroup::new(&env);
+        let edges: Vec<_> = self.access.roster().edges().cloned().collect();
+        for (number, edge) in (1..=self.pace.agents).zip(edges.iter().cycle()) {
+            let name = format!("agent/{number}");
+            let agent = agent::Agent::new(&self.access, &self.history, &self.sessions, &name, edge.clone());
+            tasks.spawn("agent", agent.work(self.pace.call_every, self.stop.clone()));
+        }
+        let Pace { revoke_every, publish_every, seal_every, read_every, .. } = self.pace.clone();
+        let operator = || self.operator.clone();
+        tasks.spawn("revoker", operator().revoke_repeatedly(revoke_every, self.stop.clone()));
+        tasks.spawn("publisher", operator().publish_repeatedly(publish_every, self.stop.clone()));
+        tasks.spawn("sealer", operator().seal_repeatedly(seal_every, self.stop.clone()));
+        tasks.spawn("reader", operator().read_repeatedly(read_every, self.stop.clone()));
+        let observer = observer::Observer::new(&self.access, &self.history);
+        tasks.spawn("observer", observer.watch(self.pace.observe_every, self.stop.clone()));
+        self.running = Some(tasks);
+    }
+
+    /// Everybody finishes what is under way and goes home.
+    pub async fn stop(&mut self) {
+        self.stop.trigger();
+        if let Some(tasks) = self.running.take() {
+            tasks.join_all(Duration::from_secs(60)).await;
+        }
+    }
+
+    /// After the end: what every voter answers now, with a barrier and without, every node's status, and every record
+    /// of every voter.
+    pub async fn gather(&self) {
+        let voters: Vec<_> = self.access.roster().voters().collect();
+        for voter in &voters {
+            self.operator.read(*voter, true).await;
+            self.operator.read(*voter, false).await;
+        }
+        let observer = observer::Observer::new(&self.access, &self.history);
+        observer.look().await;
+        observer.collect_records().await;
+    }
+
+    /// The run enters a phase.
+    pub fn phase(&self, name: &str) {
+        phase(&self.access, &self.history, name);
+    }
+}
+
+fn phase(access: &Arc<dyn Access>, history: &History, name: &str) {
+    history.note(access.now(), "drill", Kind::Info, What::Phase { name: name.to_owned() });
+}
+
+async fn pause(until: Duration, access: &Arc<dyn Access>, why: &str) -> Result<()> {
+    if access.now() > until {
+        bail!("the mesh is not ready to work in: {why}");
+    }
+    tokio::time::sleep(Duration::from_millis(250)).await;
+    Ok(())
+}

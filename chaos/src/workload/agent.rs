@@ -1,0 +1,161 @@
+//! An agent: calls tools through its edge, one after the other.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use remit_common::id::EdgeId;
+use remit_common::lattice::Effect;
+use remit_common::net::env::Env;
+use remit_common::net::tasks::Shutdown;
+use serde_json::{Value, json};
+
+use super::http::{addr_of, send};
+use super::rest::{draw, rest};
+use super::sessions::{Session, Sessions};
+use crate::drill::backend::Access;
+use crate::history::{Call, History, Kind, Outcome, Verdict, What};
+use crate::node::Node;
+
+/// For one answer; what takes longer is unknown.
+const ANSWER: Duration = Duration::from_secs(5);
+/// JSON-RPC's code for a refusal by policy.
+const DENIED: i64 = -32_001;
+
+/// A call that an agent may try.
+struct Task {
+    tool: &'static str,
+    effect: Effect,
+    arguments: Value,
+    /// Whether envelope and policy of the example admit it.
+    admitted: bool,
+    /// How often, of a hundred.
+    weight: usize,
+}
+
+fn tasks() -> [Task; 6] {
+    let contract = |id: &str| json!({"customer_id": "cust_acme_1042", "contract_id": id});
+    let ticket = |customer: &str| json!({"customer_id": customer, "title": "Renewal at risk", "body": "See notes."});
+    let task = |tool, effect, arguments, admitted, weight| Task { tool, effect, arguments, admitted, weight };
+    [
+        task("contracts.read", Effect::Read, contract("contract_7781"), true, 40),
+        task("crm.read", Effect::Read, json!({"customer_id": "cust_acme_1042"}), true, 20),
+        task("tickets.create", Effect::Irreversible, ticket("cust_acme_1042"), true, 25),
+        task("contracts.read", Effect::Read, contract("contract_9001"), false, 5),
+        task("tickets.create", Effect::Irreversible, ticket("cust_globex_2001"), false, 5),
+        task("billing.update", Effect::Spend, json!({"customer_id": "cust_acme_1042", "plan": "free"}), false, 5),
+    ]
+}
+
+/// One agent at one edge.
+pub(super) struct Agent {
+    access: Arc<dyn Access>,
+    history: History,
+    sessions: Sessions,
+    name: String,
+    edge: EdgeId,
+}
+
+impl Agent {
+    pub(super) fn new(
+        access: &Arc<dyn Access>,
+        history: &History,
+        sessions: &Sessions,
+        name: &str,
+        edge: EdgeId,
+    ) -> Self {
+        let (access, history, sessions) = (Arc::clone(access), history.clone(), sessions.clone());
+        Self { access, history, sessions, name: name.to_owned(), edge }
+    }
+
+    /// Calls until asked to stop.
+    pub(super) async fn work(self, every: Duration, stop: Shutdown) {
+        let env = self.access.env_at(&Node::Operator);
+        while rest(&env, every, &stop).await {
+            let mut drawn = draw(&env, 100);
+            let tasks = tasks();
+            let chosen = tasks.iter().find(|task| {
+                let is_it = drawn < task.weight;
+                drawn = drawn.saturating_sub(task.weight);
+                is_it
+            });
+            if let (Some(task), Some(session)) = (chosen, self.sessions.any(&env)) {
+                self.call(&session, task).await;
+            }
+        }
+    }
+
+    /// Whether the edge permits, once, what it should.
+    pub(super) async fn is_permitted(&self) -> bool {
+        let (tasks, sessions) = (tasks(), self.sessions.open());
+        let (Some(task), Some(session)) = (tasks.first(), sessions.first()) else { return false };
+        self.call(session, task).await == Some(Verdict::Permit)
+    }
+
+    async fn call(&self, session: &Session, task: &Task) -> Option<Verdict> {
+        let event = |of, outcome| {
+            What::Call(Call {
+                of,
+                edge: self.edge.clone(),
+                session: session.name.clone(),
+                tool: task.tool.to_owned(),
+                effect: task.effect,
+                admitted: task.admitted,
+                outcome,
+            })
+        };
+        let of = self.history.note(self.access.now(), &self.name, Kind::Invoke, event(None, None));
+        let env = self.access.env_at(&Node::Edge(self.edge.clone()));
+        let outcome = self.ask(&env, session, task).await;
+        let verdict = outcome.as_ref().map(|outcome| outcome.verdict);
+        let kind = if outcome.is_some() { Kind::Ok } else { Kind::Info };
+        self.history.note(self.access.now(), &self.name, kind, event(Some(of), outcome));
+        verdict
+    }
+
+    async fn ask(&self, env: &Env, session: &Session, task: &Task) -> Option<Outcome> {
+        let mesh = self.access.mesh();
+        let to = addr_of(&mesh.edges.iter().find(|edge| edge.id == self.edge)?.agent)?;
+        let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
+            "name": task.tool,
+            "arguments": task.arguments,
+            "_meta": {
+                "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+                "io.modelcontextprotocol/clientCapabilities": {},
+                "io.modelcontextprotocol/clientInfo": {"name": self.name, "version": "1"},
+            },
+        }});
+        let request = http::Request::post("/mcp")
+            .header("host", to.to_string())
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream")
+            .header("mcp-protocol-version", "2026-07-28")
+            .header("mcp-method", "tools/call")
+            .header("mcp-name", task.tool)
+            .header("remit-envelope", &session.envelope)
+            .body(Bytes::from(body.to_string()))
+            .ok()?;
+        let response = send(env, to, request, ANSWER).await.ok()?;
+        let decision = response.headers().get("remit-decision").and_then(|id| id.to_str().ok()).map(str::to_owned);
+        outcome_of(response.body(), decision)
+    }
+}
+
+/// What an answer says. A result is a permit, also one in which the tool reports a failure of its own.
+fn outcome_of(body: &[u8], decision: Option<String>) -> Option<Outcome> {
+    let answer: Value = serde_json::from_slice(body).ok()?;
+    if answer.get("result").is_some() {
+        return Some(Outcome { verdict: Verdict::Permit, reason: "permit".to_owned(), decision });
+    }
+    let error = answer.get("error")?;
+    let reason = error.pointer("/data/reason").and_then(Value::as_str);
+    let decision = decision.or_else(|| Some(error.pointer("/data/decision_id")?.as_str()?.to_owned()));
+    match reason {
+        Some(reason) => Some(Outcome { verdict: Verdict::Deny, reason: reason.to_owned(), decision }),
+        // An error that names no reason, of ours or of the tool's, says nothing about whether the tool was called.
+        None if error.get("code").and_then(Value::as_i64) == Some(DENIED) => {
+            Some(Outcome { verdict: Verdict::Deny, reason: "unnamed".to_owned(), decision })
+        }
+        None => None,
+    }
+}

@@ -1,0 +1,38 @@
+//! Requests to listeners that may be gone.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use bytes::Bytes;
+use remit_common::net::env::Env;
+use remit_common::net::http::{HttpClient, HttpFailed};
+use serde::de::DeserializeOwned;
+
+/// Bytes of one answer: a page of records.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// The address in `http://ADDR/...`.
+pub(super) fn addr_of(url: &str) -> Option<SocketAddr> {
+    url.strip_prefix("http://")?.split('/').next()?.parse().ok()
+}
+
+/// One request on a connection of its own.
+pub(super) async fn send(
+    env: &Env,
+    to: SocketAddr,
+    request: http::Request<Bytes>,
+    within: Duration,
+) -> Result<http::Response<Bytes>, HttpFailed> {
+    HttpClient::new(env, ANSWER_BYTES_MAX).send(to, request, within).await
+}
+
+/// `GET path` as JSON; none when there is no answer of that form.
+pub(super) async fn get<T: DeserializeOwned>(env: &Env, url: &str, path: &str, within: Duration) -> Option<T> {
+    let to = addr_of(url)?;
+    let request = http::Request::get(path).header(http::header::HOST, to.to_string()).body(Bytes::new()).ok()?;
+    let response = send(env, to, request, within).await.ok()?;
+    if !response.status().is_success() {
+        return None;
+    }
+    serde_json::from_slice(response.body()).ok()
+}

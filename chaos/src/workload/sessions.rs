@@ -1,0 +1,77 @@
+//! The sessions of a run and the envelopes issued for them. Everybody may use any: a cut must hold for all.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use remit_common::net::env::Env;
+
+use super::rest::draw;
+
+/// Sessions that were cut stay in use: somebody has to see that they are refused. The oldest are forgotten.
+const CUT_MAX: usize = 12;
+
+/// An envelope and the session it is for.
+#[derive(Debug, Clone)]
+pub(super) struct Session {
+    pub(super) name: String,
+    /// As the header carries it.
+    pub(super) envelope: String,
+}
+
+/// Cloning gives the same sessions.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Sessions(Arc<Mutex<State>>);
+
+#[derive(Debug, Default)]
+struct State {
+    opened: u64,
+    open: Vec<Session>,
+    cut: Vec<Session>,
+}
+
+impl Sessions {
+    fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
+        use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// A name that no session had.
+    pub(super) fn next_name(&self) -> String {
+        self.with(|state| {
+            state.opened += 1;
+            format!("session-{}", state.opened)
+        })
+    }
+
+    pub(super) fn add(&self, session: Session) {
+        self.with(|state| state.open.push(session));
+    }
+
+    /// Those that nobody has asked to cut.
+    pub(super) fn open(&self) -> Vec<Session> {
+        self.with(|state| state.open.clone())
+    }
+
+    /// Takes the oldest open session; from now on it counts as cut, whether or not the cut succeeds.
+    pub(super) fn cut_oldest(&self) -> Option<Session> {
+        self.with(|state| {
+            if state.open.is_empty() {
+                return None;
+            }
+            let session = state.open.remove(0);
+            state.cut.push(session.clone());
+            if state.cut.len() > CUT_MAX {
+                state.cut.remove(0);
+            }
+            Some(session)
+        })
+    }
+
+    /// One for a call: mostly an open one, sometimes one that was cut.
+    pub(super) fn any(&self, env: &Env) -> Option<Session> {
+        let wants_cut = draw(env, 4) == 0;
+        self.with(|state| {
+            let (first, second) = if wants_cut { (&state.cut, &state.open) } else { (&state.open, &state.cut) };
+            let from = if first.is_empty() { second } else { first };
+            from.get(draw(env, from.len())).cloned()
+        })
+    }
+}
