@@ -7,6 +7,7 @@ use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, RevocationEpoch,
 use remit_common::lattice::Effect;
 use serde::{Deserialize, Serialize};
 
+use crate::drill::action::Fault;
 use crate::node::Node;
 
 /// One line of `history.jsonl`.
@@ -63,6 +64,15 @@ pub enum What {
     Edge(Edge),
     /// A record that the control plane has acknowledged and now shows.
     Record(RecordSeen),
+    /// One voter's store is read from its first record to its last. Every record that is seen there between the
+    /// invocation and the return belongs to this reading; those seen outside one come from following the store's end,
+    /// where each is seen once. A reading that breaks off returns `info`.
+    Records {
+        /// Index of the invocation; `None` on the invocation itself.
+        of: Option<u64>,
+        /// At which voter.
+        voter: VoterId,
+    },
     /// A fault begins or ends.
     Fault {
         /// As the drill file names it: `kill`, `partition`.
@@ -73,6 +83,14 @@ pub enum What {
         detail: String,
         /// Whether it begins (or is done, for those that have no end).
         begins: bool,
+        /// The same for programs; figures and a few invariants need amounts that `detail` only tells people.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fault: Option<Fault>,
+    },
+    /// Logs, disks and captured packets were searched for the secret; what was found follows as `canary`.
+    Searched {
+        /// In how many places it was found.
+        found: u64,
     },
     /// The secret was found where it must not be.
     Canary {
@@ -206,7 +224,8 @@ pub struct ReadState {
     pub voter: VoterId,
     /// Whether with a barrier.
     pub linearizable: bool,
-    /// As of which entry; the rest on returns of kind `ok` only.
+    /// As of which entry the revocations are; the rest on returns of kind `ok` only. The bundle may have been asked for
+    /// separately, after the invocation and before the return.
     pub applied: Option<LogIndex>,
     /// The epoch.
     pub epoch: Option<RevocationEpoch>,
@@ -285,6 +304,6 @@ pub struct RecordSeen {
     pub decision: Option<String>,
     /// Whether its chain and signature verify.
     pub verified: bool,
-    /// Of a gap: how many records it stands for.
+    /// Of a gap: how many records it stands for; 0 when nobody can tell.
     pub gap: u64,
 }

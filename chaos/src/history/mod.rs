@@ -1,6 +1,8 @@
 //! What was done and seen during a run, in the order of true time: the only thing that invariants judge.
 
 mod event;
+pub mod figures;
+pub mod outages;
 
 pub use event::{
     Call, Edge, Event, Kind, Outcome, ReadState, RecordSeen, Verdict, Voter, What, Write, WriteKind, Written,

@@ -1,1 +1,84 @@
 //! Promises of the mesh, each in a file of its own, judged on a history.
+//!
+//! A judge sees what agents, administrators and operators saw, on true time, and nothing of a node's inside. What timed
+//! out may have happened or not: a history breaks a promise only if it does so whichever is the case.
+
+mod authority;
+mod context;
+mod cuts;
+mod resurrection;
+mod revocation;
+mod secrecy;
+mod story;
+mod vacuity;
+mod verdict;
+
+use serde::{Deserialize, Serialize};
+
+pub use context::{Context, Minimums};
+pub use vacuity::{Missing, Vacuous};
+pub use verdict::{Breach, Invariant, Status, UnknownInvariant, Verdict, Witness};
+
+use self::story::Story;
+use crate::history::Event;
+use crate::history::figures::{Figures, figures};
+
+/// A run, judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Judgement {
+    /// Every promise, in the order of [`Invariant::ALL`].
+    pub verdicts: Vec<Verdict>,
+    /// What there was too little of, if anything: then no verdict counts but a violation.
+    pub vacuous: Option<Vacuous>,
+    /// What the run measured.
+    pub figures: Figures,
+}
+
+/// What came of a run as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Outcome {
+    /// Every promise that could be measured was kept.
+    Held,
+    /// At least one was broken.
+    Violated,
+    /// Too little happened.
+    Vacuous,
+}
+
+impl Judgement {
+    /// What came of the run: a breach is one however little happened.
+    #[must_use]
+    pub fn outcome(&self) -> Outcome {
+        match (&self.vacuous, self.violated().next()) {
+            (_, Some(_)) => Outcome::Violated,
+            (Some(_), None) => Outcome::Vacuous,
+            (None, None) => Outcome::Held,
+        }
+    }
+
+    /// The promises that were broken.
+    pub fn violated(&self) -> impl Iterator<Item = &Verdict> {
+        self.verdicts.iter().filter(|verdict| verdict.status == Status::Violated)
+    }
+
+    /// The verdict on one promise.
+    #[must_use]
+    pub fn verdict(&self, id: Invariant) -> Option<&Verdict> {
+        self.verdicts.iter().find(|verdict| verdict.id == id)
+    }
+}
+
+/// Judges a run. Events stand in the order of their time, as a [`crate::history::History`] notes them.
+#[must_use]
+pub fn check(events: &[Event], context: &Context) -> Judgement {
+    let figures = figures(events);
+    let story = Story::of(events);
+    let verdicts = vec![
+        revocation::check(events, &story, context),
+        resurrection::check(&story),
+        authority::check(&story),
+        secrecy::check(events),
+    ];
+    Judgement { verdicts, vacuous: vacuity::check(events, &context.minimums), figures }
+}

@@ -1,0 +1,106 @@
+//! A run in which too little happened proves nothing, and must not look like one that proves something.
+//!
+//! Source: etcd's robustness suite ran without a single test for two weeks and passed (etcd issue 21033).
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::context::Minimums;
+use crate::history::outages::outages;
+use crate::history::{Event, Kind, Verdict, What, WriteKind};
+
+/// Too little happened.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Vacuous {
+    /// What there was too little of.
+    pub missing: Vec<Missing>,
+}
+
+/// Something of which there was too little.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Missing {
+    /// Of what.
+    pub what: String,
+    /// How much there was.
+    pub seen: u64,
+    /// How much there must be.
+    pub least: u64,
+}
+
+/// Counts what happened.
+#[must_use]
+pub(super) fn count(events: &[Event]) -> Minimums {
+    let mut seen = Minimums { faults: u64::try_from(outages(events).len()).unwrap_or(u64::MAX), ..Minimums::NONE };
+    for event in events {
+        match (&event.what, event.kind) {
+            (What::Call(_), Kind::Invoke) => seen.calls += 1,
+            (What::Call(call), Kind::Ok) => {
+                seen.not_admitted += u64::from(!call.admitted);
+                match call.outcome.as_ref().map(|outcome| outcome.verdict) {
+                    Some(Verdict::Permit) => seen.permits += 1,
+                    Some(Verdict::Deny) => seen.denials += 1,
+                    None => {}
+                }
+            }
+            (What::Write(write), Kind::Ok) => {
+                seen.acknowledged += 1;
+                match write.write {
+                    WriteKind::Revoke { .. } => seen.revocations += 1,
+                    WriteKind::Publish { .. } => seen.bundles += 1,
+                    _ => {}
+                }
+            }
+            (What::Read(read), Kind::Ok) => seen.reads += u64::from(read.linearizable),
+            (What::Voter(_), _) => seen.voter_polls += 1,
+            (What::Edge(_), _) => seen.edge_polls += 1,
+            (What::Record(_), _) => seen.records += 1,
+            _ => {}
+        }
+    }
+    seen
+}
+
+/// What there was too little of, if anything.
+#[must_use]
+pub(super) fn check(events: &[Event], least: &Minimums) -> Option<Vacuous> {
+    let seen = named(&count(events));
+    let missing = named(least).into_iter().filter_map(|(what, least)| {
+        let seen = seen.get(what).copied().unwrap_or_default();
+        (seen < least).then(|| Missing { what: what.to_owned(), seen, least })
+    });
+    let missing: Vec<Missing> = missing.collect();
+    (!missing.is_empty()).then_some(Vacuous { missing })
+}
+
+/// The numbers with their names.
+fn named(numbers: &Minimums) -> BTreeMap<&'static str, u64> {
+    let Minimums {
+        calls,
+        permits,
+        denials,
+        not_admitted,
+        acknowledged,
+        revocations,
+        bundles,
+        reads,
+        voter_polls,
+        edge_polls,
+        records,
+        faults,
+    } = *numbers;
+    BTreeMap::from([
+        ("calls", calls),
+        ("permits", permits),
+        ("denials", denials),
+        ("calls that nothing admits", not_admitted),
+        ("acknowledged writes", acknowledged),
+        ("acknowledged revocations", revocations),
+        ("acknowledged bundles", bundles),
+        ("linearizable reads", reads),
+        ("polls of voters", voter_polls),
+        ("polls of edges", edge_polls),
+        ("records seen", records),
+        ("faults", faults),
+    ])
+}
