@@ -1,7 +1,7 @@
 //! `remit status`: the mesh as its voters and its edges see it.
 
 use remit_chaos::launcher::EdgeEntry;
-use remit_control_plane::admin::model::Status;
+use remit_control_plane::admin::model::{Divergence, Status};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -42,6 +42,9 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
         Err(failure) => context.output.line(format!("{} {}", context.output.bad("control plane:"), failure.message)),
     }
     print_edges(context, &edges);
+    if control.as_ref().is_ok_and(|control| control.diverged.is_some()) {
+        return Ok(Exit::Fault);
+    }
     match control {
         Err(failure) if edges.iter().all(|edge| !edge.reachable) => Err(failure),
         _ => Ok(Exit::Done),
@@ -63,7 +66,21 @@ async fn ask(http: &reqwest::Client, edge: &EdgeEntry) -> EdgeAnswer {
     }
 }
 
+fn print_divergence(context: &Context, diverged: &Divergence) {
+    let say = |line: String| context.output.line(context.output.bad(&line));
+    say(format!("THE VOTERS HAVE DIVERGED: they have not applied the same up to entry {}.", diverged.index));
+    for (voter, digest) in &diverged.digests {
+        say(format!("  voter {voter} has {digest}"));
+    }
+    say("Stop the voter that stands alone, keep its disk for whoever looks into it, and put a new one in its place \
+         (`remit voter add`, `remit voter remove`). If no two agree, stop writing and restore from a backup."
+        .to_owned());
+}
+
 fn print_control(context: &Context, status: &Status) {
+    if let Some(diverged) = &status.diverged {
+        print_divergence(context, diverged);
+    }
     let row = |voter: &remit_control_plane::admin::model::VoterStatus| {
         let number = |number: Option<u64>| number.map_or_else(String::new, |number| number.to_string());
         let (last, applied) = (number(voter.last.map(|at| at.0)), number(voter.applied.map(|at| at.0)));

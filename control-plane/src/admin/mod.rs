@@ -8,6 +8,7 @@
 mod coverage;
 mod decisions;
 mod describe;
+mod divergence;
 pub mod model;
 mod problem;
 mod read;

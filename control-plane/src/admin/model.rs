@@ -126,6 +126,18 @@ pub struct Status {
     pub edges: Vec<EdgeStatus>,
     /// What each tenant runs.
     pub bundles: Vec<BundleStatus>,
+    /// Where voters have applied different things; never in a mesh that is well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub diverged: Option<Divergence>,
+}
+
+/// Voters that have applied the same number of entries, and not the same entries.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Divergence {
+    /// After this entry.
+    pub index: LogIndex,
+    /// The digest of everything up to it, by voter.
+    pub digests: BTreeMap<VoterId, Digest>,
 }
 
 /// One voter.
@@ -135,7 +147,7 @@ pub struct VoterStatus {
     pub id: VoterId,
     /// Whether it answers.
     pub reachable: bool,
-    /// `leader`, `follower`, `candidate`, `fresh`, `stopped`; `unreachable` when it does not answer.
+    /// `leader`, `follower`, `learner`, `candidate`, `fresh`, `stopped`; `unreachable` when it does not answer.
     pub state: String,
     /// Its term.
     pub term: Option<u64>,
@@ -143,6 +155,9 @@ pub struct VoterStatus {
     pub last: Option<LogIndex>,
     /// The last entry that it has applied.
     pub applied: Option<LogIndex>,
+    /// The digest of everything up to that entry: equal for equal `applied`.
+    #[serde(default)]
+    pub applied_digest: Option<Digest>,
 }
 
 /// `GET /v1/edges`.

@@ -16,12 +16,13 @@ use remit_common::wire::message::Stage;
 use serde::Deserialize;
 
 use super::App;
+use super::divergence::divergence;
 use super::model::{
     BundleStage, BundleStatus, Bundles, CredentialStatus, Credentials, EdgeStatus, Edges, RefusedDocument,
     RevocationList, Running, Status, VoterStatus,
 };
 use super::problem::Failure;
-use crate::cluster::{Answers, PeerReply, PeerRequest};
+use crate::cluster::{Answers, PeerHealth, PeerReply, PeerRequest};
 use crate::edges::EdgeReport;
 use crate::machine::View;
 use crate::registry::State as Registry;
@@ -77,6 +78,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Re
     let reports = app.reports().await;
     let raft = app.cluster.status();
     let trust = state.trust().ok();
+    let health = health(&app).await;
     Ok(Json(Status {
         mesh_id: app.genesis.mesh,
         voter: app.cluster.id,
@@ -87,25 +89,31 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Re
         revocation_epoch: state.revocations().epoch(),
         root: trust.as_ref().map(|trust| trust.root.version()),
         directory: trust.as_ref().map(|trust| trust.directory.version()),
-        voters: voters(&app).await,
+        voters: voters(&app, &health),
+        diverged: divergence(&health),
         edges: edge_statuses(state, &reports, tenant.as_ref()),
         bundles: bundle_statuses(state, tenant.as_ref()).into_iter().filter(|bundle| bundle.number.is_some()).collect(),
     }))
 }
 
-async fn voters(app: &App) -> Vec<VoterStatus> {
-    let pick = |reply| if let PeerReply::Status(status) = reply { Some(status) } else { None };
-    let answers = app.cluster.gather(&PeerRequest::Status, pick).await;
-    let own = app.cluster.peer_status().map(|status| (app.cluster.id, status));
-    let known: BTreeMap<VoterId, _> = answers.got.into_iter().chain(own).collect();
+/// How every voter is, those that answer.
+async fn health(app: &App) -> BTreeMap<VoterId, PeerHealth> {
+    let pick = |reply| if let PeerReply::Health(health) = reply { Some(health) } else { None };
+    let answers = app.cluster.gather(&PeerRequest::Health, pick).await;
+    let own = app.cluster.peer_health().map(|health| (app.cluster.id, health));
+    answers.got.into_iter().chain(own).collect()
+}
+
+fn voters(app: &App, known: &BTreeMap<VoterId, PeerHealth>) -> Vec<VoterStatus> {
     let describe = |id: &VoterId| match known.get(id) {
-        Some(status) => VoterStatus {
+        Some(health) => VoterStatus {
             id: *id,
             reachable: true,
-            state: status.role.clone(),
-            term: Some(status.term),
-            last: Some(status.last),
-            applied: Some(status.applied),
+            state: health.role.clone(),
+            term: Some(health.term),
+            last: Some(health.last),
+            applied: Some(health.applied),
+            applied_digest: health.digest,
         },
         None => VoterStatus {
             id: *id,
@@ -114,6 +122,7 @@ async fn voters(app: &App) -> Vec<VoterStatus> {
             term: None,
             last: None,
             applied: None,
+            applied_digest: None,
         },
     };
     app.cluster.voters().iter().map(describe).collect()

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use remit_common::id::VoterId;
 
 use super::Cluster;
-use super::protocol::{PeerReply, PeerRequest, PeerStatus};
+use super::protocol::{PeerHealth, PeerReply, PeerRequest, PeerStatus};
 use crate::collect::Collector;
 use crate::edges::EdgeTable;
 use crate::entry::{self, Kind};
@@ -64,7 +64,13 @@ impl Services {
                 self.issuer.sign_for_peer(&self.cluster, &tenant, &evidence, index).await
             }
             PeerRequest::Edges => PeerReply::Edges(self.edges.reports()),
-            PeerRequest::Status => self.cluster.peer_status().map_or(PeerReply::Unavailable, PeerReply::Status),
+            PeerRequest::Status => match self.cluster.peer_health() {
+                Some(PeerHealth { role, term, last, applied, .. }) => {
+                    PeerReply::Status(PeerStatus { role, term, last, applied })
+                }
+                None => PeerReply::Unavailable,
+            },
+            PeerRequest::Health => self.cluster.peer_health().map_or(PeerReply::Unavailable, PeerReply::Health),
             PeerRequest::Records(query) => {
                 PeerReply::Records(self.collector.query(query).await.map_err(|error| error.to_string())?)
             }
@@ -77,16 +83,16 @@ impl Services {
 
 impl Cluster {
     /// How this voter is.
-    pub(crate) fn peer_status(&self) -> Option<PeerStatus> {
+    pub(crate) fn peer_health(&self) -> Option<PeerHealth> {
         let status = self.status()?;
-        let role = match status.role {
-            crate::raft::RaftRole::Fresh => "fresh",
-            crate::raft::RaftRole::Follower => "follower",
-            crate::raft::RaftRole::Candidate => "candidate",
-            crate::raft::RaftRole::Leader => "leader",
-            crate::raft::RaftRole::Stopped => "stopped",
-        };
-        Some(PeerStatus { role: role.to_owned(), term: status.term, last: status.last, applied: status.applied })
+        Some(PeerHealth {
+            role: status.role.as_str().to_owned(),
+            term: status.term,
+            last: status.last,
+            applied: status.applied,
+            digest: status.applied_digest,
+            marks: status.applied_marks.iter().copied().collect(),
+        })
     }
 
     /// Asks every other voter, and keeps the answers that `pick` knows.

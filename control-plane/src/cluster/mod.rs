@@ -15,7 +15,7 @@ use remit_common::id::{LogIndex, VoterId};
 use remit_common::net::env::{Env, deadline};
 
 pub(crate) use calls::{Answers, Calls, Services};
-pub(crate) use protocol::{PeerReply, PeerRequest};
+pub(crate) use protocol::{PeerHealth, PeerReply, PeerRequest};
 pub(crate) use write::{Submitted, WriteError};
 
 use crate::entry::{self, Kind};
@@ -123,7 +123,7 @@ impl Cluster {
     /// Returns once this voter has applied `index`.
     pub(crate) async fn wait_applied(&self, index: LogIndex, within: Duration) -> Result<(), Unavailable> {
         let mut applied = self.raft()?.applied();
-        match deadline(within, applied.wait_for(|applied| *applied >= index)).await {
+        match deadline(within, applied.wait_for(|applied| applied.index >= index)).await {
             Ok(Ok(_)) => Ok(()),
             Ok(Err(_)) => Err(Unavailable::Stopping),
             Err(_) => Err(Unavailable::Behind { index }),

@@ -55,6 +55,8 @@ pub(crate) enum PeerRequest {
         /// At most this many.
         limit: u32,
     },
+    /// How you are, and the digest of what you have applied.
+    Health,
 }
 
 /// The answer.
@@ -100,6 +102,8 @@ pub(crate) enum PeerReply {
     Records(Vec<StoredRecord>),
     /// The arrivals.
     Arrivals(Arrivals),
+    /// How I am.
+    Health(PeerHealth),
 }
 
 /// How a voter is.
@@ -115,6 +119,30 @@ pub(crate) struct PeerStatus {
     pub(crate) applied: LogIndex,
 }
 
+/// How a voter is, and what it has applied.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct PeerHealth {
+    /// `leader`, `follower`, …
+    pub(crate) role: String,
+    /// The term.
+    pub(crate) term: u64,
+    /// The last entry of its log.
+    pub(crate) last: LogIndex,
+    /// The last entry that it has applied.
+    pub(crate) applied: LogIndex,
+    /// The digest of everything up to that entry (C-10).
+    pub(crate) digest: Option<Digest>,
+    /// The same at round numbers behind it, oldest first.
+    pub(crate) marks: Vec<(LogIndex, Digest)>,
+}
+
+impl PeerHealth {
+    /// The digests that can be compared with another voter's.
+    pub(crate) fn digests(&self) -> impl Iterator<Item = (LogIndex, Digest)> + '_ {
+        self.marks.iter().copied().chain(self.digest.map(|digest| (self.applied, digest)))
+    }
+}
+
 /// What needs a disk, a majority or a signature.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
 /// What a voter knows by heart: people wait for it while a voter is down.
@@ -124,7 +152,7 @@ impl PeerRequest {
     /// How long to wait for the answer.
     pub(crate) fn within(&self) -> Duration {
         match self {
-            Self::Edges | Self::Status | Self::NonceRoot(_) => KNOWN_WITHIN,
+            Self::Edges | Self::Status | Self::Health | Self::NonceRoot(_) => KNOWN_WITHIN,
             Self::Propose { .. }
             | Self::ReadIndex
             | Self::SignRoot { .. }

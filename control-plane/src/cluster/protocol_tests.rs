@@ -48,12 +48,21 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
             "524d544300040001060461636d65011a3035304d324741313835304d324741313835304d324741313835003200",
         ),
         (PeerRequest::RecordsSince { after: Some(3), limit: 200 }, "524d544300040001070103c8"),
+        (PeerRequest::Health, "524d54430004000108"),
     ]
 }
 
 fn replies() -> Vec<(PeerReply, &'static str)> {
     let record = StoredRecord { hash: Digest([0x55; 32]), tenant: Some(tenant()), decision: None, bytes: vec![1] };
     let status = PeerStatus { role: "leader".to_owned(), term: 1, last: LogIndex(2), applied: LogIndex(3) };
+    let health = PeerHealth {
+        role: "leader".to_owned(),
+        term: 1,
+        last: LogIndex(70),
+        applied: LogIndex(65),
+        digest: Some(Digest([0x66; 32])),
+        marks: vec![(LogIndex(64), Digest([0x77; 32]))],
+    };
     let report = EdgeReport::example(Timestamp::from_millis(7));
     vec![
         (PeerReply::Proposed { index: LogIndex(1), applied: Applied::Tick }, "524d544300050001000106"),
@@ -90,6 +99,11 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
             PeerReply::Arrivals(Arrivals { last: 8, records: vec![record] }),
             "524d5443000500010b08015555555555555555555555555555555555555555555555555555555555555555010461636d\
  65000101",
+        ),
+        (
+            PeerReply::Health(health),
+            "524d5443000500010c066c656164657201464101666666666666666666666666666666666666666666666666666666\
+             666666666601407777777777777777777777777777777777777777777777777777777777777777",
         ),
     ]
 }

@@ -4,16 +4,21 @@
 //! here, one per version, whose encoding golden bytes hold in place (C-2). Records on disk carry a checksum, because
 //! nothing below verifies one when a page is read back.
 
-use std::collections::BTreeSet;
+use std::borrow::Cow;
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
 
 use openraft::{CommittedLeaderId, LeaderId};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{MeshId, VoterId};
 use remit_common::limits::ADMIN_BODY_BYTES_MAX;
 use remit_common::wire::codec;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::types::{Entry, EntryBytes, EntryPayload, LogId, Membership, SnapshotMeta, StoredMembership, Vote};
+use super::types::{
+    Addresses, Entry, EntryBytes, EntryPayload, LogId, Membership, SnapshotMeta, StoredMembership, Vote,
+};
 
 /// Bytes of one proposed entry: the largest administrator's request, with its signature and its encoding.
 pub const ENTRY_BYTES_MAX: usize = ADMIN_BODY_BYTES_MAX + 64 * 1024;
@@ -143,11 +148,26 @@ pub(crate) struct MembershipV1 {
     learners: BTreeSet<u64>,
 }
 
+/// A membership in which somebody has an address of their own: who joined later than the first voters.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct MembersV1 {
+    configs: Vec<BTreeSet<u64>>,
+    /// Everybody, with where they are.
+    nodes: BTreeMap<u64, AddressesV1>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AddressesV1 {
+    raft: Option<SocketAddr>,
+    dist: Option<SocketAddr>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PayloadV1 {
     Blank,
     Command(EntryBytes),
     Membership(MembershipV1),
+    Members(MembersV1),
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -162,6 +182,16 @@ pub(crate) struct SnapshotMetaV1 {
     membership_at: Option<LogIdV1>,
     membership: MembershipV1,
     id: String,
+}
+
+/// A snapshot's header since members have addresses, and snapshots the digest of what they replace.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotMetaV2 {
+    last: Option<LogIdV1>,
+    membership_at: Option<LogIdV1>,
+    members: MembersV1,
+    id: String,
+    applied: Option<Digest>,
 }
 
 /// The last entry known to be committed (C-6). A hint: behind is fine, ahead of the log is cut off on open.
@@ -193,6 +223,9 @@ impl Record for MetPeerV1 {
 impl Record for SnapshotMetaV1 {
     const KIND: u16 = 7;
 }
+impl Record for SnapshotMetaV2 {
+    const KIND: u16 = 8;
+}
 
 impl From<&Vote> for VoteV1 {
     fn from(vote: &Vote) -> Self {
@@ -220,9 +253,57 @@ impl From<LogIdV1> for LogId {
     }
 }
 
-impl From<&Membership> for MembershipV1 {
+impl From<&Membership> for MembersV1 {
     fn from(membership: &Membership) -> Self {
-        Self { configs: membership.get_joint_config().clone(), learners: membership.learner_ids().collect() }
+        let nodes = membership.nodes().map(|(id, Addresses { raft, dist })| {
+            let addresses = AddressesV1 { raft: *raft, dist: *dist };
+            (*id, addresses)
+        });
+        Self { configs: membership.get_joint_config().clone(), nodes: nodes.collect() }
+    }
+}
+
+impl From<MembersV1> for Membership {
+    fn from(MembersV1 { configs, nodes }: MembersV1) -> Self {
+        let nodes = nodes.into_iter().map(|(id, AddressesV1 { raft, dist })| (id, Addresses { raft, dist }));
+        Self::new(configs, nodes.collect::<BTreeMap<_, _>>())
+    }
+}
+
+impl From<&Membership> for PayloadV1 {
+    /// The first version's form wherever it says everything: one membership has one encoding.
+    fn from(membership: &Membership) -> Self {
+        if membership.nodes().any(|(_, addresses)| *addresses != Addresses::default()) {
+            return Self::Members(membership.into());
+        }
+        Self::Membership(MembershipV1 {
+            configs: membership.get_joint_config().clone(),
+            learners: membership.learner_ids().collect(),
+        })
+    }
+}
+
+impl From<&EntryPayload> for PayloadV1 {
+    fn from(payload: &EntryPayload) -> Self {
+        match payload {
+            EntryPayload::Blank => Self::Blank,
+            EntryPayload::Normal(bytes) => Self::Command(bytes.clone()),
+            EntryPayload::Membership(membership) => membership.into(),
+        }
+    }
+}
+
+/// A payload as the digest of what was applied takes it in: its number, and its bytes (C-10).
+pub(crate) fn payload_bytes(payload: &PayloadV1) -> (u8, Cow<'_, [u8]>) {
+    // INVARIANT: members are at most a few dozen, whose encoding cannot fail.
+    fn encoded(value: &impl Serialize) -> Cow<'_, [u8]> {
+        Cow::Owned(codec::encode::<RECORD_BYTES_MAX>(value).unwrap_or_default())
+    }
+    match payload {
+        PayloadV1::Blank => (0, Cow::Borrowed(&[])),
+        PayloadV1::Command(bytes) => (1, Cow::Borrowed(&bytes.0)),
+        PayloadV1::Membership(membership) => (2, encoded(membership)),
+        PayloadV1::Members(members) => (3, encoded(members)),
     }
 }
 
@@ -235,12 +316,7 @@ impl From<MembershipV1> for Membership {
 impl From<&Entry> for EntryV1 {
     fn from(entry: &Entry) -> Self {
         let Entry { log_id, payload } = entry;
-        let payload = match payload {
-            EntryPayload::Blank => PayloadV1::Blank,
-            EntryPayload::Normal(bytes) => PayloadV1::Command(bytes.clone()),
-            EntryPayload::Membership(membership) => PayloadV1::Membership(membership.into()),
-        };
-        Self { log_id: log_id.into(), payload }
+        Self { log_id: log_id.into(), payload: payload.into() }
     }
 }
 
@@ -250,20 +326,29 @@ impl From<EntryV1> for Entry {
             PayloadV1::Blank => EntryPayload::Blank,
             PayloadV1::Command(bytes) => EntryPayload::Normal(bytes),
             PayloadV1::Membership(membership) => EntryPayload::Membership(membership.into()),
+            PayloadV1::Members(members) => EntryPayload::Membership(members.into()),
         };
         Self { log_id: log_id.into(), payload }
     }
 }
 
-impl From<&SnapshotMeta> for SnapshotMetaV1 {
-    fn from(meta: &SnapshotMeta) -> Self {
+impl SnapshotMetaV2 {
+    pub(crate) fn new(meta: &SnapshotMeta, applied: Option<Digest>) -> Self {
         let SnapshotMeta { last_log_id, last_membership, snapshot_id } = meta;
         Self {
             last: last_log_id.as_ref().map(LogIdV1::from),
             membership_at: last_membership.log_id().as_ref().map(LogIdV1::from),
-            membership: last_membership.membership().into(),
+            members: last_membership.membership().into(),
             id: snapshot_id.clone(),
+            applied,
         }
+    }
+
+    /// What Raft knows of it, and the digest of all that the snapshot replaces.
+    pub(crate) fn into_parts(self) -> (SnapshotMeta, Option<Digest>) {
+        let Self { last, membership_at, members, id, applied } = self;
+        let last_membership = StoredMembership::new(membership_at.map(LogId::from), members.into());
+        (SnapshotMeta { last_log_id: last.map(LogId::from), last_membership, snapshot_id: id }, applied)
     }
 }
 

@@ -13,6 +13,14 @@ fn membership() -> MembershipV1 {
     MembershipV1 { configs: vec![[1, 2, 3].into(), [2, 3, 4].into()], learners: [9].into() }
 }
 
+fn members() -> MembersV1 {
+    let nowhere = AddressesV1 { raft: None, dist: None };
+    let joined =
+        AddressesV1 { raft: Some("10.0.0.4:7301".parse().unwrap()), dist: Some("[::1]:7401".parse().unwrap()) };
+    let nodes = [(1, nowhere), (2, nowhere), (3, nowhere), (4, joined)];
+    MembersV1 { configs: vec![[1, 2, 3].into(), [2, 3, 4].into()], nodes: nodes.into() }
+}
+
 #[track_caller]
 fn golden<R: Record + PartialEq + std::fmt::Debug>(value: &R, bytes: &str) {
     let encoded = encode_record(value).unwrap();
@@ -34,6 +42,10 @@ fn records_keep_their_bytes() {
         &EntryV1 { log_id: id(0, 0, 0), payload: PayloadV1::Membership(membership()) },
         "524d544c00010002fcb6ee39000000020203010203030203040109",
     );
+    golden(
+        &EntryV1 { log_id: id(0, 0, 0), payload: PayloadV1::Members(members()) },
+        "524d544c000100028f951cc100000003020301020303020304040100000200000300000401000a000004fb851c010100000000000000000000000000000001fbe91c",
+    );
     golden(&VoteV1 { term: 7, voter: 2, committed: true }, "524d544c0001000394e91c62070201");
     golden(&CommittedV1(id(70_000, 1, u64::MAX)), "524d544c00010004c4b6f13afc7011010001fdffffffffffffffff");
     golden(&PurgedV1(id(1, 1, 5)), "524d544c00010005994fa8d6010105");
@@ -48,6 +60,17 @@ fn records_keep_their_bytes() {
         id: "T2-N1-40".to_owned(),
     };
     golden(&meta, "524d544c0001000730e01f61010201280100000002030102030302030401090854322d4e312d3430");
+    let meta = SnapshotMetaV2 {
+        last: Some(id(2, 1, 40)),
+        membership_at: Some(id(0, 0, 0)),
+        members: members(),
+        id: "T2-N1-40".to_owned(),
+        applied: Some(Digest([0x55; 32])),
+    };
+    golden(
+        &meta,
+        "524d544c00010008ef7e90ea0102012801000000020301020303020304040100000200000300000401000a000004fb851c010100000000000000000000000000000001fbe91c0854322d4e312d3430015555555555555555555555555555555555555555555555555555555555555555",
+    );
 }
 
 #[test]
@@ -76,11 +99,20 @@ fn any_membership() -> impl Strategy<Value = MembershipV1> {
     (proptest::collection::vec(set(), 0..3), set()).prop_map(|(configs, learners)| MembershipV1 { configs, learners })
 }
 
+fn any_members() -> impl Strategy<Value = MembersV1> {
+    let joined = |port| AddressesV1 { raft: Some(([10, 0, 0, 1], port).into()), dist: None };
+    (any_membership(), any::<u16>()).prop_map(move |(MembershipV1 { configs, learners }, port)| {
+        let ids: BTreeSet<u64> = configs.iter().flatten().chain(&learners).copied().chain([77]).collect();
+        MembersV1 { configs, nodes: ids.into_iter().map(|id| (id, joined(port))).collect() }
+    })
+}
+
 fn any_entry() -> impl Strategy<Value = EntryV1> {
     let payload = prop_oneof![
         Just(PayloadV1::Blank),
         any::<Vec<u8>>().prop_map(|bytes| PayloadV1::Command(EntryBytes(bytes.into()))),
         any_membership().prop_map(PayloadV1::Membership),
+        any_members().prop_map(PayloadV1::Members),
     ];
     (any_id(), payload).prop_map(|(log_id, payload)| EntryV1 { log_id, payload })
 }

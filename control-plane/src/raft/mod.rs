@@ -2,11 +2,12 @@
 //!
 //! The rest of the control plane sees a [`RaftNode`]: propose bytes, get them applied on every voter in one order to
 //! a [`StateMachine`], and read behind a barrier. What makes that true in spite of crashes stays in this folder,
-//! behind our own types, so that the Raft library can be replaced. Clauses C-1 to C-9 and C-20 to C-25, docs/PROTOCOL.md.
+//! behind our own types, so that the Raft library can be replaced. Clauses C-1 to C-10 and C-20 to C-25, docs/PROTOCOL.md.
 //!
 //! The way of a write: `node` hands it to the leader's Raft core; `log_store` puts it on the disk; `transport`
 //! carries it to the other voters; `state_machine` applies it once a majority has it.
 
+mod applied;
 mod config;
 mod error;
 mod fatal;
@@ -29,6 +30,7 @@ mod quorum_tests;
 #[cfg(test)]
 mod testing;
 
+pub use applied::AppliedLog;
 pub use config::{RaftConfig, RaftTimings, RaftTls};
 pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
 pub(crate) use fatal::Fatal;
@@ -37,6 +39,7 @@ pub(crate) use log_store::{FileBackend, ImageBackend};
 pub use node::RaftNode;
 pub use status::{RaftRole, RaftStatus};
 pub use transport::message::CALL_BYTES_MAX;
+pub use types::Addresses;
 
 use futures::future::BoxFuture;
 use remit_common::id::{LogIndex, VoterId};

@@ -14,6 +14,7 @@ use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::net::tls::Alpn;
 use tokio::sync::{oneshot, watch};
 
+use super::applied::AppliedLog;
 use super::config::{RaftConfig, RaftTimings};
 use super::error::{CallError, ProposeError, ReadError, StartError};
 use super::fatal::Fatal;
@@ -55,7 +56,7 @@ struct Inner {
     lease: Duration,
     heartbeat: Duration,
     status: watch::Receiver<RaftStatus>,
-    applied: watch::Receiver<LogIndex>,
+    applied: watch::Receiver<AppliedLog>,
     fatal: Fatal,
     shutdown: Shutdown,
     endpoint: MeshEndpoint,
@@ -198,7 +199,7 @@ impl RaftNode {
         match role {
             RaftRole::Leader => {}
             RaftRole::Stopped => return Err(ProposeError::Stopped),
-            RaftRole::Fresh | RaftRole::Follower | RaftRole::Candidate => {
+            RaftRole::Fresh | RaftRole::Learner | RaftRole::Follower | RaftRole::Candidate => {
                 return Err(ProposeError::NotLeader { leader });
             }
         }
@@ -256,9 +257,9 @@ impl RaftNode {
         self.0.status.clone()
     }
 
-    /// The index of the last entry applied here.
+    /// How far the log is applied here.
     #[must_use]
-    pub fn applied(&self) -> watch::Receiver<LogIndex> {
+    pub fn applied(&self) -> watch::Receiver<AppliedLog> {
         self.0.applied.clone()
     }
 

@@ -13,7 +13,7 @@ use std::time::Duration;
 use openraft::error::{Fatal as RaftFatal, RPCError, RaftError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{Backoff, RPCOption};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{EmptyNode, OptionalSend, Raft, RaftNetwork, RaftNetworkFactory};
+use openraft::{OptionalSend, Raft, RaftNetwork, RaftNetworkFactory};
 use remit_common::id::{MeshId, VoterId};
 use remit_common::net::env::{Env, deadline};
 use remit_common::net::real::real;
@@ -25,7 +25,7 @@ use super::runtime::Host;
 use super::snapshot::SnapshotStore;
 use super::state_machine::Machine;
 use super::testing::Counter;
-use super::types::{EntryBytes, Snapshot, Types, Vote};
+use super::types::{Addresses, EntryBytes, Snapshot, Types, Vote};
 
 const PATIENCE: Duration = Duration::from_secs(60);
 const FOLLOWERS: [u64; 4] = [2, 3, 4, 5];
@@ -43,7 +43,7 @@ struct Follower {
 impl RaftNetworkFactory<Types> for Followers {
     type Network = Follower;
 
-    async fn new_client(&mut self, id: u64, _node: &EmptyNode) -> Follower {
+    async fn new_client(&mut self, id: u64, _node: &Addresses) -> Follower {
         Follower { id, limits: Arc::clone(&self.0) }
     }
 }
@@ -53,7 +53,7 @@ impl RaftNetwork<Types> for Follower {
         &mut self,
         request: AppendEntriesRequest<Types>,
         _option: RPCOption,
-    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, EmptyNode, RaftError<u64>>> {
+    ) -> Result<AppendEntriesResponse<u64>, RPCError<u64, Addresses, RaftError<u64>>> {
         let limit = self.limits.lock().unwrap()[&self.id];
         let Some(last) = request.entries.last() else { return Ok(AppendEntriesResponse::Success) };
         if last.log_id.index <= limit {
@@ -69,7 +69,7 @@ impl RaftNetwork<Types> for Follower {
         &mut self,
         request: VoteRequest<u64>,
         _option: RPCOption,
-    ) -> Result<VoteResponse<u64>, RPCError<u64, EmptyNode, RaftError<u64>>> {
+    ) -> Result<VoteResponse<u64>, RPCError<u64, Addresses, RaftError<u64>>> {
         Ok(VoteResponse::new(request.vote, None, true))
     }
 

@@ -11,8 +11,8 @@ use bytes::Bytes;
 use remit_common::crypto::digest::Digest;
 use remit_common::net::env::Disk;
 
-use super::format::{BadRecord, SnapshotMetaV1, decode_record, encode_record};
-use super::types::{Snapshot, SnapshotMeta};
+use super::format::{BadRecord, SnapshotMetaV1, SnapshotMetaV2, decode_record, encode_record};
+use super::types::{Snapshot, SnapshotBody, SnapshotMeta};
 
 /// Bytes of a snapshot's payload. The state of a large mesh is tens of megabytes; what exceeds this could not be
 /// sent to a follower within its deadline either.
@@ -21,7 +21,9 @@ pub(crate) const SNAPSHOT_BYTES_MAX: usize = 512 * 1024 * 1024;
 const OVERHEAD_BYTES_MAX: usize = 64 * 1024;
 
 const MAGIC: [u8; 4] = *b"RMTS";
-const VERSION: u16 = 1;
+const VERSION: u16 = 2;
+/// Before snapshots held the digest of what they replace; its header is a record of kind 7.
+const VERSION_1: u16 = 1;
 const DIGEST_BYTES: usize = 32;
 
 /// The snapshot file is not usable.
@@ -48,11 +50,12 @@ pub(crate) enum SnapshotFault {
 }
 
 /// The file's bytes.
-pub(crate) fn encode(meta: &SnapshotMeta, payload: &[u8]) -> Result<Vec<u8>, SnapshotFault> {
+pub(crate) fn encode(meta: &SnapshotMeta, body: &SnapshotBody) -> Result<Vec<u8>, SnapshotFault> {
+    let SnapshotBody { applied, payload } = body;
     if payload.len() > SNAPSHOT_BYTES_MAX {
         return Err(SnapshotFault::TooLarge { len: payload.len() });
     }
-    let header = encode_record(&SnapshotMetaV1::from(meta))?;
+    let header = encode_record(&SnapshotMetaV2::new(meta, *applied))?;
     let header_len = u32::try_from(header.len()).map_err(|_| BadRecord::TooLong)?;
     let mut file = Vec::with_capacity(payload.len().saturating_add(header.len()).saturating_add(64));
     file.extend_from_slice(&MAGIC);
@@ -74,7 +77,7 @@ pub(crate) fn decode(file: Vec<u8>) -> Result<Snapshot, SnapshotFault> {
         return Err(SnapshotFault::NotASnapshot);
     }
     let found = u16::from_be_bytes([v0, v1]);
-    if found != VERSION {
+    if found != VERSION && found != VERSION_1 {
         return Err(SnapshotFault::UnknownVersion { found });
     }
     let (covered, digest) = file.split_last_chunk::<DIGEST_BYTES>().ok_or(SnapshotFault::NotASnapshot)?;
@@ -84,14 +87,17 @@ pub(crate) fn decode(file: Vec<u8>) -> Result<Snapshot, SnapshotFault> {
     let (header_len, rest) = rest.split_first_chunk::<4>().ok_or(SnapshotFault::NotASnapshot)?;
     let header_len = usize::try_from(u32::from_be_bytes(*header_len)).map_err(|_| SnapshotFault::NotASnapshot)?;
     let header = rest.get(..header_len).ok_or(SnapshotFault::NotASnapshot)?;
-    let meta = decode_record::<SnapshotMetaV1>(header)?;
+    let (meta, applied) = match found {
+        VERSION_1 => (decode_record::<SnapshotMetaV1>(header)?.into(), None),
+        _ => decode_record::<SnapshotMetaV2>(header)?.into_parts(),
+    };
     let payload_start = 10usize.saturating_add(header_len);
     let payload_end = covered.len();
     if payload_start > payload_end {
         return Err(SnapshotFault::NotASnapshot);
     }
     let payload = Bytes::from(file).slice(payload_start..payload_end);
-    Ok(Snapshot { meta: meta.into(), snapshot: Box::new(payload) })
+    Ok(Snapshot { meta, snapshot: Box::new(SnapshotBody { applied, payload }) })
 }
 
 /// The place of the snapshot. Cloning gives the same place.
@@ -132,12 +138,12 @@ impl SnapshotStore {
     ///
     /// # Errors
     /// [`SnapshotFault`].
-    pub(crate) fn save(&self, meta: &SnapshotMeta, payload: &[u8]) -> Result<(), SnapshotFault> {
+    pub(crate) fn save(&self, meta: &SnapshotMeta, body: &SnapshotBody) -> Result<(), SnapshotFault> {
         let mut current = self.0.current.lock().unwrap_or_else(PoisonError::into_inner);
         if current.as_ref().is_some_and(|current| current.last_log_id >= meta.last_log_id) {
             return Ok(());
         }
-        self.0.disk.replace(&self.0.path, &encode(meta, payload)?)?;
+        self.0.disk.replace(&self.0.path, &encode(meta, body)?)?;
         *current = Some(meta.clone());
         Ok(())
     }

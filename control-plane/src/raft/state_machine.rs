@@ -16,17 +16,19 @@ use remit_common::net::env::Env;
 use tokio::sync::watch;
 
 use super::StateMachine;
+use super::applied::AppliedLog;
 use super::error::StartError;
 use super::fatal::Fatal;
 use super::snapshot::{SnapshotFault, SnapshotStore};
-use super::types::{Entry, LogId, Snapshot, SnapshotMeta, StorageError, StoredMembership, Types};
+use super::types::{Entry, LogId, Snapshot, SnapshotBody, SnapshotMeta, StorageError, StoredMembership, Types};
 
 /// Owned by Raft's state-machine task.
 pub(crate) struct Machine {
     machine: Box<dyn StateMachine>,
     last_applied: Option<LogId>,
     membership: StoredMembership,
-    applied: watch::Sender<LogIndex>,
+    log: AppliedLog,
+    applied: watch::Sender<AppliedLog>,
     volume: Volume,
     snapshots: SnapshotStore,
     env: Env,
@@ -53,7 +55,7 @@ impl Volume {
 }
 
 impl Machine {
-    /// Restores the machine from the snapshot on disk, if there is one. `applied` shows the last applied index.
+    /// Restores the machine from the snapshot on disk, if there is one. The receiver shows how far it is.
     ///
     /// # Errors
     /// [`StartError::Restore`].
@@ -63,18 +65,20 @@ impl Machine {
         snapshot: Option<Snapshot>,
         env: &Env,
         fatal: Fatal,
-    ) -> Result<(Self, watch::Receiver<LogIndex>), StartError> {
-        let (last_applied, membership) = match snapshot {
+    ) -> Result<(Self, watch::Receiver<AppliedLog>), StartError> {
+        let (last_applied, membership, log) = match snapshot {
             Some(Snapshot { meta, snapshot }) => {
-                machine.restore(&snapshot)?;
-                (meta.last_log_id, meta.last_membership)
+                let SnapshotBody { applied, payload } = *snapshot;
+                machine.restore(&payload)?;
+                let log = AppliedLog::of_snapshot(index_of(meta.last_log_id), applied);
+                (meta.last_log_id, meta.last_membership, log)
             }
-            None => (None, StoredMembership::default()),
+            None => (None, StoredMembership::default(), AppliedLog::nothing()),
         };
-        let (applied, seen) = watch::channel(index_of(last_applied));
+        let (applied, seen) = watch::channel(log.clone());
         let env = env.clone();
         let volume = Volume::default();
-        Ok((Self { machine, last_applied, membership, applied, volume, snapshots, env, fatal }, seen))
+        Ok((Self { machine, last_applied, membership, log, applied, volume, snapshots, env, fatal }, seen))
     }
 
     /// How much was applied since the last snapshot.
@@ -103,7 +107,7 @@ async fn blocking<T: Send + 'static>(
 /// Holds the state as it was when the build began.
 pub(crate) struct SnapshotBuilder {
     meta: SnapshotMeta,
-    payload: Bytes,
+    body: SnapshotBody,
     snapshots: SnapshotStore,
     env: Env,
     fatal: Fatal,
@@ -111,11 +115,11 @@ pub(crate) struct SnapshotBuilder {
 
 impl RaftSnapshotBuilder<Types> for SnapshotBuilder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, StorageError> {
-        let (snapshots, meta, payload) = (self.snapshots.clone(), self.meta.clone(), self.payload.clone());
-        blocking(&self.env, move || snapshots.save(&meta, &payload))
+        let (snapshots, meta, body) = (self.snapshots.clone(), self.meta.clone(), self.body.clone());
+        blocking(&self.env, move || snapshots.save(&meta, &body))
             .await
             .map_err(|fault| snapshot_failed(&self.fatal, Some(&self.meta), fault))?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: Box::new(self.payload.clone()) })
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: Box::new(self.body.clone()) })
     }
 }
 
@@ -132,7 +136,9 @@ impl RaftStateMachine<Types> for Machine {
         I::IntoIter: OptionalSend,
     {
         let mut answers = Vec::new();
-        for Entry { log_id, payload } in entries {
+        for entry in entries {
+            self.log.extend(&entry);
+            let Entry { log_id, payload } = entry;
             answers.push(match payload {
                 EntryPayload::Blank => Vec::new(),
                 EntryPayload::Normal(bytes) => {
@@ -146,13 +152,13 @@ impl RaftStateMachine<Types> for Machine {
             });
             self.last_applied = Some(log_id);
         }
-        self.applied.send_replace(index_of(self.last_applied));
+        self.applied.send_replace(self.log.clone());
         Ok(answers)
     }
 
     async fn get_snapshot_builder(&mut self) -> SnapshotBuilder {
         // The bytes are taken here, between two entries; only storing them runs beside the next ones.
-        let payload = Bytes::from(self.machine.snapshot());
+        let body = SnapshotBody { applied: self.log.digest, payload: Bytes::from(self.machine.snapshot()) };
         self.volume.reset();
         let meta = SnapshotMeta {
             last_log_id: self.last_applied,
@@ -160,27 +166,28 @@ impl RaftStateMachine<Types> for Machine {
             snapshot_id: self.last_applied.map_or_else(|| "empty".to_owned(), |id| id.to_string()),
         };
         let (snapshots, env, fatal) = (self.snapshots.clone(), self.env.clone(), self.fatal.clone());
-        SnapshotBuilder { meta, payload, snapshots, env, fatal }
+        SnapshotBuilder { meta, body, snapshots, env, fatal }
     }
 
-    async fn begin_receiving_snapshot(&mut self) -> Result<Box<Bytes>, StorageError> {
+    async fn begin_receiving_snapshot(&mut self) -> Result<Box<SnapshotBody>, StorageError> {
         Ok(Box::default())
     }
 
-    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<Bytes>) -> Result<(), StorageError> {
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<SnapshotBody>) -> Result<(), StorageError> {
         if meta.last_log_id <= self.last_applied {
             return Ok(());
         }
-        let (snapshots, stored, payload) = (self.snapshots.clone(), meta.clone(), Bytes::clone(&snapshot));
-        blocking(&self.env, move || snapshots.save(&stored, &payload))
+        let (snapshots, stored, body) = (self.snapshots.clone(), meta.clone(), SnapshotBody::clone(&snapshot));
+        blocking(&self.env, move || snapshots.save(&stored, &body))
             .await
             .map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
         // On disk first: were the machine ahead of the disk, a crash now would take the state back.
-        self.machine.restore(&snapshot).map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
+        self.machine.restore(&snapshot.payload).map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
         self.volume.reset();
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
-        self.applied.send_replace(index_of(self.last_applied));
+        self.log = AppliedLog::of_snapshot(index_of(self.last_applied), snapshot.applied);
+        self.applied.send_replace(self.log.clone());
         Ok(())
     }
 

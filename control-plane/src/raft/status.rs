@@ -1,16 +1,24 @@
 //! What a voter currently is, for people and for whoever waits.
 
+use std::collections::VecDeque;
+use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::{EmptyNode, RaftMetrics, ServerState};
+use openraft::{RaftMetrics, ServerState};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, VoterId};
 use tokio::sync::watch;
+
+use super::applied::AppliedLog;
+use super::types::Addresses;
 
 /// What a voter currently is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RaftRole {
     /// Not part of a mesh yet: nobody has initialised it, and nobody has written to it.
     Fresh,
+    /// Takes the log, and does not vote yet.
+    Learner,
     /// Follows a leader, or waits for one.
     Follower,
     /// Wants to lead.
@@ -19,6 +27,21 @@ pub enum RaftRole {
     Leader,
     /// Has stopped.
     Stopped,
+}
+
+impl RaftRole {
+    /// The word for it.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Fresh => "fresh",
+            Self::Learner => "learner",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Leader => "leader",
+            Self::Stopped => "stopped",
+        }
+    }
 }
 
 /// A voter's view of consensus at one moment.
@@ -36,6 +59,10 @@ pub struct RaftStatus {
     pub last: LogIndex,
     /// The last entry that this voter has applied.
     pub applied: LogIndex,
+    /// The digest of every entry up to and including [`Self::applied`] (C-10).
+    pub applied_digest: Option<Digest>,
+    /// The same at round numbers behind it, oldest first.
+    pub applied_marks: Arc<VecDeque<(LogIndex, Digest)>>,
     /// The last entry that the snapshot on disk contains.
     pub snapshot: Option<LogIndex>,
     /// On the leader: how long ago a majority last confirmed it.
@@ -47,25 +74,29 @@ pub struct RaftStatus {
 /// Reads openraft's metrics; `applied` is ahead of them by what the core has not heard yet.
 pub(super) fn status_of(
     id: VoterId,
-    metrics: &RaftMetrics<u64, EmptyNode>,
-    applied: &watch::Receiver<LogIndex>,
+    metrics: &RaftMetrics<u64, Addresses>,
+    applied: &watch::Receiver<AppliedLog>,
 ) -> RaftStatus {
     let voters: Vec<VoterId> = metrics.membership_config.voter_ids().map(VoterId).collect();
     let role = match metrics.state {
         _ if metrics.running_state.is_err() => RaftRole::Stopped,
         ServerState::Learner if voters.is_empty() => RaftRole::Fresh,
-        ServerState::Learner | ServerState::Follower => RaftRole::Follower,
+        ServerState::Learner => RaftRole::Learner,
+        ServerState::Follower => RaftRole::Follower,
         ServerState::Candidate => RaftRole::Candidate,
         ServerState::Leader => RaftRole::Leader,
         ServerState::Shutdown => RaftRole::Stopped,
     };
+    let AppliedLog { index, digest, marks } = applied.borrow().clone();
     RaftStatus {
         id,
         role,
         leader: metrics.current_leader.map(VoterId),
         term: metrics.current_term,
         last: LogIndex(metrics.last_log_index.unwrap_or_default()),
-        applied: *applied.borrow(),
+        applied: index,
+        applied_digest: digest,
+        applied_marks: marks,
         snapshot: metrics.snapshot.map(|id| LogIndex(id.index)),
         since_majority: metrics.millis_since_quorum_ack.map(Duration::from_millis),
         voters,

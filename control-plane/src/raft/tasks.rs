@@ -2,27 +2,28 @@
 
 use std::time::Duration;
 
-use openraft::{EmptyNode, Raft, RaftMetrics};
-use remit_common::id::{LogIndex, VoterId};
+use openraft::{Raft, RaftMetrics};
+use remit_common::id::VoterId;
 use remit_common::net::env::deadline;
 use remit_common::net::tasks::Shutdown;
 use tokio::sync::watch;
 
+use super::applied::AppliedLog;
 use super::fatal::Fatal;
 use super::state_machine::Volume;
 use super::status::{RaftRole, RaftStatus, status_of};
-use super::types::Types;
+use super::types::{Addresses, Types};
 
 /// How long a snapshot that was asked for may take before it is asked for again.
 const COMPACT_DEADLINE: Duration = Duration::from_secs(60);
 
-type Metrics = RaftMetrics<u64, EmptyNode>;
+type Metrics = RaftMetrics<u64, Addresses>;
 
 /// Publishes the status, and turns the end of Raft's core into the end of the voter, and the other way round.
 pub(super) async fn watch_core(
     id: VoterId,
     raft: Raft<Types>,
-    applied: watch::Receiver<LogIndex>,
+    applied: watch::Receiver<AppliedLog>,
     status: watch::Sender<RaftStatus>,
     fatal: Fatal,
     shutdown: Shutdown,
@@ -68,7 +69,7 @@ pub(super) async fn watch_core(
 /// Keeps the log from growing by bytes; openraft itself counts entries only.
 pub(super) async fn compact(
     raft: Raft<Types>,
-    mut applied: watch::Receiver<LogIndex>,
+    mut applied: watch::Receiver<AppliedLog>,
     volume: Volume,
     bytes_max: u64,
     shutdown: Shutdown,
@@ -83,7 +84,7 @@ pub(super) async fn compact(
         if volume.bytes() < bytes_max {
             continue;
         }
-        let upto = applied.borrow_and_update().0;
+        let upto = applied.borrow_and_update().index.0;
         if raft.trigger().snapshot().await.is_err() {
             return;
         }

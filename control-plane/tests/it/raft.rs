@@ -7,6 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{EdgeId, LogIndex, MeshId, Region, VoterId};
 use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
@@ -176,7 +177,7 @@ impl Mesh {
         let env = Env { spawn: Arc::<Killable>::clone(&killable), ..env };
         let applied = Applied::default();
         let machine = Box::new(Journal(Arc::clone(&applied)));
-        let node = RaftNode::start(self.config(id), &env, machine, Arc::new(Echo)).await?;
+        let node = Box::pin(RaftNode::start(self.config(id), &env, machine, Arc::new(Echo))).await?;
         node.initialize().await.unwrap();
         Ok(Voter { id, node, applied, killable })
     }
@@ -220,11 +221,19 @@ impl Voter {
 
     async fn until_applied(&self, index: LogIndex) {
         let mut applied = self.node.applied();
-        let waiting = applied.wait_for(|applied| *applied >= index);
+        let waiting = applied.wait_for(|applied| applied.index >= index);
         deadline(PATIENCE, waiting)
             .await
             .unwrap_or_else(|_| panic!("voter {} never applied {index}", self.id))
             .unwrap();
+    }
+
+    /// C-10: the digest of all that was applied up to `index`; waits until exactly that is applied.
+    async fn digest_at(&self, index: LogIndex) -> Digest {
+        let mut applied = self.node.applied();
+        let waiting = applied.wait_for(|applied| applied.index == index);
+        let applied = deadline(PATIENCE, waiting).await.unwrap_or_else(|_| panic!("voter {} passed {index}", self.id));
+        applied.unwrap().digest.expect("every entry of a new mesh is in the digest")
     }
 
     fn journal(&self) -> Vec<(u64, Vec<u8>)> {
@@ -315,6 +324,11 @@ async fn voters_agree_lose_their_leader_and_take_it_back() {
     let written: Vec<_> = journals[0].iter().map(|(_, entry)| entry.as_slice()).collect();
     assert_eq!(written, [b"one".as_slice(), b"two", b"three"]);
     assert!(journals.iter().all(|journal| *journal == journals[0]), "every voter has applied the same");
+    let mut digests = std::collections::BTreeSet::new();
+    for voter in &voters {
+        digests.insert(voter.digest_at(index).await);
+    }
+    assert_eq!(digests.len(), 1, "and has the same digest of it, the restarted one as well");
     for voter in &voters {
         voter.node.shutdown().await;
         assert_eq!(voter.node.status().role, RaftRole::Stopped);
@@ -374,6 +388,7 @@ async fn a_voter_that_is_far_behind_gets_a_snapshot() {
     back.until_applied(last).await;
     assert_eq!(back.journal(), leader(&voters).await.journal());
     assert!(back.node.status().snapshot.is_some(), "it caught up by a snapshot");
+    assert_eq!(back.digest_at(last).await, leader(&voters).await.digest_at(last).await);
 }
 
 /// Few but large entries do not fill the disk either.

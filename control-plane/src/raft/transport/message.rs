@@ -7,10 +7,11 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Boot, Own};
-use crate::raft::format::{DiskId, ENTRY_BYTES_MAX, EntryV1, LogIdV1, SnapshotMetaV1, VoteV1};
+use crate::raft::format::{DiskId, ENTRY_BYTES_MAX, EntryV1, LogIdV1, SnapshotMetaV1, SnapshotMetaV2, VoteV1};
 use crate::raft::log_store::REPLICATE_BYTES_MAX;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
 use crate::raft::types::{Entry, LogId, SnapshotMeta, Types, Vote};
+use remit_common::crypto::digest::Digest;
 
 /// The protocol version that this software speaks.
 pub(crate) const VERSION: u16 = 1;
@@ -32,13 +33,18 @@ pub(crate) enum Kind {
     Hello,
     Append,
     Vote,
-    Snapshot,
+    /// A snapshot whose header has no digest: versions before this one sent it.
+    SnapshotV1,
     Call,
+    Snapshot,
+    /// Whether the peer can be heard.
+    Probe,
     Welcome,
     Appended,
     Voted,
     Installed,
     Answer,
+    Probed,
     Refused,
 }
 
@@ -48,13 +54,16 @@ impl Kind {
             Self::Hello => 0x0200,
             Self::Append => 0x0201,
             Self::Vote => 0x0202,
-            Self::Snapshot => 0x0203,
+            Self::SnapshotV1 => 0x0203,
             Self::Call => 0x0204,
+            Self::Snapshot => 0x0205,
+            Self::Probe => 0x0206,
             Self::Welcome => 0x0280,
             Self::Appended => 0x0281,
             Self::Voted => 0x0282,
             Self::Installed => 0x0283,
             Self::Answer => 0x0284,
+            Self::Probed => 0x0286,
             Self::Refused => 0x02fe,
         }
     }
@@ -64,13 +73,16 @@ impl Kind {
             Self::Hello,
             Self::Append,
             Self::Vote,
-            Self::Snapshot,
+            Self::SnapshotV1,
             Self::Call,
+            Self::Snapshot,
+            Self::Probe,
             Self::Welcome,
             Self::Appended,
             Self::Voted,
             Self::Installed,
             Self::Answer,
+            Self::Probed,
             Self::Refused,
         ];
         all.into_iter().find(|kind| kind.number() == number)
@@ -85,9 +97,11 @@ impl Kind {
             | Self::Appended
             | Self::Voted
             | Self::Installed
+            | Self::Probe
+            | Self::Probed
             | Self::Refused => SMALL_BYTES_MAX,
             Self::Append => APPEND_BYTES_MAX,
-            Self::Snapshot => SNAPSHOT_BYTES_MAX + SNAPSHOT_HEADER_BYTES_MAX,
+            Self::SnapshotV1 | Self::Snapshot => SNAPSHOT_BYTES_MAX + SNAPSHOT_HEADER_BYTES_MAX,
             Self::Call | Self::Answer => CALL_BYTES_MAX,
         }
     }
@@ -175,11 +189,18 @@ pub(crate) struct VotedV1 {
     last: Option<LogIdV1>,
 }
 
-/// In front of a snapshot's payload.
+/// In front of the payload of [`Kind::SnapshotV1`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct SnapshotHeaderV1 {
     vote: VoteV1,
     meta: SnapshotMetaV1,
+}
+
+/// In front of a snapshot's payload.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SnapshotHeaderV2 {
+    vote: VoteV1,
+    meta: SnapshotMetaV2,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -308,23 +329,46 @@ impl InstalledV1 {
 }
 
 /// A snapshot message up to its payload: `header length | header` (C-21).
-pub(crate) fn snapshot_front(vote: &Vote, meta: &SnapshotMeta) -> Result<Vec<u8>, Unencodable> {
-    let header = SnapshotHeaderV1 { vote: vote.into(), meta: meta.into() };
+pub(crate) fn snapshot_front(
+    vote: &Vote,
+    meta: &SnapshotMeta,
+    applied: Option<Digest>,
+) -> Result<Vec<u8>, Unencodable> {
+    let header = SnapshotHeaderV2 { vote: vote.into(), meta: SnapshotMetaV2::new(meta, applied) };
     let header = codec::encode::<{ SNAPSHOT_HEADER_BYTES_MAX - 4 }>(&header)?;
     let len = u32::try_from(header.len()).unwrap_or(u32::MAX);
     Ok([len.to_be_bytes().as_slice(), &header].concat())
 }
 
-/// The parts of a snapshot message, and where its payload begins.
-pub(crate) fn split_snapshot(message: &[u8]) -> Result<(Vote, SnapshotMeta, usize), Undecodable> {
+/// What stands in front of a snapshot's payload.
+#[derive(Debug, PartialEq)]
+pub(crate) struct SnapshotFront {
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+    pub(crate) applied: Option<Digest>,
+    /// Where the payload begins.
+    pub(crate) payload_start: usize,
+}
+
+/// The parts of a snapshot message of either kind.
+pub(crate) fn split_snapshot(kind: Kind, message: &[u8]) -> Result<SnapshotFront, Undecodable> {
     let (len, rest) = message.split_first_chunk::<4>().ok_or(Undecodable)?;
     let len = usize::try_from(u32::from_be_bytes(*len)).map_err(|_| Undecodable)?;
     if len > SNAPSHOT_HEADER_BYTES_MAX - 4 {
         return Err(Undecodable);
     }
     let header = rest.get(..len).ok_or(Undecodable)?;
-    let SnapshotHeaderV1 { vote, meta } = codec::decode::<SNAPSHOT_HEADER_BYTES_MAX, _>(header)?;
-    Ok((vote.into(), meta.into(), len.saturating_add(4)))
+    let (vote, (meta, applied)) = match kind {
+        Kind::SnapshotV1 => {
+            let SnapshotHeaderV1 { vote, meta } = codec::decode::<SNAPSHOT_HEADER_BYTES_MAX, _>(header)?;
+            (vote, (meta.into(), None))
+        }
+        _ => {
+            let SnapshotHeaderV2 { vote, meta } = codec::decode::<SNAPSHOT_HEADER_BYTES_MAX, _>(header)?;
+            (vote, meta.into_parts())
+        }
+    };
+    Ok(SnapshotFront { vote: vote.into(), meta, applied, payload_start: len.saturating_add(4) })
 }
 
 #[cfg(test)]

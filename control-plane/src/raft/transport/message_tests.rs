@@ -52,7 +52,19 @@ fn messages_keep_their_bytes() {
     golden(&VotedV1::from(VoteResponse::new(Vote::new(8, 3), None, true)), "0803000100");
     golden(&InstalledV1::of(&vote()), "070201");
     golden(&RefusedV1::new("no"), "026e6f");
-    assert_eq!(hex(&snapshot_front(&vote(), &SnapshotMeta::default()).unwrap()), "000000080702010000000000");
+    let front = snapshot_front(&vote(), &SnapshotMeta::default(), Some(Digest([0x55; 32]))).unwrap();
+    assert_eq!(
+        hex(&front),
+        "000000290702010000000000015555555555555555555555555555555555555555555555555555555555555555"
+    );
+}
+
+/// C-21: what versions before this one sent is still read.
+#[test]
+fn a_snapshot_without_a_digest_is_still_read() {
+    let front = split_snapshot(Kind::SnapshotV1, &from_hex("000000080702010000000000").unwrap()).unwrap();
+    let expected = SnapshotFront { vote: vote(), meta: SnapshotMeta::default(), applied: None, payload_start: 12 };
+    assert_eq!(front, expected);
 }
 
 #[test]
@@ -61,13 +73,16 @@ fn kinds_keep_their_numbers_and_have_bounds() {
         (Kind::Hello, 0x0200),
         (Kind::Append, 0x0201),
         (Kind::Vote, 0x0202),
-        (Kind::Snapshot, 0x0203),
+        (Kind::SnapshotV1, 0x0203),
         (Kind::Call, 0x0204),
+        (Kind::Snapshot, 0x0205),
+        (Kind::Probe, 0x0206),
         (Kind::Welcome, 0x0280),
         (Kind::Appended, 0x0281),
         (Kind::Voted, 0x0282),
         (Kind::Installed, 0x0283),
         (Kind::Answer, 0x0284),
+        (Kind::Probed, 0x0286),
         (Kind::Refused, 0x02fe),
     ];
     for (kind, number) in numbers {
@@ -109,13 +124,16 @@ fn messages_mean_what_openraft_means() {
 
 #[test]
 fn a_snapshot_message_splits_where_it_was_joined() {
-    let front = snapshot_front(&vote(), &SnapshotMeta::default()).unwrap();
-    let (read, meta, payload_start) = split_snapshot(&[front.as_slice(), b"payload"].concat()).unwrap();
-    assert_eq!((read, meta, payload_start), (vote(), SnapshotMeta::default(), front.len()));
+    let applied = Some(Digest([0x55; 32]));
+    let front = snapshot_front(&vote(), &SnapshotMeta::default(), applied).unwrap();
+    let read = split_snapshot(Kind::Snapshot, &[front.as_slice(), b"payload"].concat()).unwrap();
+    let meta = SnapshotMeta::default();
+    assert_eq!(read, SnapshotFront { vote: vote(), meta, applied, payload_start: front.len() });
     for cut in 0..front.len() {
-        assert!(split_snapshot(&front[..cut]).is_err(), "{cut}");
+        assert!(split_snapshot(Kind::Snapshot, &front[..cut]).is_err(), "{cut}");
     }
-    assert!(split_snapshot(&[&[0xff; 4], front.as_slice()].concat()).is_err(), "a header beyond its bound");
+    let beyond = [&[0xff; 4], front.as_slice()].concat();
+    assert!(split_snapshot(Kind::Snapshot, &beyond).is_err(), "a header beyond its bound");
 }
 
 proptest! {
@@ -129,7 +147,8 @@ proptest! {
         let _ = VotedV1::from_bytes(&bytes).map(VoteResponse::from);
         let _ = InstalledV1::from_bytes(&bytes);
         let _ = RefusedV1::from_bytes(&bytes);
-        let _ = split_snapshot(&bytes);
+        let _ = split_snapshot(Kind::SnapshotV1, &bytes);
+        let _ = split_snapshot(Kind::Snapshot, &bytes);
     }
 
     /// A message that decodes is the one that is encoded: no two spellings.

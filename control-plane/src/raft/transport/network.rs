@@ -16,16 +16,16 @@ use openraft::error::{
 };
 use openraft::network::{Backoff, RPCOption, RPCTypes};
 use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, VoteRequest, VoteResponse};
-use openraft::{EmptyNode, OptionalSend, RaftNetwork, RaftNetworkFactory};
+use openraft::{OptionalSend, RaftNetwork, RaftNetworkFactory};
 use remit_common::net::env::{Env, deadline};
 use tokio::sync::oneshot;
 
 use super::link::{CallFailed, Link};
 use super::message::{AppendV1, AppendedV1, AskVoteV1, Body, InstalledV1, Kind, VotedV1, snapshot_front};
 use super::{LARGE_APPEND_DEADLINE, SNAPSHOT_DEADLINE};
-use crate::raft::types::{Entry, EntryPayload, LogId, Snapshot, Types, Vote};
+use crate::raft::types::{Addresses, Entry, EntryPayload, LogId, Snapshot, SnapshotBody, Types, Vote};
 
-type RpcError = RPCError<u64, EmptyNode, RaftError<u64>>;
+type RpcError = RPCError<u64, Addresses, RaftError<u64>>;
 
 /// Bytes of entries up to which an append is one call: they cross and are written well within a heartbeat.
 const INLINE_BYTES_MAX: usize = 64 * 1024;
@@ -42,7 +42,7 @@ pub(crate) struct Network {
 impl RaftNetworkFactory<Types> for Network {
     type Network = PeerClient;
 
-    async fn new_client(&mut self, target: u64, _node: &EmptyNode) -> PeerClient {
+    async fn new_client(&mut self, target: u64, _node: &Addresses) -> PeerClient {
         let link = self.links.get(&target).cloned();
         PeerClient { own: self.own, target, link, env: self.env.clone(), large: None }
     }
@@ -212,8 +212,9 @@ impl RaftNetwork<Types> for PeerClient {
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, RaftFatal<u64>>> {
         let unreachable = |failed: &CallFailed| StreamingError::Unreachable(Unreachable::new(failed));
         let Some(link) = &self.link else { return Err(unreachable(&CallFailed::Unreachable)) };
-        let Snapshot { meta, snapshot: payload } = snapshot;
-        let front = snapshot_front(&vote, &meta)
+        let Snapshot { meta, snapshot } = snapshot;
+        let SnapshotBody { applied, payload } = *snapshot;
+        let front = snapshot_front(&vote, &meta, applied)
             .map_err(|failed| StreamingError::Network(NetworkError::new(&AnyError::new(&failed))))?;
         let parts = [front.as_slice(), &payload];
         let sending = link.call(Kind::Snapshot, &parts, Kind::Installed, SNAPSHOT_DEADLINE);

@@ -19,14 +19,14 @@ use remit_common::net::tasks::{Shutdown, TaskGroup};
 
 use super::link::Link;
 use super::message::{
-    AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, RefusedV1, VotedV1, WelcomeV1,
-    split_snapshot,
+    AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, RefusedV1, SnapshotFront, VotedV1,
+    WelcomeV1, split_snapshot,
 };
 use super::stream::Budget;
 use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, stream};
 use crate::raft::PeerCalls;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
-use crate::raft::types::{Snapshot, Types, Vote};
+use crate::raft::types::{Snapshot, SnapshotBody, Types, Vote};
 
 /// Bytes of all the messages that one peer may have us hold at the same time: a snapshot, and the largest entries
 /// beside it.
@@ -252,11 +252,11 @@ impl Server {
                 let response = self.raft.vote(request).await.map_err(text)?;
                 Ok((Kind::Voted, VotedV1::from(response).to_bytes().map_err(text)?))
             }
-            Kind::Snapshot => {
-                let (vote, meta, payload_start) = split_snapshot(&body).map_err(text)?;
+            Kind::SnapshotV1 | Kind::Snapshot => {
+                let SnapshotFront { vote, meta, applied, payload_start } = split_snapshot(kind, &body).map_err(text)?;
                 only_for_itself(peer, &vote)?;
                 let payload = Bytes::from(body).slice(payload_start..);
-                let snapshot = Snapshot { meta, snapshot: Box::new(payload) };
+                let snapshot = Snapshot { meta, snapshot: Box::new(SnapshotBody { applied, payload }) };
                 let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
                 Ok((Kind::Installed, InstalledV1::of(&response.vote).to_bytes().map_err(text)?))
             }
@@ -264,12 +264,14 @@ impl Server {
                 let answer = deadline(CALL_DEADLINE, self.calls.handle(peer, body)).await;
                 Ok((Kind::Answer, answer.map_err(text)??))
             }
+            Kind::Probe => Ok((Kind::Probed, Vec::new())),
             Kind::Hello
             | Kind::Welcome
             | Kind::Appended
             | Kind::Voted
             | Kind::Installed
             | Kind::Answer
+            | Kind::Probed
             | Kind::Refused => Err("not a call".to_owned()),
         }
     }
