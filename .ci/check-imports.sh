@@ -57,7 +57,7 @@ fence x509_parser 'common/src/identity/'
 fence cedar_policy_core 'common/src/policy/'
 fence rustls 'common/src/net/|common/tests/|control-plane/tests/|edge-node/tests/|cli/src/main.rs'
 fence openraft 'control-plane/src/raft/|control-plane/tests/'
-fence redb 'control-plane/src/|control-plane/tests/'
+fence redb 'control-plane/src/|control-plane/tests/|chaos/src/sim/disk/tests/'
 fence rmcp 'cli/|edge-node/tests/'
 
 # 3. The pure core touches no runtime, socket, file, environment or clock outside net.

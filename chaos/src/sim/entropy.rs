@@ -15,7 +15,7 @@ pub fn generator(seed: u64, purpose: &str) -> Pcg64 {
     for (to, from) in seed.iter_mut().zip(digest.0) {
         *to = from;
     }
-    Pcg64::new(u128::from_be_bytes(seed), 0xa02b_dbf7_bb3c_0a7a_c28f_a16a_64ab_f96)
+    Pcg64::new(u128::from_be_bytes(seed), 0x0a02_bdbf_7bb3_c0a7_ac28_fa16_a64a_bf96)
 }
 
 /// The random bytes of one host.

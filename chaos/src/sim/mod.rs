@@ -3,6 +3,7 @@
 //! A seed decides everything: the same seed plays the same run, packet by packet.
 
 pub mod clock;
+pub mod disk;
 pub mod entropy;
 pub mod runtime;
 pub mod spawn;

@@ -103,7 +103,7 @@ pub trait Disk: Send + Sync + 'static {
 }
 
 /// A file that only grows. What was appended is on the disk after [`Self::sync`], not before; a crash may keep any
-/// prefix of the rest.
+/// prefix of the rest, with zeros after it where the file system had grown the file already.
 pub trait AppendFile: Send + Sync + fmt::Debug + 'static {
     /// Bytes of the file, those not synced included.
     fn len(&self) -> u64;
