@@ -15,7 +15,7 @@ use remit_common::trust::activation::Activation;
 use super::apply::Applied;
 use super::authenticate::not_permitted;
 use super::refusal::{Refusal, RefusalKind};
-use super::state::State;
+use super::state::{Genesis, State};
 use super::trust::Trust;
 
 /// Bundles that are kept per tenant: the active one, its fallbacks, and the newest of the others.
@@ -174,9 +174,10 @@ fn prune(state: &mut State, tenant: &TenantId) {
     }
 }
 
-/// Verifies and compiles a container that was accepted before, as of then.
+/// Verifies and compiles a container that was accepted before, as of then and under the root of then (C-71): the
+/// voters that have applied the log since kept it, too, when a newer root no longer named its signers.
 pub(super) fn restore(
-    state: &State,
+    genesis: &Genesis,
     trust: &Trust,
     tenant: &TenantId,
     container: Arc<[u8]>,
@@ -189,7 +190,22 @@ pub(super) fn restore(
     let manifest = signed.dangerous_unverified_manifest()?;
     let digest = signed.digest();
     let active = if activate {
-        let verified = signed.verify(&trust.root, &state.genesis.mesh, tenant, accepted_at)?;
+        let mut refused = None;
+        let mut verified = None;
+        for root in trust.roots_at(genesis, accepted_at)?.iter().rev() {
+            match signed.clone().verify(root, &genesis.mesh, tenant, accepted_at) {
+                Ok(bundle) => verified = Some(bundle),
+                Err(error) => refused = refused.or(Some(error)),
+            }
+            if verified.is_some() {
+                break;
+            }
+        }
+        let verified = match (verified, refused) {
+            (Some(verified), _) => verified,
+            (None, Some(error)) => return Err(error),
+            (None, None) => return Err(BundleRejected::NoPolicyRole { tenant: tenant.clone() }),
+        };
         Some(ActiveBundle { compiled: verified.compile()? })
     } else {
         None

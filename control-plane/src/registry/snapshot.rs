@@ -160,7 +160,7 @@ impl State {
             let current = self.activations.values().filter(|fact| fact.tenant == tenant);
             let activate = current.clone().any(|fact| fact.number == index);
             let (digest, stored, active) =
-                bundles::restore(self, &trust, &tenant, container.into(), index, accepted_at, activate)
+                bundles::restore(&self.genesis, &trust, &tenant, container.into(), index, accepted_at, activate)
                     .map_err(|source| SnapshotUnusable::Bundle { tenant: tenant.clone(), source })?;
             Arc::make_mut(&mut self.bundles).insert((tenant.clone(), digest), Arc::new(stored));
             if let Some(active) = active {

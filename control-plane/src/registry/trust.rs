@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::apply::Applied;
 use super::authenticate::not_permitted;
 use super::refusal::{Refusal, RefusalKind};
-use super::state::State;
+use super::state::{Genesis, State};
 
 /// Roots that one mesh can have had. One a year is usual.
 const ROOTS_MAX: usize = 256;
@@ -65,25 +65,44 @@ impl Trust {
         self.directory.check_time(at).map_err(expired)
     }
 
+    /// The roots that can have counted when the registry's clock said `at`, the newest last: more than one when a root
+    /// came in the same moment.
+    ///
+    /// # Errors
+    /// [`TrustRefused`] when the chain does not verify.
+    pub(super) fn roots_at(&self, genesis: &Genesis, at: Timestamp) -> Result<Vec<Root>, TrustRefused> {
+        let mut roots = verify_chain(genesis, &self.root_chain)?;
+        roots.retain(|(accepted, _)| *accepted <= at);
+        let earlier = roots.iter().filter(|(accepted, _)| *accepted < at).count();
+        Ok(roots.into_iter().skip(earlier.saturating_sub(1)).map(|(_, root)| root).collect())
+    }
+
     /// Verifies a chain and a directory that were accepted before, each as of then.
     pub(super) fn restore(
         state: &State,
         root_chain: Vec<Accepted>,
         signed_directory: Accepted,
     ) -> Result<Self, TrustRefused> {
-        let mut root = None;
-        for accepted in &root_chain {
-            let signed = SignedRoot::parse(&accepted.bytes)?;
-            root = Some(match &root {
-                None => signed.verify_pinned(&state.genesis.root, &state.genesis.mesh)?,
-                Some(previous) => signed.verify_next(previous)?,
-            });
-        }
+        let root = verify_chain(&state.genesis, &root_chain)?.pop().map(|(_, root)| root);
         let rule = "a root chain has at least one root";
         let root = root.ok_or_else(|| TrustRefused::BadRole { role: "root".to_owned(), rule })?;
         let directory = SignedDirectory::parse(&signed_directory.bytes)?.verify(&root, signed_directory.at)?;
         Ok(Self { root, directory, root_chain, signed_directory })
     }
+}
+
+/// Every root of a chain, with the time at which the log took it.
+fn verify_chain(genesis: &Genesis, chain: &[Accepted]) -> Result<Vec<(Timestamp, Root)>, TrustRefused> {
+    let mut roots: Vec<(Timestamp, Root)> = Vec::with_capacity(chain.len());
+    for accepted in chain {
+        let signed = SignedRoot::parse(&accepted.bytes)?;
+        let root = match roots.last() {
+            None => signed.verify_pinned(&genesis.root, &genesis.mesh)?,
+            Some((_, previous)) => signed.verify_next(previous)?,
+        };
+        roots.push((accepted.at, root));
+    }
+    Ok(roots)
 }
 
 /// Clause C-56: roots one after the other, then the directory against the newest of them. All or nothing.

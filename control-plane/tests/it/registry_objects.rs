@@ -8,11 +8,12 @@ use remit_common::envelope::{RawPresentation, TaskRequest, assemble_root, sign_r
 use remit_common::id::{CredentialId, LogIndex};
 use remit_common::lattice::Effect;
 use remit_common::shard::{ShardAad, seal};
-use remit_control_plane::registry::{Applied, Command, EnvelopeRequest, State, apply};
+use remit_control_plane::registry::{Applied, Command, EnvelopeRequest, State, TrustDocuments, apply};
 use zeroize::Zeroizing;
 
 use crate::world::{
-    GLOBEX, MESH, NOW, OPS, Replica, at, bundle, edge, genesis, key, reason, request, sealing_key, tenant,
+    GLOBEX, MESH, NOW, OPS, Replica, at, bundle, edge, genesis, key, reason, request, sealing_key, successor_root,
+    tenant,
 };
 
 fn publish(replica: &mut Replica, who: u8, container: Vec<u8>, nonce: u64) -> Applied {
@@ -87,6 +88,34 @@ fn old_bundles_make_room() {
     let mut kept: Vec<u64> = replica.state.bundles().values().map(|bundle| bundle.version.0).collect();
     kept.sort_unstable();
     assert_eq!(kept, [3, 4, 5, 6, 7, 8, 9, 10]);
+}
+
+/// C-71: a newer root that no longer names the signers of the active bundle takes nothing from a voter that applied
+/// both; so it takes nothing from one that restarts from a snapshot, and both go on alike.
+#[test]
+fn a_newer_root_leaves_restarted_voters_and_others_the_same() {
+    for moment in [NOW, at(60)] {
+        let mut live = with_bundles(true);
+        let documents = TrustDocuments { roots: vec![successor_root(NOW).to_bytes()], directory: None };
+        assert_eq!(reason(&live.apply(Command::InstallTrust { documents, at: moment })), "trust");
+        let snapshot = live.state.to_snapshot();
+        let mut restarted = State::from_snapshot(&genesis(true, NOW), &snapshot).expect("the voter starts");
+        assert_eq!(Digest::of(&[&restarted.to_snapshot()]), Digest::of(&[&snapshot]));
+        let digest = |state: &State| state.active(&tenant("acme")).map(|active| *active.digest());
+        assert!(digest(&live.state).is_some() && digest(&restarted) == digest(&live.state));
+        // The keys of the old root publish nothing any more, those of the new one do.
+        for (seeds, nonce, expected) in [([6, 7], 11, "not_enough_signatures"), ([26, 27], 12, "bundle")] {
+            let container = bundle("acme", 2, &seeds, NOW);
+            let next =
+                Command::Admin { request: request(OPS, "/v1/bundles", container, moment, nonce), received_at: moment };
+            let there = apply(&mut restarted, LogIndex(50 + nonce), next.clone());
+            let here = apply(&mut live.state, LogIndex(50 + nonce), next);
+            assert_eq!((reason(&here), &here), (expected, &there));
+        }
+        assert_eq!(Digest::of(&[&restarted.to_snapshot()]), Digest::of(&[&live.state.to_snapshot()]));
+        let again = State::from_snapshot(&genesis(true, NOW), &live.state.to_snapshot()).unwrap();
+        assert_eq!(digest(&again), digest(&live.state));
+    }
 }
 
 struct Seal<'a> {

@@ -121,6 +121,13 @@ pub(crate) fn signed_root(dev: bool, now: Timestamp) -> SignedRoot {
     SignedRoot::make(&root_content(dev, now), &[&key(1), &key(2)]).unwrap()
 }
 
+/// The root after the first one: acme's policy keys are others (26 to 28).
+pub(crate) fn successor_root(now: Timestamp) -> SignedRoot {
+    let mut content = RootContent { version: 2, ..root_content(true, now) };
+    content.policy.insert(tenant("acme"), role(&[26, 27, 28], 2));
+    SignedRoot::make(&content, &[&key(1), &key(2)]).unwrap()
+}
+
 pub(crate) fn signed_directory(version: u64, now: Timestamp) -> SignedDirectory {
     SignedDirectory::make(&directory_content(version, now), &[&key(4), &key(5)]).unwrap()
 }
