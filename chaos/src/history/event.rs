@@ -227,7 +227,7 @@ pub struct ReadState {
     /// As of which entry the revocations are; the rest on returns of kind `ok` only. The bundle may have been asked for
     /// separately, after the invocation and before the return.
     pub applied: Option<LogIndex>,
-    /// The epoch.
+    /// The epoch; none if only the bundle was asked for.
     pub epoch: Option<RevocationEpoch>,
     /// The sessions that are cut.
     pub sessions: Vec<String>,
@@ -250,7 +250,8 @@ pub struct Voter {
     pub applied: LogIndex,
     /// The digest of every entry applied so far, chained; equal for equal `applied` at every voter, ever.
     pub applied_digest: Option<Digest>,
-    /// Further log positions that are known with their payload hashes: index to (term, digest).
+    /// Further log positions that are known with their payload hashes: index to (term, digest). In JSON a list.
+    #[serde(default, with = "entries")]
     pub entries: BTreeMap<u64, (u64, Digest)>,
 }
 
@@ -306,4 +307,26 @@ pub struct RecordSeen {
     pub verified: bool,
     /// Of a gap: how many records it stands for; 0 when nobody can tell.
     pub gap: u64,
+}
+
+/// JSON has texts as keys only, which a flattened value does not turn back into numbers.
+mod entries {
+    use std::collections::BTreeMap;
+
+    use remit_common::crypto::digest::Digest;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(
+        entries: &BTreeMap<u64, (u64, Digest)>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(entries.iter().map(|(index, (term, digest))| (index, term, digest)))
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<u64, (u64, Digest)>, D::Error> {
+        let entries = Vec::<(u64, u64, Digest)>::deserialize(deserializer)?;
+        Ok(entries.into_iter().map(|(index, term, digest)| (index, (term, digest))).collect())
+    }
 }

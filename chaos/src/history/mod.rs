@@ -2,6 +2,7 @@
 
 mod event;
 pub mod figures;
+pub mod jsonl;
 pub mod outages;
 
 pub use event::{
@@ -31,10 +32,9 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One line of JSON per event.
+    /// One line of JSON per event; [`jsonl::read`] reads it back.
     #[must_use]
     pub fn to_jsonl(&self) -> String {
-        let events = self.events();
-        events.iter().filter_map(|event| serde_json::to_string(event).ok()).map(|line| line + "\n").collect()
+        jsonl::write(&self.events())
     }
 }

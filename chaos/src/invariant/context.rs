@@ -107,3 +107,8 @@ impl Minimums {
         faults: 0,
     };
 }
+
+/// As histories count time.
+pub(super) fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}

@@ -4,11 +4,22 @@
 //! out may have happened or not: a history breaks a promise only if it does so whichever is the case.
 
 mod authority;
+mod availability;
+mod bundles;
 mod context;
+mod convergence;
 mod cuts;
+mod linearizable;
+mod liveness;
+mod monotone;
+mod published;
+mod raft_safety;
+mod recorded_first;
+mod records;
 mod resurrection;
 mod revocation;
 mod secrecy;
+mod stored;
 mod story;
 mod vacuity;
 mod verdict;
@@ -72,13 +83,27 @@ impl Judgement {
 /// Judges a run. Events stand in the order of their time, as a [`crate::history::History`] notes them.
 #[must_use]
 pub fn check(events: &[Event], context: &Context) -> Judgement {
-    let figures = figures(events);
+    let mut figures = figures(events);
     let story = Story::of(events);
+    let (available, reads_refused) = availability::check(events, &story, context);
+    figures.reads_refused_by_failure = reads_refused;
+    let (recorded, lost) = records::check(events, &story, context);
+    let (recorded_first, missing) = recorded_first::check(events, &story, context);
+    figures.records_lost = lost.saturating_add(missing);
     let verdicts = vec![
+        raft_safety::check(events),
+        linearizable::check(events, &story, context),
+        bundles::check(events, &story),
+        convergence::check(events, &story, context),
         revocation::check(events, &story, context),
         resurrection::check(&story),
         authority::check(&story),
+        recorded,
+        recorded_first,
         secrecy::check(events),
+        liveness::check(events, &story, context),
+        available,
+        monotone::check(events),
     ];
     Judgement { verdicts, vacuous: vacuity::check(events, &context.minimums), figures }
 }

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use remit_common::id::{EdgeId, RevocationEpoch};
 use remit_common::lattice::Effect;
 
-use super::context::Context;
+use super::context::{Context, micros};
 use super::cuts::{Cut, cuts};
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
@@ -90,10 +90,6 @@ fn after_bound(
             at(bound_us),
         )
     });
-}
-
-fn micros(duration: std::time::Duration) -> u64 {
-    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
 }
 
 /// Which epoch each edge was reported to enforce, from when on.

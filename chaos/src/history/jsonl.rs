@@ -1,0 +1,150 @@
+//! Histories as files: one event a line, so that anybody's tools can check a run again.
+//!
+//! A file may come from anywhere: sizes are bounded before memory is spent, and each fault names its line.
+
+use std::io::{self, BufRead, Read as _};
+
+use super::Event;
+
+/// The longest line. A read that shows ten thousand sessions fits.
+pub const LINE_BYTES_MAX: usize = 1024 * 1024;
+/// Events of one history: a day of a busy drill.
+pub const EVENTS_MAX: usize = 20_000_000;
+/// Bytes of one history.
+pub const BYTES_MAX: u64 = 4 * 1024 * 1024 * 1024;
+
+/// A file is no history.
+#[derive(Debug, thiserror::Error)]
+pub enum NoHistory {
+    /// It cannot be read.
+    #[error("line {line} cannot be read")]
+    Unreadable {
+        /// Counted from 1.
+        line: usize,
+        /// Why.
+        #[source]
+        source: io::Error,
+    },
+    /// A line is longer than any event.
+    #[error("line {line} has more than {LINE_BYTES_MAX} bytes: no event is that long")]
+    LineTooLong {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// It is too large to be judged in memory.
+    #[error("line {line} is beyond {EVENTS_MAX} events or {BYTES_MAX} bytes: judge a shorter run")]
+    TooLong {
+        /// Counted from 1.
+        line: usize,
+    },
+    /// A line is no event.
+    #[error("line {line} is no event of a history")]
+    NoEvent {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, with the column.
+        #[source]
+        source: serde_json::Error,
+    },
+    /// The order of a history is that of time.
+    #[error("line {line} is out of order: its {what} is {found}, and that of the line before {before}")]
+    OutOfOrder {
+        /// Counted from 1.
+        line: usize,
+        /// `index`, which rises, or `time_us`, which does not fall.
+        what: &'static str,
+        /// What the line says.
+        found: u64,
+        /// What the line before says.
+        before: u64,
+    },
+}
+
+/// One line of JSON per event.
+#[must_use]
+pub fn write(events: &[Event]) -> String {
+    events.iter().filter_map(|event| serde_json::to_string(event).ok()).map(|line| line + "\n").collect()
+}
+
+/// Reads a history back. Empty lines are stepped over.
+///
+/// # Errors
+/// [`NoHistory`], at the first line that does not fit.
+pub fn read(mut file: impl BufRead) -> Result<Vec<Event>, NoHistory> {
+    let mut events: Vec<Event> = Vec::new();
+    let mut bytes = 0_u64;
+    let mut text = Vec::new();
+    for line in 1.. {
+        text.clear();
+        let most = u64::try_from(LINE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+        let length = file
+            .by_ref()
+            .take(most)
+            .read_until(b'\n', &mut text)
+            .map_err(|source| NoHistory::Unreadable { line, source })?;
+        if length == 0 {
+            break;
+        }
+        if length > LINE_BYTES_MAX {
+            return Err(NoHistory::LineTooLong { line });
+        }
+        bytes = bytes.saturating_add(u64::try_from(length).unwrap_or(u64::MAX));
+        if bytes > BYTES_MAX || events.len() >= EVENTS_MAX {
+            return Err(NoHistory::TooLong { line });
+        }
+        if text.trim_ascii().is_empty() {
+            continue;
+        }
+        let event: Event = serde_json::from_slice(&text).map_err(|source| NoHistory::NoEvent { line, source })?;
+        if let Some(last) = events.last() {
+            in_order(line, "index", event.index, last.index.saturating_add(1))?;
+            in_order(line, "time_us", event.time_us, last.time_us)?;
+        }
+        events.push(event);
+    }
+    Ok(events)
+}
+
+fn in_order(line: usize, what: &'static str, found: u64, least: u64) -> Result<(), NoHistory> {
+    let before = if what == "index" { least.saturating_sub(1) } else { least };
+    if found >= least { Ok(()) } else { Err(NoHistory::OutOfOrder { line, what, found, before }) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::history::{Kind, What};
+
+    fn phase(index: u64, time_us: u64) -> Event {
+        let what = What::Phase { name: "steady".to_owned() };
+        Event { index, time_us, process: "drill".to_owned(), kind: Kind::Info, what }
+    }
+
+    fn refused(text: &str) -> String {
+        read(text.as_bytes()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_fault_names_its_line() {
+        let good = write(&[phase(0, 5)]);
+        assert_eq!(refused(&format!("{good}\n{{}}\n")), "line 3 is no event of a history");
+        assert_eq!(refused(&format!("{good}nonsense")), "line 2 is no event of a history");
+        let long = format!("{good}{}", " ".repeat(LINE_BYTES_MAX + 1));
+        assert!(refused(&long).starts_with("line 2 has more than"), "{}", refused(&long));
+    }
+
+    #[test]
+    fn events_stand_in_the_order_of_index_and_time() {
+        assert_eq!(read(write(&[phase(3, 5), phase(4, 5)]).as_bytes()).unwrap().len(), 2);
+        let index = refused(&write(&[phase(3, 5), phase(3, 6)]));
+        assert_eq!(index, "line 2 is out of order: its index is 3, and that of the line before 3");
+        let time = refused(&write(&[phase(3, 5), phase(4, 4)]));
+        assert_eq!(time, "line 2 is out of order: its time_us is 4, and that of the line before 5");
+    }
+
+    #[test]
+    fn an_unknown_kind_of_event_is_refused() {
+        let line = write(&[phase(0, 0)]).replace("\"phase\"", "\"phrase\"");
+        assert_eq!(refused(&line), "line 1 is no event of a history");
+    }
+}

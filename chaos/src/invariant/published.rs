@@ -1,0 +1,58 @@
+//! What administrators asked to publish, and under which numbers it became active.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use remit_common::crypto::digest::Digest;
+use remit_common::id::BundleVersion;
+
+use super::story::{Operation, Returned, Story};
+use super::verdict::Witness;
+use crate::history::{Event, What, Write, WriteKind};
+
+/// One publication.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Publication {
+    pub(super) version: BundleVersion,
+    pub(super) digest: Digest,
+    /// Whether it is one that must be taken.
+    pub(super) good: bool,
+    pub(super) invoked: Witness,
+    /// The acknowledgement, and the number of the activation.
+    pub(super) acknowledged: Option<(Witness, Option<u64>)>,
+    /// It certainly was not carried out.
+    pub(super) failed: bool,
+}
+
+/// Every publication, in the order in which they were asked for.
+pub(super) fn publications(story: &Story<'_>) -> Vec<Publication> {
+    let publication = |write: &Operation<'_, Write>| {
+        let WriteKind::Publish { version, digest, good } = &write.asked.write else { return None };
+        let acknowledged = write.acknowledged();
+        Some(Publication {
+            version: *version,
+            digest: *digest,
+            good: *good,
+            invoked: write.invoked,
+            acknowledged: acknowledged.map(|(at, written)| (at, written.activation.map(|number| number.0))),
+            failed: matches!(write.returned, Returned::Fail),
+        })
+    };
+    story.writes.iter().filter_map(publication).collect()
+}
+
+/// Under which numbers each version became active, as acknowledgements and edges say: a publication that timed out may
+/// still be placed by an edge that runs it.
+pub(super) fn activations(publications: &[Publication], events: &[Event]) -> BTreeMap<BundleVersion, BTreeSet<u64>> {
+    let mut numbers: BTreeMap<BundleVersion, BTreeSet<u64>> = BTreeMap::new();
+    for publication in publications {
+        let number = publication.acknowledged.and_then(|(_, number)| number);
+        numbers.entry(publication.version).or_default().extend(number);
+    }
+    for event in events {
+        let What::Edge(edge) = &event.what else { continue };
+        if let (Some(version), Some(number)) = (edge.bundle, edge.activation) {
+            numbers.entry(version).or_default().insert(number.0);
+        }
+    }
+    numbers
+}
