@@ -2,3 +2,4 @@
 
 pub mod action;
 pub mod backend;
+pub mod outcome;
