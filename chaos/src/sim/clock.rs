@@ -30,6 +30,12 @@ impl TrueTime {
     pub fn elapsed(&self) -> Duration {
         Instant::now().duration_since(self.0)
     }
+
+    /// The moment at which this much will have elapsed, for timers.
+    #[must_use]
+    pub fn at(&self, elapsed: Duration) -> Instant {
+        self.0 + elapsed
+    }
 }
 
 /// The clocks of one host. Its wall clock may be wrong; its boot clock runs evenly and restarts with the machine.

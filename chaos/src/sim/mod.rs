@@ -5,5 +5,6 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod net;
 pub mod runtime;
 pub mod spawn;
