@@ -48,8 +48,7 @@ pub(crate) fn create(context: &Context, shape: Shape) -> Result<(LocalMesh, Secr
         executable: files::executable()?,
         tenant: TenantId::new("acme").map_err(invalid)?,
         voters: shape.voters,
-        regions: shape.regions,
-        edges: shape.edges,
+        regions: shape.regions.into_iter().map(|region| (region, shape.edges)).collect(),
         upstream: UpstreamPlan {
             name: UpstreamName::new("acme").map_err(invalid)?,
             key_hash: Digest::of(&[secret.expose()]),

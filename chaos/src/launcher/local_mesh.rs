@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -16,16 +17,9 @@ use remit_edge_node::config as edge_config;
 use super::files::Folder;
 use super::material::Material;
 use super::mesh_file::{EdgeEntry, MeshFile, UpstreamEntry, VoterEntry};
-use super::ports::Ports;
 use super::process::{Process, Program, Ready};
-
-/// Where the search for ports of a mesh that people will look at begins.
-const ADMIN_PORT: u16 = 7411;
-const AGENT_PORT: u16 = 7511;
-const OPS_PORT: u16 = 7611;
-const VOTER_OPS_PORT: u16 = 7451;
-const TOOL_PORT: u16 = 7701;
-const PEER_PORT: u16 = 7801;
+use super::site::{Host, Loopback, Site};
+use crate::node::Node;
 
 /// From start to ready, of any process. A debug build on a busy machine takes seconds.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -41,10 +35,8 @@ pub struct Plan {
     pub tenant: TenantId,
     /// Voters; an odd number.
     pub voters: u64,
-    /// Regions.
-    pub regions: Vec<Region>,
-    /// Edges of each region.
-    pub edges: u32,
+    /// Regions, with the number of edges of each.
+    pub regions: Vec<(Region, u32)>,
     /// The tool server.
     pub upstream: UpstreamPlan,
     /// Whether the mesh must not meet another one: ports at random instead of the well-known ones.
@@ -68,6 +60,7 @@ pub struct UpstreamPlan {
 pub struct LocalMesh {
     env: Env,
     plan: Plan,
+    site: Box<dyn Site>,
     folder: Folder,
     material: Material,
     file: MeshFile,
@@ -76,7 +69,6 @@ pub struct LocalMesh {
     upstreams: Vec<Process>,
     strays: Vec<Process>,
     dist: Vec<edge_config::VoterAddr>,
-    stray_ports: u16,
 }
 
 /// An edge of the mesh's own kind that talks to somebody else than the mesh's voters.
@@ -94,6 +86,15 @@ impl LocalMesh {
     /// # Errors
     /// When the folder holds a mesh already, or the disk or the network refuses.
     pub fn create(env: &Env, plan: Plan) -> Result<Self> {
+        let site = Loopback::new(env, plan.temporary);
+        Self::create_at(env, plan, Box::new(site))
+    }
+
+    /// Like [`Self::create`], with nodes that live elsewhere than on this machine's loopback address.
+    ///
+    /// # Errors
+    /// Like [`Self::create`]; or what the site says.
+    pub fn create_at(env: &Env, plan: Plan, site: Box<dyn Site>) -> Result<Self> {
         let folder = Folder::create(env, &plan.dir)?;
         if folder.path().join("mesh.json").exists() {
             bail!("`{}` holds a mesh already", folder.path().display());
@@ -113,6 +114,7 @@ impl LocalMesh {
         let mut mesh = Self {
             env: env.clone(),
             plan,
+            site,
             folder,
             material,
             file,
@@ -121,7 +123,6 @@ impl LocalMesh {
             upstreams: Vec::new(),
             strays: Vec::new(),
             dist: Vec::new(),
-            stray_ports: 0,
         };
         mesh.write_nodes()?;
         mesh.write_file()?;
@@ -129,44 +130,28 @@ impl LocalMesh {
     }
 
     fn write_nodes(&mut self) -> Result<()> {
-        let env = self.env.clone();
-        let temporary = Ports::temporary(&env).start();
-        let ports = |start: u16, offset: u16| {
-            Ports::from(&env, if self.plan.temporary { temporary.saturating_add(offset) } else { start })
-        };
-        let (mut admin, mut agent, mut ops) = (ports(ADMIN_PORT, 0), ports(AGENT_PORT, 50), ports(OPS_PORT, 150));
-        let (mut tool, mut peer) = (ports(TOOL_PORT, 250), ports(PEER_PORT, 300));
-        let mut voter_ops = ports(VOTER_OPS_PORT, 350);
-        self.stray_ports = if self.plan.temporary { temporary.saturating_add(400) } else { PEER_PORT + 200 };
-
         let mut listens = Vec::new();
-        for number in 1..=self.plan.voters {
-            let listen = voter_config::Listen {
-                raft: peer.take()?,
-                dist: peer.take()?,
-                admin: admin.take()?,
-                ops: voter_ops.take()?,
-            };
-            self.dist.push(edge_config::VoterAddr { id: VoterId(number), dist: listen.dist });
-            listens.push((VoterId(number), listen));
+        for id in (1..=self.plan.voters).map(VoterId) {
+            let listen = self.site.voter(id)?;
+            self.dist.push(edge_config::VoterAddr { id, dist: listen.dist });
+            listens.push((id, listen));
         }
         let peers: Vec<_> =
             listens.iter().map(|(id, listen)| voter_config::Peer { id: *id, raft: listen.raft }).collect();
         for (id, listen) in listens {
             self.write_voter(id, listen, &peers)?;
         }
-        for region in self.plan.regions.clone() {
-            for number in 1..=self.plan.edges {
+        for (region, edges) in self.plan.regions.clone() {
+            for number in 1..=edges {
                 let id = EdgeId::new(&format!("{region}-{number}"))?;
-                let (entry, process) =
-                    self.write_edge(&id, &region, (agent.take()?, ops.take()?), self.dist.clone(), "edges")?;
+                let (entry, process) = self.write_edge(&id, &region, self.dist.clone(), "edges")?;
                 self.file.edges.push(entry);
                 self.edges.push(process);
             }
         }
         let directory = self.material.sign_directory()?;
         self.folder.write("directory.json", &directory)?;
-        self.write_tool_server(tool.take()?)
+        self.write_tool_server()
     }
 
     fn write_voter(&mut self, id: VoterId, listen: voter_config::Listen, peers: &[voter_config::Peer]) -> Result<()> {
@@ -193,7 +178,8 @@ impl LocalMesh {
         };
         config.check().context("the launcher wrote a configuration that no voter takes")?;
         let path = node.folder.write_toml("voter.toml", &config)?;
-        self.voters.push(self.process(format!("voter {id}"), "control-plane", &path, ops, "/readyz"));
+        let host = self.site.host(&Node::Voter(id), &dir)?;
+        self.voters.push(self.process(format!("voter {id}"), "control-plane", &path, (ops, "/readyz"), host));
         self.file.voters.push(VoterEntry { id, admin: origin(admin), ops: origin(ops), pid: None, dir });
         Ok(())
     }
@@ -202,11 +188,12 @@ impl LocalMesh {
         &mut self,
         id: &EdgeId,
         region: &Region,
-        (agent, ops): (SocketAddr, SocketAddr),
         voters: Vec<edge_config::VoterAddr>,
         parent: &str,
     ) -> Result<(EdgeEntry, Process)> {
         let folder = self.folder.sub(parent)?.sub(id.as_str())?;
+        let listen = self.site.edge(id)?;
+        let (agent, ops) = (listen.agent, listen.ops);
         let node = self.material.add_edge(&self.env, folder, id, region)?;
         let dir = node.folder.path().to_owned();
         let config = edge_config::Config {
@@ -223,14 +210,15 @@ impl LocalMesh {
                 key: dir.join("identity.key"),
                 voters_ca: self.material.voters_ca.clone(),
             },
-            listen: edge_config::Listen { agent, ops },
+            listen,
             voters,
             limits: edge_config::Limits::default(),
         };
         config.check().context("the launcher wrote a configuration that no edge takes")?;
         let path = node.folder.write_toml("edge.toml", &config)?;
         // Ready means policy is active, and there is none before the first push: alive is what to wait for.
-        let process = self.process(id.to_string(), "edge-node", &path, ops, "/livez");
+        let host = self.site.host(&Node::Edge(id.clone()), &dir)?;
+        let process = self.process(id.to_string(), "edge-node", &path, (ops, "/livez"), host);
         let entry = EdgeEntry {
             id: id.clone(),
             region: region.clone(),
@@ -242,27 +230,36 @@ impl LocalMesh {
         Ok((entry, process))
     }
 
-    fn write_tool_server(&mut self, addr: SocketAddr) -> Result<()> {
+    fn write_tool_server(&mut self) -> Result<()> {
+        let (addr, found_at) = self.site.tools()?;
         let UpstreamPlan { name, key_hash, data } = &self.plan.upstream;
         let folder = self.folder.sub("upstreams")?.sub(name.as_str())?;
         let dir = folder.path().to_owned();
         let hash = folder.write("key.sha256", format!("{key_hash}\n").as_bytes())?;
         let data = folder.write("tools.json", data)?;
-        let url = format!("{}/mcp", origin(addr));
+        let url = format!("{}/mcp", origin(found_at));
         let arguments =
             ["tool-server".into(), "--listen".into(), addr.to_string().into(), "--data".into(), data.into()];
         let arguments = arguments.into_iter().chain(["--key-sha256".into(), hash.into()]).collect();
         let program = self.program(format!("tool server {name}"), arguments, dir.join("log.txt"));
         let ready = Ready { addr, path: "/livez", within: READY_WITHIN };
-        self.upstreams.push(Process::new(program, ready));
+        let host = self.site.host(&Node::Tools, &dir)?;
+        self.upstreams.push(Process::new(program, ready, host));
         self.file.upstreams.push(UpstreamEntry { name: name.clone(), url, pid: None, dir });
         Ok(())
     }
 
-    fn process(&self, name: String, command: &str, config: &Path, ops: SocketAddr, ready: &'static str) -> Process {
+    fn process(
+        &self,
+        name: String,
+        command: &str,
+        config: &Path,
+        (ops, ready): (SocketAddr, &'static str),
+        host: Arc<dyn Host>,
+    ) -> Process {
         let log = config.with_file_name("log.txt");
         let program = self.program(name, vec![command.into(), "--config".into(), config.into()], log);
-        Process::new(program, Ready { addr: ops, path: ready, within: READY_WITHIN })
+        Process::new(program, Ready { addr: ops, path: ready, within: READY_WITHIN }, host)
     }
 
     fn program(&self, name: String, arguments: Vec<OsString>, log: PathBuf) -> Program {
@@ -281,7 +278,7 @@ impl LocalMesh {
         // Now, so that whoever is interrupted from here on can still be cleaned up after.
         self.write_file()?;
         for process in self.voters.iter_mut().chain(&mut self.edges).chain(&mut self.upstreams) {
-            process.wait_ready(&self.env).await?;
+            process.wait_ready().await?;
             tell(process.name());
         }
         Ok(())
@@ -328,8 +325,7 @@ impl LocalMesh {
     /// # Errors
     /// When it ends before, or is not ready in time.
     pub async fn wait_voter(&mut self, id: VoterId) -> Result<()> {
-        let env = self.env.clone();
-        self.voter(id)?.wait_ready(&env).await
+        self.voter(id)?.wait_ready().await
     }
 
     /// Writes one more edge, of the mesh's own kind, which is told to dial `voters`. The mesh's voters do not know it.
@@ -337,12 +333,9 @@ impl LocalMesh {
     /// # Errors
     /// When it cannot be written.
     pub fn add_stray(&mut self, id: &EdgeId, voters: Vec<(VoterId, SocketAddr)>) -> Result<StrayEdge> {
-        let env = self.env.clone();
-        let mut ports = Ports::from(&env, self.stray_ports);
-        let addrs = (ports.take()?, ports.take()?);
-        let region = self.plan.regions.first().cloned().context("the mesh has no region")?;
+        let (region, _) = self.plan.regions.first().cloned().context("the mesh has no region")?;
         let voters = voters.into_iter().map(|(id, addr)| edge_config::VoterAddr { id, dist: addr }).collect();
-        let (entry, process) = self.write_edge(id, &region, addrs, voters, "strays")?;
+        let (entry, process) = self.write_edge(id, &region, voters, "strays")?;
         self.strays.push(process);
         Ok(StrayEdge { entry, directory: self.material.sign_directory()? })
     }
@@ -354,7 +347,7 @@ impl LocalMesh {
     pub async fn start_strays(&mut self) -> Result<()> {
         for stray in &mut self.strays {
             stray.start()?;
-            stray.wait_ready(&self.env).await?;
+            stray.wait_ready().await?;
         }
         Ok(())
     }
@@ -363,8 +356,8 @@ impl LocalMesh {
     ///
     /// # Errors
     /// When none is free.
-    pub fn spare_port(&self) -> Result<SocketAddr> {
-        Ports::from(&self.env, self.stray_ports.saturating_add(20)).take()
+    pub fn spare_port(&mut self) -> Result<SocketAddr> {
+        self.site.tools().map(|(addr, _)| addr)
     }
 
     /// Stops everything: edges first, so that they hand over their last records; then the rest.
@@ -383,6 +376,31 @@ impl LocalMesh {
             process.release();
         }
         self.file
+    }
+
+    /// The process of a node.
+    ///
+    /// # Errors
+    /// When there is no such node.
+    pub fn process_of(&mut self, node: &Node) -> Result<&mut Process> {
+        let process = match node {
+            Node::Voter(id) => return self.voter(*id),
+            Node::Edge(id) => {
+                let position = self.file.edges.iter().position(|edge| edge.id == *id);
+                position.and_then(|at| self.edges.get_mut(at))
+            }
+            Node::Tools => self.upstreams.first_mut(),
+            Node::Operator => None,
+        };
+        process.with_context(|| format!("there is no process `{node}`"))
+    }
+
+    /// Writes the mesh file anew, after processes were started or have ended.
+    ///
+    /// # Errors
+    /// What the disk says.
+    pub fn refresh_file(&mut self) -> Result<()> {
+        self.write_file()
     }
 
     fn voter(&mut self, id: VoterId) -> Result<&mut Process> {

@@ -15,23 +15,23 @@ const TEMPORARY: (u16, u16) = (18_000, 30_000);
 const TRIES_MAX: u16 = 2_000;
 
 /// Hands out free ports of the loopback address, upwards from a start.
-pub struct Ports<'e> {
-    env: &'e Env,
+pub struct Ports {
+    env: Env,
     next: u16,
 }
 
-impl<'e> Ports<'e> {
+impl Ports {
     /// Upwards from `start`.
     #[must_use]
-    pub fn from(env: &'e Env, start: u16) -> Self {
-        Self { env, next: start }
+    pub fn from(env: &Env, start: u16) -> Self {
+        Self { env: env.clone(), next: start }
     }
 
     /// Upwards from a random start, for a mesh that must not meet another one.
     #[must_use]
-    pub fn temporary(env: &'e Env) -> Self {
+    pub fn temporary(env: &Env) -> Self {
         let offset = u16::from_be_bytes(env.random()) % (TEMPORARY.1 - TEMPORARY.0);
-        Self { env, next: TEMPORARY.0 + offset }
+        Self { env: env.clone(), next: TEMPORARY.0 + offset }
     }
 
     /// Where the search goes on.

@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
@@ -14,6 +15,8 @@ use remit_common::net::env::{Env, deadline};
 use remit_common::net::http::HttpClient;
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use tokio::process::{Child, Command};
+
+use super::site::Host;
 
 /// Between two questions whether a process is ready.
 const POLL: Duration = Duration::from_millis(50);
@@ -52,18 +55,18 @@ pub struct Ready {
 
 /// A process that may run. Unless detached it dies with this value: by a signal when this is dropped, and by the end
 /// of its standard input when the launcher is killed.
-#[derive(Debug)]
 pub struct Process {
     program: Program,
     ready: Ready,
+    host: Arc<dyn Host>,
     child: Option<Child>,
 }
 
 impl Process {
     /// Not started yet.
     #[must_use]
-    pub fn new(program: Program, ready: Ready) -> Self {
-        Self { program, ready, child: None }
+    pub fn new(program: Program, ready: Ready, host: Arc<dyn Host>) -> Self {
+        Self { program, ready, host, child: None }
     }
 
     /// Its name for people.
@@ -102,16 +105,35 @@ impl Process {
         } else {
             command.arg("--stop-with-stdin").stdin(Stdio::piped()).kill_on_drop(true);
         }
-        let child = command.spawn().with_context(|| format!("cannot start {}", self.program.name))?;
+        let child = self.host.spawn(command).with_context(|| format!("cannot start {}", self.program.name))?;
         self.child = Some(child);
         Ok(())
+    }
+
+    /// Whether it was started and has not been seen to end.
+    #[must_use]
+    pub fn is_started(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Whether it has ended by itself; then it may be started again.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn has_ended(&mut self) -> Result<bool> {
+        let ended = self.child.as_mut().map(Child::try_wait).transpose()?.flatten().is_some();
+        if ended {
+            self.child = None;
+        }
+        Ok(ended || self.child.is_none())
     }
 
     /// Waits until it says that it is ready.
     ///
     /// # Errors
     /// When it ends before, or is not ready in time; the end of its log is in the message.
-    pub async fn wait_ready(&mut self, env: &Env) -> Result<()> {
+    pub async fn wait_ready(&mut self) -> Result<()> {
+        let env = &self.host.env();
         let client = HttpClient::new(env, 64 * 1024);
         let (ready, name) = (self.ready.clone(), self.program.name.clone());
         let started = env.now().boot;
