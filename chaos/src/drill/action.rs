@@ -8,7 +8,7 @@ use crate::node::Node;
 
 /// A fault, or the end of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "fault", rename_all = "kebab-case")]
+#[serde(tag = "fault", content = "on", rename_all = "kebab-case")]
 pub enum Fault {
     /// SIGKILL: the process is gone, what its kernel holds is written later.
     Kill(Vec<Node>),

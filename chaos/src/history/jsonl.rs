@@ -60,10 +60,12 @@ pub enum NoHistory {
     },
 }
 
-/// One line of JSON per event.
+/// One line of JSON per event. An event that cannot be written leaves a line that cannot be read: a history is never
+/// shorter than its run.
 #[must_use]
 pub fn write(events: &[Event]) -> String {
-    events.iter().filter_map(|event| serde_json::to_string(event).ok()).map(|line| line + "\n").collect()
+    let line = |event| serde_json::to_string(event).unwrap_or_else(|fault| format!("# cannot be written: {fault}"));
+    events.iter().map(|event| line(event) + "\n").collect()
 }
 
 /// Reads a history back. Empty lines are stepped over.
@@ -112,8 +114,15 @@ fn in_order(line: usize, what: &'static str, found: u64, least: u64) -> Result<(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use remit_common::crypto::digest::Digest;
+    use remit_common::id::{EdgeId, LogIndex, VoterId};
+
     use super::*;
-    use crate::history::{Kind, What};
+    use crate::drill::action::{Fault, Lie, LinkQuality};
+    use crate::history::{Kind, Voter, What};
+    use crate::node::Node;
 
     fn phase(index: u64, time_us: u64) -> Event {
         let what = What::Phase { name: "steady".to_owned() };
@@ -140,6 +149,64 @@ mod tests {
         assert_eq!(index, "line 2 is out of order: its index is 3, and that of the line before 3");
         let time = refused(&write(&[phase(3, 5), phase(4, 4)]));
         assert_eq!(time, "line 2 is out of order: its time_us is 4, and that of the line before 5");
+    }
+
+    /// Every kind of fault: an enum that cannot be written would be noticed only by who reads the file.
+    fn faults() -> Vec<Fault> {
+        let voter = || Node::Voter(VoterId(1));
+        let nodes = || vec![voter(), Node::Edge(EdgeId::new("eu-1").unwrap()), Node::Tools];
+        let quality = LinkQuality { rate: Some(1_000), latency: Duration::from_millis(40), ..LinkQuality::GOOD };
+        vec![
+            Fault::Kill(nodes()),
+            Fault::PowerCut(nodes()),
+            Fault::Stop(nodes()),
+            Fault::Start(nodes()),
+            Fault::Pause(nodes()),
+            Fault::Resume(nodes()),
+            Fault::Partition { from: nodes(), to: vec![], one_way: true },
+            Fault::Link { from: nodes(), to: nodes(), quality },
+            Fault::HealNetwork,
+            Fault::DiskFull(nodes()),
+            Fault::DiskFree(nodes()),
+            Fault::FsyncError(nodes()),
+            Fault::ClockJump { nodes: nodes(), by_ms: -90_000 },
+            Fault::CpuLimit { nodes: nodes(), percent: 5 },
+            Fault::Lie { node: voter(), lie: Lie::Truncated },
+            Fault::ReplaceVoter(voter()),
+            Fault::ReconnectStorm(nodes()),
+        ]
+    }
+
+    #[test]
+    fn every_kind_of_event_reads_back() {
+        let mut whats: Vec<What> = faults()
+            .into_iter()
+            .map(|fault| {
+                let (name, detail) = (fault.name().to_owned(), String::new());
+                What::Fault { name, nodes: vec![Node::Operator], detail, begins: true, fault: Some(fault) }
+            })
+            .collect();
+        let digest = Digest::of(&[b"entry"]);
+        whats.extend([
+            What::Fault { name: "kill".to_owned(), nodes: vec![], detail: String::new(), begins: false, fault: None },
+            What::Voter(Voter {
+                voter: VoterId(1),
+                term: u64::MAX,
+                role: "leader".to_owned(),
+                leader: None,
+                applied: LogIndex(7),
+                applied_digest: Some(digest),
+                entries: [(6, (1, digest)), (7, (2, digest))].into(),
+            }),
+            What::Records { of: Some(3), voter: VoterId(1) },
+            What::Searched { found: 1 },
+            What::Canary { place: "a \"log\"\n".to_owned() },
+            What::Probe { name: "p99".to_owned(), value: Some(0.25), within: true },
+            What::Probe { name: "p99".to_owned(), value: None, within: false },
+        ]);
+        let event = |(index, what)| Event { index, time_us: 9, process: "drill".to_owned(), kind: Kind::Info, what };
+        let events: Vec<Event> = (0..).zip(whats).map(event).collect();
+        assert_eq!(read(write(&events).as_bytes()).unwrap(), events);
     }
 
     #[test]

@@ -107,3 +107,6 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
     ];
     Judgement { verdicts, vacuous: vacuity::check(events, &context.minimums), figures }
 }
+
+#[cfg(test)]
+mod tests;

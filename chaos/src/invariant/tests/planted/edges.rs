@@ -1,0 +1,211 @@
+//! Promises that edges keep.
+
+use std::collections::BTreeMap;
+
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BundleVersion, LogIndex, RevocationEpoch};
+use remit_common::lattice::Effect;
+
+use super::super::tamper::second;
+use super::{Invariant, each, model};
+use crate::history::{Call, Edge, Event, Kind, Verdict, What, WriteKind, Written};
+
+#[test]
+fn bundles_that_nobody_published_are_found() {
+    each(
+        Invariant::Bundles,
+        &[
+            ("a version that nobody published", |history| {
+                history.any_edge(|_, edge| edge.bundle.is_some(), |edge| edge.bundle = Some(BundleVersion(9_999)))
+            }),
+            ("other contents", |history| {
+                let other = |edge: &mut Edge| edge.digest = Some(Digest::of(&[b"other"]));
+                history.any_edge(|_, edge| edge.bundle.is_some(), other)
+            }),
+            ("a poisoned bundle at an edge", |history| {
+                let (asked, version, digest) = history.poisoned()?;
+                let after = history.events[asked].time_us;
+                history.any_edge(
+                    |time, edge| time > after && edge.bundle.is_some(),
+                    |edge| {
+                        edge.bundle = Some(version);
+                        edge.digest = Some(digest);
+                    },
+                )
+            }),
+            ("a poisoned bundle that voters take", |history| {
+                let is_refusal = |event: &Event| {
+                    let What::Write(write) = &event.what else { return false };
+                    event.kind == Kind::Fail && matches!(write.write, WriteKind::Publish { good: false, .. })
+                };
+                let place = history.any(is_refusal)?;
+                let event = &mut history.events[place];
+                let What::Write(write) = &mut event.what else { return None };
+                write.written = Some(Written { index: LogIndex(1), epoch: None, activation: None });
+                event.kind = Kind::Ok;
+                Some(event.index)
+            }),
+            ("another number for the same bundle", |history| {
+                let place = history.last_edge()?;
+                let What::Edge(edge) = &mut history.events[place].what else { return None };
+                edge.activation = Some(LogIndex(edge.activation?.0 + 100_000));
+                Some(history.events[place].index)
+            }),
+        ],
+    );
+}
+
+#[test]
+fn edges_that_stay_behind_are_found() {
+    each(
+        Invariant::Convergence,
+        &[("an edge that stays at an older bundle", |history| {
+            let acknowledged = history.last_activation_before(58)?;
+            let place = history.last_edge()?;
+            let What::Edge(edge) = &history.events[place].what else { return None };
+            let id = edge.edge.clone();
+            let mut before = None;
+            for (at, event) in history.events.iter_mut().enumerate() {
+                let What::Edge(edge) = &mut event.what else { continue };
+                if edge.edge != id {
+                    continue;
+                }
+                match &before {
+                    // What it ran before somebody was told of the newer one, which it may have run already.
+                    Some((number, version, digest)) if at > acknowledged.0 => {
+                        (edge.activation, edge.bundle, edge.digest) = (*number, *version, *digest);
+                    }
+                    _ if edge.activation < Some(acknowledged.1) => {
+                        before = Some((edge.activation, edge.bundle, edge.digest));
+                    }
+                    _ => {
+                        let (number, version, digest) = before?;
+                        (edge.activation, edge.bundle, edge.digest) = (number, version, digest);
+                    }
+                }
+            }
+            Some(history.events[acknowledged.0].index)
+        })],
+    );
+}
+
+#[test]
+fn permits_of_what_was_revoked_are_found() {
+    each(
+        Invariant::Revocation,
+        &[
+            ("a permit after the edge acknowledged the revocation", |history| {
+                let place = history.first_refusal(|refusal| refusal.covered && refusal.call.admitted)?;
+                history.turn(place, Verdict::Permit, "permit");
+                Some(history.events[place].index)
+            }),
+            ("a permit after the bound", |history| {
+                let bounds = model::context().bounds;
+                let place = history.first_refusal(|refusal| {
+                    let bound = u64::try_from(bounds.of(refusal.call.effect).as_micros()).unwrap();
+                    refusal.call.admitted && refusal.invoked_us > refusal.acknowledged_us + bound
+                })?;
+                history.turn(place, Verdict::Permit, "permit");
+                Some(history.events[place].index)
+            }),
+        ],
+    );
+    each(
+        Invariant::Resurrection,
+        &[("a permit after a refusal, while nothing else forbids it yet", |history| {
+            let bounds = model::context().bounds;
+            let place = history.first_refusal(|refusal| {
+                let bound = u64::try_from(bounds.of(Effect::Read).as_micros()).unwrap();
+                !refusal.covered && refusal.reason == "revoked" && refusal.answered_us < refusal.acknowledged_us + bound
+            })?;
+            let What::Call(call) = history.events[place].what.clone() else { return None };
+            let call = Call { effect: Effect::Read, admitted: true, ..call };
+            Some(history.permit_after(place, call, None))
+        })],
+    );
+}
+
+#[test]
+fn permits_that_nothing_admits_are_found() {
+    each(
+        Invariant::Authority,
+        &[("a permit that nothing admits", |history| {
+            let (place, call) = history.permit_of_an_open_session()?;
+            let call = Call { admitted: false, ..call };
+            Some(history.permit_after(place, call, None))
+        })],
+    );
+}
+
+#[test]
+fn a_secret_outside_its_place_is_found() {
+    each(
+        Invariant::Secrecy,
+        &[("a secret in a log", |history| {
+            let place = history.any(|_| true)?;
+            Some(history.insert_after(place, Kind::Info, What::Canary { place: "a log".to_owned() }))
+        })],
+    );
+}
+
+#[test]
+fn reads_that_are_refused_too_early_are_found() {
+    each(
+        Invariant::Availability,
+        &[
+            ("a read refused while the control plane was away", |history| {
+                let place = history.admitted_read(21, 39)?;
+                history.turn(place, Verdict::Deny, "stale");
+                Some(history.events[place].index)
+            }),
+            ("a read refused while nothing was broken", |history| {
+                let place = history.admitted_read(10, 20)?;
+                history.turn(place, Verdict::Deny, "quarantined");
+                Some(history.events[place].index)
+            }),
+        ],
+    );
+}
+
+#[test]
+fn edges_that_forget_are_found() {
+    each(
+        Invariant::Monotone,
+        &[
+            ("a tick that falls", |history| {
+                history.any_edge(|time, edge| second(time, 5, 80) && edge.tick.0 > 0, |edge| edge.tick = LogIndex(0))
+            }),
+            ("an epoch that falls", |history| {
+                let some = |time, edge: &Edge| second(time, 20, 80) && edge.epoch.0 > 0;
+                history.any_edge(some, |edge| edge.epoch = RevocationEpoch(0))
+            }),
+            ("an activation that falls", |history| {
+                let mut runs = BTreeMap::new();
+                let mut older = None;
+                let back = |time, edge: &Edge| {
+                    let now = (edge.activation, edge.bundle, edge.digest);
+                    let (first, last) = *runs.entry(edge.edge.clone()).or_insert((now, now));
+                    let is_back = second(time, 1, 39)
+                        && first.0.is_some()
+                        && first.0 < edge.activation
+                        && last.0 == edge.activation;
+                    runs.insert(edge.edge.clone(), (if first.0.is_none() { now } else { first }, now));
+                    if is_back && older.is_none() {
+                        older = Some((edge.edge.clone(), first));
+                    }
+                    is_back && older.as_ref().is_some_and(|(id, _)| *id == edge.edge)
+                };
+                let mut back = back;
+                let place = history.places(|event| match &event.what {
+                    What::Edge(edge) => back(event.time_us, edge),
+                    _ => false,
+                });
+                let place = *place.first()?;
+                let (_, first) = older?;
+                let What::Edge(edge) = &mut history.events[place].what else { return None };
+                (edge.activation, edge.bundle, edge.digest) = first;
+                Some(history.events[place].index)
+            }),
+        ],
+    );
+}
