@@ -8,7 +8,7 @@ fault() { printf '%s\n' "$1" >&2; faults=$((faults + 1)); }
 
 # 1. The order of modules inside common. A module may import itself and what stands on an earlier line.
 order=(
-    "limits text time"
+    "limits text time planted"
     "id"
     "crypto"
     "identity"

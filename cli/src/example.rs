@@ -56,6 +56,6 @@ mod tests {
         let env = remit_common::net::real::real();
         write_all(&env, folder.path(), "http://127.0.0.1:1/mcp").unwrap();
         let catalogue = std::fs::read_to_string(folder.path().join("bundle/catalogue/acme.toml")).unwrap();
-        assert!(catalogue.contains("http://127.0.0.1:1/mcp") && !catalogue.contains(TOOL_URL));
+        assert!(catalogue.contains("http://127.0.0.1:1/mcp") && !catalogue.contains(":7701/"));
     }
 }

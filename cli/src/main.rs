@@ -43,6 +43,8 @@ struct Cli {
     command: commands::Command,
 }
 
+const _: () = assert!(!remit_common::planted::COMPILED_IN, "planted bugs are for remit-mutation alone");
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     files::make_files_private();

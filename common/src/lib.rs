@@ -6,11 +6,12 @@
 //! arguments. The one exception is [`net`], behind the feature of that name.
 //!
 //! Modules in reading order; each imports only from those before it:
-//! `text time limits <- id <- crypto <- identity <- lattice <- envelope, revocation <- policy <- trust <- bundle,
+//! `text time limits planted <- id <- crypto <- identity <- lattice <- envelope, revocation <- policy <- trust <- bundle,
 //! shard, record <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
 
 pub mod id;
 pub mod limits;
+pub mod planted;
 pub mod text;
 pub mod time;
 

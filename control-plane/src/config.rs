@@ -14,6 +14,9 @@ use remit_common::id::{MeshId, VoterId};
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
+/// The least number of entries between two snapshots.
+const SNAPSHOT_ENTRIES_MIN: u64 = 20;
+
 /// What one voter needs to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -79,7 +82,7 @@ pub struct Peer {
     pub raft: SocketAddr,
 }
 
-/// Raft's clockwork, in milliseconds. The defaults suit voters within 10 ms of each other.
+/// Raft's clockwork, in milliseconds where nothing else is said. The defaults suit voters within 10 ms of each other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timings {
@@ -91,11 +94,19 @@ pub struct Timings {
     pub election_ms_max: u64,
     /// Between two ticks.
     pub tick_ms: u64,
+    /// Entries of the log, not milliseconds, after which a snapshot is taken. A fifth of them stays in the log.
+    pub snapshot_entries: u64,
 }
 
 impl Default for Timings {
     fn default() -> Self {
-        Self { heartbeat_ms: 100, election_ms_min: 600, election_ms_max: 1_200, tick_ms: 1_000 }
+        Self {
+            heartbeat_ms: 100,
+            election_ms_min: 600,
+            election_ms_max: 1_200,
+            tick_ms: 1_000,
+            snapshot_entries: 5_000,
+        }
     }
 }
 
@@ -160,7 +171,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set: everything but the list of peers.
-const SETTABLE: [&str; 18] = [
+const SETTABLE: [&str; 19] = [
     "mesh_id",
     "id",
     "data_dir",
@@ -179,6 +190,7 @@ const SETTABLE: [&str; 18] = [
     "timings.election_ms_min",
     "timings.election_ms_max",
     "timings.tick_ms",
+    "timings.snapshot_entries",
 ];
 
 /// Puts the four sources together and checks the result. `folder` is where relative paths start.
@@ -304,7 +316,7 @@ impl Config {
         if !self.listen.admin.ip().is_loopback() {
             return invalid("listen.admin", "must be a loopback address: this listener does not speak TLS".to_owned());
         }
-        let Timings { heartbeat_ms, election_ms_min, election_ms_max, tick_ms } = self.timings;
+        let Timings { heartbeat_ms, election_ms_min, election_ms_max, tick_ms, snapshot_entries } = self.timings;
         if heartbeat_ms == 0 || heartbeat_ms.saturating_mul(3) > election_ms_min {
             return invalid("timings.election_ms_min", "must be at least three heartbeats".to_owned());
         }
@@ -313,6 +325,10 @@ impl Config {
         }
         if !(50..=1_000).contains(&tick_ms) {
             return invalid("timings.tick_ms", "must be within 50 and 1000: edges age by it".to_owned());
+        }
+        if snapshot_entries < SNAPSHOT_ENTRIES_MIN {
+            let problem = format!("must be at least {SNAPSHOT_ENTRIES_MIN}: a snapshot is the whole state");
+            return invalid("timings.snapshot_entries", problem);
         }
         Ok(())
     }
@@ -391,6 +407,7 @@ mod tests {
         check(FILE, &["listen.admin=0.0.0.0:7411"], "listen.admin");
         check(FILE, &["timings.election_ms_min=200"], "three heartbeats");
         check(FILE, &["timings.tick_ms=5000"], "timings.tick_ms");
+        check(FILE, &["timings.snapshot_entries=1"], "timings.snapshot_entries");
         check(FILE, &["peers=1"], "not KEY=VALUE");
         check(FILE, &["id=one"], "invalid type");
         check(&FILE.replace("id = 3", "id = 2"), &[], "listed twice");

@@ -11,6 +11,8 @@ struct Cli {
     args: remit_control_plane::Args,
 }
 
+const _: () = assert!(!remit_common::planted::COMPILED_IN, "planted bugs are for remit-mutation alone");
+
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
     let cli = Cli::parse();

@@ -242,11 +242,13 @@ fn open_endpoint(config: &Config, materials: &Materials, env: &Env) -> Result<Me
 }
 
 fn raft_config(config: &Config, materials: &Materials) -> Result<RaftConfig, RunError> {
-    let Timings { heartbeat_ms, election_ms_min, election_ms_max, tick_ms: _ } = config.timings;
+    let Timings { heartbeat_ms, election_ms_min, election_ms_max, tick_ms: _, snapshot_entries } = config.timings;
     let timings = RaftTimings {
         heartbeat: Duration::from_millis(heartbeat_ms),
         election_min: Duration::from_millis(election_ms_min),
         election_max: Duration::from_millis(election_ms_max),
+        snapshot_every_entries: snapshot_entries,
+        keep_entries: snapshot_entries / 5,
         ..RaftTimings::default()
     };
     Ok(RaftConfig {

@@ -5,6 +5,8 @@ mod bundle;
 #[cfg(test)]
 mod mesh;
 #[cfg(test)]
+mod planted;
+#[cfg(test)]
 mod process;
 #[cfg(test)]
 mod tool_server;

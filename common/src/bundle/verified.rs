@@ -15,6 +15,7 @@ use crate::crypto::digest::Digest;
 use crate::envelope::Authority;
 use crate::id::{MeshId, TenantId};
 use crate::limits::CLOCK_AHEAD_MAX;
+use crate::planted::{Bug, planted};
 use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, MinPop, Reason, ToolCall, decide};
 use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
@@ -165,7 +166,7 @@ impl CompiledBundle {
             return Err(BundleRejected::Grade { tool: tool.name.clone(), grade: tool.min_pop });
         }
         let compiled = Self { manifest, digest, policy };
-        for canary in &compiled.manifest.canaries {
+        for canary in compiled.manifest.canaries.iter().filter(|_| !planted(Bug::CanariesNotAsked)) {
             canary.check(&compiled)?;
         }
         Ok(compiled)

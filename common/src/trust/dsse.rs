@@ -14,6 +14,7 @@ use super::role::Role;
 use crate::crypto::sign::{PublicKey, Signature, SigningKey};
 use crate::id::KeyId;
 use crate::limits::{DOCUMENT_BYTES_MAX, SIGNATURES_MAX};
+use crate::planted::{Bug, planted};
 use crate::policy::json;
 use crate::text;
 
@@ -153,7 +154,7 @@ impl Envelope {
             self.signatures.iter().any(|s| s.keyid == *id && key.verify(&message, &s.sig).is_ok())
         };
         let found = role.keys().iter().filter(|(id, key)| signed(id, key)).count();
-        if found < role.threshold() {
+        if found < role.threshold() && !(planted(Bug::OneSignatureIsEnough) && found > 0) {
             return Err(NotVerified::NotEnoughSignatures { found, needed: role.threshold() });
         }
         Ok(&self.payload)

@@ -15,6 +15,7 @@ use super::tick::{Nonce, TickAnswer, TickRefused};
 use crate::crypto::digest::Digest;
 use crate::id::{EdgeId, LogIndex, RevocationEpoch, VoterId};
 use crate::lattice::{Effect, Effects};
+use crate::planted::{Bug, planted};
 use crate::policy::Bounds;
 use crate::time::{Now, Timestamp};
 
@@ -225,7 +226,7 @@ impl Freshness {
         let view = FreshnessView {
             n: stored.map_or(LogIndex(0), |proof| proof.n),
             epoch: enforced.epoch,
-            proven: None,
+            proven: stored.filter(|_| planted(Bug::AgeRestartsAtZero)).map(|_| now),
             restarted: usable.map(|proof| Restarted { sent: proof.sent, began: now }),
             quarantine: None,
         };
@@ -261,6 +262,7 @@ impl Freshness {
         };
         answer.verify_includes(edge, voter)?;
         let knew = Enforced { epoch: answer.epoch, digest: answer.revocations };
+        let at = if planted(Bug::AgeFromArrival) { now } else { at };
         let answered = Answered { n: answer.n, at, knew };
         match self.enforced.iter().find(|enforced| enforced.epoch == knew.epoch) {
             Some(enforced) if enforced.digest == knew.digest => Ok(self.count(answered, now)),

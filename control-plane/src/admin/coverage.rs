@@ -13,6 +13,7 @@ use http::StatusCode;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::RevocationEpoch;
 use remit_common::lattice::{Effect, Effects};
+use remit_common::planted::{Bug, planted};
 use remit_common::policy::Bounds;
 use remit_common::time::Timestamp;
 use remit_common::wire::proof::Covered;
@@ -56,7 +57,8 @@ pub(super) async fn coverage(
                 EdgeCoverage {
                     edge: edge.id.clone(),
                     region: edge.region.clone(),
-                    covered: ack.is_some(),
+                    covered: ack.is_some()
+                        || planted(Bug::ConnectionCountsAsCoverage) && report.is_some_and(|report| report.subscribed),
                     ack,
                     heard: report.map(|report| report.heard),
                     stops,

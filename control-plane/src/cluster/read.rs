@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use remit_common::id::LogIndex;
+use remit_common::planted::{Bug, planted};
 
 use super::protocol::{PeerReply, PeerRequest};
 use super::{Cluster, Unavailable};
@@ -32,6 +33,9 @@ impl Cluster {
                     Err(ReadError::NotLeader { .. } | ReadError::Isolated) => {}
                 }
             } else if let Ok(PeerReply::ReadIndex(index)) = self.ask(leader, &PeerRequest::ReadIndex).await {
+                if planted(Bug::ReadBeforeApplied) {
+                    return Ok(());
+                }
                 return self.wait_applied(index, left).await;
             }
             tokio::time::sleep(RETRY_PAUSE.min(left)).await;

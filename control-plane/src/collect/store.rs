@@ -7,6 +7,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::{BootId, DecisionId, EdgeId, TenantId};
 use remit_common::limits::RECORD_BYTES_MAX;
 use remit_common::net::env::Disk;
+use remit_common::planted::{Bug, planted};
 use serde::{Deserialize, Serialize};
 
 use super::Collected;
@@ -110,7 +111,10 @@ impl Store {
         &self,
         batches: impl Iterator<Item = (&'a EdgeId, &'a [Arriving])>,
     ) -> Result<Appended, StoreFailed> {
-        let transaction = self.database.begin_write()?;
+        let mut transaction = self.database.begin_write()?;
+        if planted(Bug::RecordAckedBeforeDurable) {
+            transaction.set_durability(redb::Durability::None)?;
+        }
         let last_arrival = transaction.open_table(ARRIVALS)?.last()?.map_or(0, |(arrival, _)| arrival.value());
         let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, last_arrival };
         for (edge, records) in batches {
@@ -202,7 +206,15 @@ fn append(
     }
     for record in batch {
         let key = record_key(edge, first.boot, record.seq);
-        if records.get(key.as_slice())?.is_some() {
+        let is_repeat = match record.tenant.as_ref().zip(record.decision) {
+            Some((tenant, decision)) if planted(Bug::RecordRepeatByDecision) => {
+                let of_decision = decision_key(tenant, decision, &[]);
+                let until = decision_key(tenant, decision, &[0xff; 1]);
+                decisions.range(of_decision.as_slice()..until.as_slice())?.next().is_some()
+            }
+            _ => records.get(key.as_slice())?.is_some(),
+        };
+        if is_repeat {
             appended.repeated += 1;
             continue;
         }

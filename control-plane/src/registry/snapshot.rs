@@ -8,6 +8,7 @@ use std::sync::Arc;
 use remit_common::bundle::HighWater;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, KeyId, LogIndex, RevocationEpoch, TenantId};
+use remit_common::planted::{Bug, planted};
 use remit_common::revocation::Revocations;
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::Activation;
@@ -109,7 +110,11 @@ impl State {
                 .iter()
                 .map(|((tenant, name), credential)| (tenant.clone(), name.clone(), credential.clone()))
                 .collect(),
-            revocations: Revocations::clone(revocations),
+            revocations: if planted(Bug::SnapshotDropsRevocations) {
+                Revocations::new()
+            } else {
+                Revocations::clone(revocations)
+            },
             commissions: commissions
                 .iter()
                 .map(|((tenant, evidence), commission)| (tenant.clone(), *evidence, commission.clone()))

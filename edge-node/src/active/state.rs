@@ -7,10 +7,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use remit_common::bundle::high_water::ActivationGoesBack;
 use remit_common::bundle::verified::verify_manifest;
-use remit_common::bundle::{BundleRejected, Manifest, SignedBundle, VerifiedBundle};
+use remit_common::bundle::{BundleRejected, HighWater, Manifest, SignedBundle, VerifiedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use remit_common::net::env::Disk;
+use remit_common::planted::{Bug, planted};
 use remit_common::revocation::{RevocationRefused, RevocationUpdate, Revocations};
 use remit_common::shard::{NotRising, SealedShard, ShardRefused, VerifiedShard};
 use remit_common::time::{Now, Timestamp};
@@ -186,12 +187,16 @@ impl State {
         // Every entry was verified when it came, under the administrators of that day; its content is still what its
         // name says. A cut is not lost because the one who asked for it has left.
         let revocations = match &index.revocations {
+            _ if planted(Bug::RevocationsForgottenAtRestart) => Revocations::new(),
             Some(stored) => serde_json::from_slice(&store.content(stored)?)
                 .map_err(|_| RevocationRefused::Malformed { rule: "the stored set does not parse" })?,
             None => Revocations::new(),
         };
         for tenant in &config.tenants {
-            index.tenants.entry(tenant.clone()).or_default();
+            let entry = index.tenants.entry(tenant.clone()).or_default();
+            if planted(Bug::ActivationUncheckedAfterRestart) {
+                entry.water = HighWater::default();
+            }
         }
         let enforced = Enforced { epoch: revocations.epoch(), digest: revocations.digest() };
         let freshness = Freshness::start(store.proof()?, enforced, now);
@@ -468,7 +473,13 @@ impl State {
 
     /// Activates what a tick has named and what is ready (Clause N-3). One index write for all of it.
     fn activate(&mut self, now: Now) -> Result<Option<Vec<Activation>>, Refused> {
-        let Some((n, digest)) = self.told.named else { return Ok(None) };
+        let (n, digest) = match self.told.named {
+            Some(named) => named,
+            None if planted(Bug::ActivationUncheckedAfterRestart) => {
+                (LogIndex(u64::MAX), activations_digest(self.told.activations.values()))
+            }
+            None => return Ok(None),
+        };
         if activations_digest(self.told.activations.values()) != digest {
             return Ok(None);
         }
@@ -554,7 +565,9 @@ impl State {
         let next = self.revocations.updated(update, &self.config.mesh, directory.administrators(), now.wall)?;
         // Refusing more is right at once; the age and the ack wait until the disk has it.
         self.revocations = Arc::new(next);
-        self.show();
+        if !planted(Bug::CoveredBeforeEnforced) {
+            self.show();
+        }
         self.store_revocations(now)
     }
 
@@ -573,7 +586,9 @@ impl State {
         if let Learned::Younger(proof) = self.freshness.on_enforced(enforced, now) {
             self.put_proof(proof);
         }
-        self.show();
+        if !planted(Bug::CoveredBeforeEnforced) {
+            self.show();
+        }
         Ok(Accepted::Changed)
     }
 

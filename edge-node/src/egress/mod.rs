@@ -18,6 +18,7 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use remit_common::limits::TOOL_BODY_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::net::http::HttpClient;
+use remit_common::planted::{Bug, planted};
 use remit_common::policy::catalogue::Upstream;
 use remit_common::policy::json::{self, Json};
 use zeroize::Zeroizing;
@@ -130,6 +131,7 @@ impl Egress {
             Err(failed) => return Err(failed.into()),
         };
         let (status, headers) = (parts.status, parts.headers);
+        let credential = credential.filter(|_| !planted(Bug::AnswerNotSearched));
         if let Some(credential) = &credential {
             let in_headers = headers.iter().try_for_each(|(name, value)| {
                 credential.traces().check_absent(name.as_str().as_bytes())?;

@@ -24,6 +24,7 @@ use openraft::storage::{LogFlushed, RaftLogStorage};
 use openraft::{ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, StorageIOError};
 use remit_common::id::{MeshId, VoterId};
 use remit_common::net::env::Env;
+use remit_common::planted::{Bug, planted};
 use tokio::sync::{mpsc, oneshot};
 
 pub(crate) use self::backend::{FileBackend, ImageBackend};
@@ -250,7 +251,9 @@ impl RaftLogStorage<Types> for LogStore {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), StorageError> {
-        self.submit(Change::Vote(*vote), ErrorSubject::Vote).await?;
+        if !planted(Bug::VoteNotSaved) {
+            self.submit(Change::Vote(*vote), ErrorSubject::Vote).await?;
+        }
         self.vote = Some(*vote);
         Ok(())
     }
@@ -259,7 +262,8 @@ impl RaftLogStorage<Types> for LogStore {
     /// written back.
     async fn read_vote(&mut self) -> Result<Option<Vote>, StorageError> {
         Ok(self.vote.map(|mut vote| {
-            if vote.committed && vote.leader_id.node_id == self.voter.0 {
+            let is_own = vote.committed && vote.leader_id.node_id == self.voter.0;
+            if is_own && !planted(Bug::LeaderResumesItsTerm) {
                 vote.committed = false;
             }
             vote
@@ -269,6 +273,7 @@ impl RaftLogStorage<Types> for LogStore {
     /// Kept in memory until the next transaction takes it along: losing it costs a restarted voter nothing but the
     /// time until the leader says how far the log is committed.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
+        let committed = if planted(Bug::CommittedAheadOfLog) { self.reader.tail.ends().1 } else { committed };
         self.committed = committed;
         let job = Job { changes: vec![Change::Committed(committed)], done: Done::Nobody };
         self.queue.send(job).await.map_err(|_| StorageIOError::write(AnyError::new(&writer_gone())))?;
