@@ -380,3 +380,6 @@ fn reigns(events: &[Event]) -> Vec<Reign> {
     reigns.sort_by_key(|reign| reign.from_us);
     reigns
 }
+
+#[cfg(test)]
+mod tests;
