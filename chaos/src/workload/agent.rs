@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use remit_common::crypto::secret::Secret;
 use remit_common::id::EdgeId;
 use remit_common::lattice::Effect;
 use remit_common::net::env::Env;
@@ -13,6 +14,7 @@ use serde_json::{Value, json};
 use super::http::{addr_of, send};
 use super::rest::{draw, rest};
 use super::sessions::{Session, Sessions};
+use super::tools::SAY_THE_KEY;
 use crate::drill::backend::Access;
 use crate::history::{Call, History, Kind, Outcome, Verdict, What};
 use crate::node::Node;
@@ -33,14 +35,17 @@ struct Task {
     weight: usize,
 }
 
-fn tasks() -> [Task; 6] {
+fn tasks() -> [Task; 7] {
     let contract = |id: &str| json!({"customer_id": "cust_acme_1042", "contract_id": id});
     let ticket = |customer: &str| json!({"customer_id": customer, "title": "Renewal at risk", "body": "See notes."});
+    let leaky = json!({"customer_id": "cust_acme_1042", "title": SAY_THE_KEY, "body": "See notes."});
     let task = |tool, effect, arguments, admitted, weight| Task { tool, effect, arguments, admitted, weight };
     [
         task("contracts.read", Effect::Read, contract("contract_7781"), true, 40),
-        task("crm.read", Effect::Read, json!({"customer_id": "cust_acme_1042"}), true, 20),
+        task("crm.read", Effect::Read, json!({"customer_id": "cust_acme_1042"}), true, 17),
         task("tickets.create", Effect::Irreversible, ticket("cust_acme_1042"), true, 25),
+        // The tool is called; what it answers must not come back.
+        task("tickets.create", Effect::Irreversible, leaky, true, 3),
         task("contracts.read", Effect::Read, contract("contract_9001"), false, 5),
         task("tickets.create", Effect::Irreversible, ticket("cust_globex_2001"), false, 5),
         task("billing.update", Effect::Spend, json!({"customer_id": "cust_acme_1042", "plan": "free"}), false, 5),
@@ -54,6 +59,8 @@ pub(super) struct Agent {
     sessions: Sessions,
     name: String,
     edge: EdgeId,
+    /// What no answer may contain.
+    secret: Arc<Secret>,
 }
 
 impl Agent {
@@ -63,9 +70,10 @@ impl Agent {
         sessions: &Sessions,
         name: &str,
         edge: EdgeId,
+        secret: &Arc<Secret>,
     ) -> Self {
         let (access, history, sessions) = (Arc::clone(access), history.clone(), sessions.clone());
-        Self { access, history, sessions, name: name.to_owned(), edge }
+        Self { access, history, sessions, name: name.to_owned(), edge, secret: Arc::clone(secret) }
     }
 
     /// Calls until asked to stop.
@@ -136,6 +144,10 @@ impl Agent {
             .body(Bytes::from(body.to_string()))
             .ok()?;
         let response = send(env, to, request, ANSWER).await.ok()?;
+        if response.body().windows(self.secret.expose().len()).any(|window| window == self.secret.expose()) {
+            let place = format!("an answer of edge {} to {}", self.edge, self.name);
+            self.history.note(self.access.now(), &self.name, Kind::Info, What::Canary { place });
+        }
         let decision = response.headers().get("remit-decision").and_then(|id| id.to_str().ok()).map(str::to_owned);
         outcome_of(response.body(), decision)
     }

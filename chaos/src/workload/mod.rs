@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
+use remit_common::crypto::secret::Secret;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 
 pub use self::operator::{Operator, Poison};
@@ -69,6 +70,7 @@ pub struct Workload {
     access: Arc<dyn Access>,
     history: History,
     pace: Pace,
+    secret: Arc<Secret>,
     /// The administrator; drills let him do more.
     pub operator: Operator,
     sessions: Sessions,
@@ -99,14 +101,15 @@ impl Workload {
                 pause(until, &access, "no voter issues an envelope").await?;
             }
         }
+        let secret = Arc::new(Secret::new(secret.to_vec()));
         let edges: Vec<_> = access.roster().edges().cloned().collect();
         for edge in edges {
-            let agent = agent::Agent::new(&access, &history, &sessions, "agent/setup", edge.clone());
+            let agent = agent::Agent::new(&access, &history, &sessions, "agent/setup", edge.clone(), &secret);
             while !agent.is_permitted().await {
                 pause(until, &access, &format!("edge {edge} does not permit what it should")).await?;
             }
         }
-        Ok(Self { access, history, pace, operator, sessions, stop: Shutdown::new(), running: None })
+        Ok(Self { access, history, pace, secret, operator, sessions, stop: Shutdown::new(), running: None })
     }
 
     /// Everybody begins to work.
@@ -116,7 +119,8 @@ impl Workload {
         let edges: Vec<_> = self.access.roster().edges().cloned().collect();
         for (number, edge) in (1..=self.pace.agents).zip(edges.iter().cycle()) {
             let name = format!("agent/{number}");
-            let agent = agent::Agent::new(&self.access, &self.history, &self.sessions, &name, edge.clone());
+            let agent =
+                agent::Agent::new(&self.access, &self.history, &self.sessions, &name, edge.clone(), &self.secret);
             tasks.spawn("agent", agent.work(self.pace.call_every, self.stop.clone()));
         }
         let Pace { revoke_every, publish_every, seal_every, read_every, .. } = self.pace.clone();

@@ -20,6 +20,7 @@ use remit_common::policy::compile::CompiledPolicy;
 use remit_common::revocation::{Cut, CutKind};
 use remit_common::shard::{ShardAad, seal};
 use remit_common::trust::directory::{Directory, SignedDirectory};
+use remit_common::trust::dsse::Envelope;
 use remit_common::trust::root::{Root, SignedRoot};
 use remit_control_plane::admin::model::{
     BundlePublished, Bundles, Coverage, CredentialSealed, EnvelopeIssued, Problem, RevocationList, RevocationMade,
@@ -62,11 +63,14 @@ pub enum Poison {
     OtherMesh,
     /// It is older than the active one.
     Older,
+    /// It expects another decision of itself than it gives; signed as it should be.
+    FalseCanary,
 }
 
 impl Poison {
     /// Every kind.
-    pub const ALL: [Self; 5] = [Self::Unsigned, Self::OneSignature, Self::Tampered, Self::OtherMesh, Self::Older];
+    pub const ALL: [Self; 6] =
+        [Self::Unsigned, Self::OneSignature, Self::Tampered, Self::OtherMesh, Self::Older, Self::FalseCanary];
 }
 
 /// The administrator of a mesh. Cloning gives the same person.
@@ -134,9 +138,7 @@ impl Operator {
         let overrides = BuildOverrides { created: Some(env.now().wall), mesh_id: Some(mesh), version: Some(version) };
         let built = self.0.source.build(&overrides).map_err(|faults| anyhow::anyhow!(texts(&faults)))?;
         let mut bundle = built.into_container();
-        for path in self.0.access.mesh().keys.policy.iter().take(keys) {
-            bundle.add_signature(&read_signing_key(&env, path)?);
-        }
+        self.sign(&mut bundle, keys)?;
         Ok(bundle)
     }
 
@@ -168,8 +170,28 @@ impl Operator {
             }
             Poison::OtherMesh => (next, self.build(next, 2, remit_common::id::MeshId([0xee; 16]))?),
             Poison::Older => (0, self.build(0, 2, mesh)?),
+            Poison::FalseCanary => (next, self.build_with_false_canary(next)?),
         };
         Ok(self.push(version, &bundle, false).await.is_some())
+    }
+
+    fn build_with_false_canary(&self, version: u64) -> Result<SignedBundle> {
+        let bundle = self.build(version, 0, self.0.access.mesh().mesh_id)?;
+        let (envelope, files) = bundle.parts();
+        let manifest = std::str::from_utf8(&envelope.payload)?;
+        let changed = manifest.replacen(r#""expect":"permit""#, r#""expect":"expired""#, 1);
+        anyhow::ensure!(changed != manifest, "no canary of the example expects a permit");
+        let mut bundle =
+            SignedBundle::from_parts(Envelope::new(&envelope.payload_type, changed.into_bytes()), files.to_vec());
+        self.sign(&mut bundle, 2)?;
+        Ok(bundle)
+    }
+
+    fn sign(&self, bundle: &mut SignedBundle, keys: usize) -> Result<()> {
+        for path in self.0.access.mesh().keys.policy.iter().take(keys) {
+            bundle.add_signature(&read_signing_key(&self.env(), path)?);
+        }
+        Ok(())
     }
 
     async fn push(&self, version: u64, bundle: &SignedBundle, good: bool) -> Option<BundlePublished> {

@@ -14,6 +14,9 @@ use remit_common::net::http::{ServeCounters, ServeLimits, serve};
 use remit_common::net::tasks::Shutdown;
 use serde_json::{Value, json};
 
+/// The title of a ticket that makes the server repeat its key in the answer, as servers in debug mode do.
+pub(super) const SAY_THE_KEY: &str = "Say the key";
+
 /// What a tool server is given: the hash of its key, never the key.
 #[derive(Debug, Clone, Copy)]
 pub struct ToolServer {
@@ -30,10 +33,9 @@ pub async fn serve_tools(env: Env, listener: Box<dyn Listener>, server: ToolServ
 
 async fn answer(State(server): State<ToolServer>, headers: HeaderMap, body: Bytes) -> Response {
     let given = headers.get("authorization").and_then(|given| given.as_bytes().strip_prefix(b"Bearer "));
-    let has_key = given.is_some_and(|key| Digest::of(&[key]) == server.key_hash);
-    if !has_key {
+    let Some(key) = given.filter(|key| Digest::of(&[key]) == server.key_hash) else {
         return StatusCode::UNAUTHORIZED.into_response();
-    }
+    };
     let Ok(request) = serde_json::from_slice::<Value>(&body) else {
         return StatusCode::BAD_REQUEST.into_response();
     };
@@ -49,6 +51,9 @@ async fn answer(State(server): State<ToolServer>, headers: HeaderMap, body: Byte
             json!({"contracts": (0..30).map(contract).collect::<Vec<_>>()})
         }
         "crm.read" => json!({"notes": [{"note_id": "note_1", "summary": "Asked twice for a call."}]}),
+        "tickets.create" if request.pointer("/params/arguments/title").and_then(Value::as_str) == Some(SAY_THE_KEY) => {
+            json!({"ticket": {"ticket_id": "tick_2", "status": String::from_utf8_lossy(key)}})
+        }
         "tickets.create" => json!({"ticket": {"ticket_id": "tick_1", "status": "open"}}),
         _ => json!({"unexpected": tool}),
     };
