@@ -13,7 +13,7 @@ pub(super) fn check(events: &[Event]) -> Verdict {
         match &event.what {
             What::Searched { .. } => findings.compared("searches of logs, disks and packets"),
             What::Canary { place } => findings.breach(&[Witness::from(event)], || {
-                format!("At {} the planted credential was found in {place}.", at(event.time_us))
+                format!("At {} something was found that must not be there: {place}.", at(event.time_us))
             }),
             _ => {}
         }

@@ -151,8 +151,8 @@ impl Workload {
             self.operator.read(*voter, false).await;
         }
         let observer = observer::Observer::new(&self.access, &self.history);
-        observer.look().await;
-        observer.collect_records().await;
+        observer.watch_spools().await;
+        observer.collect_records(&self.operator.edge_keys()).await;
     }
 
     /// The run enters a phase.

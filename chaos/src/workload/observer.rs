@@ -5,9 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{BootId, BundleVersion, LogIndex, MeshId, RevocationEpoch, VoterId};
+use remit_common::crypto::sign::PublicKey;
+use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, MeshId, RevocationEpoch, VoterId};
 use remit_common::net::tasks::Shutdown;
-use remit_common::record::Record;
+use remit_common::record::{Record, RecordKind};
 use remit_common::text;
 use remit_control_plane::admin::model::StoredRecords;
 use serde::Deserialize;
@@ -23,6 +24,10 @@ const NAME: &str = "observer";
 const ANSWER: Duration = Duration::from_secs(1);
 /// For a page of records.
 const PAGE: Duration = Duration::from_secs(10);
+/// Between two looks at the spools at the end, and how many there are: an edge sends its records at once, a voter that
+/// was replaced takes them from the beginning.
+const SPOOL_EVERY: Duration = Duration::from_millis(1_200);
+const SPOOL_LOOKS: u32 = 20;
 
 #[derive(Deserialize)]
 struct VoterStatus {
@@ -76,12 +81,25 @@ impl Observer {
         }
     }
 
-    /// Looks at every node once, at all of them at the same time.
-    pub(super) async fn look(&self) {
+    /// Looks at every node once, at all of them at the same time. Says whether every edge answered, and that a majority
+    /// has all its records.
+    pub(super) async fn look(&self) -> bool {
         let mesh = self.access.mesh();
         let voters = mesh.voters.iter().map(|voter| self.voter(voter.id, &voter.ops));
         let edges = mesh.edges.iter().map(|edge| self.edge(edge.id.clone(), &edge.ops));
-        futures::future::join(futures::future::join_all(voters), futures::future::join_all(edges)).await;
+        let (_, spools) =
+            futures::future::join(futures::future::join_all(voters), futures::future::join_all(edges)).await;
+        spools.iter().all(|spool| *spool == Some(0))
+    }
+
+    /// Looks until every edge has handed over its records, or it takes too long.
+    pub(super) async fn watch_spools(&self) {
+        for _ in 0..SPOOL_LOOKS {
+            tokio::time::sleep(SPOOL_EVERY).await;
+            if self.look().await {
+                return;
+            }
+        }
     }
 
     fn note(&self, what: What) {
@@ -103,9 +121,10 @@ impl Observer {
         }));
     }
 
-    async fn edge(&self, id: remit_common::id::EdgeId, ops: &str) {
+    /// Gives how many records no majority has yet.
+    async fn edge(&self, id: EdgeId, ops: &str) -> Option<u64> {
         let env = self.access.env_at(&Node::Edge(id.clone()));
-        let Some(status) = get::<EdgeStatus>(&env, ops, "/status", ANSWER).await else { return };
+        let status = get::<EdgeStatus>(&env, ops, "/status", ANSWER).await?;
         self.note(What::Edge(Edge {
             edge: id,
             boot: status.boot_id,
@@ -120,33 +139,45 @@ impl Observer {
             permits: status.decisions.permit,
             denials: status.decisions.deny,
         }));
+        Some(status.spool.records)
     }
 
-    /// Notes every record of every voter that answers.
-    pub(super) async fn collect_records(&self) {
+    /// Reads the whole store of every voter. `keys` are those with which edges sign gaps.
+    pub(super) async fn collect_records(&self, keys: &BTreeMap<EdgeId, PublicKey>) {
         let mesh = self.access.mesh();
         for voter in &mesh.voters {
-            let env = self.access.env_at(&Node::Voter(voter.id));
-            let mut after = 0;
-            loop {
-                let path = format!("/v1/records?after={after}");
-                let Some(page) = get::<StoredRecords>(&env, &voter.admin, &path, PAGE).await else { break };
-                for record in &page.records {
-                    self.record(voter.id, &mesh.mesh_id, record);
-                }
-                if page.records.is_empty() || page.last <= after {
-                    break;
-                }
-                after = page.last;
-            }
+            let reading = |of| What::Records { of, voter: voter.id };
+            let of = self.history.note(self.access.now(), NAME, Kind::Invoke, reading(None));
+            let is_whole = self.read_store(voter.id, &voter.admin, &mesh.mesh_id, keys).await;
+            let kind = if is_whole { Kind::Ok } else { Kind::Info };
+            self.history.note(self.access.now(), NAME, kind, reading(Some(of)));
         }
     }
 
-    fn record(&self, voter: VoterId, mesh: &MeshId, base64: &str) {
+    /// Says whether the end was reached.
+    async fn read_store(&self, id: VoterId, admin: &str, mesh: &MeshId, keys: &BTreeMap<EdgeId, PublicKey>) -> bool {
+        let env = self.access.env_at(&Node::Voter(id));
+        let mut after = 0;
+        loop {
+            let path = format!("/v1/records?after={after}");
+            let Some(page) = get::<StoredRecords>(&env, admin, &path, PAGE).await else { return false };
+            for record in &page.records {
+                self.record(id, mesh, record, keys);
+            }
+            if page.records.is_empty() || page.last <= after {
+                return true;
+            }
+            after = page.last;
+        }
+    }
+
+    fn record(&self, voter: VoterId, mesh: &MeshId, base64: &str, keys: &BTreeMap<EdgeId, PublicKey>) {
         let Some(record) = text::from_base64(base64).and_then(|bytes| Record::parse(&bytes).ok()) else {
             // A voter that shows what is no record has stored what is none.
             return self.note(What::Canary { place: format!("voter {voter} shows a record that cannot be read") });
         };
+        let key = keys.get(&record.public().edge);
+        let is_signed = || key.is_some_and(|key| record.verify_gap(mesh, key).is_ok());
         let public = record.public();
         self.note(What::Record(RecordSeen {
             voter,
@@ -157,7 +188,7 @@ impl Observer {
             digest: record.hash(mesh),
             kind: public.kind.as_str().to_owned(),
             decision: public.decision.map(|id| id.to_string()),
-            verified: true,
+            verified: record.public().kind != RecordKind::Gap || is_signed(),
             gap: public.gap.and_then(|gap| gap.records).unwrap_or(0),
         }));
     }

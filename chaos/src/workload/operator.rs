@@ -1,5 +1,6 @@
 //! The administrator: signs, pushes, seals, cuts, reads; at any voter that answers.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -9,7 +10,7 @@ use bytes::Bytes;
 use remit_common::bundle::source::{BuildOverrides, BundleSource};
 use remit_common::bundle::{SignedBundle, SourceFault};
 use remit_common::crypto::secret::Secret;
-use remit_common::crypto::sign::SigningKey;
+use remit_common::crypto::sign::{PublicKey, SigningKey};
 use remit_common::envelope::TaskRequest;
 use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, SessionId, VoterId};
 use remit_common::identity::SignedRequest;
@@ -237,6 +238,11 @@ impl Operator {
 
     fn directory(&self) -> Directory {
         self.0.directory.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// With which keys edges sign gaps.
+    pub(super) fn edge_keys(&self) -> BTreeMap<EdgeId, PublicKey> {
+        self.directory().content().edges.iter().map(|edge| (edge.id.clone(), edge.identity)).collect()
     }
 
     /// Installs a newer directory, signed by its role.
