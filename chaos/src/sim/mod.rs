@@ -5,6 +5,7 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
+pub mod nemesis;
 pub mod net;
 pub mod runtime;
 pub mod spawn;
