@@ -33,11 +33,15 @@ pub struct Config {
     pub directory: PathBuf,
     /// The seed of this voter's issuer key: 64 hex digits.
     pub issuer_key: PathBuf,
+    /// Whether this voter joins a mesh that is there already: it waits until `remit voter add` takes it in. Without
+    /// effect once it has been taken in.
+    #[serde(default)]
+    pub join: bool,
     /// What this voter is on TLS connections.
     pub tls: TlsFiles,
     /// Where it listens.
     pub listen: Listen,
-    /// Every voter of the mesh, this one included.
+    /// The first voters of the mesh, this one included; for one that joins, the voters that there are, and itself.
     pub peers: Vec<Peer>,
     /// Raft's clockwork.
     #[serde(default)]
@@ -232,7 +236,7 @@ pub fn resolve(
         origins.insert(key.to_owned(), Source::Flag);
     }
     let mut shown = BTreeMap::new();
-    for key in SETTABLE.into_iter().chain(["peers"]) {
+    for key in SETTABLE.into_iter().chain(["join", "peers"]) {
         if let Some(value) = lookup(&table, key) {
             let source = origins.remove(key).unwrap_or(Source::File);
             shown.insert(key.to_owned(), (value.to_string(), source));
@@ -286,8 +290,19 @@ fn value_of(key: &str, text: &str) -> Value {
 
 impl Config {
     fn rebase(&mut self, folder: &Path) {
-        let Self { mesh_id: _, id: _, data_dir, root, directory, issuer_key, tls, listen: _, peers: _, timings: _ } =
-            self;
+        let Self {
+            mesh_id: _,
+            id: _,
+            data_dir,
+            root,
+            directory,
+            issuer_key,
+            join: _,
+            tls,
+            listen: _,
+            peers: _,
+            timings: _,
+        } = self;
         let TlsFiles { certificate, key, voters_ca, edges_ca } = tls;
         for path in [data_dir, root, directory, issuer_key, certificate, key, voters_ca, edges_ca] {
             *path = folder.join(&*path);
@@ -307,11 +322,12 @@ impl Config {
         if !ids.contains(&self.id) {
             return invalid("peers", format!("voter {} is not among them", self.id));
         }
-        if ids.len().is_multiple_of(2) {
+        if ids.len().is_multiple_of(2) && !self.join {
             return invalid("peers", format!("{} voters: an odd number survives as many failures", ids.len()));
         }
-        if ids.len() > VOTERS_MAX {
-            return invalid("peers", format!("{} voters, more than {VOTERS_MAX}", ids.len()));
+        let voters_max = VOTERS_MAX + usize::from(self.join);
+        if ids.len() > voters_max {
+            return invalid("peers", format!("{} voters, more than {voters_max}", ids.len()));
         }
         if !self.listen.admin.ip().is_loopback() {
             return invalid("listen.admin", "must be a loopback address: this listener does not speak TLS".to_owned());
@@ -413,6 +429,11 @@ mod tests {
         check(&FILE.replace("id = 3", "id = 2"), &[], "listed twice");
         check(&FILE.replace(", { id = 3, raft = \"127.0.0.1:7303\" }", ""), &[], "odd number");
         check(&format!("surprise = 1\n{FILE}"), &[], "surprise");
+        // Who joins makes three voters four, until one of the others leaves.
+        let fourth =
+            format!("join = true\n{}", FILE.replace("peers = [", "peers = [{ id = 4, raft = \"127.0.0.1:7304\" }, "));
+        check(&fourth, &["id=4"], "");
+        check(&fourth.replace("join = true", "join = false"), &["id=4"], "odd number");
         check("mesh_id = ", &[], "not TOML");
     }
 

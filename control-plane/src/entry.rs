@@ -8,7 +8,6 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 const MAGIC: [u8; 4] = *b"RMTC";
-const VERSION: u16 = 1;
 const HEADER_BYTES: usize = 8;
 
 /// What the body is.
@@ -39,6 +38,14 @@ impl Kind {
             Self::StoredRecord => 6,
         }
     }
+
+    /// The version that is written; each kind counts its own.
+    fn version(self) -> u16 {
+        match self {
+            Self::Snapshot => 2,
+            Self::Command | Self::Applied | Self::PeerRequest | Self::PeerReply | Self::StoredRecord => 1,
+        }
+    }
 }
 
 /// Bytes are not of the kind and version that was expected.
@@ -66,13 +73,28 @@ pub(crate) fn encode(kind: Kind, value: &impl Serialize) -> Vec<u8> {
     let mut out = Vec::with_capacity(HEADER_BYTES + body.len());
     out.extend_from_slice(&MAGIC);
     out.extend_from_slice(&kind.number().to_be_bytes());
-    out.extend_from_slice(&VERSION.to_be_bytes());
+    out.extend_from_slice(&kind.version().to_be_bytes());
     out.extend_from_slice(&body);
     out
 }
 
-/// Decodes a value whose body is at most `BYTES_MAX` bytes.
+/// The version in a header, whatever kind it names.
+pub(crate) fn version_of(bytes: &[u8]) -> Option<u16> {
+    let ([_, _, _, _, _, _, v0, v1], _) = bytes.split_first_chunk::<HEADER_BYTES>()?;
+    Some(u16::from_be_bytes([*v0, *v1]))
+}
+
+/// Decodes a value of the version that is written today, whose body is at most `BYTES_MAX` bytes.
 pub(crate) fn decode<const BYTES_MAX: usize, T: DeserializeOwned>(kind: Kind, bytes: &[u8]) -> Result<T, Malformed> {
+    decode_version::<BYTES_MAX, T>(kind, kind.version(), bytes)
+}
+
+/// Decodes a value of one version.
+pub(crate) fn decode_version<const BYTES_MAX: usize, T: DeserializeOwned>(
+    kind: Kind,
+    version: u16,
+    bytes: &[u8],
+) -> Result<T, Malformed> {
     let Some(([m0, m1, m2, m3, k0, k1, v0, v1], body)) = bytes.split_first_chunk::<HEADER_BYTES>() else {
         return Err(Malformed::Kind);
     };
@@ -80,7 +102,7 @@ pub(crate) fn decode<const BYTES_MAX: usize, T: DeserializeOwned>(kind: Kind, by
         return Err(Malformed::Kind);
     }
     let found = u16::from_be_bytes([*v0, *v1]);
-    if found != VERSION {
+    if found != version {
         return Err(Malformed::Version { found });
     }
     if body.len() > BYTES_MAX {

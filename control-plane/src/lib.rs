@@ -19,6 +19,7 @@ mod collect;
 mod daemon;
 mod duties;
 mod edges;
+mod electorate;
 mod entry;
 mod issuer;
 mod machine;

@@ -12,8 +12,8 @@ use remit_common::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::entry::{self, Kind};
-use crate::raft::{RestoreError, StateMachine};
-use crate::registry::{Applied, Command, Genesis, Refusal, State, apply, with_causes};
+use crate::raft::{Members, RestoreError, StateMachine};
+use crate::registry::{Applied, Command, Genesis, Refusal, Seats, State, apply, with_causes};
 use crate::telemetry::Metrics;
 
 /// Epochs whose arrival at this voter is remembered. Older ones count as known since this process started.
@@ -89,6 +89,13 @@ impl StateMachine for Machine {
         self.metrics.commands.get_or_create(&[("outcome", applied.outcome())]).inc();
         self.show();
         entry::encode(Kind::Applied, &applied)
+    }
+
+    fn members(&mut self, members: &Members) {
+        let voters = members.voters();
+        let learners = members.all.keys().copied().filter(|id| !voters.contains(id)).collect();
+        self.view.state.set_seats(Seats { voters, learners, joint: members.is_joint() });
+        self.show();
     }
 
     fn snapshot(&self) -> Vec<u8> {

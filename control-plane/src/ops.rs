@@ -8,6 +8,7 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{StatusCode, header};
+use remit_common::net::tasks::Shutdown;
 
 use crate::cluster::Cluster;
 use crate::telemetry::Telemetry;
@@ -21,20 +22,25 @@ const TICK_AGE_MAX: Duration = Duration::from_secs(10);
 struct Ops {
     telemetry: Telemetry,
     cluster: Cluster,
+    /// This voter was asked to stop.
+    stop: Shutdown,
 }
 
 /// The routes.
-pub(crate) fn router(telemetry: Telemetry, cluster: Cluster) -> Router {
+pub(crate) fn router(telemetry: Telemetry, cluster: Cluster, stop: Shutdown) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .with_state(Arc::new(Ops { telemetry, cluster }))
+        .with_state(Arc::new(Ops { telemetry, cluster, stop }))
 }
 
-/// Ready: the registry has root and directory, and a leader is known.
+/// Ready: the registry has root and directory, a leader is known, and nobody has asked this voter to stop.
 async fn ready(State(ops): State<Arc<Ops>>) -> Response {
+    if ops.stop.is_requested() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
     let leader = ops.cluster.status().is_some_and(|status| status.leader.is_some());
     let trust = ops.cluster.view().state.trust().is_ok();
     match (leader, trust) {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use remit_common::id::VoterId;
 use remit_common::limits::ADMIN_BODY_BYTES_MAX;
-use remit_common::net::env::{Env, Listener};
+use remit_common::net::env::{Env, Listener, deadline};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve};
 use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
@@ -21,9 +21,9 @@ use crate::issuer::Issuer;
 use crate::machine::Machine;
 use crate::materials::{Materials, Unusable};
 use crate::nonces::NonceDesk;
-use crate::raft::{Fatal, RaftConfig, RaftNode, RaftTimings, RaftTls, StartError};
+use crate::raft::{Fatal, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, StartError};
 use crate::telemetry::Telemetry;
-use crate::{admin, duties, ops, publish};
+use crate::{admin, duties, electorate, ops, publish};
 
 /// The log and the snapshot of Raft, below the data folder.
 const RAFT_FOLDER: &str = "raft";
@@ -40,6 +40,8 @@ const HEADER_WITHIN: Duration = Duration::from_secs(10);
 const BODY_WITHIN: Duration = Duration::from_secs(60);
 /// How long open requests may go on at shutdown.
 const GRACE: Duration = Duration::from_secs(2);
+/// How long a leader that stops looks for a successor.
+const DRAIN_WITHIN: Duration = Duration::from_secs(5);
 /// How long tasks may take to end at shutdown.
 const END_WITHIN: Duration = Duration::from_secs(5);
 
@@ -94,6 +96,9 @@ pub struct Voter {
     tasks: TaskGroup,
     raft: RaftNode,
     fatal: Fatal,
+    /// Somebody wants this voter to stop.
+    stop: Shutdown,
+    /// Everything in it ends.
     shutdown: Shutdown,
 }
 
@@ -108,7 +113,9 @@ impl Voter {
     ///
     /// # Errors
     /// [`RunError`]; nothing keeps running then.
-    pub async fn start(config: Config, env: Env, shutdown: Shutdown) -> Result<Self, RunError> {
+    pub async fn start(config: Config, env: Env, stop: Shutdown) -> Result<Self, RunError> {
+        // Two signals: between them a leader hands over, and everything still runs.
+        let shutdown = Shutdown::new();
         config.check()?;
         let materials = Materials::load(&config, &env)?;
         env.disk.create_dir(&config.data_dir).map_err(RunError::DataFolder)?;
@@ -134,7 +141,9 @@ impl Voter {
         let raft = raft_config(&config, &materials)?;
         let raft = RaftNode::start(raft, &env, Box::new(machine), Arc::new(calls.clone())).await?;
         cluster.join(raft.clone());
-        if let Err(error) = raft.initialize().await {
+        if !config.join
+            && let Err(error) = raft.initialize().await
+        {
             raft.shutdown().await;
             return Err(error.into());
         }
@@ -149,6 +158,7 @@ impl Voter {
             nonces: nonces.clone(),
             collector: collector.clone(),
         });
+        tasks.spawn("voters", electorate::keep(cluster.clone(), raft.clone(), shutdown.clone()));
         let (published, keep_published) = publish::keep_published(views, shutdown.clone());
         tasks.spawn("published state", keep_published);
         tasks.spawn("tick answers", duties::answer_ticks(cluster.clone(), nonces.clone(), shutdown.clone()));
@@ -181,26 +191,27 @@ impl Voter {
         };
         let admin_limits = limits(ADMIN_CONNECTIONS_MAX, ADMIN_BODY_BYTES_MAX);
         tasks.spawn("admin", listen_http(&env, admin_listener, admin::router(app), admin_limits, &shutdown));
-        let ops_router = ops::router(telemetry, cluster);
+        let ops_router = ops::router(telemetry, cluster, stop.clone());
         tasks.spawn("ops", listen_http(&env, ops_listener, ops_router, limits(OPS_CONNECTIONS_MAX, 0), &shutdown));
         tracing::info!(voter = %config.id, %admin_addr, %ops_addr, %dist_addr, "this voter is up");
-        Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, tasks, raft, fatal, shutdown })
+        Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, tasks, raft, fatal, stop, shutdown })
     }
 
-    /// Waits until shutdown was requested and everything has ended, or until the voter had to stop by itself.
+    /// Waits until the voter was asked to stop, has handed over if it led, and has ended; or until it had to stop by
+    /// itself.
     ///
     /// # Errors
     /// [`RunError::Fatal`] when it had to.
     pub async fn join(self) -> Result<(), RunError> {
-        let Self { mut tasks, raft, fatal, shutdown, .. } = self;
+        let Self { mut tasks, raft, fatal, stop, shutdown, .. } = self;
         let ended = loop {
             tokio::select! {
                 biased;
-                () = shutdown.requested() => break Ok(()),
+                () = stop.requested() => break Ok(()),
                 reason = fatal.raised() => break Err(RunError::Fatal { reason }),
                 reason = raft.fatal() => break Err(RunError::Fatal { reason }),
                 Some((task, result)) = tasks.next_finished() => {
-                    if !shutdown.is_requested() {
+                    if !stop.is_requested() {
                         let reason = match result {
                             Ok(()) => format!("its task `{task}` has ended"),
                             Err(error) => format!("its task `{task}` has failed: {error}"),
@@ -210,6 +221,9 @@ impl Voter {
                 }
             }
         };
+        if ended.is_ok() {
+            drain(&raft).await;
+        }
         shutdown.trigger();
         raft.shutdown().await;
         for task in tasks.join_all(END_WITHIN).await {
@@ -219,6 +233,19 @@ impl Voter {
             Some(reason) => Err(RunError::Fatal { reason }),
             None => ended,
         }
+    }
+}
+
+/// A leader that stops hands over first, so that nobody waits until its silence is noticed (K-16).
+async fn drain(raft: &RaftNode) {
+    if raft.status().role != RaftRole::Leader || raft.status().voters.len() < 2 {
+        return;
+    }
+    tracing::info!("this voter leads, and hands over before it stops");
+    match deadline(DRAIN_WITHIN, Box::pin(raft.hand_over(None))).await {
+        Ok(Ok(leader)) => tracing::info!(%leader, "handed over"),
+        Ok(Err(reason)) => tracing::info!(%reason, "stopping without a successor"),
+        Err(_) => tracing::info!("stopping without a successor: handing over took too long"),
     }
 }
 
@@ -255,6 +282,7 @@ fn raft_config(config: &Config, materials: &Materials) -> Result<RaftConfig, Run
         mesh: config.mesh_id,
         id: config.id,
         voters: config.peers.iter().map(|peer| (peer.id, peer.raft)).collect(),
+        joins: config.join,
         listen: config.listen.raft,
         data_dir: config.data_dir.join(RAFT_FOLDER),
         timings,

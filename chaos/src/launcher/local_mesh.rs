@@ -166,6 +166,7 @@ impl LocalMesh {
             root: self.material.root.clone(),
             directory: self.folder.path().join("directory.json"),
             issuer_key: dir.join("issuer.key"),
+            join: false,
             tls: voter_config::TlsFiles {
                 certificate: dir.join("certificate.pem"),
                 key: dir.join("identity.key"),

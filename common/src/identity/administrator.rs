@@ -24,12 +24,20 @@ pub enum Verb {
     IssueEnvelope,
     /// Install a root or a directory. Needs their roles' signatures besides.
     InstallTrust,
+    /// Change who votes, and who leads.
+    ChangeVoters,
 }
 
 impl Verb {
     /// Every verb, in the order of its declaration.
-    pub const ALL: [Self; 5] =
-        [Self::PublishBundle, Self::SealCredential, Self::Revoke, Self::IssueEnvelope, Self::InstallTrust];
+    pub const ALL: [Self; 6] = [
+        Self::PublishBundle,
+        Self::SealCredential,
+        Self::Revoke,
+        Self::IssueEnvelope,
+        Self::InstallTrust,
+        Self::ChangeVoters,
+    ];
 
     /// The text form.
     #[must_use]
@@ -40,6 +48,7 @@ impl Verb {
             Self::Revoke => "revoke",
             Self::IssueEnvelope => "issue-envelope",
             Self::InstallTrust => "install-trust",
+            Self::ChangeVoters => "change-voters",
         }
     }
 }
@@ -52,7 +61,7 @@ impl fmt::Display for Verb {
 
 /// A text names no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope and install-trust")]
+#[error("no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust and change-voters")]
 pub struct UnknownVerb;
 
 impl FromStr for Verb {

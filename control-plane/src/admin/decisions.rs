@@ -179,7 +179,7 @@ impl Tail {
     /// Asks every voter for what has arrived since the last look.
     async fn look(&mut self) {
         let own = self.app.cluster.id;
-        let asked = self.app.cluster.voters().iter().copied().map(|voter| {
+        let asked = self.app.cluster.voters().into_iter().map(|voter| {
             let (app, after) = (self.app.clone(), self.after.get(&voter).copied());
             async move {
                 if voter == own {

@@ -15,6 +15,7 @@ fn document() -> Value {
         "/v1/edges": { "get": read("What edges last said", &["consistency", "tenant"]) },
         "/v1/bundles": { "get": read("Bundles that are kept", &["consistency", "tenant"]) },
         "/v1/bundles/{digest}": { "get": read("One bundle, as its administrators signed it", &["digest"]) },
+        "/v1/voters": { "get": read("Voters, learners, and the change that is under way", &["consistency"]) },
         "/v1/credentials": { "get": read("Sealed credentials", &["consistency", "tenant"]) },
         "/v1/revocations": { "get": read("Revocations in force", &["consistency", "tenant"]) },
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
@@ -29,6 +30,7 @@ fn document() -> Value {
             Operation::Revoke => ("Cut authority", "application/json"),
             Operation::IssueEnvelope => ("Issue a root envelope", "application/json"),
             Operation::InstallTrust => ("Install roots and a directory", "application/json"),
+            Operation::ChangeVoters => ("Add or remove a voter, or have the leader hand over", "application/json"),
         };
         let parameters = ["Content-Digest", "Signature-Input", "Signature"]
             .map(|name| json!({ "name": name, "in": "header", "required": true, "schema": { "type": "string" } }));

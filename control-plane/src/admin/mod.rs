@@ -46,6 +46,7 @@ pub(crate) fn router(app: App) -> Router {
     let mut router = Router::new()
         .route("/v1/status", get(read::status))
         .route("/v1/edges", get(read::edges))
+        .route(Operation::ChangeVoters.path(), get(read::seats))
         .route(Operation::PublishBundle.path(), get(read::bundles))
         .route("/v1/bundles/{digest}", get(read::bundle))
         .route(Operation::SealCredential.path(), get(read::credentials))

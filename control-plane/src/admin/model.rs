@@ -1,6 +1,7 @@
 //! The JSON of the admin API: what is answered, as types that a client can use, too. Fields are added, never renamed.
 
 use std::collections::BTreeMap;
+use std::net::SocketAddr;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{
@@ -97,6 +98,71 @@ pub struct TrustInstalled {
     pub root: u64,
     /// The directory's version.
     pub directory: u64,
+}
+
+/// `POST /v1/voters`, of a change of who votes: it is written down, and the leader sees to it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VotersChanging {
+    /// The entry.
+    pub index: LogIndex,
+    /// Whom it concerns.
+    pub id: VoterId,
+    /// Whether it is to vote.
+    pub votes: bool,
+}
+
+/// `POST /v1/voters`, of a hand-over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HandingOver {
+    /// The entry.
+    pub index: LogIndex,
+    /// To whom, if anybody was named.
+    pub to: Option<VoterId>,
+}
+
+/// `GET /v1/voters`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Voters {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// Who leads.
+    pub leader: Option<VoterId>,
+    /// Everybody who takes part, is to take part, or stands in the directory.
+    pub voters: Vec<VoterSeat>,
+    /// The change that is under way.
+    pub change: Option<VoterChange>,
+}
+
+/// One voter's place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterSeat {
+    /// Which.
+    pub id: VoterId,
+    /// `voter`, `learner`, or `none`: it takes no part.
+    pub seat: String,
+    /// Whether the directory lists it.
+    pub listed: bool,
+    /// Where the other voters reach it, as far as the voter that answers knows.
+    pub raft: Option<SocketAddr>,
+    /// Where edges reach it, if it joined later than the first.
+    pub dist: Option<SocketAddr>,
+    /// How it is.
+    pub status: VoterStatus,
+}
+
+/// A change that is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterChange {
+    /// The entry that asked for it.
+    pub index: LogIndex,
+    /// Whom it concerns.
+    pub id: VoterId,
+    /// Whether it is to vote.
+    pub votes: bool,
+    /// `waiting`, `catching-up`, `joint`: how far it is.
+    pub step: String,
+    /// Entries that a newcomer still lacks.
+    pub behind: Option<u64>,
 }
 
 /// `GET /v1/status`.

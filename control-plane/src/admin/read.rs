@@ -1,6 +1,6 @@
 //! Reads of the registry and of what edges last said. Clauses.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use axum::Json;
@@ -20,13 +20,13 @@ use super::App;
 use super::divergence::divergence;
 use super::model::{
     BundleStage, BundleStatus, Bundles, CredentialStatus, Credentials, EdgeStatus, Edges, RefusedDocument,
-    RevocationList, Running, Status, VoterStatus,
+    RevocationList, Running, Status, VoterChange, VoterSeat, VoterStatus, Voters,
 };
 use super::problem::Failure;
 use crate::cluster::{Answers, PeerHealth, PeerReply, PeerRequest};
 use crate::edges::EdgeReport;
 use crate::machine::View;
-use crate::registry::State as Registry;
+use crate::registry::{State as Registry, VoterWish};
 
 /// How new an answer has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -107,9 +107,13 @@ async fn health(app: &App) -> BTreeMap<VoterId, PeerHealth> {
 }
 
 fn voters(app: &App, known: &BTreeMap<VoterId, PeerHealth>) -> Vec<VoterStatus> {
-    let describe = |id: &VoterId| match known.get(id) {
+    app.cluster.voters().iter().map(|id| voter_status(*id, known)).collect()
+}
+
+fn voter_status(id: VoterId, known: &BTreeMap<VoterId, PeerHealth>) -> VoterStatus {
+    match known.get(&id) {
         Some(health) => VoterStatus {
-            id: *id,
+            id,
             reachable: true,
             state: health.role.clone(),
             term: Some(health.term),
@@ -118,7 +122,7 @@ fn voters(app: &App, known: &BTreeMap<VoterId, PeerHealth>) -> Vec<VoterStatus> 
             applied_digest: health.digest,
         },
         None => VoterStatus {
-            id: *id,
+            id,
             reachable: false,
             state: "unreachable".to_owned(),
             term: None,
@@ -126,8 +130,47 @@ fn voters(app: &App, known: &BTreeMap<VoterId, PeerHealth>) -> Vec<VoterStatus> 
             applied: None,
             applied_digest: None,
         },
+    }
+}
+
+/// Clause A-15: who takes part, who is to, and how far that is.
+pub(super) async fn seats(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Voters>, Failure> {
+    let Ask { consistency, tenant: _ } = asked(query)?;
+    let view = app.view(consistency.unwrap_or(Consistency::Stale)).await?;
+    let state = &view.state;
+    let raft = app.cluster.status();
+    let known = health(&app).await;
+    let members = raft.as_ref().map(|raft| raft.members.clone()).unwrap_or_default();
+    let voting = members.voters();
+    let listed: BTreeSet<VoterId> =
+        state.trust().map(|trust| trust.directory.voters().map(|voter| voter.id).collect()).unwrap_or_default();
+    let mut ids: BTreeSet<VoterId> = listed.iter().chain(members.all.keys()).copied().collect();
+    ids.extend(state.voter_plan().map(|plan| plan.wish.id()));
+    let seat = |id: VoterId| VoterSeat {
+        id,
+        seat: match (voting.contains(&id), members.all.contains_key(&id)) {
+            (true, _) => "voter".to_owned(),
+            (false, true) => "learner".to_owned(),
+            (false, false) => "none".to_owned(),
+        },
+        listed: listed.contains(&id),
+        raft: members.all.get(&id).and_then(|at| at.raft).or_else(|| app.cluster.configured(id)),
+        dist: members.all.get(&id).and_then(|at| at.dist),
+        status: voter_status(id, &known),
     };
-    app.cluster.voters().iter().map(describe).collect()
+    let change = state.voter_plan().map(|plan| {
+        let applied = known.get(&plan.wish.id()).map(|health| health.applied.0);
+        let behind = applied.map(|applied| state.applied().0.saturating_sub(applied));
+        let step = match (members.is_joint(), members.all.contains_key(&plan.wish.id())) {
+            (true, _) => "joint",
+            (false, true) if !voting.contains(&plan.wish.id()) => "catching-up",
+            (false, _) => "waiting",
+        };
+        let votes = matches!(plan.wish, VoterWish::In { .. });
+        VoterChange { index: plan.index, id: plan.wish.id(), votes, step: step.to_owned(), behind }
+    });
+    let leader = raft.as_ref().and_then(|raft| raft.leader);
+    Ok(Json(Voters { applied: state.applied(), leader, voters: ids.into_iter().map(seat).collect(), change }))
 }
 
 pub(super) async fn edges(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Edges>, Failure> {

@@ -12,7 +12,9 @@ use remit_common::identity::SignedRequest;
 use remit_common::text;
 
 use super::App;
-use super::model::{BundlePublished, CredentialSealed, EnvelopeIssued, RevocationMade, TrustInstalled};
+use super::model::{
+    BundlePublished, CredentialSealed, EnvelopeIssued, HandingOver, RevocationMade, TrustInstalled, VotersChanging,
+};
 use super::problem::Failure;
 use crate::cluster::Submitted;
 use crate::registry::{Applied, Refusal, request_refused};
@@ -52,6 +54,8 @@ async fn answer(app: &App, index: LogIndex, applied: Applied) -> Result<Response
             let presentation = text::base64url(&issued.presentation);
             Json(EnvelopeIssued { index, evidence, presentation, expires: issued.expires }).into_response()
         }
+        Applied::VoterPlan { id, votes } => Json(VotersChanging { index, id, votes }).into_response(),
+        Applied::HandOver { to } => Json(HandingOver { index, to }).into_response(),
         // INVARIANT: no administrator's request does either.
         Applied::Tick | Applied::Expired { .. } => Json(serde_json::json!({ "index": index })).into_response(),
     })

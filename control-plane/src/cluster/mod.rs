@@ -6,6 +6,7 @@ mod protocol;
 mod read;
 mod write;
 
+use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -13,6 +14,7 @@ use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, Stream};
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::net::env::{Env, deadline};
+use tokio::sync::watch;
 
 pub(crate) use calls::{Answers, Calls, Services};
 pub(crate) use protocol::{PeerHealth, PeerReply, PeerRequest};
@@ -49,7 +51,10 @@ pub(crate) struct Cluster {
     pub(crate) id: VoterId,
     pub(crate) env: Env,
     pub(crate) metrics: Metrics,
-    voters: Arc<[VoterId]>,
+    /// Who counts until the log says who takes part.
+    configured: Arc<[VoterId]>,
+    /// An administrator wants another leader: to this one, if one is named.
+    hand_over: watch::Sender<Option<Option<VoterId>>>,
     views: Views,
     raft: Arc<OnceLock<RaftNode>>,
 }
@@ -57,7 +62,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Of the voters `voters`, seen from `id`. Raft joins later, by [`Self::join`]: it takes this as an argument.
     pub(crate) fn new(id: VoterId, voters: &[VoterId], views: Views, env: &Env, metrics: &Metrics) -> Self {
-        Self { id, env: env.clone(), metrics: metrics.clone(), voters: voters.into(), views, raft: Arc::default() }
+        Self {
+            id,
+            env: env.clone(),
+            metrics: metrics.clone(),
+            configured: voters.into(),
+            hand_over: watch::Sender::new(None),
+            views,
+            raft: Arc::default(),
+        }
     }
 
     pub(crate) fn join(&self, raft: RaftNode) {
@@ -90,13 +103,30 @@ impl Cluster {
     }
 
     /// The voters but this one.
-    pub(crate) fn others(&self) -> impl Iterator<Item = VoterId> + '_ {
-        self.voters.iter().copied().filter(|voter| *voter != self.id)
+    pub(crate) fn others(&self) -> impl Iterator<Item = VoterId> + use<> {
+        let own = self.id;
+        self.voters().into_iter().filter(move |voter| *voter != own)
     }
 
-    /// All voters.
-    pub(crate) fn voters(&self) -> &[VoterId] {
-        &self.voters
+    /// Everybody who takes part, learners included.
+    pub(crate) fn voters(&self) -> Vec<VoterId> {
+        let members = self.status().map(|status| status.members.all).unwrap_or_default();
+        if members.is_empty() { self.configured.to_vec() } else { members.into_keys().collect() }
+    }
+
+    /// Has the leader, if this voter is it, hand over.
+    fn ask_for_hand_over(&self, to: Option<VoterId>) {
+        self.hand_over.send_replace(Some(to));
+    }
+
+    /// What [`crate::electorate::keep`] waits for.
+    pub(crate) fn hand_overs(&self) -> watch::Receiver<Option<Option<VoterId>>> {
+        self.hand_over.subscribe()
+    }
+
+    /// Where the configuration says that a voter is.
+    pub(crate) fn configured(&self, id: VoterId) -> Option<SocketAddr> {
+        self.raft.get()?.configured(id)
     }
 
     /// Asks one other voter.

@@ -96,6 +96,9 @@ impl Cluster {
             Ok((index, bytes)) => {
                 let applied = entry::decode::<APPLIED_BYTES_MAX, Applied>(Kind::Applied, &bytes)
                     .map_err(|_| WriteError::OutcomeUnknown)?;
+                if let Applied::HandOver { to } = &applied {
+                    self.ask_for_hand_over(*to);
+                }
                 let original = matches!(&applied, Applied::Refused(refusal) if again && refusal.reason == "replayed");
                 let submitted = Submitted { index, applied };
                 Attempt::Done(original.then(|| self.outcome_of(&request)).flatten().unwrap_or(submitted))

@@ -14,8 +14,11 @@ pub struct RaftConfig {
     pub mesh: MeshId,
     /// This voter. Must be among [`Self::voters`].
     pub id: VoterId,
-    /// All voters and where their Raft endpoints are, this one included: the same on every voter.
+    /// The first voters and where their Raft endpoints are, this one included: the same on every one of them. For one
+    /// that joins later, the voters that there are, and itself.
     pub voters: BTreeMap<VoterId, SocketAddr>,
+    /// Whether this voter comes to a mesh that is there already: it waits until the others take it in.
+    pub joins: bool,
     /// Where this voter listens; usually its own entry of [`Self::voters`].
     pub listen: SocketAddr,
     /// The folder of the log and the snapshot. Nobody else writes in there.

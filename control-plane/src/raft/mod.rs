@@ -8,12 +8,15 @@
 //! carries it to the other voters; `state_machine` applies it once a majority has it.
 
 mod applied;
+mod change;
 mod config;
 mod error;
 mod fatal;
 mod format;
 mod log_store;
+mod members;
 mod node;
+mod reach;
 mod runtime;
 mod snapshot;
 mod state_machine;
@@ -31,11 +34,13 @@ mod quorum_tests;
 mod testing;
 
 pub use applied::AppliedLog;
+pub use change::{ChangeError, MemberChange};
 pub use config::{RaftConfig, RaftTimings, RaftTls};
 pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
 pub(crate) use fatal::Fatal;
 pub use format::ENTRY_BYTES_MAX;
 pub(crate) use log_store::{FileBackend, ImageBackend};
+pub use members::Members;
 pub use node::RaftNode;
 pub use status::{RaftRole, RaftStatus};
 pub use transport::message::CALL_BYTES_MAX;
@@ -50,6 +55,10 @@ pub trait StateMachine: Send + Sync + 'static {
     /// Applies one entry and gives the answer for its proposer. Never fails: an entry that makes no sense is an entry
     /// that changes nothing, on every voter alike.
     fn apply(&mut self, index: LogIndex, entry: &[u8]) -> Vec<u8>;
+
+    /// Says who takes part, as of the entry that changed it. Called in the order of the log, and after every
+    /// [`Self::restore`].
+    fn members(&mut self, _members: &Members) {}
 
     /// The whole state as bytes, from which [`Self::restore`] makes it again.
     fn snapshot(&self) -> Vec<u8>;

@@ -1,7 +1,9 @@
 //! One voter's part in consensus, as the rest of the control plane sees it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +23,14 @@ use super::error::{CallError, ProposeError, ReadError, StartError};
 use super::fatal::Fatal;
 use super::format::ENTRY_BYTES_MAX;
 use super::log_store::{Fresh, LogControl, LogFault, LogStore, OpenLog};
+use super::reach::{Heard, Reach};
 use super::runtime::Host;
 use super::snapshot::SnapshotStore;
 use super::state_machine::Machine;
 use super::status::{RaftRole, RaftStatus, status_of};
 use super::tasks::{compact, watch_core};
 use super::transport::link::{CallFailed, Link};
+use super::transport::links::Links;
 use super::transport::message::{CALL_BYTES_MAX, Kind};
 use super::transport::network::Network;
 use super::transport::serve::{Inbound, Server};
@@ -52,9 +56,11 @@ pub struct RaftNode(Arc<Inner>);
 struct Inner {
     id: VoterId,
     raft: Raft<Types>,
-    members: BTreeSet<u64>,
-    links: BTreeMap<u64, Arc<Link>>,
+    configured: BTreeSet<u64>,
+    links: Links,
     lease: Duration,
+    /// Set while leadership goes to another voter: nothing is taken then.
+    handing_over: AtomicBool,
     heartbeat: Duration,
     status: watch::Receiver<RaftStatus>,
     applied: watch::Receiver<AppliedLog>,
@@ -94,7 +100,7 @@ impl RaftNode {
         machine: Box<dyn StateMachine>,
         peer_calls: Arc<dyn PeerCalls>,
     ) -> Result<Self, StartError> {
-        let RaftConfig { mesh, id, voters, listen, data_dir, timings, tls } = config;
+        let RaftConfig { mesh, id, voters, joins, listen, data_dir, timings, tls } = config;
         if !voters.contains_key(&id) {
             return Err(StartError::Config(format!("voter {id} is not among the voters")));
         }
@@ -121,13 +127,8 @@ impl RaftNode {
         let shutdown = Shutdown::new();
         let own = Own { mesh, voter: id, disk: opened.disk, boot: Boot(env.random()) };
         let acquaintances = Acquaintances::new(opened.met, control.clone());
-        let (mut links, mut dialers) = (BTreeMap::new(), Vec::new());
-        for (peer, addr) in voters.iter().filter(|(peer, _)| **peer != id) {
-            let (endpoint, acquaintances) = (endpoint.clone(), acquaintances.clone());
-            let (link, dialer) = Link::new(*peer, *addr, own, endpoint, acquaintances, shutdown.clone());
-            links.insert(peer.0, link);
-            dialers.push(dialer);
-        }
+        let addrs = voters.iter().map(|(voter, addr)| (voter.0, *addr)).collect();
+        let links = Links::new(own, endpoint.clone(), acquaintances.clone(), addrs, joins);
 
         let network = Network { own: id.0, links: links.clone(), env: env.clone() };
         let starting = Raft::new(id.0, Arc::new(raft_config), network, store, machine);
@@ -137,19 +138,28 @@ impl RaftNode {
             .map_err(|failed| StartError::Core(fatal.reason().unwrap_or_else(|| failed.to_string())))?;
 
         let mut group = TaskGroup::new(env);
-        for dialer in dialers {
-            group.spawn("raft-dial", dialer.run());
-        }
+        let (inbound, heard) = (Inbound::default(), Heard::default());
+        let keeping = links.clone().keep(raft.clone(), inbound.clone(), env.clone(), shutdown.clone());
+        group.spawn("raft-links", keeping);
+        let reach = Reach {
+            own: id,
+            raft: raft.clone(),
+            links: links.clone(),
+            heard: heard.clone(),
+            timings: timings.clone(),
+            env: env.clone(),
+        };
+        group.spawn("raft-reach", reach.run(shutdown.clone()));
         let server = Server {
             own,
-            members: voters.keys().copied().collect(),
             raft: raft.clone(),
             calls: peer_calls,
             acquaintances,
             env: env.clone(),
             shutdown: shutdown.clone(),
             links: links.clone(),
-            inbound: Inbound::default(),
+            heard,
+            inbound,
         };
         group.spawn("raft-serve", server.run(endpoint.clone()));
         let (status, seen) = watch::channel(status_of(id, &raft.metrics().borrow(), &applied));
@@ -161,9 +171,10 @@ impl RaftNode {
         Ok(Self(Arc::new(Inner {
             id,
             raft,
-            members: voters.keys().map(|voter| voter.0).collect(),
+            configured: voters.keys().map(|voter| voter.0).collect(),
             links,
             lease: timings.election_max,
+            handing_over: AtomicBool::new(false),
             heartbeat: timings.heartbeat,
             status: seen,
             applied,
@@ -181,7 +192,7 @@ impl RaftNode {
     /// # Errors
     /// [`StartError::Core`].
     pub async fn initialize(&self) -> Result<(), StartError> {
-        match self.0.raft.initialize(self.0.members.clone()).await {
+        match self.0.raft.initialize(self.0.configured.clone()).await {
             // Not allowed means that there is a log or a vote: the mesh exists.
             Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
             Err(failed) => Err(StartError::Core(failed.to_string())),
@@ -203,6 +214,9 @@ impl RaftNode {
             RaftRole::Fresh | RaftRole::Learner | RaftRole::Follower | RaftRole::Candidate => {
                 return Err(ProposeError::NotLeader { leader });
             }
+        }
+        if self.0.handing_over.load(Ordering::SeqCst) {
+            return Err(ProposeError::NotLeader { leader: None });
         }
         // A leader without a majority would take entries that nobody may ever commit.
         if since_majority.is_some_and(|since| since > self.0.lease) {
@@ -230,6 +244,10 @@ impl RaftNode {
         if planted(Bug::ReadWithoutMajority) && self.status().role == RaftRole::Leader {
             return Ok(self.status().applied);
         }
+        // Confirming that this voter leads would keep the others from electing its successor.
+        if self.0.handing_over.load(Ordering::SeqCst) {
+            return Err(ReadError::NotLeader { leader: None });
+        }
         let confirming = async {
             loop {
                 match Box::pin(self.0.raft.ensure_linearizable()).await {
@@ -247,6 +265,35 @@ impl RaftNode {
             }
         };
         deadline(within, confirming).await.unwrap_or(Err(ReadError::Isolated))
+    }
+
+    pub(super) fn raft(&self) -> &Raft<Types> {
+        &self.0.raft
+    }
+
+    pub(super) fn handing_over(&self) -> &AtomicBool {
+        &self.0.handing_over
+    }
+
+    /// How long the others keep to a leader after its last word.
+    pub(super) fn lease(&self) -> Duration {
+        self.0.lease
+    }
+
+    pub(super) fn link(&self, to: VoterId) -> Option<Arc<Link>> {
+        self.0.links.get(to.0)
+    }
+
+    /// Whether there is a connection to another voter.
+    #[must_use]
+    pub fn is_connected(&self, to: VoterId) -> bool {
+        self.link(to).is_some_and(|link| link.is_connected())
+    }
+
+    /// Where the configuration says that a voter is.
+    #[must_use]
+    pub fn configured(&self, id: VoterId) -> Option<SocketAddr> {
+        self.0.links.configured(id)
     }
 
     /// This voter's view, now.
@@ -272,7 +319,7 @@ impl RaftNode {
     /// # Errors
     /// [`CallError`]; every variant says whether the voter may have acted.
     pub async fn call_peer(&self, to: VoterId, request: Vec<u8>, within: Duration) -> Result<Vec<u8>, CallError> {
-        let link = self.0.links.get(&to.0).ok_or(CallError::NotAPeer(to))?;
+        let link = self.0.links.get(to.0).ok_or(CallError::NotAPeer(to))?;
         if request.len() > CALL_BYTES_MAX {
             return Err(CallError::TooLarge { len: request.len(), max: CALL_BYTES_MAX });
         }

@@ -19,6 +19,7 @@ use super::StateMachine;
 use super::applied::AppliedLog;
 use super::error::StartError;
 use super::fatal::Fatal;
+use super::members::Members;
 use super::snapshot::{SnapshotFault, SnapshotStore};
 use super::types::{Entry, LogId, Snapshot, SnapshotBody, SnapshotMeta, StorageError, StoredMembership, Types};
 
@@ -70,6 +71,7 @@ impl Machine {
             Some(Snapshot { meta, snapshot }) => {
                 let SnapshotBody { applied, payload } = *snapshot;
                 machine.restore(&payload)?;
+                machine.members(&Members::of(&meta.last_membership));
                 let log = AppliedLog::of_snapshot(index_of(meta.last_log_id), applied);
                 (meta.last_log_id, meta.last_membership, log)
             }
@@ -147,6 +149,7 @@ impl RaftStateMachine<Types> for Machine {
                 }
                 EntryPayload::Membership(membership) => {
                     self.membership = StoredMembership::new(Some(log_id), membership);
+                    self.machine.members(&Members::of(&self.membership));
                     Vec::new()
                 }
             });
@@ -186,6 +189,7 @@ impl RaftStateMachine<Types> for Machine {
         self.volume.reset();
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
+        self.machine.members(&Members::of(&self.membership));
         self.log = AppliedLog::of_snapshot(index_of(self.last_applied), snapshot.applied);
         self.applied.send_replace(self.log.clone());
         Ok(())

@@ -1,6 +1,6 @@
 //! What a voter currently is, for people and for whoever waits.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,7 +10,8 @@ use remit_common::id::{LogIndex, VoterId};
 use tokio::sync::watch;
 
 use super::applied::AppliedLog;
-use super::types::Addresses;
+use super::members::Members;
+use super::types::{Addresses, LogId};
 
 /// What a voter currently is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -69,6 +70,10 @@ pub struct RaftStatus {
     pub since_majority: Option<Duration>,
     /// The members that vote.
     pub voters: Vec<VoterId>,
+    /// Everybody who takes part, as this voter's log says.
+    pub members: Members,
+    /// On the leader: the last entry that each other member is known to have.
+    pub progress: BTreeMap<VoterId, LogIndex>,
 }
 
 /// Reads openraft's metrics; `applied` is ahead of them by what the core has not heard yet.
@@ -87,6 +92,8 @@ pub(super) fn status_of(
         ServerState::Leader => RaftRole::Leader,
         ServerState::Shutdown => RaftRole::Stopped,
     };
+    let matched = |(id, at): (&u64, &Option<LogId>)| (VoterId(*id), LogIndex(at.map_or(0, |at| at.index)));
+    let progress = metrics.replication.iter().flatten().map(matched).collect();
     let AppliedLog { index, digest, marks } = applied.borrow().clone();
     RaftStatus {
         id,
@@ -100,5 +107,7 @@ pub(super) fn status_of(
         snapshot: metrics.snapshot.map(|id| LogIndex(id.index)),
         since_majority: metrics.millis_since_quorum_ack.map(Duration::from_millis),
         voters,
+        members: Members::of(&metrics.membership_config),
+        progress,
     }
 }

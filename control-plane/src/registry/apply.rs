@@ -1,7 +1,7 @@
 //! One command at a time, on every voter the same.
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{BundleName, BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId};
+use remit_common::id::{BundleName, BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId, VoterId};
 use remit_common::identity::SignedRequest;
 use remit_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use super::authenticate::{Operation, authenticate};
 use super::command::Command;
 use super::refusal::Refusal;
 use super::state::{Spent, State};
-use super::{bundles, credentials, envelopes, revocations, ticks, trust};
+use super::{bundles, credentials, envelopes, revocations, ticks, trust, voters};
 
 /// What a command did: the proposer's answer. It stays out of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -71,6 +71,18 @@ pub enum Applied {
         /// The epoch, raised if any were.
         epoch: RevocationEpoch,
     },
+    /// Who is to vote is written down; the leader sees to it.
+    VoterPlan {
+        /// Whom it concerns.
+        id: VoterId,
+        /// Whether it is to vote.
+        votes: bool,
+    },
+    /// The leader is to hand over.
+    HandOver {
+        /// To whom, if anybody was named.
+        to: Option<VoterId>,
+    },
 }
 
 impl Applied {
@@ -86,6 +98,8 @@ impl Applied {
             Self::Envelope { .. } => "envelope",
             Self::Tick => "tick",
             Self::Expired { .. } => "expired",
+            Self::VoterPlan { .. } => "voter-plan",
+            Self::HandOver { .. } => "hand-over",
         }
     }
 }
@@ -127,6 +141,7 @@ fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<A
         Operation::Revoke => revocations::revoke(state, index, request),
         Operation::IssueEnvelope => envelopes::commission(state, index, &administrator, &request),
         Operation::InstallTrust => trust::install_signed(state, &administrator, &request),
+        Operation::ChangeVoters => voters::change(state, index, &administrator, &request),
     };
     let outcome = outcome.unwrap_or_else(Applied::Refused);
     state.spend_nonce(key, nonce, Spent { expires, index, outcome: outcome.clone() });

@@ -25,12 +25,20 @@ pub enum Operation {
     IssueEnvelope,
     /// `POST /v1/trust`.
     InstallTrust,
+    /// `POST /v1/voters`.
+    ChangeVoters,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 5] =
-        [Self::PublishBundle, Self::SealCredential, Self::Revoke, Self::IssueEnvelope, Self::InstallTrust];
+    pub const ALL: [Self; 6] = [
+        Self::PublishBundle,
+        Self::SealCredential,
+        Self::Revoke,
+        Self::IssueEnvelope,
+        Self::InstallTrust,
+        Self::ChangeVoters,
+    ];
 
     /// Where it is posted.
     #[must_use]
@@ -41,6 +49,7 @@ impl Operation {
             Self::Revoke => remit_common::revocation::REVOCATIONS_PATH,
             Self::IssueEnvelope => "/v1/envelopes",
             Self::InstallTrust => "/v1/trust",
+            Self::ChangeVoters => "/v1/voters",
         }
     }
 
@@ -53,6 +62,7 @@ impl Operation {
             Self::Revoke => Verb::Revoke,
             Self::IssueEnvelope => Verb::IssueEnvelope,
             Self::InstallTrust => Verb::InstallTrust,
+            Self::ChangeVoters => Verb::ChangeVoters,
         }
     }
 

@@ -19,6 +19,7 @@ mod snapshot;
 mod state;
 mod ticks;
 mod trust;
+mod voters;
 
 pub use apply::{Applied, apply};
 pub(crate) use authenticate::request_refused;
@@ -33,3 +34,4 @@ pub use snapshot::SnapshotUnusable;
 pub use state::{EpochFact, Genesis, Spent, State};
 pub use ticks::TickFact;
 pub use trust::{Trust, TrustDocuments};
+pub use voters::{Seats, VoterPlan, VoterRequest, VoterWish};

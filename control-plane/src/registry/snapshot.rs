@@ -20,6 +20,7 @@ use super::envelopes::Commission;
 use super::state::{EpochFact, Genesis, Spent, State};
 use super::ticks::TickFact;
 use super::trust::{Accepted, Trust};
+use super::voters::VoterPlan;
 use crate::entry::{self, Kind};
 
 /// Bytes of a snapshot. Eight bundles of 8 MiB for each of a dozen tenants, and a hundred thousand revocations.
@@ -46,6 +47,13 @@ pub enum SnapshotUnusable {
         #[source]
         source: remit_common::bundle::BundleRejected,
     },
+}
+
+/// Version 2: the first, and what is under way with the voters. The order of the fields is the format.
+#[derive(Serialize, Deserialize)]
+struct SnapshotV2 {
+    first: SnapshotV1,
+    plan: Option<VoterPlan>,
 }
 
 /// Version 1. The order of the fields is the format.
@@ -78,6 +86,8 @@ impl State {
             spent_nonces,
             epochs,
             tick,
+            plan,
+            seats: _,
             bundles,
             activations,
             high_water,
@@ -87,7 +97,7 @@ impl State {
             active: _,
             revocations_digest: _,
         } = self;
-        let snapshot = SnapshotV1 {
+        let first = SnapshotV1 {
             genesis: genesis.clone(),
             applied: *applied,
             clock: *clock,
@@ -120,7 +130,7 @@ impl State {
                 .map(|((tenant, evidence), commission)| (tenant.clone(), *evidence, commission.clone()))
                 .collect(),
         };
-        entry::encode(Kind::Snapshot, &snapshot)
+        entry::encode(Kind::Snapshot, &SnapshotV2 { first, plan: *plan })
     }
 
     /// The state that a snapshot holds.
@@ -128,7 +138,12 @@ impl State {
     /// # Errors
     /// [`SnapshotUnusable`].
     pub fn from_snapshot(genesis: &Genesis, bytes: &[u8]) -> Result<Self, SnapshotUnusable> {
-        let snapshot: SnapshotV1 = entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?;
+        let SnapshotV2 { first: snapshot, plan } = if entry::version_of(bytes) == Some(1) {
+            let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
+            SnapshotV2 { first, plan: None }
+        } else {
+            entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?
+        };
         if snapshot.genesis != *genesis {
             return Err(SnapshotUnusable::OtherGenesis);
         }
@@ -142,6 +157,7 @@ impl State {
             Arc::new(snapshot.spent_nonces.into_iter().map(|(key, nonce, spent)| ((key, nonce), spent)).collect());
         state.epochs = Arc::new(snapshot.epochs.into_iter().collect());
         state.tick = snapshot.tick;
+        state.plan = plan;
         state.activations =
             Arc::new(snapshot.activations.into_iter().map(|fact| ((fact.tenant.clone(), fact.ring), fact)).collect());
         state.high_water = Arc::new(snapshot.high_water.into_iter().collect());

@@ -21,6 +21,7 @@ use super::envelopes::Commission;
 use super::refusal::{Refusal, RefusalKind};
 use super::ticks::TickFact;
 use super::trust::Trust;
+use super::voters::{Seats, VoterPlan};
 use remit_common::bundle::HighWater;
 
 /// What every voter of a mesh was installed with. Two voters with different ones never agree.
@@ -66,7 +67,7 @@ const EPOCH_FACTS_MAX: usize = 1_024;
 /// The state as of one entry. Cloning is cheap.
 ///
 /// Of the mesh, not of a tenant, are by their names: `genesis`, `applied`, `clock`, `trust`, `spent_nonces` (keyed by
-/// administrator), `epochs` and `tick`. Everything else is keyed by the tenant first.
+/// administrator), `epochs`, `tick`, `plan` and `seats`. Everything else is keyed by the tenant first.
 #[derive(Debug, Clone)]
 pub struct State {
     pub(super) genesis: Genesis,
@@ -76,6 +77,9 @@ pub struct State {
     pub(super) spent_nonces: Arc<BTreeMap<(KeyId, String), Spent>>,
     pub(super) epochs: Arc<BTreeMap<RevocationEpoch, EpochFact>>,
     pub(super) tick: Option<TickFact>,
+    pub(super) plan: Option<VoterPlan>,
+    // The log's own word, kept beside the state: see `Machine::members`.
+    pub(super) seats: Seats,
 
     pub(super) bundles: Arc<BTreeMap<(TenantId, Digest), Arc<StoredBundle>>>,
     pub(super) activations: Arc<BTreeMap<(TenantId, u32), Activation>>,
@@ -102,6 +106,8 @@ impl State {
             spent_nonces: Arc::default(),
             epochs: Arc::default(),
             tick: None,
+            plan: None,
+            seats: Seats::default(),
             bundles: Arc::default(),
             activations: Arc::default(),
             high_water: Arc::default(),

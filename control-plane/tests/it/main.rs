@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
+mod membership;
+#[cfg(test)]
 mod mesh;
 #[cfg(test)]
 mod raft;

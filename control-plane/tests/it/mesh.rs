@@ -86,6 +86,8 @@ impl Running {
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
     raft: Vec<SocketAddr>,
+    /// Where a fourth voter is that joins later.
+    joiner: SocketAddr,
     pub(crate) now: Timestamp,
     http: HttpClient,
     nonce: Mutex<u64>,
@@ -114,16 +116,17 @@ impl Mesh {
     pub(crate) fn new() -> Self {
         let env = real();
         // All bound before any is let go, so that they differ.
-        let sockets: Vec<_> = (0..3).map(|_| env.socket.udp("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
-        let raft = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let sockets: Vec<_> = (0..4).map(|_| env.socket.udp("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
+        let mut raft: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let joiner = raft.pop().unwrap();
         let http = HttpClient::new(&env, 8 * 1024 * 1024);
         let folder = tempfile::tempdir().unwrap();
-        let mesh = Self { folder, raft, now: env.now().wall, http, nonce: Mutex::new(0) };
+        let mesh = Self { folder, raft, joiner, now: env.now().wall, http, nonce: Mutex::new(0) };
         mesh.write("root.json", &signed_root(true, mesh.now).to_bytes());
         mesh.write("directory.json", &signed_directory(1, mesh.now).to_bytes());
         mesh.write("voters-ca.pem", ca(NodeKind::Voter, mesh.now).1.as_bytes());
         mesh.write("edges-ca.pem", ca(NodeKind::Edge, mesh.now).1.as_bytes());
-        for n in 1..=3u8 {
+        for n in 1..=4u8 {
             let role = NodeRole::Voter(VoterId(n.into()));
             mesh.write(&format!("{n}.pem"), certificate(NodeKind::Voter, role, 10 + n, mesh.now).as_bytes());
             mesh.write(&format!("{n}.key"), key_file::encode_signing(&key(10 + n)).as_bytes());
@@ -140,7 +143,7 @@ impl Mesh {
         let path = |name: String| self.folder.path().join(name);
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let peers = (1..).map(VoterId).zip(&self.raft).map(|(id, raft)| Peer { id, raft: *raft }).collect();
-        let own = self.raft[usize::from(n) - 1];
+        let own = self.raft.get(usize::from(n) - 1).copied().unwrap_or(self.joiner);
         Config {
             mesh_id: MESH,
             id: VoterId(n.into()),
@@ -148,6 +151,7 @@ impl Mesh {
             root: path("root.json".to_owned()),
             directory: path("directory.json".to_owned()),
             issuer_key: path(format!("{n}.issuer")),
+            join: false,
             tls: TlsFiles {
                 certificate: path(format!("{n}.pem")),
                 key: path(format!("{n}.key")),
@@ -158,6 +162,26 @@ impl Mesh {
             peers,
             timings: Timings { election_ms_min: 1_000, election_ms_max: 2_000, tick_ms: 200, ..Timings::default() },
         }
+    }
+
+    /// The fourth voter's configuration: it comes to a mesh of three.
+    pub(crate) fn joining(&self) -> Config {
+        let mut config = Config { join: true, ..self.config(4) };
+        config.peers.push(Peer { id: VoterId(4), raft: self.joiner });
+        config
+    }
+
+    /// The body that has the fourth voter taken in.
+    pub(crate) fn add_joiner(&self, dist: SocketAddr) -> Vec<u8> {
+        serde_json::json!({ "change": "add", "id": 4, "raft": self.joiner, "dist": dist }).to_string().into_bytes()
+    }
+
+    /// Installs a directory that lists these voters.
+    pub(crate) async fn install_voters(&self, at: &Running, version: u64, voters: &[u8]) {
+        let directory = crate::world::directory_of_voters(version, self.now, voters).to_bytes();
+        let body = format!("{{\"directory\":{}}}", String::from_utf8(directory).unwrap());
+        let (status, installed) = self.post(at, crate::world::OPS, "/v1/trust", body.into_bytes()).await;
+        assert_eq!(status, 200, "{installed}");
     }
 
     /// The configuration as a file, as the launcher writes it.
@@ -193,9 +217,13 @@ impl Mesh {
 
     /// Starts again what was killed: the kernel and the locks may need a moment to notice its end.
     pub(crate) async fn restart(&self, n: u8) -> Running {
+        self.restart_with(self.config(n)).await
+    }
+
+    pub(crate) async fn restart_with(&self, config: Config) -> Running {
         let starting = async {
             loop {
-                match self.try_start(n, real()).await {
+                match self.start_with(config.clone(), real()).await {
                     Ok(voter) => return voter,
                     Err(RunError::Consensus(_) | RunError::Records(_)) => tokio::task::yield_now().await,
                     Err(other) => panic!("{other:?}"),

@@ -159,6 +159,14 @@ pub(crate) fn revoke(seed: u8, of: &str, session: &str, created: Timestamp, nonc
     request(seed, "/v1/revocations", cut(of, CutKind::Session, session), created, nonce)
 }
 
+/// A directory that lists these voters.
+pub(crate) fn directory_of_voters(version: u64, now: Timestamp, voters: &[u8]) -> SignedDirectory {
+    let mut content = directory_content(version, now);
+    content.voters =
+        voters.iter().map(|n| Voter { id: VoterId((*n).into()), identity: *key(10 + n).public() }).collect();
+    SignedDirectory::make(&content, &[&key(4), &key(5)]).unwrap()
+}
+
 /// The example's bundle, for any tenant.
 pub(crate) fn bundle_source(of: &str, version: u64, floor: u64) -> BundleSource {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/contract-renewal/bundle");

@@ -111,6 +111,11 @@ impl Link {
         (Arc::new(Self { current, silence: Mutex::default() }), dialer)
     }
 
+    /// Whether there is a connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.current.borrow().is_some()
+    }
+
     /// Makes one call and gives the body of the answer, which must be of the kind that belongs to it.
     ///
     /// # Errors

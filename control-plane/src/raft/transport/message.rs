@@ -7,10 +7,12 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::{Boot, Own};
-use crate::raft::format::{DiskId, ENTRY_BYTES_MAX, EntryV1, LogIdV1, SnapshotMetaV1, SnapshotMetaV2, VoteV1};
+use crate::raft::format::{
+    DiskId, ENTRY_BYTES_MAX, EntryV1, LogIdV1, MembersV1, SnapshotMetaV1, SnapshotMetaV2, VoteV1,
+};
 use crate::raft::log_store::REPLICATE_BYTES_MAX;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
-use crate::raft::types::{Entry, LogId, SnapshotMeta, Types, Vote};
+use crate::raft::types::{Entry, LogId, SnapshotMeta, StoredMembership, Types, Vote};
 use remit_common::crypto::digest::Digest;
 
 /// The protocol version that this software speaks.
@@ -39,12 +41,15 @@ pub(crate) enum Kind {
     Snapshot,
     /// Whether the peer can be heard.
     Probe,
+    /// The leader hands over: stand for election now.
+    TakeOver,
     Welcome,
     Appended,
     Voted,
     Installed,
     Answer,
     Probed,
+    TakingOver,
     Refused,
 }
 
@@ -58,12 +63,14 @@ impl Kind {
             Self::Call => 0x0204,
             Self::Snapshot => 0x0205,
             Self::Probe => 0x0206,
+            Self::TakeOver => 0x0207,
             Self::Welcome => 0x0280,
             Self::Appended => 0x0281,
             Self::Voted => 0x0282,
             Self::Installed => 0x0283,
             Self::Answer => 0x0284,
             Self::Probed => 0x0286,
+            Self::TakingOver => 0x0287,
             Self::Refused => 0x02fe,
         }
     }
@@ -77,12 +84,14 @@ impl Kind {
             Self::Call,
             Self::Snapshot,
             Self::Probe,
+            Self::TakeOver,
             Self::Welcome,
             Self::Appended,
             Self::Voted,
             Self::Installed,
             Self::Answer,
             Self::Probed,
+            Self::TakingOver,
             Self::Refused,
         ];
         all.into_iter().find(|kind| kind.number() == number)
@@ -99,6 +108,8 @@ impl Kind {
             | Self::Installed
             | Self::Probe
             | Self::Probed
+            | Self::TakeOver
+            | Self::TakingOver
             | Self::Refused => SMALL_BYTES_MAX,
             Self::Append => APPEND_BYTES_MAX,
             Self::SnapshotV1 | Self::Snapshot => SNAPSHOT_BYTES_MAX + SNAPSHOT_HEADER_BYTES_MAX,
@@ -208,6 +219,25 @@ pub(crate) struct InstalledV1 {
     vote: VoteV1,
 }
 
+/// The answer to a probe: who takes part, as far as the one who answers knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct ProbedV1 {
+    membership_at: Option<LogIdV1>,
+    members: MembersV1,
+}
+
+impl From<&StoredMembership> for ProbedV1 {
+    fn from(stored: &StoredMembership) -> Self {
+        Self { membership_at: id_to_wire(stored.log_id().as_ref()), members: stored.membership().into() }
+    }
+}
+
+impl From<ProbedV1> for StoredMembership {
+    fn from(ProbedV1 { membership_at, members }: ProbedV1) -> Self {
+        Self::new(membership_at.map(LogId::from), members.into())
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct RefusedV1 {
     pub(crate) detail: String,
@@ -233,6 +263,9 @@ impl Body for VotedV1 {
 }
 impl Body for InstalledV1 {
     const KIND: Kind = Kind::Installed;
+}
+impl Body for ProbedV1 {
+    const KIND: Kind = Kind::Probed;
 }
 impl Body for RefusedV1 {
     const KIND: Kind = Kind::Refused;

@@ -52,6 +52,13 @@ fn messages_keep_their_bytes() {
     golden(&VotedV1::from(VoteResponse::new(Vote::new(8, 3), None, true)), "0803000100");
     golden(&InstalledV1::of(&vote()), "070201");
     golden(&RefusedV1::new("no"), "026e6f");
+    let joined = crate::raft::types::Addresses { raft: Some("10.0.0.4:7301".parse().unwrap()), dist: None };
+    let nodes = std::collections::BTreeMap::from([(4, joined)]);
+    let membership = crate::raft::types::Membership::new(vec![[1, 2, 3].into()], nodes);
+    golden(
+        &ProbedV1::from(&StoredMembership::new(Some(id(300)), membership)),
+        "010601fb2c010103010203040100000200000300000401000a000004fb851c00",
+    );
     let front = snapshot_front(&vote(), &SnapshotMeta::default(), Some(Digest([0x55; 32]))).unwrap();
     assert_eq!(
         hex(&front),
@@ -77,12 +84,14 @@ fn kinds_keep_their_numbers_and_have_bounds() {
         (Kind::Call, 0x0204),
         (Kind::Snapshot, 0x0205),
         (Kind::Probe, 0x0206),
+        (Kind::TakeOver, 0x0207),
         (Kind::Welcome, 0x0280),
         (Kind::Appended, 0x0281),
         (Kind::Voted, 0x0282),
         (Kind::Installed, 0x0283),
         (Kind::Answer, 0x0284),
         (Kind::Probed, 0x0286),
+        (Kind::TakingOver, 0x0287),
         (Kind::Refused, 0x02fe),
     ];
     for (kind, number) in numbers {
@@ -147,6 +156,7 @@ proptest! {
         let _ = VotedV1::from_bytes(&bytes).map(VoteResponse::from);
         let _ = InstalledV1::from_bytes(&bytes);
         let _ = RefusedV1::from_bytes(&bytes);
+        let _ = ProbedV1::from_bytes(&bytes).map(StoredMembership::from);
         let _ = split_snapshot(Kind::SnapshotV1, &bytes);
         let _ = split_snapshot(Kind::Snapshot, &bytes);
     }

@@ -7,6 +7,7 @@
 
 mod acquaintance;
 pub(crate) mod link;
+pub(crate) mod links;
 pub(crate) mod message;
 pub(crate) mod network;
 pub(crate) mod serve;

@@ -5,9 +5,7 @@
 //! itself when openraft lets go of it, and the next attempt with the same entries joins it; a heartbeat ahead of each
 //! attempt keeps the follower's lease alive meanwhile.
 
-use std::collections::BTreeMap;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyerror::AnyError;
@@ -21,6 +19,7 @@ use remit_common::net::env::{Env, deadline};
 use tokio::sync::oneshot;
 
 use super::link::{CallFailed, Link};
+use super::links::Links;
 use super::message::{AppendV1, AppendedV1, AskVoteV1, Body, InstalledV1, Kind, VotedV1, snapshot_front};
 use super::{LARGE_APPEND_DEADLINE, SNAPSHOT_DEADLINE};
 use crate::raft::types::{Addresses, Entry, EntryPayload, LogId, Snapshot, SnapshotBody, Types, Vote};
@@ -35,7 +34,7 @@ const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
 /// Gives Raft a client per peer. All clients of a peer share its link.
 pub(crate) struct Network {
     pub(crate) own: u64,
-    pub(crate) links: BTreeMap<u64, Arc<Link>>,
+    pub(crate) links: Links,
     pub(crate) env: Env,
 }
 
@@ -43,8 +42,7 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: u64, _node: &Addresses) -> PeerClient {
-        let link = self.links.get(&target).cloned();
-        PeerClient { own: self.own, target, link, env: self.env.clone(), large: None }
+        PeerClient { own: self.own, target, links: self.links.clone(), env: self.env.clone(), large: None }
     }
 }
 
@@ -52,8 +50,8 @@ impl RaftNetworkFactory<Types> for Network {
 pub(crate) struct PeerClient {
     own: u64,
     target: u64,
-    /// `None` for a member that the configuration does not know.
-    link: Option<Arc<Link>>,
+    /// Asked at each call: the link to a new member opens a moment after Raft has heard of it.
+    links: Links,
     env: Env,
     large: Option<LargeAppend>,
 }
@@ -106,8 +104,8 @@ impl PeerClient {
         request: &AppendEntriesRequest<Types>,
         within: Duration,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
-        let appended = match &self.link {
-            Some(link) => append(link, &AppendV1::from(request), within).await,
+        let appended = match self.links.get(self.target) {
+            Some(link) => append(&link, &AppendV1::from(request), within).await,
             None => Err(CallFailed::Unreachable),
         };
         appended.map_err(|failed| self.failed(RPCTypes::AppendEntries, within, &failed))
@@ -118,7 +116,7 @@ impl PeerClient {
         if let Some(under_way) = self.large.take_if(|large| large.begins(request)) {
             return Some(under_way);
         }
-        let link = Arc::clone(self.link.as_ref()?);
+        let link = self.links.get(self.target)?;
         let (give, outcome) = oneshot::channel();
         let message = AppendV1::from(request);
         let sending = async move {
@@ -196,8 +194,8 @@ impl RaftNetwork<Types> for PeerClient {
 
     async fn vote(&mut self, request: VoteRequest<u64>, option: RPCOption) -> Result<VoteResponse<u64>, RpcError> {
         let within = within(&option);
-        let voted = match &self.link {
-            Some(link) => ask::<_, VotedV1>(link, &AskVoteV1::from(&request), within).await,
+        let voted = match self.links.get(self.target) {
+            Some(link) => ask::<_, VotedV1>(&link, &AskVoteV1::from(&request), within).await,
             None => Err(CallFailed::Unreachable),
         };
         voted.map(VoteResponse::from).map_err(|failed| self.failed(RPCTypes::Vote, within, &failed))
@@ -211,7 +209,7 @@ impl RaftNetwork<Types> for PeerClient {
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, RaftFatal<u64>>> {
         let unreachable = |failed: &CallFailed| StreamingError::Unreachable(Unreachable::new(failed));
-        let Some(link) = &self.link else { return Err(unreachable(&CallFailed::Unreachable)) };
+        let Some(link) = self.links.get(self.target) else { return Err(unreachable(&CallFailed::Unreachable)) };
         let Snapshot { meta, snapshot } = snapshot;
         let SnapshotBody { applied, payload } = *snapshot;
         let front = snapshot_front(&vote, &meta, applied)

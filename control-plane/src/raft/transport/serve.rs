@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use openraft::Raft;
-use openraft::raft::{AppendEntriesRequest, VoteRequest};
+use openraft::raft::{AppendEntriesRequest, AppendEntriesResponse, VoteRequest};
 use remit_common::id::VoterId;
 use remit_common::identity::spiffe::{NodeRole, SpiffeId};
 use remit_common::net::env::Env;
@@ -17,14 +17,15 @@ use remit_common::net::quic::{
 };
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 
-use super::link::Link;
+use super::links::Links;
 use super::message::{
-    AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, RefusedV1, SnapshotFront, VotedV1,
-    WelcomeV1, split_snapshot,
+    AppendV1, AppendedV1, AskVoteV1, Body as _, HelloV1, InstalledV1, Kind, ProbedV1, RefusedV1, SnapshotFront,
+    VotedV1, WelcomeV1, split_snapshot,
 };
 use super::stream::Budget;
 use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, stream};
 use crate::raft::PeerCalls;
+use crate::raft::reach::Heard;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
 use crate::raft::types::{Snapshot, SnapshotBody, Types, Vote};
 
@@ -40,14 +41,15 @@ const TOLD_MAX: usize = 64;
 #[derive(Clone)]
 pub(crate) struct Server {
     pub(crate) own: Own,
-    pub(crate) members: Arc<[VoterId]>,
     pub(crate) raft: Raft<Types>,
     pub(crate) calls: Arc<dyn PeerCalls>,
     pub(crate) acquaintances: Acquaintances,
     pub(crate) env: Env,
     pub(crate) shutdown: Shutdown,
-    /// Our own connections, to tell those to a peer's former start.
-    pub(crate) links: BTreeMap<u64, Arc<Link>>,
+    /// Our own connections, to tell those to a peer's former start; and who may be at the other end of any.
+    pub(crate) links: Links,
+    /// When a leader last spoke.
+    pub(crate) heard: Heard,
     /// The connection that each peer has opened to us: a second one replaces the first.
     pub(crate) inbound: Inbound,
 }
@@ -73,6 +75,17 @@ impl Inbound {
         if let Some(older) = seen.open.insert(peer, connection.clone()) {
             older.close(CLOSE_DONE, "replaced by a newer connection");
         }
+    }
+
+    /// Hangs up on those who have left.
+    pub(super) fn close_strangers(&self, links: &Links) {
+        self.seen().open.retain(|peer, connection| {
+            let stays = links.is_welcome(*peer);
+            if !stays {
+                connection.close(CLOSE_NOT_WELCOME, &NotWelcome::NotAMember(*peer).to_string());
+            }
+            stays
+        });
     }
 
     /// Tells people why a peer was turned away, once per reason.
@@ -170,7 +183,7 @@ impl Server {
         if connection.peer.mesh != self.own.mesh {
             return Err(NotWelcome::AnotherMesh.into());
         }
-        if named == self.own.voter || !self.members.contains(&named) {
+        if !self.links.is_welcome(named) {
             return Err(NotWelcome::NotAMember(named).into());
         }
         let (mut send, mut recv) = connection.quic.accept_bi().await?;
@@ -188,7 +201,7 @@ impl Server {
             return Err(NotWelcome::AnotherVoter { said, named }.into());
         }
         self.acquaintances.check(named, hello.disk).await?;
-        if let Some(link) = self.links.get(&named.0) {
+        if let Some(link) = self.links.get(named.0) {
             link.peer_started(hello.boot);
         }
         let welcome = WelcomeV1::of(self.own, version).to_bytes();
@@ -244,6 +257,9 @@ impl Server {
                 let request = AppendEntriesRequest::from(request);
                 only_for_itself(peer, &request.vote)?;
                 let response = self.raft.append_entries(request).await.map_err(text)?;
+                if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
+                    self.heard.now(&self.env);
+                }
                 Ok((Kind::Appended, AppendedV1::from(response).to_bytes().map_err(text)?))
             }
             Kind::Vote => {
@@ -264,7 +280,17 @@ impl Server {
                 let answer = deadline(CALL_DEADLINE, self.calls.handle(peer, body)).await;
                 Ok((Kind::Answer, answer.map_err(text)??))
             }
-            Kind::Probe => Ok((Kind::Probed, Vec::new())),
+            Kind::Probe => {
+                let membership = Arc::clone(&self.raft.metrics().borrow().membership_config);
+                Ok((Kind::Probed, ProbedV1::from(membership.as_ref()).to_bytes().map_err(text)?))
+            }
+            Kind::TakeOver => {
+                if self.raft.metrics().borrow().current_leader != Some(peer.0) {
+                    return Err(format!("voter {peer} does not lead"));
+                }
+                self.raft.trigger().elect().await.map_err(text)?;
+                Ok((Kind::TakingOver, Vec::new()))
+            }
             Kind::Hello
             | Kind::Welcome
             | Kind::Appended
@@ -272,6 +298,7 @@ impl Server {
             | Kind::Installed
             | Kind::Answer
             | Kind::Probed
+            | Kind::TakingOver
             | Kind::Refused => Err("not a call".to_owned()),
         }
     }
