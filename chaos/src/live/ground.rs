@@ -17,7 +17,6 @@ use remit_edge_node::config as edge_config;
 
 use super::clock::FakeClock;
 use super::disk::Disk;
-use super::kernel::open_tun;
 use super::machine::Machine;
 use super::namespace::{Namespace, path_of};
 use super::undo::{Journal, Undo};
@@ -25,9 +24,6 @@ use super::wire::Wire;
 use super::world::Routes;
 use crate::launcher::{Host, Site};
 use crate::node::Node;
-
-/// The device of every node.
-const DEVICE: &str = "remit0";
 
 /// Ports; every node has all of its own.
 const RAFT_PORT: u16 = 7801;
@@ -142,10 +138,7 @@ impl Ground {
         let name = format!("{run}-{}", node.to_string().replace('/', "-"));
         journal.note(Undo::Namespace { path: path_of(&name) }, None)?;
         let namespace = Arc::new(Namespace::create(&name)?);
-        let tun = namespace.inside(|| open_tun(DEVICE))?.context("cannot open a TUN device")?;
-        namespace.tool("ip", &["addr", "add", &format!("{addr}/16"), "dev", DEVICE])?;
-        namespace.tool("ip", &["link", "set", DEVICE, "up"])?;
-        self.wire().plug(addr, tun)?;
+        self.wire().plug(addr, &namespace)?;
         let clock =
             faketime.as_ref().map(|library| FakeClock::create(library.clone(), dir.join("clock"))).transpose()?;
         let disk = if *disks && *node != Node::Tools {

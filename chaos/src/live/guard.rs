@@ -98,3 +98,6 @@ pub(super) fn start(executable: &Path, journal: &Journal) -> Result<Child> {
         .spawn()
         .context("cannot start the guard that undoes everything should this process die")
 }
+
+#[cfg(test)]
+mod tests;

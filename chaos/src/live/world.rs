@@ -124,3 +124,39 @@ impl Socket for Routed {
         self.real.quic_runtime()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use super::*;
+    use crate::live::fixture::{Skipped, TestNamespace};
+
+    /// Loopback of a namespace is nobody else's, so whoever gets through was inside.
+    #[tokio::test]
+    async fn sockets_are_opened_in_the_namespace_and_administrators_find_the_way() {
+        let namespace = match TestNamespace::create("world") {
+            Ok(namespace) => namespace,
+            Err(skipped) => return Skipped::print(skipped),
+        };
+        let world = inside(Arc::new(Namespace::enter(namespace.path()).unwrap()));
+        let mut listener = world.socket.listen((Ipv4Addr::new(127, 0, 77, 1), 0).into()).unwrap();
+        let addr = listener.local_addr();
+        assert!(real().socket.connect(addr).await.is_err(), "the listener is outside");
+        let routes = Routes::default();
+        let known = Ipv4Addr::new(127, 0, 99, 1);
+        routes.add(known.into(), &world, addr.ip());
+        for (env, to) in [(world.clone(), addr), (routes.env(), SocketAddr::new(known.into(), addr.port()))] {
+            let (mut client, accepted) = tokio::try_join!(env.socket.connect(to), listener.accept()).unwrap();
+            let (mut server, _) = accepted;
+            client.write_all(b"hello").await.unwrap();
+            let mut heard = [0; 5];
+            server.read_exact(&mut heard).await.unwrap();
+            assert_eq!(&heard, b"hello");
+        }
+        let udp = world.socket.udp((Ipv4Addr::new(127, 0, 77, 1), addr.port()).into()).unwrap();
+        assert_eq!(udp.local_addr().unwrap(), addr);
+    }
+}

@@ -26,6 +26,7 @@ pub(super) use self::capture::Capture;
 pub(super) use self::link::Counts;
 use self::link::Link;
 use super::kernel;
+use super::namespace::Namespace;
 use crate::drill::action::LinkQuality;
 
 /// The longest packet: the largest a device of ours is ever set to.
@@ -34,6 +35,12 @@ const PACKET_BYTES_MAX: usize = 65_535;
 /// Packets on their way at the same time. Half a second of a hundred Mbit/s in full packets is 4 000; small ones and
 /// bursts have sixteen times as many.
 const QUEUE_PACKETS_MAX: usize = 65_536;
+
+/// The device of every node.
+const DEVICE: &str = "remit0";
+
+/// Packets that a device holds for us: a burst of a whole bundle. The kernel's own 500 lose the end of it.
+const DEVICE_PACKETS: &str = "4096";
 
 /// Packets taken from one device before others get a turn.
 const BATCH: usize = 64;
@@ -102,12 +109,15 @@ impl Wire {
         Ok(Self { shared, end: watch::Sender::new(false), threads: vec![thread] })
     }
 
-    /// Connects a device; `addr` is the address behind it.
+    /// Gives a namespace a device on this wire, with an address.
     ///
     /// # Errors
-    /// When no thread can be started.
-    pub(super) fn plug(&mut self, addr: Ipv4Addr, tun: File) -> Result<()> {
-        let tap = Arc::new(tun);
+    /// When the machine does not make the device, or no thread can be started.
+    pub(super) fn plug(&mut self, addr: Ipv4Addr, namespace: &Namespace) -> Result<()> {
+        let tap = namespace.inside(|| kernel::open_tun(DEVICE))?.context("cannot open a TUN device")?;
+        let tap = Arc::new(tap);
+        namespace.tool("ip", &["addr", "add", &format!("{addr}/16"), "dev", DEVICE])?;
+        namespace.tool("ip", &["link", "set", DEVICE, "txqueuelen", DEVICE_PACKETS, "up"])?;
         self.shared.lock().taps.insert(addr, Arc::clone(&tap));
         let (shared, mut end) = (Arc::clone(&self.shared), self.end.subscribe());
         let runtime = tokio::runtime::Builder::new_current_thread()
