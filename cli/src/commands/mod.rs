@@ -14,6 +14,7 @@ pub(crate) mod revoke;
 pub(crate) mod status;
 mod tool_server;
 mod up;
+mod voter;
 
 use clap::Subcommand;
 
@@ -44,6 +45,8 @@ pub(crate) enum Command {
     Revocation(revocation::Args),
     /// Read what was decided, and why
     Decision(decision::Args),
+    /// Change who votes, and who leads
+    Voter(voter::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Run a voter of the control plane
@@ -75,6 +78,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Revoke(args) => revoke::run(&args, &context).await,
         Command::Revocation(args) => revocation::run(&args, &context).await,
         Command::Decision(args) => decision::run(&args, &context).await,
+        Command::Voter(args) => voter::run(&args, &context).await,
         Command::Completions(args) => completions::run(&args),
         Command::ControlPlane(args) => Box::pin(control_plane::run(args, &context)).await,
         Command::EdgeNode(args) => Box::pin(edge_node::run(args, &context)).await,
