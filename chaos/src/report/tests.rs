@@ -71,9 +71,12 @@ fn every_fault_promise_and_step_is_on_the_page() {
     let outages = &drill.judgement.as_ref().unwrap().figures.outages;
     assert_eq!(wide.matches("class=\"one-fault\"").count(), outages.len());
     assert_eq!(outages.len(), 4);
-    for label in
-        ["killed · voter\u{a0}1", "network cut · every edge of eu-west", "clock jump · us-east-2", "disk full · voter\u{a0}2"]
-    {
+    for label in [
+        "killed · voter\u{a0}1",
+        "network cut · every edge of eu-west",
+        "clock jump · us-east-2",
+        "disk full · voter\u{a0}2",
+    ] {
         assert!(wide.contains(label), "{label}");
     }
     for invariant in Invariant::ALL {
@@ -95,6 +98,7 @@ fn texts_that_mean_harm_are_only_texts() {
     let page = page_of(&drill);
     assert!(page.contains("&lt;script&gt;"));
     assert!(!page.contains("<script>") && !page.contains("alert('1')</script>"));
+    assert!(!page.contains('\u{1}'));
     let text = terminal::text(&drill, None);
     assert!(!text.contains('\u{1}'));
     assert!(junit_of(&drill).contains("Everything goes wrong"));

@@ -60,10 +60,10 @@ pub(super) fn span(duration: Duration) -> String {
     lasting(u64::try_from(duration.as_micros()).unwrap_or(u64::MAX))
 }
 
-/// A moment of the run: `12.345 s`, from a minute on `1:05.3`.
+/// A moment of the run as axes write it: `12.345 s`, from three minutes on `3:05.3`.
 pub(super) fn moment(us: u64) -> String {
     let (secs, ms) = (us / 1_000_000, us / 1_000 % 1_000);
-    if secs < 60 {
+    if secs < 180 {
         return format!("{secs}.{ms:03}\u{a0}s");
     }
     if secs < 3_600 {
@@ -72,9 +72,9 @@ pub(super) fn moment(us: u64) -> String {
     format!("{}:{:02}:{:02}", secs / 3_600, secs / 60 % 60, secs % 60)
 }
 
-/// A moment of the run for sentences: `12.3 s`, from a minute on `1:05.3`.
+/// A moment of the run for sentences: `12.3 s`, from three minutes on `3:05.3`.
 pub(super) fn about(us: u64) -> String {
-    if us < 60_000_000 { format!("{}.{}\u{a0}s", us / 1_000_000, us / 100_000 % 10) } else { moment(us) }
+    if us < 180_000_000 { format!("{}.{}\u{a0}s", us / 1_000_000, us / 100_000 % 10) } else { moment(us) }
 }
 
 /// A measured number: whole if it is one, else with as many digits as mean something.
@@ -267,7 +267,8 @@ mod tests {
     fn moments_sort_as_they_read() {
         let check = |us: u64, expected: &str| assert_eq!(moment(us).replace('\u{a0}', " "), expected);
         check(12_345_678, "12.345 s");
-        check(65_300_000, "1:05.3");
+        check(65_300_000, "65.300 s");
+        check(185_300_000, "3:05.3");
         check(3_725_000_000, "1:02:05");
     }
 

@@ -104,6 +104,7 @@ fn draw(frame: &Frame, seen: &[VoterSeen], outages: &[Outage]) -> Drawn {
             @let middle = 2.0 + ROW * (real(count(at)) + 0.5) - 1.0;
             @let node = Node::Voter(*voter);
             (frame.name(middle + 4.0, &format!("voter {voter}")))
+            (hit_ground(frame, outages, &node, (middle - 10.0, 20.0)))
             line class="silent" x1=(px(frame.left)) x2=(px(frame.right)) y1=(px(middle)) y2=(px(middle)) {}
             @for stretch in stretches {
                 @let (role, term) = &stretch.value;
@@ -120,13 +121,28 @@ fn draw(frame: &Frame, seen: &[VoterSeen], outages: &[Outage]) -> Drawn {
     Drawn { height, body }
 }
 
+/// Tints the spans in which a fault hit a node.
+fn hit_ground(frame: &Frame, outages: &[Outage], node: &Node, (y, height): (f64, f64)) -> maud::Markup {
+    html! {
+        @for (from, to, _) in hitting(frame, outages, node) {
+            rect class="hit-ground" x=(px(from)) y=(px(y)) width=(px((to - from).max(3.0))) height=(px(height)) {}
+        }
+    }
+}
+
+/// Where a node was hit, and by what.
+fn hitting<'a>(frame: &Frame, outages: &'a [Outage], node: &Node) -> Vec<(f64, f64, &'a Outage)> {
+    let span = |outage: &'a Outage| {
+        let to = outage.ends.get(node).copied().or(outage.to_us).unwrap_or(frame.to_us);
+        (frame.x(outage.from_us), frame.x(to), outage)
+    };
+    outages.iter().filter(|outage| outage.nodes.contains(node)).map(span).take(200).collect()
+}
+
 /// Underlines the spans in which a fault hit a node.
 pub(super) fn hits(frame: &Frame, outages: &[Outage], node: &Node, y: f64) -> maud::Markup {
-    let hitting = outages.iter().filter(|outage| outage.nodes.contains(node)).take(200);
     html! {
-        @for outage in hitting {
-            @let to = outage.ends.get(node).copied().or(outage.to_us).unwrap_or(frame.to_us);
-            @let (from, to) = (frame.x(outage.from_us), frame.x(to));
+        @for (from, to, outage) in hitting(frame, outages, node) {
             rect class="hit" x=(px(from)) y=(px(y)) width=(px((to - from).max(3.0))) height="2.2" {
                 title { (crate::report::words::fault(&outage.name)) " at " (moment(outage.from_us)) }
             }

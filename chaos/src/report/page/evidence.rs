@@ -5,9 +5,13 @@ use maud::{Markup, html};
 use super::{Tone, mark};
 use crate::drill::outcome::Limit;
 use crate::invariant::{Breach, Status, Verdict};
+use crate::report::JOURNAL;
 use crate::report::telling::tell;
 use crate::report::view::View;
 use crate::report::words::{count, cut, grouped, many, measured, moment};
+
+/// Notes of one verdict at most; some are of every edge.
+const NOTES_MAX: usize = 4;
 
 /// The promises, then the limits.
 pub(super) fn promises(view: &View<'_>) -> Markup {
@@ -59,7 +63,10 @@ fn promise(view: &View<'_>, verdict: &Verdict) -> Markup {
                 }
                 @if let Some(promise) = verdict.id.promise() { " (promise " (promise) " of the architecture)" } }
             }
-            @for note in verdict.notes.iter().take(8) { p.looked { (cut(note, 400)) } }
+            @for note in verdict.notes.iter().take(NOTES_MAX) { p.looked { (cut(note, 400)) } }
+            @if verdict.notes.len() > NOTES_MAX {
+                p.looked { "And " (many(count(verdict.notes.len() - NOTES_MAX), "more note", "more notes")) ", in " (JOURNAL) "." }
+            }
             @for breach in &verdict.breaches { (breach_evidence(view, breach)) }
             @if more > 0 { p.note { (many(more, "more breach is", "more breaches are")) " counted and not shown." } }
         }

@@ -53,7 +53,8 @@ pub(super) fn page(view: &View<'_>) -> String {
             }
         }
     };
-    page.into_string()
+    // A page has no use for control characters, and HTML allows none.
+    page.into_string().replace(|it: char| it.is_control() && it != '\n', "\u{fffd}")
 }
 
 /// Hatchings that tell classes apart where colours do not.
