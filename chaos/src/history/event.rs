@@ -260,6 +260,9 @@ pub struct Voter {
 pub struct Edge {
     /// Which.
     pub edge: EdgeId,
+    /// When it was asked, in microseconds since the run began: the event is when its answer was there.
+    #[serde(default)]
+    pub asked_us: Option<u64>,
     /// The start of its process.
     pub boot: BootId,
     /// The version it runs.

@@ -108,6 +108,9 @@ impl Minimums {
     };
 }
 
+/// Nodes count milliseconds: between two of their readings may be a part of one more than they say.
+pub(super) const RESOLUTION_US: u64 = 1_000;
+
 /// As histories count time.
 pub(super) fn micros(duration: Duration) -> u64 {
     u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)

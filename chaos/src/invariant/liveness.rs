@@ -1,8 +1,8 @@
 //! L1: when the failure is over, the mesh works again by itself: one leader that every voter names, writes are
-//! acknowledged, and every edge is fresh.
+//! acknowledged, every edge is fresh, and once nobody calls it any more it has handed over its records.
 //!
 //! Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 3.9 (timing and availability);
-//! docs/PROTOCOL.md F-14. That edges also run the newest bundle is B2.
+//! docs/PROTOCOL.md F-14, N-11, N-12. That edges also run the newest bundle is B2.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -78,6 +78,35 @@ impl Recovering<'_> {
         }
         for edge in context.roster.edges() {
             self.expect("edges fresh", fresh.contains(edge), || format!("edge {edge} was not seen fresh"));
+        }
+        self.spools(events, story, context);
+    }
+
+    /// Judges the last look at each edge that has been left alone for a while, and in which nothing is broken any more.
+    fn spools(&mut self, events: &[Event], story: &Story<'_>, context: &Context) {
+        let mut called: BTreeMap<&EdgeId, u64> = BTreeMap::new();
+        for call in &story.calls {
+            let until = call.answer().map_or(call.invoked.time_us, |(at, _)| at.time_us);
+            let last = called.entry(&call.asked.edge).or_default();
+            *last = until.max(*last);
+        }
+        for id in context.roster.edges() {
+            let looks = events.iter().rev().filter_map(|event| match &event.what {
+                What::Edge(edge) if edge.edge == *id => Some((Witness::from(event), edge.spool)),
+                _ => None,
+            });
+            let Some((last, spool)) = looks.take(1).next() else { continue };
+            if spool == 0 {
+                self.findings.compared("edges without records that no majority has");
+                continue;
+            }
+            let quiet_us = called.get(id).copied().unwrap_or_default().saturating_add(micros(context.settle));
+            if last.time_us > quiet_us.max(self.by_us) {
+                self.findings.breach(&[last], || {
+                    let left_alone = at(last.time_us.saturating_sub(called.get(id).copied().unwrap_or_default()));
+                    format!("At {} edge {id} had {spool} records that no majority had; it had not been called for {left_alone}.", at(last.time_us))
+                });
+            }
         }
     }
 

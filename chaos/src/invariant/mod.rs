@@ -3,6 +3,7 @@
 //! A judge sees what agents, administrators and operators saw, on true time, and nothing of a node's inside. What timed
 //! out may have happened or not: a history breaks a promise only if it does so whichever is the case.
 
+mod age;
 mod authority;
 mod availability;
 mod bundles;
@@ -97,6 +98,7 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
         convergence::check(events, &story, context),
         revocation::check(events, &story, context),
         resurrection::check(&story),
+        age::check(events, &story, context),
         authority::check(&story),
         recorded,
         recorded_first,

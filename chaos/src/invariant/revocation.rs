@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use remit_common::id::{EdgeId, RevocationEpoch};
 use remit_common::lattice::Effect;
 
-use super::context::{Context, micros};
+use super::context::{Context, RESOLUTION_US, micros};
 use super::cuts::{Cut, cuts};
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
@@ -26,7 +26,7 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
     let mut findings = Findings::default();
     let cuts = cuts(story);
     let covered = Coverage::of(events);
-    let turned_back = turned_back(events);
+    let turned_back = TurnedBack::of(events);
     findings.saw("sessions cut", u64::try_from(cuts.len()).unwrap_or(u64::MAX));
     for call in story.calls.iter().filter(|call| call.outcome().is_some()) {
         let Some(cut) = cuts.get(call.asked.session.as_str()) else { continue };
@@ -63,8 +63,9 @@ fn after_bound(
     context: &Context,
     turned_back: &TurnedBack<'_>,
 ) {
-    let bound_us = micros(context.bounds.of(call.asked.effect)).saturating_add(micros(context.epsilon));
-    let last_us = cut.known.time_us.saturating_add(bound_us);
+    let bound_us = micros(context.bounds.of(call.asked.effect));
+    let slack_us = micros(context.epsilon).saturating_add(RESOLUTION_US);
+    let last_us = cut.known.time_us.saturating_add(bound_us).saturating_add(slack_us);
     if call.invoked.time_us <= last_us {
         return;
     }
@@ -118,27 +119,28 @@ impl<'a> Coverage<'a> {
     }
 }
 
-/// By how much the wall clock of each edge had been turned back, in all.
+/// By how much the wall clock of each edge may have been turned back, in all: by a jump, or when one was undone.
 struct TurnedBack<'a>(BTreeMap<&'a EdgeId, Vec<(u64, u64)>>);
 
 impl<'a> TurnedBack<'a> {
+    fn of(events: &'a [Event]) -> Self {
+        let mut jumps: BTreeMap<&EdgeId, Vec<(u64, u64)>> = BTreeMap::new();
+        for event in events {
+            let What::Fault { begins: true, fault: Some(Fault::ClockJump { nodes, by_ms }), .. } = &event.what else {
+                continue;
+            };
+            for node in nodes {
+                if let Node::Edge(edge) = node {
+                    let by_us = by_ms.unsigned_abs().saturating_mul(1_000);
+                    jumps.entry(edge).or_default().push((event.index, by_us));
+                }
+            }
+        }
+        Self(jumps)
+    }
+
     fn by(&self, edge: &EdgeId, now: Witness) -> u64 {
         let jumps = self.0.get(edge).map(Vec::as_slice).unwrap_or_default();
         jumps.iter().filter(|(index, _)| *index < now.index).map(|(_, by_us)| by_us).sum()
     }
-}
-
-fn turned_back(events: &[Event]) -> TurnedBack<'_> {
-    let mut jumps: BTreeMap<&EdgeId, Vec<(u64, u64)>> = BTreeMap::new();
-    for event in events {
-        let What::Fault { begins: true, fault: Some(Fault::ClockJump { nodes, by_ms }), .. } = &event.what else {
-            continue;
-        };
-        for node in nodes {
-            if let (Node::Edge(edge), true) = (node, *by_ms < 0) {
-                jumps.entry(edge).or_default().push((event.index, by_ms.unsigned_abs().saturating_mul(1_000)));
-            }
-        }
-    }
-    TurnedBack(jumps)
 }

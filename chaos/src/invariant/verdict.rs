@@ -29,6 +29,8 @@ pub enum Invariant {
     Revocation,
     /// What was revoked stays revoked.
     Resurrection,
+    /// Edges know how old their knowledge is.
+    HonestAge,
     /// Nothing is permitted that was not granted.
     Authority,
     /// Acknowledged records are kept.
@@ -47,18 +49,19 @@ pub enum Invariant {
 
 /// A text names no invariant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no invariant: R1, R2, B1, B2, V1, V2, P1, D1, D2, C1, L1, A1 and M1 are")]
+#[error("`{0}` is no invariant: R1, R2, B1, B2, V1, V2, V3, P1, D1, D2, C1, L1, A1 and M1 are")]
 pub struct UnknownInvariant(pub String);
 
 impl Invariant {
     /// Every invariant, in the order of reports.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::RaftSafety,
         Self::Linearizable,
         Self::Bundles,
         Self::Convergence,
         Self::Revocation,
         Self::Resurrection,
+        Self::HonestAge,
         Self::Authority,
         Self::Records,
         Self::RecordedFirst,
@@ -78,6 +81,7 @@ impl Invariant {
             Self::Convergence => "B2",
             Self::Revocation => "V1",
             Self::Resurrection => "V2",
+            Self::HonestAge => "V3",
             Self::Authority => "P1",
             Self::Records => "D1",
             Self::RecordedFirst => "D2",
@@ -100,6 +104,7 @@ impl Invariant {
             Self::Convergence => "After the failure every edge soon runs the newest policy bundle",
             Self::Revocation => "A revoked session is refused by every edge within the promised time, even one cut off",
             Self::Resurrection => "An edge that has refused a session as revoked never permits it again",
+            Self::HonestAge => "An edge never takes what it knows for younger than it is",
             Self::Authority => "No call is permitted that its envelope and the policy do not admit",
             Self::Records => "No acknowledged decision record is lost, changed or doubled, and every gap is declared",
             Self::RecordedFirst => {
@@ -118,7 +123,7 @@ impl Invariant {
         match self {
             Self::RaftSafety | Self::Linearizable => Some("I-9"),
             Self::Bundles => Some("I-4"),
-            Self::Revocation | Self::Resurrection => Some("I-2"),
+            Self::Revocation | Self::Resurrection | Self::HonestAge => Some("I-2"),
             Self::Authority => Some("I-1"),
             Self::Records | Self::RecordedFirst => Some("I-7"),
             Self::Secrecy => Some("I-5"),

@@ -124,9 +124,11 @@ impl Observer {
     /// Gives how many records no majority has yet.
     async fn edge(&self, id: EdgeId, ops: &str) -> Option<u64> {
         let env = self.access.env_at(&Node::Edge(id.clone()));
+        let asked_us = u64::try_from(self.access.now().as_micros()).ok();
         let status = get::<EdgeStatus>(&env, ops, "/status", ANSWER).await?;
         self.note(What::Edge(Edge {
             edge: id,
+            asked_us,
             boot: status.boot_id,
             bundle: status.bundle_version,
             digest: status.bundle_digest,

@@ -56,6 +56,7 @@ impl Story {
             Kind::Info,
             What::Edge(Edge {
                 edge: edge_id(),
+                asked_us: None,
                 boot: BootId([1; 16]),
                 bundle: Some(BundleVersion(bundle)),
                 digest: None,

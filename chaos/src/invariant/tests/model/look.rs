@@ -48,6 +48,7 @@ impl World {
             let spool = edge.disk.len() + edge.memory.len() - counts[1];
             let status = Edge {
                 edge: edge.id.clone(),
+                asked_us: Some(self.now - 2 * MILLI),
                 boot: edge.boot,
                 bundle: bundle.map(|(_, version, _)| version),
                 digest: bundle.map(|(.., digest)| digest),

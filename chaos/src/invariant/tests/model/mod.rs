@@ -54,7 +54,9 @@ pub(super) fn history(seed: u64) -> Vec<Event> {
 }
 
 enum Entry {
-    Tick,
+    /// When it was written; the nonces in it were sent before.
+    Tick(u64),
+    Other,
     Cut(String),
     Bundle(BundleVersion, Digest),
 }
@@ -296,7 +298,7 @@ impl World {
     /// Entries reach voters, truth reaches edges, records reach disks and voters.
     fn replicate(&mut self) {
         if self.has_majority() && self.one_in(4) {
-            self.log.push(Entry::Tick);
+            self.log.push(Entry::Tick(self.now));
         }
         let length = self.log.len();
         for voter in self.voters.iter_mut().filter(|voter| voter.up) {
@@ -305,13 +307,17 @@ impl World {
             voter.term = self.term;
         }
         let serves = self.has_majority();
+        let ticks = self.log.iter().enumerate().rev();
+        let newest = ticks
+            .filter_map(|(at, entry)| if let Entry::Tick(time) = entry { Some((at + 1, *time)) } else { None })
+            .next();
         for edge in self.edges.iter_mut().filter(|edge| edge.up) {
             edge.disk.append(&mut edge.memory);
             if !edge.connected {
                 continue;
             }
-            if serves && self.random.random_ratio(1, 3) {
-                (edge.tick, edge.proof, edge.proven) = (length, self.now, true);
+            if let (Some((tick, time)), true) = (newest, serves && self.random.random_ratio(1, 3)) {
+                (edge.tick, edge.proof, edge.proven) = (tick, time.saturating_sub(STEP), true);
             }
             for voter in self.voters.iter_mut().filter(|voter| voter.up) {
                 let has = voter.store.iter().filter(|record| record.edge == edge.id).count();

@@ -131,7 +131,7 @@ impl World {
                 activation = Some(index);
                 Entry::Bundle(*version, *digest)
             }
-            _ => Entry::Tick,
+            _ => Entry::Other,
         });
         let leader = self.voters.iter_mut().find(|voter| voter.id == self.leader).unwrap();
         leader.applied = self.log.len();

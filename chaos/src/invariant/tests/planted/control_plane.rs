@@ -214,6 +214,12 @@ fn a_mesh_that_does_not_recover_is_found() {
                 }
                 history.events.last().map(|last| last.index)
             }),
+            ("records that are never handed over", |history| {
+                let place = history.last_edge()?;
+                let What::Edge(edge) = &mut history.events[place].what else { return None };
+                edge.spool = 3;
+                Some(history.events[place].index)
+            }),
             ("no write that is acknowledged", |history| {
                 for event in history.events.iter_mut().filter(|event| event.time_us >= 40_000_000) {
                     if let (What::Write(write), Kind::Ok) = (&mut event.what, event.kind) {

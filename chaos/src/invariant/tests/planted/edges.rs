@@ -209,3 +209,23 @@ fn edges_that_forget_are_found() {
         ],
     );
 }
+
+#[test]
+fn edges_that_think_they_know_more_recent_things_are_found() {
+    each(
+        Invariant::HonestAge,
+        &[
+            ("an age that begins at zero with a restart", |history| {
+                // What it was before is lost: the next look at the same tick.
+                let mut before = BTreeMap::new();
+                let again = |edge: &Edge| before.insert(edge.edge.clone(), edge.tick) == Some(edge.tick);
+                let mut again = again;
+                history.any_edge(|_, edge| again(edge) && edge.tick.0 > 0, |edge| edge.staleness_ms = Some(0))
+            }),
+            ("an age that counts from the arrival of an answer", |history| {
+                let late = |_, edge: &Edge| edge.tick.0 > 0 && edge.staleness_ms.is_some_and(|age| age > 2_500);
+                history.any_edge(late, |edge| edge.staleness_ms = Some(90))
+            }),
+        ],
+    );
+}
