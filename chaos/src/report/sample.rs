@@ -124,6 +124,7 @@ fn polls(notes: &mut Notes, dice: &mut Dice) {
                 "observer",
                 What::Edge(Edge {
                     edge,
+                    asked_us: None,
                     boot: BootId([7; 16]),
                     bundle: (at > 4).then_some(BundleVersion(version)),
                     digest: (at > 4).then(|| Digest([u8::try_from(version).unwrap(); 32])),
