@@ -86,7 +86,7 @@ fn every_fault_promise_and_step_is_on_the_page() {
     for activity in &drill.activities {
         assert!(page.contains(&activity.name));
     }
-    for lane in ["voters", "bundles", "staleness", "decisions", "latency"] {
+    for lane in ["voters", "bundles", "staleness", "decisions", "refusals", "latency"] {
         assert!(page.contains(&format!("id=\"lane-{lane}\"")), "{lane}");
     }
     assert!(page.contains(&drill.reproduce));
@@ -148,7 +148,7 @@ fn drawings_and_results_are_well_formed_xml() {
 fn drawings_have_names_and_descriptions() {
     let page = page_of(&good());
     let drawings: Vec<_> = page.split("<svg class=\"draw").skip(1).collect();
-    assert_eq!(drawings.len(), 6 * 3);
+    assert_eq!(drawings.len(), 7 * 3);
     for drawing in drawings {
         assert!(drawing.contains("role=\"img\"") && drawing.contains("<desc id="));
     }

@@ -8,6 +8,7 @@ mod faults;
 mod lane;
 mod latency;
 mod rates;
+mod refusals;
 mod series;
 mod staleness;
 mod text;
@@ -26,6 +27,7 @@ pub(super) use bundles::{EdgeSeen, bundles};
 pub(super) use faults::{breaches, faults};
 pub(super) use latency::latency;
 pub(super) use rates::decisions;
+pub(super) use refusals::{is_staleness, refusals, refused};
 pub(super) use staleness::staleness;
 pub(super) use voters::{VoterSeen, leaderless, voters};
 
@@ -86,7 +88,7 @@ pub(super) struct Axis {
 impl Frame {
     fn new(axis: &Axis, size: Size) -> Self {
         let (width, left) = match size {
-            Size::Wide => (1_000.0, 104.0),
+            Size::Wide => (1_000.0, 116.0),
             Size::Medium => (640.0, 88.0),
             Size::Narrow => (328.0, 66.0),
         };

@@ -37,7 +37,11 @@ pub(super) fn promises(view: &View<'_>) -> Markup {
                     } }
                 }
             }
-            div.promises { @for verdict in verdicts { (promise(view, verdict)) } }
+            @if verdicts.is_empty() {
+                p.note { "Nothing was judged." }
+            } @else {
+                div.promises { @for verdict in verdicts { (promise(view, verdict)) } }
+            }
             (limits(&view.drill.limits))
         }
     }

@@ -2,7 +2,7 @@
 
 use maud::{Markup, html};
 
-use crate::report::chart::Table;
+use crate::report::chart::{Table, is_staleness};
 use crate::report::view::View;
 use crate::report::words::{cut, fault, fault_meaning, grouped, lasting, moment, node, nodes, real, refusal};
 
@@ -86,13 +86,12 @@ fn refusals(view: &View<'_>) -> Markup {
     rows.sort_by_key(|(times, reason)| (std::cmp::Reverse(*times), *reason));
     let most = rows.first().map_or(1, |row| row.0).max(1);
     html! {
-        h3 { "Why calls were refused" }
-        p.intro { "Most refusals are wanted: agents also try what they may not, to see that it is refused." }
+        h3 { "Refusals by reason" }
         ul.bars { @for (times, reason) in rows.iter().take(30) {
             li {
                 span.bar-name { code { (cut(reason, 60)) } span.detail { (refusal(reason)) } }
                 svg.bar viewBox="0 0 200 10" preserveAspectRatio="none" aria-hidden="true" xmlns="http://www.w3.org/2000/svg" {
-                    rect class=(if matches!(reason.as_str(), "stale" | "isolated" | "quarantined") { "stale" } else { "deny" })
+                    rect class=(if is_staleness(reason) { "stale" } else { "deny" })
                         width=(format!("{:.1}", (real(*times) / real(most) * 200.0).max(1.0))) height="10" {}
                 }
                 span.bar-count { (grouped(*times)) }

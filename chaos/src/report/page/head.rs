@@ -23,7 +23,7 @@ pub(super) fn head(view: &View<'_>, summary: &Summary) -> Markup {
                 p { (summary.verdict) }
             }
             @for caveat in drill.caveats.iter().take(20) { p.remark { (cut(caveat, 600)) } }
-            (tiles(view, summary))
+            @if !drill.events.is_empty() { (tiles(view, summary)) }
             (facts(view))
         }
         (steady(view))
@@ -34,7 +34,7 @@ fn class(summary: &Summary) -> &'static str {
     match Tone::from(summary.conclusion) {
         Tone::Good => "good",
         Tone::Bad => "bad",
-        Tone::Note | Tone::None => "note",
+        Tone::Note | Tone::None => "warn",
     }
 }
 

@@ -42,7 +42,7 @@ pub(super) fn page(view: &View<'_>) -> String {
                     (steps::steps(view))
                     (timeline::timeline(view))
                     (evidence::promises(view))
-                    (figures::figures(view))
+                    @if !drill.events.is_empty() { (figures::figures(view)) }
                     (steps::again(view))
                     (vocabulary::vocabulary())
                 }
@@ -83,7 +83,7 @@ fn mark(tone: Tone, word: &str) -> Markup {
     let (class, path) = match tone {
         Tone::Good => ("good", "M3.5 8.5L6.5 11.5L12.5 4.5"),
         Tone::Bad => ("bad", "M4 4L12 12M12 4L4 12"),
-        Tone::Note => ("note", "M8 3.5L8 9M8 11.6L8 12.4"),
+        Tone::Note => ("warn", "M8 3.5L8 9M8 11.6L8 12.4"),
         Tone::None => ("none", "M4 8L12 8"),
     };
     html! {

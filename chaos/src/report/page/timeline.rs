@@ -42,6 +42,7 @@ pub(super) fn timeline(view: &View<'_>) -> Markup {
         })
         .take(BREACHES_MAX)
         .collect();
+    let refused = chart::refused(&drill.events);
     let simulated = drill.backend == BackendKind::Sim;
     let mut lanes: Vec<Lane<'_>> = vec![chart::faults(&figures.outages, &phases, &drill.roster)];
     if !breaches.is_empty() {
@@ -51,6 +52,7 @@ pub(super) fn timeline(view: &View<'_>) -> Markup {
     lanes.push(chart::bundles(&bundles, &figures.outages));
     lanes.push(chart::staleness(&edges, &view.bounds, silence_us));
     lanes.push(chart::decisions(&figures.decisions, figures.bucket_secs));
+    lanes.push(chart::refusals(&refused));
     lanes.push(chart::latency(&figures.decisions, figures.latency.as_ref(), simulated));
     html! {
         section #timeline {
