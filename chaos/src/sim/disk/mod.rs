@@ -8,6 +8,8 @@
 
 mod event;
 mod file;
+mod names;
+mod opened;
 mod process;
 mod state;
 #[cfg(test)]
