@@ -69,6 +69,20 @@ pub struct LocalMesh {
     upstreams: Vec<Process>,
     strays: Vec<Process>,
     dist: Vec<edge_config::VoterAddr>,
+    peers: Vec<voter_config::Peer>,
+}
+
+/// A voter that waits to be taken in.
+#[derive(Debug, Clone)]
+pub struct NewVoter {
+    /// Its id, which no voter had before.
+    pub id: VoterId,
+    /// Where other voters will reach it.
+    pub raft: SocketAddr,
+    /// Where edges will reach it.
+    pub dist: SocketAddr,
+    /// A directory that lists it beside everything else, signed by its role, of a higher version.
+    pub directory: Vec<u8>,
 }
 
 /// An edge of the mesh's own kind that talks to somebody else than the mesh's voters.
@@ -123,6 +137,7 @@ impl LocalMesh {
             upstreams: Vec::new(),
             strays: Vec::new(),
             dist: Vec::new(),
+            peers: Vec::new(),
         };
         mesh.write_nodes()?;
         mesh.write_file()?;
@@ -138,8 +153,9 @@ impl LocalMesh {
         }
         let peers: Vec<_> =
             listens.iter().map(|(id, listen)| voter_config::Peer { id: *id, raft: listen.raft }).collect();
+        self.peers = peers.clone();
         for (id, listen) in listens {
-            self.write_voter(id, listen, &peers)?;
+            self.write_voter(id, listen, &peers, false)?;
         }
         for (region, edges) in self.plan.regions.clone() {
             for number in 1..=edges {
@@ -154,7 +170,13 @@ impl LocalMesh {
         self.write_tool_server()
     }
 
-    fn write_voter(&mut self, id: VoterId, listen: voter_config::Listen, peers: &[voter_config::Peer]) -> Result<()> {
+    fn write_voter(
+        &mut self,
+        id: VoterId,
+        listen: voter_config::Listen,
+        peers: &[voter_config::Peer],
+        join: bool,
+    ) -> Result<()> {
         let folder = self.folder.sub("voters")?.sub(&id.to_string())?;
         let node = self.material.add_voter(&self.env, folder, id)?;
         let dir = node.folder.path().to_owned();
@@ -166,7 +188,7 @@ impl LocalMesh {
             root: self.material.root.clone(),
             directory: self.folder.path().join("directory.json"),
             issuer_key: dir.join("issuer.key"),
-            join: false,
+            join,
             tls: voter_config::TlsFiles {
                 certificate: dir.join("certificate.pem"),
                 key: dir.join("identity.key"),
@@ -351,6 +373,37 @@ impl LocalMesh {
             stray.wait_ready().await?;
         }
         Ok(())
+    }
+
+    /// Writes one more voter, which waits to be taken in; `gone` is not among those that it dials. Starts nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn add_voter(&mut self, gone: VoterId) -> Result<NewVoter> {
+        let last = self.file.voters.iter().map(|voter| voter.id.0).max().unwrap_or(0);
+        let id = VoterId(last + 1);
+        let listen = self.site.voter(id)?;
+        let (raft, dist) = (listen.raft, listen.dist);
+        self.peers.retain(|peer| peer.id != gone);
+        self.peers.push(voter_config::Peer { id, raft });
+        let peers = self.peers.clone();
+        self.write_voter(id, listen, &peers, true)?;
+        let directory = self.material.sign_directory()?;
+        self.folder.write("directory.json", &directory)?;
+        self.write_file()?;
+        Ok(NewVoter { id, raft, dist, directory })
+    }
+
+    /// Forgets a voter that is gone for good: it is killed if it runs. Its folder stays.
+    ///
+    /// # Errors
+    /// When there is no such voter, or the disk refuses.
+    pub fn forget_voter(&mut self, id: VoterId) -> Result<()> {
+        let position = self.file.voters.iter().position(|voter| voter.id == id);
+        let position = position.with_context(|| format!("there is no voter {id}"))?;
+        self.file.voters.remove(position);
+        drop(self.voters.remove(position));
+        self.write_file()
     }
 
     /// A free port that belongs to this mesh.

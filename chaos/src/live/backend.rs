@@ -235,7 +235,8 @@ impl Backend for Netns {
             }
             let running = self.running.as_mut().context("no mesh is running")?;
             let name = fault.name();
-            let applied = faults::apply(running, fault).await.with_context(|| format!("`{name}` went wrong"));
+            let applied =
+                faults::apply(running, &self.access, fault).await.with_context(|| format!("`{name}` went wrong"));
             self.access.set(&running.ground, running.mesh.file());
             applied
         })

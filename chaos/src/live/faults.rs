@@ -9,8 +9,10 @@ use anyhow::{Context as _, Result, bail};
 use remit_common::net::env::deadline;
 use remit_common::net::quic::QuicLimits;
 
+use super::access::LiveAccess;
 use super::backend::Running;
 use super::machine::Machine;
+use super::replace;
 use crate::drill::action::{Fault, LinkQuality};
 use crate::node::Node;
 
@@ -23,7 +25,7 @@ const LOOK: Duration = Duration::from_millis(50);
 const STORM_MARGIN: Duration = Duration::from_secs(1);
 
 /// Brings a fault about, or ends one.
-pub(super) async fn apply(running: &mut Running, fault: Fault) -> Result<()> {
+pub(super) async fn apply(running: &mut Running, access: &LiveAccess, fault: Fault) -> Result<()> {
     let ttl = running.ttl;
     match fault {
         Fault::Kill(nodes) => {
@@ -69,7 +71,8 @@ pub(super) async fn apply(running: &mut Running, fault: Fault) -> Result<()> {
             each(running, &nodes, |machine| machine.limit_cpu(&cgroups, percent, ttl))
         }
         Fault::ReconnectStorm(edges) => storm(running, &edges),
-        Fault::Lie { .. } | Fault::ReplaceVoter(_) => bail!("this backend cannot do that yet"),
+        Fault::ReplaceVoter(node) => replace::replace(running, access, &node).await,
+        Fault::Lie { .. } => bail!("this backend cannot do that yet"),
     }
 }
 

@@ -106,6 +106,11 @@ impl Ground {
         self.nodes().iter().map(|(node, machine)| (node.clone(), Arc::clone(machine))).collect()
     }
 
+    /// A node is gone for good. What it stood on is taken away at the end of the run.
+    pub(super) fn forget(&self, node: &Node) {
+        self.nodes().remove(node);
+    }
+
     fn nodes(&self) -> MutexGuard<'_, BTreeMap<Node, Arc<Machine>>> {
         self.0.nodes.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -20,6 +20,7 @@ mod partition;
 mod probe;
 mod process_id;
 mod relay;
+mod replace;
 mod search;
 mod tool;
 mod undo;

@@ -63,6 +63,7 @@ impl Probe {
             | Fault::Partition { .. }
             | Fault::Link { .. }
             | Fault::HealNetwork
+            | Fault::ReplaceVoter(_)
             | Fault::ReconnectStorm(_) => None,
             Fault::PowerCut(_) | Fault::DiskFull(_) | Fault::DiskFree(_) | Fault::FsyncError(_) => {
                 self.ext4.as_ref().err().cloned()
@@ -70,7 +71,6 @@ impl Probe {
             Fault::ClockJump { .. } => self.faketime.as_ref().err().cloned(),
             Fault::CpuLimit { .. } => self.cgroups.as_ref().err().cloned(),
             Fault::Lie { .. } => Some("only the simulator can let a voter lie".to_owned()),
-            Fault::ReplaceVoter(_) => Some("only the simulator can replace a voter".to_owned()),
         };
         self.missing_mesh().or(own)
     }

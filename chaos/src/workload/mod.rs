@@ -4,6 +4,7 @@
 //! asked, what came back, and when. Nobody knows of faults. An answer that does not come is *unknown*, never a failure.
 
 mod agent;
+pub mod electorate;
 mod http;
 mod observer;
 mod operator;

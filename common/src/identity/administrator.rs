@@ -61,7 +61,9 @@ impl fmt::Display for Verb {
 
 /// A text names no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust and change-voters")]
+#[error(
+    "no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust and change-voters"
+)]
 pub struct UnknownVerb;
 
 impl FromStr for Verb {
