@@ -292,7 +292,8 @@ fn rejoins(events: &[Event]) -> Vec<Rejoin> {
 }
 
 fn bucket_secs(events: &[Event]) -> u64 {
-    let end = events.last().map_or(0, |event| event.time_us);
+    // Of all events: a file that somebody changed may be out of order.
+    let end = events.iter().map(|event| event.time_us).max().unwrap_or(0);
     (end / 1_000_000).div_ceil(BUCKETS_MAX).max(1)
 }
 

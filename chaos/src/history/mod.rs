@@ -17,11 +17,13 @@ use std::time::Duration;
 pub struct History(Arc<Mutex<Vec<Event>>>);
 
 impl History {
-    /// Notes an event at `time` since the run began; gives its index, by which a return names its invocation.
+    /// Notes an event at `time` since the run began; gives its index, by which a return names its invocation. Of two
+    /// that are noted at once, the one that comes second is not before the first: times never fall.
     pub fn note(&self, time: Duration, process: &str, kind: Kind, what: What) -> u64 {
         let mut events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let index = u64::try_from(events.len()).unwrap_or(u64::MAX);
-        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX);
+        let last_us = events.last().map_or(0, |last| last.time_us);
+        let time_us = u64::try_from(time.as_micros()).unwrap_or(u64::MAX).max(last_us);
         events.push(Event { index, time_us, process: process.to_owned(), kind, what });
         index
     }

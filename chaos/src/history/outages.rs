@@ -139,11 +139,17 @@ fn end(all: &mut [Outage], open: &mut Vec<usize>, time_us: u64, nodes: Option<&V
 /// When the last fault had ended: the phase `heal`, or the last step after it. `None` without that phase.
 #[must_use]
 pub fn healed_at(events: &[Event]) -> Option<u64> {
+    healing(events).map(|(_, to)| to)
+}
+
+/// From the phase `heal` to the last step after it.
+#[must_use]
+pub fn healing(events: &[Event]) -> Option<(u64, u64)> {
     let heal = |event: &Event| matches!(&event.what, What::Phase { name } if name == "heal");
-    let from = events.iter().rposition(heal)?;
-    let after = events.get(from..)?;
-    let steps = after.iter().filter(|event| matches!(event.what, What::Fault { .. }) || heal(event));
-    steps.map(|event| event.time_us).max()
+    let after = events.get(events.iter().rposition(heal)?..)?;
+    let from = after.first()?.time_us;
+    let steps = after.iter().filter(|event| matches!(event.what, What::Fault { .. }));
+    Some((from, steps.map(|event| event.time_us).max().unwrap_or(from).max(from)))
 }
 
 #[cfg(test)]

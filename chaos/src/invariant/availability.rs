@@ -16,7 +16,7 @@ use super::context::{Context, micros};
 use super::cuts::revoked;
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
-use crate::history::outages::{Outage, outages};
+use crate::history::outages::{Outage, healing, outages};
 use crate::history::{Call, Event};
 use crate::node::Node;
 
@@ -29,7 +29,9 @@ const OF_ITS_OWN: [&str; 3] = ["clock-jump", "disk-full", "fsync-error"];
 pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (Verdict, u64) {
     let mut findings = Findings::default();
     let outages: Vec<Outage> = outages(events).into_iter().filter(|outage| !is_of_tools(outage)).collect();
-    let quiet = Quiet::of(&outages, micros(context.settle));
+    // Clocks are set right at the end of the failure, which is another jump.
+    let healing = healing(events).map(|(from, to)| (from, to.saturating_add(micros(context.settle))));
+    let quiet = Quiet::of(&outages, healing, micros(context.settle));
     let cut: BTreeMap<&str, Witness> =
         story.writes.iter().filter_map(|write| Some((revoked(write)?, write.invoked))).collect();
     let mut first_permit: BTreeMap<&EdgeId, u64> = BTreeMap::new();
@@ -55,9 +57,10 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (
         let node = Node::Edge(call.asked.edge.clone());
         let excused = |outage: &Outage| {
             let own = outage.nodes.contains(&node) && OF_ITS_OWN.contains(&outage.name.as_str());
+            let is_set_right = healing.is_some_and(|(from, to)| (from..=to).contains(&answered.time_us));
             (own || outage.name == "lie")
                 && outage.from_us <= answered.time_us
-                && outage.to_us.is_none_or(|to| to.saturating_add(micros(context.settle)) >= last_us)
+                && (is_set_right || outage.to_us.is_none_or(|to| to.saturating_add(micros(context.settle)) >= last_us))
         };
         if outages.iter().any(excused) {
             findings.saw("reads refused because of what happened to the edge itself", 1);
@@ -104,13 +107,16 @@ fn is_of_tools(outage: &Outage) -> bool {
 struct Quiet(Vec<(u64, u64)>);
 
 impl Quiet {
-    fn of(outages: &[Outage], settle_us: u64) -> Self {
+    fn of(outages: &[Outage], healing: Option<(u64, u64)>, settle_us: u64) -> Self {
+        let until = |outage: &Outage| outage.to_us.map_or(u64::MAX, |to| to.saturating_add(settle_us));
+        let mut spans: Vec<(u64, u64)> = outages.iter().map(|outage| (outage.from_us, until(outage))).collect();
+        spans.extend(healing);
+        spans.sort_unstable();
         let mut broken: Vec<(u64, u64)> = Vec::new();
-        for outage in outages {
-            let until = outage.to_us.map_or(u64::MAX, |to| to.saturating_add(settle_us));
+        for (from, until) in spans {
             match broken.last_mut() {
-                Some((_, last)) if outage.from_us <= *last => *last = until.max(*last),
-                _ => broken.push((outage.from_us, until)),
+                Some((_, last)) if from <= *last => *last = until.max(*last),
+                _ => broken.push((from, until)),
             }
         }
         Self(broken)

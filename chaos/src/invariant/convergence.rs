@@ -2,6 +2,8 @@
 //!
 //! Source: docs/PROTOCOL.md D-1, D-3, N-3. Newer than acknowledged is fine: a publication that timed out may count.
 
+use std::collections::BTreeMap;
+
 use remit_common::id::EdgeId;
 
 use super::context::{Context, micros};
@@ -27,8 +29,16 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
     };
     let due = due(story, healed_us, micros(context.heal_within));
     let end_us = events.last().map_or(0, |event| event.time_us);
+    let mut looks: BTreeMap<&EdgeId, Vec<(Witness, Option<u64>)>> = BTreeMap::new();
+    for event in events.iter().filter(|event| event.time_us >= healed_us) {
+        if let What::Edge(edge) = &event.what {
+            let runs = edge.activation.map(|number| number.0);
+            looks.entry(&edge.edge).or_default().push((Witness::from(event), runs));
+        }
+    }
     for edge in context.roster.edges() {
-        judge(&mut findings, events, edge, &due, healed_us, end_us);
+        let looks = looks.get(edge).map(Vec::as_slice).unwrap_or_default();
+        judge(&mut findings, looks, edge, &due, end_us);
     }
     findings.verdict(Invariant::Convergence)
 }
@@ -51,24 +61,19 @@ fn due(story: &Story<'_>, healed_us: u64, within_us: u64) -> Vec<Due> {
     due
 }
 
-fn judge(findings: &mut Findings, events: &[Event], id: &EdgeId, due: &[Due], healed_us: u64, end_us: u64) {
+fn judge(findings: &mut Findings, looks: &[(Witness, Option<u64>)], id: &EdgeId, due: &[Due], end_us: u64) {
     let mut reached = None;
-    for event in events.iter().filter(|event| event.time_us >= healed_us) {
-        let What::Edge(edge) = &event.what else { continue };
-        if edge.edge != *id {
-            continue;
-        }
-        let runs = edge.activation.map(|number| number.0);
+    for (looked, runs) in looks.iter().copied() {
         reached = reached.max(runs);
-        let place = due.partition_point(|due| due.by_us < event.time_us);
+        let place = due.partition_point(|due| due.by_us < looked.time_us);
         let Some(demanded) = place.checked_sub(1).and_then(|place| due.get(place)) else { continue };
         findings.compared("looks at an edge when it had to run the newest bundle");
         if runs.is_none_or(|number| number < demanded.number) {
-            return findings.breach(&[demanded.acknowledged, Witness::from(event)], || {
+            return findings.breach(&[demanded.acknowledged, looked], || {
                 let runs = runs.map_or("no bundle".to_owned(), |number| format!("activation {number}"));
                 format!(
                     "At {} edge {id} ran {runs}; activation {} was acknowledged at {} and due by {}.",
-                    at(event.time_us),
+                    at(looked.time_us),
                     demanded.number,
                     at(demanded.acknowledged.time_us),
                     at(demanded.by_us),

@@ -90,12 +90,14 @@ impl Recovering<'_> {
             let last = called.entry(&call.asked.edge).or_default();
             *last = until.max(*last);
         }
+        let mut looks: BTreeMap<&EdgeId, (Witness, u64)> = BTreeMap::new();
+        for event in events {
+            if let What::Edge(edge) = &event.what {
+                looks.insert(&edge.edge, (Witness::from(event), edge.spool));
+            }
+        }
         for id in context.roster.edges() {
-            let looks = events.iter().rev().filter_map(|event| match &event.what {
-                What::Edge(edge) if edge.edge == *id => Some((Witness::from(event), edge.spool)),
-                _ => None,
-            });
-            let Some((last, spool)) = looks.take(1).next() else { continue };
+            let Some((last, spool)) = looks.get(id).copied() else { continue };
             if spool == 0 {
                 self.findings.compared("edges without records that no majority has");
                 continue;

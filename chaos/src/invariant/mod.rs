@@ -31,6 +31,7 @@ pub use context::{Context, Minimums};
 pub use vacuity::{Missing, Vacuous};
 pub use verdict::{Breach, Invariant, Status, UnknownInvariant, Verdict, Witness};
 
+use self::stored::{Stored, drained};
 use self::story::Story;
 use crate::history::Event;
 use crate::history::figures::{Figures, figures};
@@ -88,11 +89,13 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
     let story = Story::of(events);
     let (available, reads_refused) = availability::check(events, &story, context);
     figures.reads_refused_by_failure = reads_refused;
-    let (recorded, lost) = records::check(events, &story, context);
-    let (recorded_first, missing) = recorded_first::check(events, &story, context);
+    let stored = Stored::of(events);
+    let drained = drained(events, &story, &stored, context);
+    let (recorded, lost) = records::check(events, &story, &stored, &drained, context);
+    let (recorded_first, missing) = recorded_first::check(&story, &stored, &drained);
     figures.records_lost = lost.saturating_add(missing);
     let verdicts = vec![
-        raft_safety::check(events),
+        raft_safety::check(events, context),
         linearizable::check(events, &story, context),
         bundles::check(events, &story),
         convergence::check(events, &story, context),

@@ -12,7 +12,9 @@ use std::collections::BTreeMap;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::VoterId;
 
+use super::context::{Context, micros};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
+use crate::history::outages::outages;
 use crate::history::{Event, Voter, What};
 use crate::node::Node;
 
@@ -26,19 +28,22 @@ struct Before {
 }
 
 /// Looks at everything that voters say of themselves.
-pub(super) fn check(events: &[Event]) -> Verdict {
+pub(super) fn check(events: &[Event], context: &Context) -> Verdict {
     let mut findings = Findings::default();
+    let (outages, settle_us) = (outages(events), micros(context.settle));
     let mut before: BTreeMap<(VoterId, &str), Before> = BTreeMap::new();
     let mut states: BTreeMap<u64, (Digest, VoterId, Witness)> = BTreeMap::new();
     let mut entries: BTreeMap<u64, (u64, Digest, VoterId, Witness)> = BTreeMap::new();
     for event in events {
         match &event.what {
             What::Voter(voter) => {
-                going_back(&mut findings, &mut before, event, voter);
+                // Whatever happened to a voter may have ended its process, and a new one applies its log anew.
+                let node = Node::Voter(voter.voter);
+                let may_restart = outages.iter().any(|outage| outage.hits(&node, event.time_us, settle_us));
+                going_back(&mut findings, &mut before, event, voter, may_restart);
                 same_state(&mut findings, &mut states, event, voter);
                 same_entries(&mut findings, &mut entries, event, voter);
             }
-            // Whatever happened to a voter may have ended its process, and a new one applies its log anew.
             What::Fault { nodes, .. } => {
                 for ((voter, _), before) in &mut before {
                     if nodes.is_empty() || nodes.contains(&Node::Voter(*voter)) {
@@ -57,6 +62,7 @@ fn going_back<'a>(
     seen: &mut BTreeMap<(VoterId, &'a str), Before>,
     event: &'a Event,
     voter: &Voter,
+    may_restart: bool,
 ) {
     let now = Witness::from(event);
     let led = voter.leader.map(|leader| ((voter.term, leader), now));
@@ -95,7 +101,7 @@ fn going_back<'a>(
             )
         });
     }
-    if voter.applied.0 < before.applied.0 {
+    if voter.applied.0 < before.applied.0 && !may_restart {
         findings.breach(&[before.applied.1, now], || {
             format!(
                 "Voter {} had applied entry {} at {} and, without a restart, only {} at {}.",

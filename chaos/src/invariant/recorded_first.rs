@@ -2,16 +2,12 @@
 //!
 //! Source: docs/PROTOCOL.md G-16; promise I-7 of docs/ARCHITECTURE.md.
 
-use std::collections::BTreeMap;
-
-use remit_common::id::EdgeId;
 use remit_common::lattice::Effect;
 
-use super::context::Context;
-use super::stored::{Stored, decisions, drained};
+use super::stored::{Drained, Stored, decisions};
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, at};
-use crate::history::{Call, Event};
+use crate::history::Call;
 
 /// Whether the record of this call had to be on disk before the call was made.
 pub(super) fn is_judged(call: &Operation<'_, Call>) -> bool {
@@ -19,11 +15,9 @@ pub(super) fn is_judged(call: &Operation<'_, Call>) -> bool {
 }
 
 /// Looks for the record of every permitted call that does more than read. Gives the verdict and how many are missing.
-pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (Verdict, u64) {
+pub(super) fn check(story: &Story<'_>, stored: &Stored<'_>, drained: &Drained<'_>) -> (Verdict, u64) {
     let mut findings = Findings::default();
-    let stored = Stored::of(events);
-    let drained: BTreeMap<&EdgeId, _> = drained(events, story, &stored, context);
-    let decisions = decisions(&stored);
+    let decisions = decisions(stored);
     let mut missing = 0;
     for call in story.calls.iter().filter(|call| is_judged(call) && drained.contains_key(&call.asked.edge)) {
         let Some((answered, outcome)) = call.outcome() else { continue };

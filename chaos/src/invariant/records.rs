@@ -13,29 +13,33 @@ use std::collections::BTreeMap;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BootId, EdgeId};
 
-use super::stored::{Crashes, Key, Sighting, Stored, decisions, drained, key};
+use super::stored::{Crashes, Drained, Key, Sighting, Stored, decisions, key};
 use super::story::Story;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use super::{Context, recorded_first};
-use crate::history::{Event, RecordSeen, WriteKind};
+use crate::history::{Event, RecordSeen, What, WriteKind};
 
 /// Looks at every record that was seen, and at every decision that somebody was told of. Gives the verdict and how many
 /// acknowledged records are gone.
-pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (Verdict, u64) {
+pub(super) fn check(
+    events: &[Event],
+    story: &Story<'_>,
+    stored: &Stored<'_>,
+    drained: &Drained<'_>,
+    context: &Context,
+) -> (Verdict, u64) {
     let mut findings = Findings::default();
-    let stored = Stored::of(events);
-    let drained = drained(events, story, &stored, context);
     if drained.is_empty() {
         findings.note(
             "No edge was seen with an empty spool before the store of every voter was read: decisions without a record \
              were not looked for.",
         );
     }
-    every_sighting(&mut findings, &stored);
-    let mut lost = no_longer_shown(&mut findings, &stored);
-    majority(&mut findings, story, &stored, &drained, context);
-    lost += chains(&mut findings, &stored, &drained);
-    lost += told(&mut findings, events, story, &stored, &drained);
+    every_sighting(&mut findings, stored);
+    let mut lost = no_longer_shown(&mut findings, stored);
+    majority(&mut findings, events, story, stored, drained, context);
+    lost += chains(&mut findings, stored, drained);
+    lost += told(&mut findings, events, story, stored, drained);
     findings.saw("records", u64::try_from(stored.union.len()).unwrap_or(u64::MAX));
     (findings.verdict(Invariant::Records), lost)
 }
@@ -121,14 +125,16 @@ fn no_longer_shown(findings: &mut Findings, stored: &Stored<'_>) -> u64 {
 /// another one at another time.
 fn majority(
     findings: &mut Findings,
+    events: &[Event],
     story: &Story<'_>,
     stored: &Stored<'_>,
-    drained: &BTreeMap<&EdgeId, Witness>,
+    drained: &Drained<'_>,
     context: &Context,
 ) {
     let changed = |what: &WriteKind| matches!(what, WriteKind::Voters { .. } | WriteKind::Trust { .. });
-    if story.writes.iter().any(|write| changed(&write.asked.write)) {
-        return;
+    let replaced = |event: &Event| matches!(&event.what, What::Fault { name, .. } if name == "replace-voter");
+    if story.writes.iter().any(|write| changed(&write.asked.write)) || events.iter().any(replaced) {
+        return findings.note("Voters were replaced: how many of them hold a record was not counted.");
     }
     let voters: Vec<_> = context.roster.voters().collect();
     let contents = stored.contents(&stored.last_readings());
@@ -150,7 +156,7 @@ fn majority(
 }
 
 /// Links name the record before. Gives how many records are missing inside chains.
-fn chains(findings: &mut Findings, stored: &Stored<'_>, drained: &BTreeMap<&EdgeId, Witness>) -> u64 {
+fn chains(findings: &mut Findings, stored: &Stored<'_>, drained: &Drained<'_>) -> u64 {
     let mut lost: u64 = 0;
     let mut heads: BTreeMap<(&EdgeId, Digest), Sighting<'_>> = BTreeMap::new();
     let mut digests: BTreeMap<(&EdgeId, Digest), ()> = BTreeMap::new();
@@ -225,7 +231,7 @@ fn told(
     events: &[Event],
     story: &Story<'_>,
     stored: &Stored<'_>,
-    drained: &BTreeMap<&EdgeId, Witness>,
+    drained: &Drained<'_>,
 ) -> u64 {
     let decisions = decisions(stored);
     let crashes = Crashes::of(events);

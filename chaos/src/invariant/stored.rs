@@ -93,14 +93,16 @@ impl<'a> Stored<'a> {
     }
 }
 
-/// Edges that had handed over everything, and when they said so: the stores of all voters were read afterwards, and
-/// nobody called them meanwhile.
+/// Edges that had handed over everything, and when they said so.
+pub(super) type Drained<'a> = BTreeMap<&'a EdgeId, Witness>;
+
+/// Finds them: the stores of all voters were read afterwards, and nobody called them meanwhile.
 pub(super) fn drained<'a>(
     events: &'a [Event],
     story: &Story<'_>,
     stored: &Stored<'_>,
     context: &Context,
-) -> BTreeMap<&'a EdgeId, Witness> {
+) -> Drained<'a> {
     let last = stored.last_readings();
     let began =
         |voter| last.get(&voter).and_then(|place| stored.readings.get(*place)).map(|reading| reading.began.index);

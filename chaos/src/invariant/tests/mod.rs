@@ -38,6 +38,28 @@ proptest! {
         prop_assert_eq!(judgement.figures.reads_refused_by_failure, 0);
     }
 
+    /// A file that somebody changed may hold anything; what comes of it does not matter here.
+    #[test]
+    fn no_history_makes_a_judge_panic(seed: u64, picks in prop::collection::vec(any::<u64>(), 200)) {
+        let mut events = model::history(seed);
+        for pair in picks.chunks_exact(2) {
+            let place = |pick: u64| usize::try_from(pick).unwrap() % events.len();
+            let (to, from) = (place(pair[0]), place(pair[1]));
+            match pair[0] % 7 {
+                0 => events[to].time_us = pair[1],
+                1 => events[to].index = pair[1],
+                2 => events.swap(to, from),
+                3 => events[to].what = events[from].what.clone(),
+                4 => events[to].kind = events[from].kind,
+                5 => {
+                    events.remove(to);
+                }
+                _ => events.push(events[from].clone()),
+            }
+        }
+        let _ = check(&events, &model::context());
+    }
+
     #[test]
     fn a_history_reads_back_as_it_was_written(seed: u64) {
         let events = model::history(seed);
