@@ -2,6 +2,18 @@
 //!
 //! A judge sees what agents, administrators and operators saw, on true time, and nothing of a node's inside. What timed
 //! out may have happened or not: a history breaks a promise only if it does so whichever is the case.
+//!
+//! | | what is judged | where |
+//! |---|---|---|
+//! | R1 | voters agree on the log and never go back in it | `raft_safety` |
+//! | R2 | reads with a barrier are linearizable; no acknowledged write is lost | `linearizable` |
+//! | B1, B2 | edges run what was published; after the failure all of them run the newest | `bundles`, `convergence` |
+//! | V1, V2, V3 | what was revoked stops in time, and for good; edges know how old their knowledge is | `revocation`, `resurrection`, `age` |
+//! | P1 | nothing is permitted that nothing admits | `authority` |
+//! | D1, D2 | records are kept once and whole; changes are recorded before they are made | `records`, `recorded_first` |
+//! | C1 | the credential stays in its place | `secrecy` |
+//! | L1, A1 | the mesh recovers by itself; reads go on meanwhile | `liveness`, `availability` |
+//! | M1 | what an edge has learnt it keeps | `monotone` |
 
 mod age;
 mod authority;

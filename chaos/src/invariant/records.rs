@@ -237,10 +237,10 @@ fn told(
     let crashes = Crashes::of(events);
     let mut counted: BTreeMap<&EdgeId, u64> = BTreeMap::new();
     for sighting in stored.union.values().filter(|sighting| sighting.record.kind == "gap") {
-        // A gap that cannot tell its number may stand for any.
-        let stands_for = if sighting.record.gap == 0 { u64::MAX } else { sighting.record.gap };
+        // One that cannot tell its number stands for a torn tail: for what a process had not written when it ended,
+        // which is left out of account anyway.
         let sum = counted.entry(&sighting.record.edge).or_default();
-        *sum = sum.saturating_add(stands_for);
+        *sum = sum.saturating_add(sighting.record.gap);
     }
     let mut missing: BTreeMap<&EdgeId, Vec<(Witness, &str)>> = BTreeMap::new();
     for call in &story.calls {

@@ -337,6 +337,15 @@ impl Tampered {
         self.choose(&found)
     }
 
+    /// A record of this edge of a decision that changes nothing, inside a chain.
+    pub(super) fn harmless_record_of(&self, edge: &EdgeId) -> Option<Key> {
+        let (union, told) = self.union();
+        let mut records = union.iter().filter(|(key, _)| key.0 == *edge && key.2 > 3);
+        let harmless =
+            |record: &RecordSeen| record.decision.as_ref().is_some_and(|decision| told.contains_key(decision));
+        records.find(|(_, record)| harmless(record)).map(|(key, _)| key.clone())
+    }
+
     pub(super) fn decision_of(&self, key: &Key) -> Option<String> {
         self.union().0.get(key)?.decision.clone()
     }
@@ -353,6 +362,17 @@ impl Tampered {
                 && key(record) == *of
             {
                 record.decision = Some(decision.to_owned());
+            }
+        }
+    }
+
+    /// Everybody sees a gap of so many records in the place of this one.
+    pub(super) fn become_gap(&mut self, of: &Key, records: u64) {
+        for event in &mut self.events {
+            if let What::Record(record) = &mut event.what
+                && key(record) == *of
+            {
+                (record.kind, record.decision, record.gap) = ("gap".to_owned(), None, records);
             }
         }
     }

@@ -6,7 +6,9 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleVersion, LogIndex, VoterId};
 use remit_common::lattice::Effect;
 
-use super::super::tamper::second;
+use super::super::super::check;
+use super::super::tamper::{Tampered, second};
+use super::super::{broken, model};
 use super::{Invariant, each};
 use crate::history::{Call, Kind, Voter, What};
 
@@ -231,4 +233,26 @@ fn a_mesh_that_does_not_recover_is_found() {
             }),
         ],
     );
+}
+
+/// A record of a decision that changes nothing turns into a gap, so that its decision and one more are on no record.
+fn with_a_gap_of(records: u64, seed: u64) -> Option<Vec<Invariant>> {
+    let mut history = Tampered::new(model::history(seed), seed);
+    let (last, _) = history.harmless_record(false)?;
+    let inside = history.harmless_record_of(&last.0)?;
+    history.forget(&last);
+    history.become_gap(&inside, records);
+    Some(broken(&check(&history.events, &model::context())))
+}
+
+#[test]
+fn what_a_gap_stands_for_is_not_lost_and_what_it_does_not_is() {
+    let mut occasions = 0;
+    for seed in 0..6 {
+        let Some(explained) = with_a_gap_of(2, seed) else { continue };
+        assert_eq!(explained, [], "seed {seed}");
+        assert_eq!(with_a_gap_of(1, seed), Some(vec![Invariant::Records]), "seed {seed}");
+        occasions += 1;
+    }
+    assert!(occasions >= 2, "only {occasions} histories offered an occasion");
 }
