@@ -84,6 +84,7 @@ pub(crate) async fn keep(cluster: Cluster, raft: RaftNode, shutdown: Shutdown) {
     let mut asked = cluster.hand_overs();
     let mut told = None;
     loop {
+        cluster.refresh_addresses();
         let hand_over = tokio::select! {
             biased;
             () = shutdown.requested() => return,

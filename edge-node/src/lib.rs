@@ -52,7 +52,7 @@ use material::Material;
 use ops::Operations;
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
-use sync::{Dialler, Followed, Follower, Greeting, LinkCell, LinkTask};
+use sync::{Dialler, Followed, Follower, Greeting, Links, VoterLinks};
 use telemetry::Telemetry;
 use vault::Vault;
 
@@ -62,8 +62,17 @@ const REQUESTS_END_WITHIN: Duration = Duration::from_secs(5);
 const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks at how fresh this edge is: what is open in memory outlives its bound by this at most.
 const SENTINEL_EVERY: Duration = Duration::from_millis(500);
+/// What voters tell about others, waiting to be looked at.
+const TOLD_QUEUE: usize = 4;
 /// Operators and their scrapers.
 const OPS_CONNECTIONS_MAX: usize = 64;
+/// How long a scraper may still read when everything else has ended.
+const OPS_END_WITHIN: Duration = Duration::from_secs(1);
+/// How long an edge that ends waits until a majority of the voters has its records. What is left goes out after the
+/// next start.
+const FLUSH_WITHIN: Duration = Duration::from_secs(5);
+/// Between two looks at that.
+const FLUSH_LOOK: Duration = Duration::from_millis(20);
 /// The operations listener takes no bodies.
 const OPS_BODY_BYTES_MAX: usize = 1024;
 
@@ -153,6 +162,8 @@ pub struct Edge {
     back: TaskGroup,
     /// Calls under way, and how many there can be.
     calls: (Arc<Semaphore>, u32),
+    gateway: Arc<Gateway>,
+    links: watch::Receiver<Links>,
     endpoint: MeshEndpoint,
     /// Locks the data folder.
     _lock: Box<dyn AppendFile>,
@@ -191,20 +202,24 @@ impl Edge {
         let endpoint = open_endpoint(&config, &env, material.identity, material.voters)?;
         let greeting = Greeting { mesh: config.mesh_id, edge: config.id.clone(), boot };
         let (tell_fork, forked) = mpsc::channel(1);
-        let mut links: Vec<LinkCell> = Vec::new();
-        for voter in &config.voters {
-            let cell = watch::Sender::new(None);
-            links.push(cell.subscribe());
-            let dialler = Dialler {
+        let (tell_voters, told) = mpsc::channel(TOLD_QUEUE);
+        let (table, links) = watch::channel(Links::default());
+        let voter_links = VoterLinks {
+            dialler: Dialler {
                 env: env.clone(),
                 endpoint: endpoint.clone(),
                 greeting: greeting.clone(),
                 feed: Arc::clone(reporter.feed()),
-                forked: tell_fork.clone(),
-            };
-            let task = LinkTask { dialler, voter: voter.id, addr: voter.dist, cell };
-            back.spawn("link to a voter", task.run(back_shutdown.clone()));
-        }
+                forked: tell_fork,
+                told: tell_voters,
+            },
+            configured: config.voters.iter().map(|voter| (voter.id, voter.dist)).collect(),
+            file: config.data_dir.join("voters.json"),
+            views: Arc::clone(&views),
+            told,
+            table,
+        };
+        back.spawn("links to voters", voter_links.run(back_shutdown.clone()));
         let followed = watch::Sender::new(Followed::default());
         let follower = Follower {
             env: env.clone(),
@@ -248,11 +263,12 @@ impl Edge {
         let operations = Operations {
             config: Arc::clone(&config),
             boot,
-            gateway,
+            gateway: Arc::clone(&gateway),
             telemetry,
             followed: followed.subscribe(),
-            links: Arc::new(links),
+            links: links.clone(),
             counters: Arc::clone(&counters),
+            stop: shutdown.clone(),
         };
         let agent = listen(&env, config.listen.agent)?;
         let ops = listen(&env, config.listen.ops)?;
@@ -268,21 +284,36 @@ impl Edge {
         let ops_limits = ServeLimits {
             connections_max: OPS_CONNECTIONS_MAX,
             body_bytes_max: OPS_BODY_BYTES_MAX,
+            grace: OPS_END_WITHIN,
             ..agent_limits.clone()
         };
         let serve_agents = (env.clone(), shutdown.clone());
-        let serve_ops = (env.clone(), shutdown.clone());
+        // Operators look on while the edge ends.
+        let serve_ops = (env.clone(), back_shutdown.clone());
         front.spawn("agents' listener", async move {
             let (env, shutdown) = serve_agents;
             serve(&env, agent, ingress::router(ingress), agent_limits, &counters, &shutdown).await;
         });
-        front.spawn("operations listener", async move {
+        back.spawn("operations listener", async move {
             let (env, shutdown) = serve_ops;
             serve(&env, ops, ops::router(operations), ops_limits, &ServeCounters::default(), &shutdown).await;
         });
         tracing::info!(edge = %config.id, %agent_addr, %ops_addr, %boot, "the edge is up");
         let calls = (calls, u32::try_from(config.limits.calls_max).unwrap_or(u32::MAX));
-        Ok(Self { agent_addr, ops_addr, boot, shutdown, back_shutdown, front, back, calls, endpoint, _lock: lock })
+        Ok(Self {
+            agent_addr,
+            ops_addr,
+            boot,
+            shutdown,
+            back_shutdown,
+            front,
+            back,
+            calls,
+            gateway,
+            links,
+            endpoint,
+            _lock: lock,
+        })
     }
 
     /// Waits until shutdown was requested and everything has ended.
@@ -316,12 +347,33 @@ impl Edge {
         if deadline(REQUESTS_END_WITHIN, calls.acquire_many(*all)).await.is_err() {
             tracing::warn!("calls are still under way; their outcome will not be recorded");
         }
+        flush(&self.gateway, &self.links).await;
         self.back_shutdown.trigger();
         for task in self.back.join_all(TASKS_END_WITHIN).await {
             tracing::warn!(task, "had to be aborted");
         }
         self.endpoint.close(Duration::from_secs(1)).await;
         ended
+    }
+}
+
+/// Waits until a majority of the voters has every record, as long as a majority is connected (N-15).
+async fn flush(gateway: &Gateway, links: &watch::Receiver<Links>) {
+    let feed = gateway.reporter.feed();
+    let can_arrive = || {
+        let links = links.borrow();
+        let connected = links.iter().filter_map(|cell| cell.borrow().as_ref().map(|link| link.voter)).collect();
+        feed.is_majority(&connected)
+    };
+    let flushing = async {
+        while gateway.reporter.waiting() > 0 && can_arrive() {
+            tokio::time::sleep(FLUSH_LOOK).await;
+        }
+    };
+    let in_time = deadline(FLUSH_WITHIN, flushing).await.is_ok();
+    let left = gateway.reporter.waiting();
+    if !in_time || left > 0 {
+        tracing::info!(left, "records are left that no majority of the voters has; they go out after the next start");
     }
 }
 

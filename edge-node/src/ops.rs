@@ -12,6 +12,7 @@ use http::header::CONTENT_TYPE;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, MeshId, Region, RevocationEpoch, TenantId, VoterId};
 use remit_common::net::http::ServeCounters;
+use remit_common::net::tasks::Shutdown;
 use remit_common::policy::decision::Reason;
 use remit_common::time::Now;
 use remit_common::trust::freshness::Mode;
@@ -22,7 +23,7 @@ use crate::active::View;
 use crate::config::Config;
 use crate::report::DiskHealth;
 use crate::road::Gateway;
-use crate::sync::{Followed, LinkCell};
+use crate::sync::{Followed, Links};
 use crate::telemetry::Telemetry;
 
 /// What the operations listener reads.
@@ -33,8 +34,10 @@ pub(crate) struct Operations {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) followed: watch::Receiver<Followed>,
-    pub(crate) links: Arc<Vec<LinkCell>>,
+    pub(crate) links: watch::Receiver<Links>,
     pub(crate) counters: Arc<ServeCounters>,
+    /// This edge was asked to stop.
+    pub(crate) stop: Shutdown,
 }
 
 /// The operations listener.
@@ -112,6 +115,9 @@ fn tenant_mode(view: &View, tenant: &TenantId, now: Now) -> Mode {
 
 /// Ready is: what decisions need is here and verified. How fresh it is, decisions say themselves.
 async fn ready(State(operations): State<Operations>) -> Response {
+    if operations.stop.is_requested() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
     let view = operations.gateway.views.load();
     let now = operations.gateway.env.now();
     if let Err(untrusted) = view.directory(now.wall) {
@@ -143,7 +149,7 @@ async fn metrics(State(operations): State<Operations>) -> Response {
         metrics.mode.get_or_create(&[("mode", each.as_str())]).set(i64::from(each == holds));
     }
     metrics.spool_records.set(i64::try_from(gateway.reporter.waiting()).unwrap_or(i64::MAX));
-    metrics.voters_connected.set(gauge(links.iter().filter(|cell| cell.borrow().is_some()).count()));
+    metrics.voters_connected.set(gauge(links.borrow().iter().filter(|cell| cell.borrow().is_some()).count()));
     metrics.credentials_warm.set(gauge(gateway.vault.warm()));
     metrics.chains_cached.set(gauge(gateway.chains.len()));
     metrics.connections_shed.set(i64::try_from(counters.shed.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
@@ -200,7 +206,11 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
             },
         },
         voter: followed.borrow().voter,
-        voters_connected: links.iter().filter_map(|cell| cell.borrow().as_ref().map(|link| link.voter)).collect(),
+        voters_connected: links
+            .borrow()
+            .iter()
+            .filter_map(|cell| cell.borrow().as_ref().map(|link| link.voter))
+            .collect(),
         decisions,
         tenants,
     })

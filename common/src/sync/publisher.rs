@@ -343,6 +343,7 @@ impl Publisher {
             | VoterMessage::Shard(_)
             | VoterMessage::Revocations(_)
             | VoterMessage::Refused(_)
+            | VoterMessage::Voters(_)
             | VoterMessage::Unknown { .. } => {}
         }
         Some(message)

@@ -338,7 +338,8 @@ impl Subscriber {
             VoterMessage::HelloAck(_) => {
                 return Err(PeerMisbehaved::OutOfPlace { kind: "HelloAck", why: "the greeting is over" });
             }
-            VoterMessage::Refused(_) | VoterMessage::Unknown { .. } => {}
+            // Where voters are is said beside the records, to whoever keeps the links.
+            VoterMessage::Refused(_) | VoterMessage::Voters(_) | VoterMessage::Unknown { .. } => {}
         }
         self.fetching.go_on(now, &mut fetched);
         self.hand_out(fetched);

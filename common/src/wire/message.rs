@@ -4,6 +4,8 @@
 //! number. A number that a build does not know is [`EdgeMessage::Unknown`] or [`VoterMessage::Unknown`]: it is counted
 //! and stepped over, so that a newer peer can say more than we understand.
 
+use std::net::SocketAddr;
+
 use serde::{Deserialize, Serialize};
 
 use super::batch::RecordBatch;
@@ -134,6 +136,8 @@ messages! {
         111 RecordFork(RecordFork),
         /// The voter ends the conversation.
         112 Refused(Refused),
+        /// Where voters are that joined later than the first.
+        113 Voters(VoterAddresses),
     }
 }
 
@@ -354,4 +358,11 @@ pub struct RecordFork {
     pub seq: u64,
     /// The hash that the voter has, or the head that two boots continue.
     pub stored: Digest,
+}
+
+/// Where voters are. Hints: whoever answers there has to show that voter's certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct VoterAddresses {
+    /// Voters, and where edges reach them.
+    pub voters: Vec<(VoterId, SocketAddr)>,
 }

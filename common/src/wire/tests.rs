@@ -132,6 +132,9 @@ fn voter_messages() -> Vec<VoterMessage> {
         VoterMessage::RecordAck(RecordAck { boot: BOOT, seq: 9 }),
         VoterMessage::RecordFork(RecordFork { boot: BOOT, seq: 9, stored: digest(5) }),
         VoterMessage::Refused(Refused { code: "version".to_owned(), detail: "none in common".to_owned() }),
+        VoterMessage::Voters(VoterAddresses {
+            voters: vec![(VoterId(4), "10.0.0.4:7401".parse().unwrap()), (VoterId(5), "[::1]:7402".parse().unwrap())],
+        }),
     ]
 }
 

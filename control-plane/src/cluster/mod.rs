@@ -14,6 +14,7 @@ use futures::FutureExt as _;
 use futures::stream::{FuturesUnordered, Stream};
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::net::env::{Env, deadline};
+use remit_common::wire::message::VoterAddresses;
 use tokio::sync::watch;
 
 pub(crate) use calls::{Answers, Calls, Services};
@@ -55,6 +56,8 @@ pub(crate) struct Cluster {
     configured: Arc<[VoterId]>,
     /// An administrator wants another leader: to this one, if one is named.
     hand_over: watch::Sender<Option<Option<VoterId>>>,
+    /// Where edges reach those who joined later than the first.
+    addresses: watch::Sender<VoterAddresses>,
     views: Views,
     raft: Arc<OnceLock<RaftNode>>,
 }
@@ -68,6 +71,7 @@ impl Cluster {
             metrics: metrics.clone(),
             configured: voters.into(),
             hand_over: watch::Sender::new(None),
+            addresses: watch::Sender::new(VoterAddresses { voters: Vec::new() }),
             views,
             raft: Arc::default(),
         }
@@ -122,6 +126,23 @@ impl Cluster {
     /// What [`crate::electorate::keep`] waits for.
     pub(crate) fn hand_overs(&self) -> watch::Receiver<Option<Option<VoterId>>> {
         self.hand_over.subscribe()
+    }
+
+    /// What edges are told about voters that joined later than the first.
+    pub(crate) fn addresses(&self) -> watch::Receiver<VoterAddresses> {
+        self.addresses.subscribe()
+    }
+
+    /// Looks again at who takes part.
+    pub(crate) fn refresh_addresses(&self) {
+        let members = self.status().map(|status| status.members.all).unwrap_or_default();
+        let voters = members.into_iter().filter_map(|(id, at)| Some((id, at.dist?))).collect();
+        let addresses = VoterAddresses { voters };
+        self.addresses.send_if_modified(|known| {
+            let is_new = *known != addresses;
+            *known = addresses;
+            is_new
+        });
     }
 
     /// Where the configuration says that a voter is.

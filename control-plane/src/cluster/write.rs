@@ -52,6 +52,20 @@ enum Attempt {
     Unknown,
 }
 
+/// What an attempt means for the request. Once one attempt may have been written, a later one that was not says
+/// nothing about the first: neither that nobody could be reached, nor that the request is too late by now.
+fn settle(attempt: Result<Attempt, WriteError>, again: bool) -> Result<Attempt, WriteError> {
+    match attempt {
+        Err(WriteError::Refused(_) | WriteError::Unavailable(_)) if again => Err(WriteError::OutcomeUnknown),
+        Ok(Attempt::Done(Submitted { applied: Applied::Refused(refusal), .. }))
+            if again && refusal.reason == "expired" =>
+        {
+            Err(WriteError::OutcomeUnknown)
+        }
+        attempt => attempt,
+    }
+}
+
 impl Cluster {
     /// Has a request applied, wherever the leader is. Safe against its own repetitions: the nonce makes the second
     /// try of an applied request say what the first one did.
@@ -64,12 +78,11 @@ impl Cluster {
                 return Err(if again { WriteError::OutcomeUnknown } else { Unavailable::NoLeader.into() });
             }
             let attempt = match self.leader(left).await {
-                Ok(leader) if leader == self.id => self.propose(request.clone(), again).await?,
-                Ok(leader) => self.forward(leader, &request, again).await?,
-                Err(_) if again => return Err(WriteError::OutcomeUnknown),
-                Err(error) => return Err(error.into()),
+                Ok(leader) if leader == self.id => self.propose(request.clone(), again).await,
+                Ok(leader) => self.forward(leader, &request, again).await,
+                Err(error) => Err(error.into()),
             };
-            match attempt {
+            match settle(attempt, again)? {
                 Attempt::Done(submitted) => {
                     self.metrics.commit_seconds.observe(self.env.now().boot.since(started).as_secs_f64());
                     return Ok(submitted);
@@ -168,5 +181,37 @@ impl Cluster {
             }
             Err(ProposeError::NotLeader { .. } | ProposeError::Isolated) => Err(Unavailable::NotConfirmed.into()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::registry::RefusalKind;
+
+    fn done(applied: Applied) -> Result<Attempt, WriteError> {
+        Ok(Attempt::Done(Submitted { index: LogIndex(7), applied }))
+    }
+
+    fn refusal(reason: &'static str) -> Refusal {
+        Refusal::new(RefusalKind::Conflict, reason, "why")
+    }
+
+    /// "Nothing was written" is said of the request, not of the last attempt at it.
+    #[test]
+    fn after_an_attempt_that_may_have_been_written_nobody_says_that_nothing_was() {
+        for failed in [
+            WriteError::Unavailable(Unavailable::Stopping),
+            WriteError::Unavailable(Unavailable::NoLeader),
+            WriteError::Refused(refusal("too_many_requests")),
+            WriteError::Refused(refusal("expired")),
+        ] {
+            assert!(settle(Err(failed.clone()), false).is_err_and(|kept| kept == failed));
+            assert!(settle(Err(failed), true).is_err_and(|unknown| unknown == WriteError::OutcomeUnknown));
+        }
+        assert!(settle(done(Applied::Refused(refusal("expired"))), true).is_err());
+        // The log has the last word where it looked at the request itself.
+        assert!(settle(done(Applied::Refused(refusal("rollback"))), true).is_ok());
+        assert!(settle(done(Applied::Tick), true).is_ok());
     }
 }

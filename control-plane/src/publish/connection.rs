@@ -188,8 +188,9 @@ impl<'a> Session<'a> {
     ) {
         let (edge, key) = (self.edge.clone(), connection.key);
         let (collector, failed) = (self.distribution.collector.clone(), fail.clone());
+        let addresses = self.distribution.cluster.addresses();
         tasks.spawn("edge records", async move {
-            if let Err(error) = records::serve(edge, key, collector, send, recv).await {
+            if let Err(error) = records::serve(edge, key, collector, addresses, send, recv).await {
                 // The connection's own task may have ended first.
                 let _ = failed.send(error).await;
             }

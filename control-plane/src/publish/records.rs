@@ -1,5 +1,6 @@
 //! The record stream of one edge: batches in, acknowledgements out, one batch at a time. The stream's window is the
-//! credit: an edge that is faster than this voter's disk waits.
+//! credit: an edge that is faster than this voter's disk waits. In between the edge hears where voters are that joined
+//! later (K-17).
 
 use std::time::Duration;
 
@@ -8,7 +9,10 @@ use remit_common::id::EdgeId;
 use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
 use remit_common::sync::Lane;
 use remit_common::wire::frame::PeerMisbehaved;
-use remit_common::wire::message::{EdgeMessage, RecordAck, RecordFork, Refused, VoterMessage, WireMessage as _};
+use remit_common::wire::message::{
+    EdgeMessage, RecordAck, RecordFork, Refused, VoterAddresses, VoterMessage, WireMessage as _,
+};
+use tokio::sync::watch;
 
 use crate::collect::{Collected, Collector, NotCollected};
 
@@ -20,13 +24,26 @@ pub(super) async fn serve(
     edge: EdgeId,
     key: PublicKey,
     collector: Collector,
+    mut addresses: watch::Receiver<VoterAddresses>,
     send: quinn::SendStream,
     recv: quinn::RecvStream,
 ) -> Result<(), StreamFailed> {
     let (mut send, mut recv) = (FramedSend::new(send), FramedRecv::new(recv));
     // A stream that is gone already says so at the first write.
     let _ = send.get_mut().set_priority(Lane::Control.priority());
-    while let Some(message) = recv.recv::<EdgeMessage>(FRAME_WITHIN).await? {
+    let mut told = VoterAddresses { voters: Vec::new() };
+    loop {
+        let known = addresses.borrow_and_update().clone();
+        if known != told {
+            told = known.clone();
+            send.send(&VoterMessage::Voters(known), FRAME_WITHIN).await?;
+        }
+        let message = tokio::select! {
+            biased;
+            message = recv.recv::<EdgeMessage>(FRAME_WITHIN) => message?,
+            Ok(()) = addresses.changed() => continue,
+        };
+        let Some(message) = message else { return Ok(()) };
         let batch = match message {
             EdgeMessage::RecordBatch(batch) => batch,
             EdgeMessage::Unknown { .. } => continue,
@@ -47,5 +64,4 @@ pub(super) async fn serve(
         };
         send.send(&answer, FRAME_WITHIN).await?;
     }
-    Ok(())
 }

@@ -106,6 +106,12 @@ impl Feed {
         lock(&self.acked).voters = voters;
     }
 
+    /// Whether these are more than half of the voters.
+    pub(crate) fn is_majority(&self, of: &BTreeSet<VoterId>) -> bool {
+        let acked = lock(&self.acked);
+        acked.voters.intersection(of).count() > acked.voters.len() / 2
+    }
+
     /// The writer has put these on the disk.
     pub(super) fn committed(&self, boot: BootId, links: &[Link], mut segments: Vec<Segment>) {
         segments.retain(|segment| segment.boot == boot || !planted(Bug::EarlierRecordsNotSent));

@@ -28,7 +28,7 @@ use remit_common::wire::frame::PeerMisbehaved;
 use remit_common::wire::message::{Have, HaveShard, NonceMessage, Stage, VoterMessage};
 use tokio::sync::{mpsc, watch};
 
-use super::{FRAME_WITHIN, Greeting, Link, LinkCell};
+use super::{FRAME_WITHIN, Greeting, Link, LinkCell, Links};
 use crate::active::{Accepted, Refused, State, ViewCell};
 use crate::report::Feed;
 use crate::telemetry::{Metrics, chain_text};
@@ -64,7 +64,7 @@ pub(crate) struct Follower {
     pub(crate) vault: Arc<Vault>,
     pub(crate) metrics: Metrics,
     pub(crate) feed: Arc<Feed>,
-    pub(crate) links: Vec<LinkCell>,
+    pub(crate) links: watch::Receiver<Links>,
     pub(crate) followed: watch::Sender<Followed>,
     pub(crate) forked: mpsc::Receiver<()>,
 }
@@ -145,24 +145,35 @@ impl Follower {
     /// The next voter that is connected, from `next` on; `None` at shutdown.
     async fn next_link(&mut self, next: usize, shutdown: &Shutdown) -> Option<(usize, Arc<Link>)> {
         loop {
-            let count = self.links.len();
+            let mut cells: Vec<LinkCell> = self.links.borrow_and_update().to_vec();
+            let count = cells.len();
             for at in (0..count).map(|step| (next + step) % count.max(1)) {
-                let link = self.links.get(at).and_then(|cell| cell.borrow().clone());
+                let link = cells.get_mut(at).and_then(|cell| cell.borrow_and_update().clone());
                 if let Some(link) = link.filter(|link| link.has_control()) {
                     return Some((at, link));
                 }
             }
             let forked = {
-                let changed = select_all(self.links.iter_mut().map(|cell| Box::pin(cell.changed())));
+                let any_changed = async {
+                    if cells.is_empty() {
+                        std::future::pending::<()>().await;
+                    }
+                    let (changed, _, _) = select_all(cells.iter_mut().map(|cell| Box::pin(cell.changed()))).await;
+                    if changed.is_err() {
+                        // It has left the table; the table says so next.
+                        std::future::pending::<()>().await;
+                    }
+                };
                 tokio::select! {
                     biased;
                     () = shutdown.requested() => return None,
                     forked = self.forked.recv() => forked,
-                    (changed, _, _) = changed => match changed {
+                    changed = self.links.changed() => match changed {
                         Ok(()) => None,
                         // Its sender lives in a task that ends at shutdown only.
                         Err(_) => return None,
                     },
+                    () = any_changed => None,
                 }
             };
             if forked.is_some() {
@@ -280,7 +291,7 @@ impl Follower {
     }
 
     fn is_another_connected(&self, voter: VoterId) -> bool {
-        self.links.iter().any(|cell| cell.borrow().as_ref().is_some_and(|link| link.voter != voter))
+        self.links.borrow().iter().any(|cell| cell.borrow().as_ref().is_some_and(|link| link.voter != voter))
     }
 
     /// Does everything that the subscriber has handed out.

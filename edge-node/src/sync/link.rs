@@ -20,7 +20,7 @@ use remit_common::net::tasks::Shutdown;
 use remit_common::sync::Lane;
 use remit_common::wire::batch::RecordBatch;
 use remit_common::wire::frame::PeerMisbehaved;
-use remit_common::wire::message::{EdgeMessage, Hello, RecordAck, VoterMessage, WireMessage as _};
+use remit_common::wire::message::{EdgeMessage, Hello, RecordAck, VoterAddresses, VoterMessage, WireMessage as _};
 use remit_common::wire::version::SPOKEN;
 use tokio::sync::{mpsc, watch};
 
@@ -47,6 +47,8 @@ pub(crate) struct Dialler {
     pub(crate) feed: Arc<Feed>,
     /// Told when a majority of voters says that this edge's chain has forked.
     pub(crate) forked: mpsc::Sender<()>,
+    /// Told where voters are that joined later.
+    pub(crate) told: mpsc::Sender<Vec<(VoterId, SocketAddr)>>,
 }
 
 /// The task that keeps one link.
@@ -54,7 +56,8 @@ pub(crate) struct Dialler {
 pub(crate) struct LinkTask {
     pub(crate) dialler: Dialler,
     pub(crate) voter: VoterId,
-    pub(crate) addr: SocketAddr,
+    /// Where it may be; tried in turn.
+    pub(crate) addrs: Vec<SocketAddr>,
     pub(crate) cell: watch::Sender<Option<Arc<Link>>>,
 }
 
@@ -91,11 +94,12 @@ impl LinkTask {
         let voter = self.voter;
         let mut backoff = BACKOFF_MIN;
         let mut told = false;
-        loop {
+        let mut places = self.addrs.iter().copied().cycle();
+        while let Some(addr) = places.next() {
             let attempt = tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
-                attempt = self.connect() => attempt,
+                attempt = self.connect(addr) => attempt,
             };
             match attempt {
                 Ok(link) => {
@@ -144,10 +148,10 @@ impl LinkTask {
         wait / 2 + (wait / 2).mul_f32(f32::from(random) / f32::from(u8::MAX))
     }
 
-    async fn connect(&self) -> Result<Link, LinkFailed> {
+    async fn connect(&self, addr: SocketAddr) -> Result<Link, LinkFailed> {
         let Greeting { mesh, edge, boot } = self.dialler.greeting.clone();
         let expected = SpiffeId { mesh, role: NodeRole::Voter(self.voter) };
-        let connection = self.dialler.endpoint.connect(self.addr, &expected, CONNECT_WITHIN).await?;
+        let connection = self.dialler.endpoint.connect(addr, &expected, CONNECT_WITHIN).await?;
         let greet = async {
             let (send, recv) = connection.quic.open_bi().await?;
             let (mut send, mut recv) = (FramedSend::new(send), FramedRecv::new(recv));
@@ -254,6 +258,11 @@ impl LinkTask {
                 Err(LinkFailed::Refused { code: "fork".to_owned(), detail: "the chain has forked".to_owned() })
             }
             VoterMessage::Refused(refused) => Err(LinkFailed::Refused { code: refused.code, detail: refused.detail }),
+            VoterMessage::Voters(VoterAddresses { voters }) => {
+                // Full: others have told more than can be looked at, and tell it again when they connect.
+                let _ = self.dialler.told.try_send(voters);
+                Ok(())
+            }
             VoterMessage::Unknown { .. } => Ok(()),
             other => Err(PeerMisbehaved::OutOfPlace { kind: other.name(), why: "this stream carries records" }.into()),
         }

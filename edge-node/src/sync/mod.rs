@@ -1,11 +1,13 @@
 //! The edge's end of the mesh: news from one voter, records to all.
 //!
-//! One task per voter keeps a connection and sends records on it ([`link`]); one task follows one voter at a time and
+//! One task per voter keeps a connection and sends records on it ([`link`]), one task knows which voters there are
+//! ([`voters`]), and one task follows one voter at a time and
 //! owns what this edge knows ([`follow`]). TLS says who is at the other end and authorizes nothing: every byte that
-//! arrives is verified by [`crate::active::State`], as if it came from an enemy. Clauses D-1 to D-8 and N-13.
+//! arrives is verified by [`crate::active::State`], as if it came from an enemy. Clauses D-1 to D-8, N-13 and N-14.
 
 mod follow;
 mod link;
+mod voters;
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -17,7 +19,8 @@ use remit_common::wire::message::HelloAck;
 use tokio::sync::watch;
 
 pub(crate) use follow::{Followed, Follower};
-pub(crate) use link::{Dialler, LinkTask};
+pub(crate) use link::Dialler;
+pub(crate) use voters::VoterLinks;
 
 /// Time for a message to be taken by the peer, or to arrive once it has begun.
 const FRAME_WITHIN: Duration = Duration::from_secs(20);
@@ -52,3 +55,6 @@ impl Link {
 
 /// The newest link to one voter, when there is one.
 pub(crate) type LinkCell = watch::Receiver<Option<Arc<Link>>>;
+
+/// The links to all voters, as they are now.
+pub(crate) type Links = Arc<Vec<LinkCell>>;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering;
 
+use remit_common::id::VoterId;
 use remit_common::record::{GapCause, Record, RecordKind, verify_chain};
+use remit_common::trust::directory::SignedDirectory;
 use serde_json::{Value, json};
 
 use crate::support::keys::{self, EDGE, MESH};
@@ -265,4 +267,58 @@ async fn an_agent_that_hangs_up_leaves_its_outcome_behind() {
     scene.stop_edge().await;
     let chain = chain(&scene.voters);
     assert!(chain.iter().any(|record| record.public().reason == "released"));
+}
+
+/// N-14: who is a voter is what the directory says; where a new one is, the others tell.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_finds_voters_that_join_and_lets_go_of_those_that_leave() {
+    let scene = Scene::new().await;
+    let connected = |status: &Value, expected: Value| status["voters_connected"] == expected;
+    scene.until("three", |status| connected(status, json!([1, 2, 3]))).await;
+    let any = ([127, 0, 0, 1], 0).into();
+    let fourth = Voter::start(&scene.world.env, VoterId(4), &scene.log, any);
+    // One that lies about another's place changes nothing: that one is connected.
+    let lie = (VoterId(2), fourth.addr);
+    for voter in &scene.voters {
+        *voter.behaviour.tells.lock().unwrap() = vec![(fourth.id, fourth.addr), lie];
+    }
+    scene.maya().call("contracts.read", contract()).await;
+    let install = |version, voters: &[u64]| {
+        let mut content = keys::directory_content(scene.now, version, &scene.tenants);
+        content.voters = voters
+            .iter()
+            .copied()
+            .map(VoterId)
+            .map(|id| remit_common::trust::directory::Voter { id, identity: *keys::voter_key(id).public() })
+            .collect();
+        let signed = SignedDirectory::make(&content, &[&keys::key(keys::DIRECTORY)]).unwrap();
+        scene.log.set_directory(version, signed.to_bytes());
+    };
+    install(2, &[1, 2, 3, 4]);
+    scene.until("four", |status| connected(status, json!([1, 2, 3, 4]))).await;
+    install(3, &[2, 3, 4]);
+    scene.until("another three", |status| connected(status, json!([2, 3, 4]))).await;
+    // The newcomer counts for the majority, and is still found after a restart.
+    scene.maya().call("contracts.read", contract()).await;
+    drained(&scene).await;
+    scene.stop_edge().await;
+    scene.start_edge().await;
+    scene.until("the same three", |status| connected(status, json!([2, 3, 4]))).await;
+    assert!(fourth.heard(|heard| !heard.records.is_empty()), "records go to the newcomer, too");
+    scene.stop_edge().await;
+}
+
+/// N-15: an edge that is asked to stop has handed its records to a majority when it is gone.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_edge_that_stops_leaves_no_record_behind() {
+    let scene = Scene::new().await;
+    for _ in 0..20 {
+        scene.maya().call("contracts.read", contract()).await;
+    }
+    scene.stop_edge().await;
+    let decisions = |voter: &Voter| {
+        voter.heard(|heard| heard.records.values().filter(|r| r.public().kind == RecordKind::Decision).count())
+    };
+    let whole = scene.voters.iter().filter(|voter| decisions(voter) >= 20).count();
+    assert!(whole >= 2, "{:?}", scene.voters.iter().map(decisions).collect::<Vec<_>>());
 }

@@ -26,7 +26,7 @@ use remit_common::sync::publisher::{EdgeReport, Publisher};
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::{Activation, activations_digest};
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
-use remit_common::wire::message::{EdgeMessage, Nack, RecordAck, RecordFork, VoterMessage};
+use remit_common::wire::message::{EdgeMessage, Nack, RecordAck, RecordFork, VoterAddresses, VoterMessage};
 use remit_common::wire::proof::{Attestation, Covered};
 use tokio::sync::watch;
 
@@ -156,6 +156,8 @@ pub(crate) struct Behaviour {
     pub(crate) takes_no_records: AtomicBool,
     /// Says that the chain has forked.
     pub(crate) cries_fork: AtomicBool,
+    /// Tells that these voters are there.
+    pub(crate) tells: Mutex<Vec<(VoterId, SocketAddr)>>,
 }
 
 /// A running voter.
@@ -334,8 +336,14 @@ fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> 
 }
 
 async fn take_records(shared: &Shared, mut send: FramedSend, mut recv: FramedRecv) -> anyhow::Result<()> {
+    let mut told = Vec::new();
     while let Some(message) = recv.recv::<EdgeMessage>(WITHIN).await? {
         let EdgeMessage::RecordBatch(batch) = message else { continue };
+        let tells = shared.behaviour.tells.lock().unwrap().clone();
+        if tells != told {
+            told.clone_from(&tells);
+            send.send(&VoterMessage::Voters(VoterAddresses { voters: tells }), WITHIN).await?;
+        }
         if shared.behaviour.takes_no_records.load(Ordering::SeqCst) {
             continue;
         }
