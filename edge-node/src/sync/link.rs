@@ -94,8 +94,7 @@ impl LinkTask {
         let voter = self.voter;
         let mut backoff = BACKOFF_MIN;
         let mut told = false;
-        let mut places = self.addrs.iter().copied().cycle();
-        while let Some(addr) = places.next() {
+        for addr in self.addrs.iter().copied().cycle() {
             let attempt = tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
