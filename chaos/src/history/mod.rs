@@ -34,6 +34,14 @@ impl History {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// What was noted from this index on.
+    #[must_use]
+    pub fn since(&self, index: u64) -> Vec<Event> {
+        let events = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let from = usize::try_from(index).unwrap_or(usize::MAX);
+        events.get(from..).unwrap_or_default().to_vec()
+    }
+
     /// One line of JSON per event; [`jsonl::read`] reads it back.
     #[must_use]
     pub fn to_jsonl(&self) -> String {

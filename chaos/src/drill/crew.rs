@@ -1,0 +1,119 @@
+//! Those who work in the mesh during a drill, as the engine needs them.
+
+use std::sync::Arc;
+
+use anyhow::{Context as _, Result};
+use futures::future::LocalBoxFuture;
+
+use super::backend::Access;
+use super::step::Task;
+use crate::history::History;
+use crate::workload::{Pace, Workload};
+
+/// What came of a task of the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Done {
+    /// Whether the control plane acknowledged it.
+    pub acknowledged: bool,
+    /// For people.
+    pub told: String,
+}
+
+/// Those who work in the mesh.
+pub trait Crew {
+    /// Sets the mesh up; returns when every edge permits what it should.
+    fn prepare(&mut self, access: Arc<dyn Access>, history: History, agents: u32) -> LocalBoxFuture<'_, Result<()>>;
+
+    /// Everybody begins to work.
+    fn start(&mut self);
+
+    /// The operator does something in particular.
+    fn act(&self, task: Task) -> LocalBoxFuture<'_, Done>;
+
+    /// Everybody finishes what is under way.
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()>;
+
+    /// Looks at everything once more, at the end.
+    fn gather(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// The key that the tools demand, and that must appear nowhere else.
+    fn secret(&self) -> &[u8];
+}
+
+/// The agents, the operator and the observer of [`crate::workload`].
+pub struct Workers {
+    secret: Vec<u8>,
+    pace: Pace,
+    at_work: Option<(Workload, Arc<dyn Access>)>,
+}
+
+impl Workers {
+    /// They know the key of the tools.
+    #[must_use]
+    pub fn new(secret: Vec<u8>) -> Self {
+        Self { secret, pace: Pace::default(), at_work: None }
+    }
+}
+
+impl Crew for Workers {
+    fn prepare(&mut self, access: Arc<dyn Access>, history: History, agents: u32) -> LocalBoxFuture<'_, Result<()>> {
+        Box::pin(async move {
+            let pace = Pace { agents, ..self.pace.clone() };
+            let prepared = Workload::prepare(Arc::clone(&access), history, pace, &self.secret).await;
+            self.at_work = Some((prepared.context("nobody could begin to work in the mesh")?, access));
+            Ok(())
+        })
+    }
+
+    fn start(&mut self) {
+        if let Some((workload, _)) = &mut self.at_work {
+            workload.start();
+        }
+    }
+
+    fn act(&self, task: Task) -> LocalBoxFuture<'_, Done> {
+        Box::pin(async move {
+            let Some((workload, access)) = &self.at_work else {
+                return Done { acknowledged: false, told: "nobody is at work".to_owned() };
+            };
+            let operator = workload.operator.clone();
+            let told = match task {
+                Task::Revoke => operator.revoke().await.map(|(session, epoch)| format!("{session} cut, epoch {epoch}")),
+                Task::PushBundle => operator.publish().await.map(|version| format!("version {version}")),
+                Task::PushPoisonedBundle(poison) => match operator.publish_poisoned(poison).await {
+                    Ok(taken) => taken.then(|| "a voter took it".to_owned()),
+                    Err(fault) => return Done { acknowledged: true, told: format!("it could not be made: {fault}") },
+                },
+                Task::Seal => operator.seal().await.map(|version| format!("version {version}")),
+                Task::OpenSession => operator.open_session().await,
+                Task::Read => {
+                    for voter in access.roster().voters().collect::<Vec<_>>() {
+                        operator.read(voter, true).await;
+                    }
+                    Some("every voter was asked".to_owned())
+                }
+            };
+            Done { acknowledged: told.is_some(), told: told.unwrap_or_else(|| "no voter acknowledged it".to_owned()) }
+        })
+    }
+
+    fn stop(&mut self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some((workload, _)) = &mut self.at_work {
+                workload.stop().await;
+            }
+        })
+    }
+
+    fn gather(&self) -> LocalBoxFuture<'_, ()> {
+        Box::pin(async move {
+            if let Some((workload, _)) = &self.at_work {
+                workload.gather().await;
+            }
+        })
+    }
+
+    fn secret(&self) -> &[u8] {
+        &self.secret
+    }
+}

@@ -1,0 +1,169 @@
+//! The figures of a run that a drill may limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::outcome::Limit;
+use super::pulse::float_of;
+use crate::history::figures::Figures;
+use crate::history::{Event, Kind, What, WriteKind};
+use crate::node::Roster;
+
+/// A figure of a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Figure {
+    /// The longest time without an acknowledged write during and after a fault.
+    WriteGapMs,
+    /// The longest time that a node that came back needed to catch up.
+    RejoinMs,
+    /// The longest time from the acknowledgement of a revocation until every edge had signed that it enforces it.
+    CoverageMs,
+    /// The oldest knowledge that any edge had.
+    StalenessMs,
+    /// The slowest hundredth of calls took at least this.
+    P99CallMs,
+    /// Admitted reads that edges refused because of the failure.
+    ReadsRefused,
+    /// Calls refused because the edge's knowledge was too old.
+    StaleRefusals,
+    /// Records that were acknowledged and are gone.
+    RecordsLost,
+    /// Calls without an answer, in percent.
+    UnansweredPercent,
+}
+
+impl Figure {
+    /// Every figure.
+    pub const ALL: [Self; 9] = [
+        Self::WriteGapMs,
+        Self::RejoinMs,
+        Self::CoverageMs,
+        Self::StalenessMs,
+        Self::P99CallMs,
+        Self::ReadsRefused,
+        Self::StaleRefusals,
+        Self::RecordsLost,
+        Self::UnansweredPercent,
+    ];
+
+    /// As drill files name it.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::WriteGapMs => "write-gap-ms",
+            Self::RejoinMs => "rejoin-ms",
+            Self::CoverageMs => "coverage-ms",
+            Self::StalenessMs => "staleness-ms",
+            Self::P99CallMs => "p99-call-ms",
+            Self::ReadsRefused => "reads-refused",
+            Self::StaleRefusals => "stale-refusals",
+            Self::RecordsLost => "records-lost",
+            Self::UnansweredPercent => "unanswered-percent",
+        }
+    }
+
+    /// What it measures, for people.
+    #[must_use]
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::WriteGapMs => "Longest time without an acknowledged write, during and after a fault",
+            Self::RejoinMs => "Longest time that a node that came back needed to catch up",
+            Self::CoverageMs => "Longest time from a revocation's acknowledgement until every edge enforced it",
+            Self::StalenessMs => "Oldest knowledge that any edge had",
+            Self::P99CallMs => "Time within which 99 of 100 calls were answered",
+            Self::ReadsRefused => "Admitted reads that were refused because of the failure",
+            Self::StaleRefusals => "Calls refused because the edge's knowledge was too old",
+            Self::RecordsLost => "Acknowledged decision records that are gone",
+            Self::UnansweredPercent => "Calls without an answer",
+        }
+    }
+
+    /// In what it measures.
+    #[must_use]
+    pub fn unit(self) -> &'static str {
+        match self {
+            Self::WriteGapMs | Self::RejoinMs | Self::CoverageMs | Self::StalenessMs | Self::P99CallMs => "ms",
+            Self::ReadsRefused | Self::StaleRefusals | Self::RecordsLost => "count",
+            Self::UnansweredPercent => "percent",
+        }
+    }
+
+    /// Which of these faults a drill needs so that there is anything to measure; any will do.
+    pub(super) fn needs(self) -> Option<&'static [&'static str]> {
+        match self {
+            Self::RejoinMs => Some(&["kill", "power-cut", "stop", "pause", "start", "resume", "fsync-error", "lie"]),
+            _ => None,
+        }
+    }
+
+    /// The names of all.
+    pub(super) fn names() -> Vec<&'static str> {
+        Self::ALL.iter().map(|figure| figure.name()).collect()
+    }
+
+    /// The figure of this name.
+    #[must_use]
+    pub fn of(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|figure| figure.name() == name)
+    }
+
+    /// What it was; none when the run gave nothing to measure.
+    #[must_use]
+    pub fn measure(self, events: &[Event], figures: &Figures, roster: &Roster) -> Option<f64> {
+        let millis = |us: u64| float_of(us) / 1_000.0;
+        match self {
+            Self::WriteGapMs => {
+                let gaps = &figures.write_gaps;
+                let longest = gaps.iter().map(|gap| gap.gap_us).max().map(millis);
+                longest.filter(|_| gaps.iter().all(|gap| gap.ended))
+            }
+            Self::RejoinMs => {
+                let all: Option<Vec<u64>> = figures.rejoins.iter().map(|rejoin| rejoin.took_us).collect();
+                all?.into_iter().max().map(millis)
+            }
+            Self::CoverageMs => coverage_us(events, roster).map(millis),
+            Self::StalenessMs => {
+                let ages = figures.staleness.values().flatten().filter_map(|staleness| staleness.age_ms);
+                ages.max().map(float_of)
+            }
+            Self::P99CallMs => figures.latency.map(|latency| millis(latency.p99_us)),
+            Self::ReadsRefused => Some(float_of(figures.reads_refused_by_failure)),
+            Self::StaleRefusals => Some(float_of(figures.refusals.get("stale").copied().unwrap_or_default())),
+            Self::RecordsLost => Some(float_of(figures.records_lost)),
+            Self::UnansweredPercent => {
+                let calls = figures.operations.get("call")?;
+                (calls.invoked > 0).then(|| 100.0 * float_of(calls.unknown) / float_of(calls.invoked))
+            }
+        }
+    }
+
+    /// Against its limit.
+    #[must_use]
+    pub fn limited(self, limit: f64, events: &[Event], figures: &Figures, roster: &Roster) -> Limit {
+        let measured = self.measure(events, figures, roster);
+        let (name, meaning) = (self.name().to_owned(), self.meaning().to_owned());
+        let within = measured.is_some_and(|measured| measured <= limit);
+        Limit { name, meaning, limit, unit: self.unit(), measured, within }
+    }
+}
+
+/// From the acknowledgement of a revocation to the first answer that names every edge, at the slowest. Revocations of
+/// which nobody asked until all edges were named say nothing.
+fn coverage_us(events: &[Event], roster: &Roster) -> Option<u64> {
+    let all: BTreeSet<_> = roster.edges().collect();
+    let mut acknowledged = BTreeMap::new();
+    let mut covered: BTreeMap<_, u64> = BTreeMap::new();
+    for event in events {
+        match (&event.what, event.kind) {
+            (What::Write(write), Kind::Ok) if matches!(write.write, WriteKind::Revoke { .. }) => {
+                if let Some(epoch) = write.written.as_ref().and_then(|written| written.epoch) {
+                    acknowledged.insert(epoch, event.time_us);
+                }
+            }
+            (What::Coverage { epoch, covered: by }, _) if by.iter().collect::<BTreeSet<_>>().is_superset(&all) => {
+                covered.entry(*epoch).or_insert(event.time_us);
+            }
+            _ => {}
+        }
+    }
+    covered.iter().filter_map(|(epoch, at)| Some(at.saturating_sub(*acknowledged.get(epoch)?))).max()
+}

@@ -1,0 +1,246 @@
+//! What a drill does, step by step: faults, what the operator does, and looks at the mesh.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde_saphyr::Location;
+
+use super::action::{Fault, Lie, LinkQuality};
+use super::outcome::Section;
+use super::probe::{Probe, Tolerance};
+use super::select::Selector;
+use crate::node::Node;
+use crate::workload::Poison;
+
+/// One step.
+#[derive(Debug, Clone)]
+pub struct Step {
+    /// In a few words.
+    pub name: String,
+    /// In which part of the file it stands.
+    pub section: Section,
+    /// What it does.
+    pub does: Does,
+    /// Whether the next step begins at once.
+    pub background: bool,
+    /// Waits before it.
+    pub before: Duration,
+    /// Waits after it.
+    pub after: Duration,
+    /// Where its targets stand in the file.
+    pub(super) at: Location,
+}
+
+/// What a step does.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Does {
+    /// Brings a fault about, or ends one.
+    Fault(FaultPlan),
+    /// Has the operator do something.
+    Task(Task, Expected),
+    /// Looks.
+    Look(Probe, Duration, Tolerance),
+    /// Nothing: its pauses are what it is for.
+    Wait,
+}
+
+/// A fault whose targets are not resolved yet.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FaultPlan {
+    /// Which.
+    pub kind: FaultKind,
+    /// Whom it hits; of a partition or link, the one side.
+    pub target: Vec<Selector>,
+    /// The other side.
+    pub to: Vec<Selector>,
+}
+
+/// The faults, without their targets.
+#[derive(Debug, Clone, Copy, PartialEq)]
+#[expect(missing_docs, reason = "each is the fault of its name")]
+pub enum FaultKind {
+    Kill,
+    PowerCut,
+    Stop,
+    Start,
+    Pause,
+    Resume,
+    Partition { one_way: bool },
+    Link(LinkQuality),
+    HealNetwork,
+    DiskFull,
+    DiskFree,
+    FsyncError,
+    ClockJump { by_ms: i64 },
+    CpuLimit { percent: u32 },
+    Lie(Lie),
+    ReplaceVoter,
+    ReconnectStorm,
+}
+
+/// The faults by the names of drill files.
+pub(super) const FAULTS: [&str; 17] = [
+    "kill",
+    "power-cut",
+    "stop",
+    "start",
+    "pause",
+    "resume",
+    "partition",
+    "link",
+    "heal-network",
+    "disk-full",
+    "disk-free",
+    "fsync-error",
+    "clock-jump",
+    "cpu-limit",
+    "lie",
+    "replace-voter",
+    "reconnect-storm",
+];
+
+impl FaultKind {
+    /// What it leaves behind on whom it hits, until something ends it.
+    #[must_use]
+    pub fn holds(&self) -> Option<&'static str> {
+        match self {
+            Self::Kill => Some("kill"),
+            Self::PowerCut => Some("power-cut"),
+            Self::Stop => Some("stop"),
+            Self::Pause => Some("pause"),
+            Self::Partition { .. } => Some("partition"),
+            Self::Link(_) => Some("link"),
+            Self::DiskFull => Some("disk-full"),
+            Self::FsyncError => Some("fsync-error"),
+            Self::ClockJump { .. } => Some("clock-jump"),
+            Self::CpuLimit { percent } if *percent < 100 => Some("cpu-limit"),
+            Self::Lie(_) => Some("lie"),
+            Self::CpuLimit { .. }
+            | Self::Start
+            | Self::Resume
+            | Self::HealNetwork
+            | Self::DiskFree
+            | Self::ReplaceVoter
+            | Self::ReconnectStorm => None,
+        }
+    }
+
+    /// What it ends.
+    #[must_use]
+    pub fn ends(&self) -> &'static [&'static str] {
+        match self {
+            Self::Start => &["kill", "power-cut", "stop", "fsync-error", "lie"],
+            Self::Resume => &["pause"],
+            Self::HealNetwork => &["partition", "link"],
+            Self::DiskFree => &["disk-full"],
+            Self::CpuLimit { percent } if *percent >= 100 => &["cpu-limit"],
+            _ => &[],
+        }
+    }
+
+    /// Whether it only ends what other steps began.
+    #[must_use]
+    pub fn is_cure(&self) -> bool {
+        !self.ends().is_empty()
+    }
+}
+
+impl FaultPlan {
+    /// With its targets resolved. What hits one node at a time becomes one fault for each.
+    #[must_use]
+    pub fn with(&self, target: &[Node], to: &[Node]) -> Vec<Fault> {
+        let nodes = target.to_vec();
+        let other_side = || to.iter().filter(|node| !target.contains(node)).cloned().collect();
+        let fault = match self.kind {
+            FaultKind::HealNetwork => Fault::HealNetwork,
+            _ if target.is_empty() => return Vec::new(),
+            FaultKind::Kill => Fault::Kill(nodes),
+            FaultKind::PowerCut => Fault::PowerCut(nodes),
+            FaultKind::Stop => Fault::Stop(nodes),
+            FaultKind::Start => Fault::Start(nodes),
+            FaultKind::Pause => Fault::Pause(nodes),
+            FaultKind::Resume => Fault::Resume(nodes),
+            FaultKind::Partition { one_way } => Fault::Partition { from: nodes, to: other_side(), one_way },
+            FaultKind::Link(quality) => Fault::Link { from: nodes, to: to.to_vec(), quality },
+            FaultKind::DiskFull => Fault::DiskFull(nodes),
+            FaultKind::DiskFree => Fault::DiskFree(nodes),
+            FaultKind::FsyncError => Fault::FsyncError(nodes),
+            FaultKind::ClockJump { by_ms } => Fault::ClockJump { nodes, by_ms },
+            FaultKind::CpuLimit { percent } => Fault::CpuLimit { nodes, percent },
+            FaultKind::Lie(lie) => return nodes.into_iter().map(|node| Fault::Lie { node, lie }).collect(),
+            FaultKind::ReplaceVoter => return nodes.into_iter().map(Fault::ReplaceVoter).collect(),
+            FaultKind::ReconnectStorm => Fault::ReconnectStorm(nodes),
+        };
+        vec![fault]
+    }
+
+    /// As drill files name it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        // Every fault names itself; the node does not matter.
+        self.with(&[Node::Tools], &[]).first().map_or("fault", Fault::name)
+    }
+}
+
+/// What the operator does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Task {
+    /// Cuts the oldest open session.
+    Revoke,
+    /// Publishes the next bundle.
+    PushBundle,
+    /// Publishes a bundle that nobody may take.
+    PushPoisonedBundle(Poison),
+    /// Seals the next version of the credential.
+    Seal,
+    /// Issues an envelope for a new session.
+    OpenSession,
+    /// Reads at every voter what is cut and what is active, with a barrier.
+    Read,
+}
+
+/// The tasks by the names of drill files.
+pub(super) const TASKS: [&str; 7] =
+    ["revoke", "push-bundle", "push-poisoned-bundle", "seal", "open-session", "read", "wait"];
+
+impl Task {
+    /// As drill files name it.
+    #[must_use]
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Revoke => "revoke",
+            Self::PushBundle => "push-bundle",
+            Self::PushPoisonedBundle(_) => "push-poisoned-bundle",
+            Self::Seal => "seal",
+            Self::OpenSession => "open-session",
+            Self::Read => "read",
+        }
+    }
+}
+
+/// What must come of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expected {
+    /// The control plane acknowledges it.
+    Acknowledged,
+    /// It does not.
+    Refused,
+    /// Whatever.
+    Anything,
+}
+
+impl Expected {
+    pub(super) const ALL: [(&str, Self); 3] =
+        [("acknowledged", Self::Acknowledged), ("refused", Self::Refused), ("anything", Self::Anything)];
+}
+
+impl fmt::Display for Does {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fault(plan) => f.write_str(plan.name()),
+            Self::Task(task, _) => f.write_str(task.name()),
+            Self::Look(probe, ..) => f.write_str(probe.name()),
+            Self::Wait => f.write_str("wait"),
+        }
+    }
+}
