@@ -7,7 +7,7 @@ use super::text::{SMALL, fit, rows, width};
 use super::{Drawn, Frame, ROWS_MAX, Stretch, px};
 use crate::history::outages::Outage;
 use crate::node::Roster;
-use crate::report::words::{about, count, cut, fault, lasting, many, moment, nodes};
+use crate::report::words::{about, count, cut, fault, lasting, many, moment, nodes, real};
 
 const ROW: f64 = 22.0;
 const BAR: f64 = 14.0;
@@ -71,25 +71,19 @@ fn draw(frame: &Frame, outages: &[Outage], phases: &[Stretch<String>], roster: &
     let placed = rows(&reaches, 8.0, ROWS_MAX);
     let used = placed.iter().flatten().max().map_or(1, |row| row + 1);
     let left_out = placed.iter().filter(|row| row.is_none()).count();
-    let top = |row: usize| PHASES + 6.0 + crate::report::words::real(count(row)) * ROW;
-    html_drawn(
-        top(used) + if left_out > 0 { ROW } else { 0.0 },
-        html! {
-            (phase_strip(frame, phases))
-            @for ((outage, spot), row) in outages.iter().zip(&spots).zip(&placed) {
-                @if let Some(row) = row { (spot.render(outage, roster, top(*row))) }
+    let top = |row: usize| PHASES + 6.0 + real(count(row)) * ROW;
+    let body = html! {
+        (phase_strip(frame, phases))
+        @for ((outage, spot), row) in outages.iter().zip(&spots).zip(&placed) {
+            @if let Some(row) = row { (spot.render(outage, roster, top(*row))) }
+        }
+        @if left_out > 0 {
+            text class="tick" x=(px(frame.left)) y=(px(top(used) + 14.0)) {
+                "and " (many(count(left_out), "more fault", "more faults")) ", in the table"
             }
-            @if left_out > 0 {
-                text class="tick" x=(px(frame.left)) y=(px(top(used) + 14.0)) {
-                    "and " (many(count(left_out), "more fault", "more faults")) ", in the table"
-                }
-            }
-        },
-    )
-}
-
-fn html_drawn(height: f64, body: Markup) -> Drawn {
-    Drawn { height, body }
+        }
+    };
+    Drawn { height: top(used) + if left_out > 0 { ROW } else { 0.0 }, body }
 }
 
 /// Where a fault is drawn, with its label inside, after or before its bar.
@@ -197,23 +191,67 @@ fn draw_breaches(frame: &Frame, seen: &[(&str, u64, &str)]) -> Drawn {
     let reaches: Vec<_> = seen.iter().map(spot).collect();
     let placed = rows(&reaches, 4.0, 8);
     let used = placed.iter().flatten().max().map_or(1, |row| row + 1);
-    let top = |row: usize| 4.0 + crate::report::words::real(count(row)) * 18.0;
-    html_drawn(
-        top(used) + 2.0,
-        html! {
-            (frame.name(14.0, "breaches"))
-            @for (((id, at, what), reach), row) in seen.iter().zip(&reaches).zip(&placed) {
-                @if let Some(row) = row {
-                    @let (x, y) = (frame.x(*at), top(*row));
-                    @let before = x - reach.0 > 6.5;
-                    g {
-                        title { (id) " at " (moment(*at)) ": " (cut(what, 300)) }
-                        path class="breach" d=(format!("M{} {}l9 9M{} {}l-9 9", px(x - 4.5), px(y + 1.5), px(x + 4.5), px(y + 1.5))) {}
-                        text class="out breach-text" x=(px(if before { x - 8.0 } else { x + 8.0 })) y=(px(y + 10.0))
-                            text-anchor=(if before { "end" } else { "start" }) { (id) }
+    let top = |row: usize| 4.0 + real(count(row)) * 18.0;
+    let body = html! {
+        (frame.name(14.0, "breaches"))
+        @for (((id, at, what), reach), row) in seen.iter().zip(&reaches).zip(&placed) {
+            @if let Some(row) = row {
+                @let (x, y) = (frame.x(*at), top(*row));
+                @let before = x - reach.0 > 6.5;
+                g {
+                    title { (id) " at " (moment(*at)) ": " (cut(what, 300)) }
+                    path class="breach" d=(format!("M{} {}l9 9M{} {}l-9 9", px(x - 4.5), px(y + 1.5), px(x + 4.5), px(y + 1.5))) {}
+                    text class="out breach-text" x=(px(if before { x - 8.0 } else { x + 8.0 })) y=(px(y + 10.0))
+                        text-anchor=(if before { "end" } else { "start" }) { (id) }
+                }
+            }
+        }
+    };
+    Drawn { height: top(used) + 2.0, body }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use proptest::prelude::*;
+    use remit_common::id::VoterId;
+
+    use super::super::{Axis, Size};
+    use super::*;
+    use crate::node::Node;
+
+    fn outage((from_us, lasts_us, voters): (u64, u64, u64)) -> Outage {
+        let nodes = (1..=voters).map(|id| Node::Voter(VoterId(id))).collect();
+        let name = if lasts_us == 0 { "clock-jump" } else { "partition" }.to_owned();
+        let to_us = Some(from_us + lasts_us).filter(|to| *to <= 90_000_000);
+        Outage { name, nodes, detail: String::new(), index: 0, from_us, to_us, ends: BTreeMap::new() }
+    }
+
+    proptest! {
+        #[test]
+        fn bars_and_labels_of_a_row_never_touch_and_stay_in_the_picture(
+            spans in proptest::collection::vec((0..90_000_000u64, 0..40_000_000u64, 0..4u64), 1..20),
+        ) {
+            for size in Size::ALL {
+                let frame = Frame::new(&Axis { to_us: 90_000_000, shades: Vec::new() }, size);
+                let outages = spans.iter().copied().map(outage);
+                let spots: Vec<_> = outages.map(|outage| Spot::new(&frame, &outage, &Roster::default())).collect();
+                let reaches: Vec<_> = spots.iter().map(|spot| spot.reach).collect();
+                let placed = rows(&reaches, 8.0, ROWS_MAX);
+                for (at, spot) in spots.iter().enumerate() {
+                    prop_assert!(spot.reach.0 >= frame.left - 7.0 && spot.reach.1 <= frame.right + 7.0);
+                    let label = width(&spot.label, SMALL);
+                    let (from, to) = match spot.at.1 {
+                        "start" => (spot.at.0, spot.at.0 + label),
+                        _ => (spot.at.0 - label, spot.at.0),
+                    };
+                    prop_assert!(spot.label.is_empty() || (from >= spot.reach.0 && to <= spot.reach.1 + 0.01));
+                    for other in (0..at).filter(|other| placed[*other] == placed[at] && placed[at].is_some()) {
+                        prop_assert!(spot.reach.1 <= reaches[other].0 || reaches[other].1 <= spot.reach.0);
                     }
                 }
             }
-        },
-    )
+        }
+    }
 }
