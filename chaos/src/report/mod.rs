@@ -3,6 +3,7 @@
 //! Four files: `report.html` for people, `journal.json` and `junit.xml` for their tools, and `history.jsonl`, from
 //! which anybody can judge anew. Each is a pure function of a [`DrillOutcome`]; the same drill gives the same bytes.
 
+mod broken;
 mod chart;
 mod journal;
 mod junit;

@@ -62,7 +62,10 @@ impl Notes {
     }
 
     fn fault(&mut self, time_us: u64, name: &str, nodes: Vec<Node>, detail: &str, begins: bool) {
-        let what = What::Fault { name: name.to_owned(), nodes, detail: detail.to_owned(), begins, fault: None };
+        let voters = (1..=3).map(|id| Node::Voter(VoterId(id))).collect();
+        let cut = || Fault::Partition { from: eu(), to: voters, one_way: false };
+        let fault = (name == "partition").then(cut);
+        let what = What::Fault { name: name.to_owned(), nodes, detail: detail.to_owned(), begins, fault };
         self.note(time_us, "drill", what);
     }
 }

@@ -73,7 +73,7 @@ fn every_fault_promise_and_step_is_on_the_page() {
     assert_eq!(outages.len(), 4);
     for label in [
         "killed · voter\u{a0}1",
-        "network cut · every edge of eu-west",
+        "network cut · every edge of eu-west ↔ every voter",
         "clock jump · us-east-2",
         "disk full · voter\u{a0}2",
     ] {

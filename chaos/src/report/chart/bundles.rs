@@ -6,8 +6,8 @@ use remit_common::id::{BundleVersion, EdgeId};
 use super::lane::{Lane, Table};
 use super::voters::hits;
 use super::{Drawn, Frame, ROWS_MAX, Stretch, px};
-use crate::history::outages::Outage;
 use crate::node::Node;
+use crate::report::broken::Broken;
 use crate::report::words::{count, many, moment, real};
 
 const ROW: f64 = 21.0;
@@ -16,7 +16,7 @@ const ROW: f64 = 21.0;
 pub(crate) type EdgeSeen = (EdgeId, Vec<Stretch<Option<BundleVersion>>>);
 
 /// Which bundle each edge ran.
-pub(crate) fn bundles<'a>(seen: &'a [EdgeSeen], outages: &'a [Outage]) -> Lane<'a> {
+pub(crate) fn bundles<'a>(seen: &'a [EdgeSeen], broken: &'a [Broken<'a>]) -> Lane<'a> {
     let rows = seen.iter().flat_map(|(edge, stretches)| {
         stretches.iter().map(move |stretch| {
             vec![edge.to_string(), version(stretch.value), moment(stretch.from_us), moment(stretch.to_us)]
@@ -32,7 +32,7 @@ pub(crate) fn bundles<'a>(seen: &'a [EdgeSeen], outages: &'a [Outage]) -> Lane<'
             ("silent", "gives no answer".to_owned()),
         ],
         note: None,
-        draw: Box::new(move |frame| draw(frame, seen, outages)),
+        draw: Box::new(move |frame| draw(frame, seen, broken)),
         table: Table { head: vec!["Edge", "Version", "From", "To"], rows: rows.collect() },
     }
 }
@@ -57,7 +57,7 @@ fn told(seen: &[EdgeSeen]) -> String {
     }
 }
 
-fn draw(frame: &Frame, seen: &[EdgeSeen], outages: &[Outage]) -> Drawn {
+fn draw(frame: &Frame, seen: &[EdgeSeen], broken: &[Broken<'_>]) -> Drawn {
     let shown = seen.len().min(ROWS_MAX);
     let left_out = seen.len() - shown;
     let foot = if left_out > 0 { 18.0 } else { 0.0 };
@@ -75,7 +75,7 @@ fn draw(frame: &Frame, seen: &[EdgeSeen], outages: &[Outage]) -> Drawn {
                     version(stretch.value), moment(stretch.from_us), moment(stretch.to_us));
                 (frame.bar(class, (stretch.from_us, stretch.to_us), (top, 14.0), &[&label], &meaning))
             }
-            (hits(frame, outages, &Node::Edge(edge.clone()), top + 15.5))
+            (hits(frame, broken, &Node::Edge(edge.clone()), top + 15.5))
         }
         @if left_out > 0 {
             text class="tick" x=(px(frame.left)) y=(px(plot + 12.0)) {

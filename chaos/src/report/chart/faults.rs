@@ -5,9 +5,8 @@ use maud::{Markup, html};
 use super::lane::{Lane, Table};
 use super::text::{SMALL, fit, rows, width};
 use super::{Drawn, Frame, ROWS_MAX, Stretch, px};
-use crate::history::outages::Outage;
-use crate::node::Roster;
-use crate::report::words::{about, count, cut, fault, lasting, many, moment, nodes, real};
+use crate::report::broken::Broken;
+use crate::report::words::{about, count, cut, fault, lasting, many, moment, real};
 
 const ROW: f64 = 22.0;
 const BAR: f64 = 14.0;
@@ -15,13 +14,13 @@ const BAR: f64 = 14.0;
 const PHASES: f64 = 24.0;
 
 /// What was broken, and for how long.
-pub(crate) fn faults<'a>(outages: &'a [Outage], phases: &'a [Stretch<String>], roster: &'a Roster) -> Lane<'a> {
-    let endless = outages.iter().filter(|outage| outage.to_us.is_none()).count();
-    let told = match (outages, endless) {
+pub(crate) fn faults<'a>(broken: &'a [Broken<'a>], phases: &'a [Stretch<String>]) -> Lane<'a> {
+    let endless = broken.iter().filter(|broken| broken.outage.to_us.is_none()).count();
+    let told = match (broken, endless) {
         ([], _) => "Nothing was broken in this run.".to_owned(),
-        ([only], 0) => format!("One fault: {}.", sentence(only, roster)),
-        (_, 0) => format!("{}; each was ended before the checks.", many(count(outages.len()), "fault", "faults")),
-        (_, open) => format!("{}, of which {open} never ended.", many(count(outages.len()), "fault", "faults")),
+        ([only], 0) => format!("One fault: {}.", sentence(only)),
+        (_, 0) => format!("{}; each was ended before the checks.", many(count(broken.len()), "fault", "faults")),
+        (_, open) => format!("{}, of which {open} never ended.", many(count(broken.len()), "fault", "faults")),
     };
     Lane {
         id: "faults",
@@ -32,41 +31,41 @@ pub(crate) fn faults<'a>(outages: &'a [Outage], phases: &'a [Stretch<String>], r
             ("shade", "in every lane below: at least one fault lasts".to_owned()),
         ],
         note: None,
-        draw: Box::new(move |frame| draw(frame, outages, phases, roster)),
+        draw: Box::new(move |frame| draw(frame, broken, phases)),
         table: Table {
             head: vec!["From", "To", "Lasted", "Fault", "Targets", "Detail"],
-            rows: outages.iter().map(|outage| row(outage, roster)).collect(),
+            rows: broken.iter().map(row).collect(),
         },
     }
 }
 
-fn row(outage: &Outage, roster: &Roster) -> Vec<String> {
+fn row(broken: &Broken<'_>) -> Vec<String> {
+    let outage = broken.outage;
     vec![
         moment(outage.from_us),
         outage.to_us.map_or_else(|| "never".to_owned(), moment),
         outage.to_us.map_or_else(|| "–".to_owned(), |to| lasting(to.saturating_sub(outage.from_us))),
         fault(&outage.name).to_owned(),
-        nodes(&outage.nodes, roster, 8),
+        broken.whom.clone(),
         cut(&outage.detail, 200),
     ]
 }
 
-fn sentence(outage: &Outage, roster: &Roster) -> String {
+fn sentence(broken: &Broken<'_>) -> String {
+    let outage = broken.outage;
     let lasted = outage.to_us.map(|to| to.saturating_sub(outage.from_us)).filter(|lasted| *lasted > 0);
-    let of = if outage.nodes.is_empty() { String::new() } else { format!(" ({})", nodes(&outage.nodes, roster, 3)) };
+    let of = if broken.whom.is_empty() { String::new() } else { format!(" ({})", broken.whom) };
     let lasted = lasted.map_or_else(String::new, |lasted| format!(" for {}", lasting(lasted)));
     format!("{}{of} at {}{lasted}", fault(&outage.name), about(outage.from_us))
 }
 
-fn label(outage: &Outage, roster: &Roster) -> String {
-    match outage.nodes.as_slice() {
-        [] => fault(&outage.name).to_owned(),
-        some => format!("{} · {}", fault(&outage.name), nodes(some, roster, 3)),
-    }
+fn label(broken: &Broken<'_>) -> String {
+    let what = fault(&broken.outage.name);
+    if broken.whom.is_empty() { what.to_owned() } else { format!("{what} · {}", broken.whom) }
 }
 
-fn draw(frame: &Frame, outages: &[Outage], phases: &[Stretch<String>], roster: &Roster) -> Drawn {
-    let spots: Vec<Spot> = outages.iter().map(|outage| Spot::new(frame, outage, roster)).collect();
+fn draw(frame: &Frame, broken: &[Broken<'_>], phases: &[Stretch<String>]) -> Drawn {
+    let spots: Vec<Spot> = broken.iter().map(|broken| Spot::new(frame, broken)).collect();
     let reaches: Vec<_> = spots.iter().map(|spot| spot.reach).collect();
     let placed = rows(&reaches, 8.0, ROWS_MAX);
     let used = placed.iter().flatten().max().map_or(1, |row| row + 1);
@@ -74,8 +73,8 @@ fn draw(frame: &Frame, outages: &[Outage], phases: &[Stretch<String>], roster: &
     let top = |row: usize| PHASES + 6.0 + real(count(row)) * ROW;
     let body = html! {
         (phase_strip(frame, phases))
-        @for ((outage, spot), row) in outages.iter().zip(&spots).zip(&placed) {
-            @if let Some(row) = row { (spot.render(outage, roster, top(*row))) }
+        @for ((broken, spot), row) in broken.iter().zip(&spots).zip(&placed) {
+            @if let Some(row) = row { (spot.render(broken, top(*row))) }
         }
         @if left_out > 0 {
             text class="tick" x=(px(frame.left)) y=(px(top(used) + 14.0)) {
@@ -97,12 +96,13 @@ struct Spot {
 }
 
 impl Spot {
-    fn new(frame: &Frame, outage: &Outage, roster: &Roster) -> Self {
+    fn new(frame: &Frame, broken: &Broken<'_>) -> Self {
+        let outage = broken.outage;
         let momentary = outage.to_us.is_some_and(|to| to.saturating_sub(outage.from_us) < 1_000);
         let from = frame.x(outage.from_us);
         let to = frame.x(outage.to_us.unwrap_or(frame.to_us)).max(from + 3.0);
         let bar = if momentary { (from - 6.0, from + 6.0) } else { (from, to) };
-        let text = label(outage, roster);
+        let text = label(broken);
         let wide = width(&text, SMALL);
         if !momentary && wide + 12.0 <= to - from {
             return Self { bar, momentary, label: text, at: (from + 6.0, "start"), inside: true, reach: bar };
@@ -119,13 +119,14 @@ impl Spot {
         Self { bar, momentary, label: text, at, inside: false, reach }
     }
 
-    fn render(&self, outage: &Outage, roster: &Roster, y: f64) -> Markup {
+    fn render(&self, broken: &Broken<'_>, y: f64) -> Markup {
+        let outage = broken.outage;
         let (from, to) = self.bar;
         let middle = (from + to) / 2.0;
         let (x, anchor) = self.at;
         html! {
             g class="one-fault" {
-                title { (sentence(outage, roster)) @if !outage.detail.is_empty() { ": " (cut(&outage.detail, 200)) } }
+                title { (sentence(broken)) @if !outage.detail.is_empty() { ": " (cut(&outage.detail, 200)) } }
                 @if self.momentary {
                     path class="fault" d=(format!("M{} {}l6 7l-6 7l-6 -7Z", px(middle), px(y))) {}
                 } @else {
@@ -219,7 +220,8 @@ mod tests {
 
     use super::super::{Axis, Size};
     use super::*;
-    use crate::node::Node;
+    use crate::history::outages::Outage;
+    use crate::node::{Node, Roster};
 
     fn outage((from_us, lasts_us, voters): (u64, u64, u64)) -> Outage {
         let nodes = (1..=voters).map(|id| Node::Voter(VoterId(id))).collect();
@@ -235,8 +237,9 @@ mod tests {
         ) {
             for size in Size::ALL {
                 let frame = Frame::new(&Axis { to_us: 90_000_000, shades: Vec::new() }, size);
-                let outages = spans.iter().copied().map(outage);
-                let spots: Vec<_> = outages.map(|outage| Spot::new(&frame, &outage, &Roster::default())).collect();
+                let outages: Vec<_> = spans.iter().copied().map(outage).collect();
+                let broken = Broken::all(&outages, &[], &Roster::default());
+                let spots: Vec<_> = broken.iter().map(|broken| Spot::new(&frame, broken)).collect();
                 let reaches: Vec<_> = spots.iter().map(|spot| spot.reach).collect();
                 let placed = rows(&reaches, 8.0, ROWS_MAX);
                 for (at, spot) in spots.iter().enumerate() {

@@ -6,8 +6,8 @@ use remit_common::id::VoterId;
 use super::lane::{Lane, Table};
 use super::{Drawn, Frame, ROWS_MAX, Stretch, px};
 use crate::history::figures::Reign;
-use crate::history::outages::Outage;
 use crate::node::Node;
+use crate::report::broken::Broken;
 use crate::report::words::{about, count, lasting, moment, real};
 
 const ROW: f64 = 24.0;
@@ -18,7 +18,7 @@ pub(crate) type Said = (String, u64);
 pub(crate) type VoterSeen = (VoterId, Vec<Stretch<Said>>);
 
 /// Who led, and what the other voters did.
-pub(crate) fn voters<'a>(seen: &'a [VoterSeen], reigns: &'a [Reign], outages: &'a [Outage]) -> Lane<'a> {
+pub(crate) fn voters<'a>(seen: &'a [VoterSeen], reigns: &'a [Reign], broken: &'a [Broken<'a>]) -> Lane<'a> {
     let table = reigns.iter().map(|reign| {
         let lasted = lasting(reign.to_us.saturating_sub(reign.from_us));
         vec![
@@ -41,7 +41,7 @@ pub(crate) fn voters<'a>(seen: &'a [VoterSeen], reigns: &'a [Reign], outages: &'
             ("silent", "gives no answer".to_owned()),
         ],
         note: None,
-        draw: Box::new(move |frame| draw(frame, seen, outages)),
+        draw: Box::new(move |frame| draw(frame, seen, broken)),
         table: Table { head: vec!["Term", "Leader", "First seen", "Last seen", "For"], rows: table.collect() },
     }
 }
@@ -96,7 +96,7 @@ fn class(voter: VoterId, role: &str) -> (String, f64) {
     }
 }
 
-fn draw(frame: &Frame, seen: &[VoterSeen], outages: &[Outage]) -> Drawn {
+fn draw(frame: &Frame, seen: &[VoterSeen], broken: &[Broken<'_>]) -> Drawn {
     let shown = seen.len().min(ROWS_MAX);
     let height = 2.0 + ROW * real(count(shown));
     let body = html! {
@@ -104,7 +104,7 @@ fn draw(frame: &Frame, seen: &[VoterSeen], outages: &[Outage]) -> Drawn {
             @let middle = 2.0 + ROW * (real(count(at)) + 0.5) - 1.0;
             @let node = Node::Voter(*voter);
             (frame.name(middle + 4.0, &format!("voter {voter}")))
-            (hit_ground(frame, outages, &node, (middle - 10.0, 20.0)))
+            (hit_ground(frame, broken, &node, (middle - 10.0, 20.0)))
             line class="silent" x1=(px(frame.left)) x2=(px(frame.right)) y1=(px(middle)) y2=(px(middle)) {}
             @for stretch in stretches {
                 @let (role, term) = &stretch.value;
@@ -115,34 +115,39 @@ fn draw(frame: &Frame, seen: &[VoterSeen], outages: &[Outage]) -> Drawn {
                     moment(stretch.from_us), moment(stretch.to_us));
                 (frame.bar(&class, (stretch.from_us, stretch.to_us), (middle - thick / 2.0, thick), labels, &meaning))
             }
-            (hits(frame, outages, &node, middle + 10.0))
+            (hits(frame, broken, &node, middle + 10.0))
         }
     };
     Drawn { height, body }
 }
 
 /// Tints the spans in which a fault hit a node.
-fn hit_ground(frame: &Frame, outages: &[Outage], node: &Node, (y, height): (f64, f64)) -> maud::Markup {
+fn hit_ground(frame: &Frame, broken: &[Broken<'_>], node: &Node, (y, height): (f64, f64)) -> maud::Markup {
     html! {
-        @for (from, to, _) in hitting(frame, outages, node) {
+        @for (from, to, _) in hitting(frame, broken, node) {
             rect class="hit-ground" x=(px(from)) y=(px(y)) width=(px((to - from).max(3.0))) height=(px(height)) {}
         }
     }
 }
 
 /// Where a node was hit, and by what.
-fn hitting<'a>(frame: &Frame, outages: &'a [Outage], node: &Node) -> Vec<(f64, f64, &'a Outage)> {
-    let span = |outage: &'a Outage| {
+fn hitting<'a>(
+    frame: &Frame,
+    broken: &[Broken<'a>],
+    node: &Node,
+) -> Vec<(f64, f64, &'a crate::history::outages::Outage)> {
+    let span = |broken: &Broken<'a>| {
+        let outage = broken.outage;
         let to = outage.ends.get(node).copied().or(outage.to_us).unwrap_or(frame.to_us);
         (frame.x(outage.from_us), frame.x(to), outage)
     };
-    outages.iter().filter(|outage| outage.nodes.contains(node)).map(span).take(200).collect()
+    broken.iter().filter(|broken| broken.hits.contains(node)).map(span).take(200).collect()
 }
 
 /// Underlines the spans in which a fault hit a node.
-pub(super) fn hits(frame: &Frame, outages: &[Outage], node: &Node, y: f64) -> maud::Markup {
+pub(super) fn hits(frame: &Frame, broken: &[Broken<'_>], node: &Node, y: f64) -> maud::Markup {
     html! {
-        @for (from, to, outage) in hitting(frame, outages, node) {
+        @for (from, to, outage) in hitting(frame, broken, node) {
             rect class="hit" x=(px(from)) y=(px(y)) width=(px((to - from).max(3.0))) height="2.2" {
                 title { (crate::report::words::fault(&outage.name)) " at " (moment(outage.from_us)) }
             }

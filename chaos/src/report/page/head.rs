@@ -5,7 +5,7 @@ use maud::{Markup, html};
 use super::{Tone, mark};
 use crate::drill::backend::BackendKind;
 use crate::drill::outcome::ProbeReading;
-use crate::report::summary::Summary;
+use crate::report::summary::{Summary, capital};
 use crate::report::view::View;
 use crate::report::words::{count, cut, grouped, lasting, list, many, measured, span};
 
@@ -118,7 +118,7 @@ fn steady(view: &View<'_>) -> Markup {
                 tbody { @for name in names.iter().take(40) {
                     @let (before, after) = (find(view.before(), name), find(view.after(), name));
                     tr {
-                        th scope="row" { (cut(name, 120)) }
+                        th scope="row" { (capital(&cut(name, 120))) }
                         td data-label="Should be" { (before.as_ref().or(after.as_ref()).map_or("", |probe| &probe.tolerance)) }
                         td data-label="Before" { (probe(before.as_ref())) }
                         td data-label="After" { (probe(after.as_ref())) }

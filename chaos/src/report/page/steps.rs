@@ -5,6 +5,7 @@ use maud::{Markup, html};
 use super::{Tone, mark};
 use crate::drill::outcome::{ActivityKind, ActivityRun, ActivityStatus, Section};
 use crate::node::Roster;
+use crate::report::summary::capital;
 use crate::report::view::View;
 use crate::report::words::{about, count, cut, fault, fault_meaning, lasting, many, moment, nodes};
 use crate::report::{HISTORY, JOURNAL, JUNIT};
@@ -59,12 +60,12 @@ fn step(activity: &ActivityRun, roster: &Roster) -> Markup {
         li {
             span.when { (activity.start_us.map_or_else(|| "–".to_owned(), about)) }
             div.what {
-                strong { (cut(&activity.name, 160)) }
+                strong { (capital(&cut(&activity.name, 160))) }
                 @if activity.section == Section::Rollback { span.tag { "puts right" } }
                 @if activity.kind == ActivityKind::Probe { span.tag { "looks" } }
                 @if activity.background { span.tag { "in the background" } }
                 span.detail {
-                    (fault(&activity.does)) @if !activity.targets.is_empty() { " · " (nodes(&activity.targets, roster, 6)) }
+                    (does(&activity.does)) @if !activity.targets.is_empty() { " · " (nodes(&activity.targets, roster, 6)) }
                     @if let Some(took) = took.filter(|took| *took >= 100_000) { " · took " (lasting(took)) }
                     @if let Some(meaning) = meaning { ". " (meaning) }
                 }
@@ -74,6 +75,19 @@ fn step(activity: &ActivityRun, roster: &Roster) -> Markup {
             }
             (mark(tone, word))
         }
+    }
+}
+
+/// What a step does, in plain words: a fault, something of the operator's, or a look.
+fn does(name: &str) -> &str {
+    match name {
+        "revoke" => "the operator revokes a session",
+        "push-bundle" => "the operator publishes a new policy bundle",
+        "push-poisoned-bundle" => "the operator tries to publish a bad policy bundle",
+        "seal" => "the operator replaces the credential",
+        "open-session" => "the operator opens a session",
+        "read" => "the operator asks what holds",
+        other => fault(other),
     }
 }
 

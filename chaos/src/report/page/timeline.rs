@@ -10,6 +10,7 @@ use crate::drill::outcome::DrillOutcome;
 use crate::history::figures::Staleness;
 use crate::history::outages::Outage;
 use crate::history::{Event, What};
+use crate::report::broken::Broken;
 use crate::report::chart::{self, Axis, EdgeSeen, Lane, Stretch, VoterSeen, silence, stretches};
 use crate::report::view::View;
 
@@ -24,6 +25,7 @@ pub(super) fn timeline(view: &View<'_>) -> Markup {
     }
     let to_us = drill.events.last().map_or(1, |event| event.time_us).max(1);
     let axis = Axis { to_us, shades: shades(&figures.outages, to_us) };
+    let broken = Broken::all(&figures.outages, &drill.events, &drill.roster);
     let voters = voters(drill);
     let bundles = bundles(drill);
     let phases = phases(&drill.events, to_us);
@@ -44,12 +46,12 @@ pub(super) fn timeline(view: &View<'_>) -> Markup {
         .collect();
     let refused = chart::refused(&drill.events);
     let simulated = drill.backend == BackendKind::Sim;
-    let mut lanes: Vec<Lane<'_>> = vec![chart::faults(&figures.outages, &phases, &drill.roster)];
+    let mut lanes: Vec<Lane<'_>> = vec![chart::faults(&broken, &phases)];
     if !breaches.is_empty() {
         lanes.push(chart::breaches(breaches));
     }
-    lanes.push(chart::voters(&voters, &figures.reigns, &figures.outages));
-    lanes.push(chart::bundles(&bundles, &figures.outages));
+    lanes.push(chart::voters(&voters, &figures.reigns, &broken));
+    lanes.push(chart::bundles(&bundles, &broken));
     lanes.push(chart::staleness(&edges, &view.bounds, silence_us));
     lanes.push(chart::decisions(&figures.decisions, figures.bucket_secs));
     lanes.push(chart::refusals(&refused));
