@@ -11,6 +11,7 @@ pub mod example;
 pub mod history;
 pub mod invariant;
 pub mod launcher;
+pub mod liar;
 pub mod live;
 pub mod node;
 pub mod report;

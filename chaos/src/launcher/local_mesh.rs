@@ -386,6 +386,7 @@ impl LocalMesh {
         let (raft, dist) = (listen.raft, listen.dist);
         self.peers.retain(|peer| peer.id != gone);
         self.peers.push(voter_config::Peer { id, raft });
+        self.dist.push(edge_config::VoterAddr { id, dist });
         let peers = self.peers.clone();
         self.write_voter(id, listen, &peers, true)?;
         let directory = self.material.sign_directory()?;
@@ -404,6 +405,15 @@ impl LocalMesh {
         self.file.voters.remove(position);
         drop(self.voters.remove(position));
         self.write_file()
+    }
+
+    /// Where edges reach a voter.
+    ///
+    /// # Errors
+    /// When there is no such voter.
+    pub fn dist_of(&self, id: VoterId) -> Result<SocketAddr> {
+        let found = self.dist.iter().find(|voter| voter.id == id).map(|voter| voter.dist);
+        found.with_context(|| format!("there is no voter {id}"))
     }
 
     /// A free port that belongs to this mesh.

@@ -1,5 +1,6 @@
 //! The backend `netns`: a mesh of real processes that can be broken and put back.
 
+use std::collections::BTreeMap;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Child;
@@ -26,6 +27,7 @@ use crate::drill::backend::{Access, Backend, BackendKind, Shape};
 use crate::example;
 use crate::history::History;
 use crate::launcher::{LocalMesh, Plan, UpstreamPlan};
+use crate::liar::Liar;
 use crate::node::Node;
 
 /// How long a fault lasts when nobody ends it: longer than any drill rehearses, short enough for a forgotten one.
@@ -70,6 +72,8 @@ pub(super) struct Running {
     pub(super) tables: Vec<u64>,
     /// Tables made so far: each has a name of its own.
     pub(super) tables_made: u32,
+    /// Whoever is in a voter's place.
+    pub(super) liars: BTreeMap<Node, Liar>,
     folder: PathBuf,
     /// Locked by nobody; a group of tasks cannot be looked at from two threads.
     relays: Mutex<TaskGroup>,
@@ -161,6 +165,7 @@ impl Netns {
             ttl: FAULT_TTL,
             tables: Vec::new(),
             tables_made: 0,
+            liars: BTreeMap::new(),
             folder,
             relays: Mutex::new(relays),
             stop_relays,
@@ -173,7 +178,10 @@ impl Running {
     /// Stops everything and leaves nothing behind.
     async fn stop(mut self, keep: Option<&Path>) -> Result<()> {
         faults::end_all(&mut self)?;
-        let Self { ground, mesh, folder, relays, stop_relays, guard, .. } = self;
+        let Self { ground, mesh, liars, folder, relays, stop_relays, guard, .. } = self;
+        for liar in liars.into_values() {
+            liar.stop().await;
+        }
         mesh.stop().await;
         stop_relays.trigger();
         relays.into_inner().unwrap_or_else(PoisonError::into_inner).join_all(RELAYS_WITHIN).await;

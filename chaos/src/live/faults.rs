@@ -5,14 +5,14 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, bail};
+use anyhow::{Context as _, Result};
 use remit_common::net::env::deadline;
 use remit_common::net::quic::QuicLimits;
 
 use super::access::LiveAccess;
 use super::backend::Running;
 use super::machine::Machine;
-use super::replace;
+use super::{lie, replace};
 use crate::drill::action::{Fault, LinkQuality};
 use crate::node::Node;
 
@@ -72,7 +72,7 @@ pub(super) async fn apply(running: &mut Running, access: &LiveAccess, fault: Fau
         }
         Fault::ReconnectStorm(edges) => storm(running, &edges),
         Fault::ReplaceVoter(node) => replace::replace(running, access, &node).await,
-        Fault::Lie { .. } => bail!("this backend cannot do that yet"),
+        Fault::Lie { node, lie } => lie::begin(running, access, &node, lie).await,
     }
 }
 
@@ -96,6 +96,7 @@ pub(super) async fn start_all(running: &mut Running) -> Result<()> {
 
 /// Starts a node if it is down. One whose disk has failed is given a moment to notice, and is killed if it does not.
 async fn start(running: &mut Running, node: &Node) -> Result<()> {
+    lie::end(running, node).await;
     let machine = machine(running, node)?;
     let process = running.mesh.process_of(node)?;
     if machine.is_broken() && !process.has_ended()? {

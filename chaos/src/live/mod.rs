@@ -14,6 +14,7 @@ mod faults;
 mod ground;
 mod guard;
 mod kernel;
+mod lie;
 mod machine;
 mod namespace;
 mod partition;

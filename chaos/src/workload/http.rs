@@ -11,6 +11,9 @@ use serde::de::DeserializeOwned;
 /// Bytes of one answer: a page of records.
 const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
+/// For the answer to [`fetch`].
+const FETCH_WITHIN: Duration = Duration::from_secs(5);
+
 /// The address in `http://ADDR/...`.
 pub(super) fn addr_of(url: &str) -> Option<SocketAddr> {
     url.strip_prefix("http://")?.split('/').next()?.parse().ok()
@@ -24,6 +27,14 @@ pub(super) async fn send(
     within: Duration,
 ) -> Result<http::Response<Bytes>, HttpFailed> {
     HttpClient::new(env, ANSWER_BYTES_MAX).send(to, request, within).await
+}
+
+/// `GET path` from a listener for administrators; none when there is no answer, or one that is no success.
+pub(crate) async fn fetch(env: &Env, url: &str, path: &str) -> Option<Bytes> {
+    let to = addr_of(url)?;
+    let request = http::Request::get(path).header(http::header::HOST, to.to_string()).body(Bytes::new()).ok()?;
+    let response = send(env, to, request, FETCH_WITHIN).await.ok()?;
+    response.status().is_success().then(|| response.into_body())
 }
 
 /// `GET path` as JSON; none when there is no answer of that form.

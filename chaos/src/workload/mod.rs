@@ -22,6 +22,7 @@ use remit_common::net::tasks::{Shutdown, TaskGroup};
 pub use self::operator::{Operator, Poison};
 pub use self::tools::{ToolServer, serve_tools};
 
+pub(crate) use self::http::fetch;
 use self::sessions::Sessions;
 use crate::drill::backend::Access;
 use crate::history::{History, Kind, What};
