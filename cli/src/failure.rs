@@ -20,6 +20,8 @@ pub(crate) enum Exit {
     Fault,
     /// Aborted, and undone.
     Aborted,
+    /// Too little happened to prove anything.
+    Vacuous,
 }
 
 impl From<Exit> for ExitCode {
@@ -31,6 +33,7 @@ impl From<Exit> for ExitCode {
             Exit::Unreachable => 3,
             Exit::Fault => 4,
             Exit::Aborted => 5,
+            Exit::Vacuous => 6,
         })
     }
 }

@@ -7,6 +7,7 @@ pub(crate) mod credential;
 pub(crate) mod decision;
 mod demo;
 mod down;
+mod drill;
 mod edge_node;
 pub(crate) mod envelope;
 pub(crate) mod revocation;
@@ -47,6 +48,8 @@ pub(crate) enum Command {
     Decision(decision::Args),
     /// Change who votes, and who leads
     Voter(voter::Args),
+    /// Rehearse failures and see whether the mesh keeps its promises
+    Drill(drill::Args),
     /// Print completions for a shell
     Completions(completions::Args),
     /// Run a voter of the control plane
@@ -63,6 +66,8 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
     match &command {
         // The daemons say themselves where their log goes and how it looks.
         Command::ControlPlane(_) | Command::EdgeNode(_) => {}
+        // A guard says nothing: nobody hears it.
+        Command::Drill(args) if args.is_guard() => {}
         Command::ToolServer(_) => output::start_log("info"),
         // What the MCP client of the demo cannot do is a check of the story, not a line of its log.
         _ => output::start_log("warn,rmcp=off"),
@@ -79,6 +84,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Revocation(args) => revocation::run(&args, &context).await,
         Command::Decision(args) => decision::run(&args, &context).await,
         Command::Voter(args) => voter::run(&args, &context).await,
+        Command::Drill(args) => Box::pin(drill::run(args, &context)).await,
         Command::Completions(args) => completions::run(&args),
         Command::ControlPlane(args) => Box::pin(control_plane::run(args, &context)).await,
         Command::EdgeNode(args) => Box::pin(edge_node::run(args, &context)).await,
