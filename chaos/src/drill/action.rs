@@ -145,3 +145,64 @@ impl Fault {
         }
     }
 }
+
+impl Fault {
+    /// Whom it hits.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<Node> {
+        match self {
+            Self::Kill(nodes)
+            | Self::PowerCut(nodes)
+            | Self::Stop(nodes)
+            | Self::Start(nodes)
+            | Self::Pause(nodes)
+            | Self::Resume(nodes)
+            | Self::DiskFull(nodes)
+            | Self::DiskFree(nodes)
+            | Self::FsyncError(nodes)
+            | Self::ReconnectStorm(nodes)
+            | Self::ClockJump { nodes, .. }
+            | Self::CpuLimit { nodes, .. } => nodes.clone(),
+            Self::Partition { from, to, .. } | Self::Link { from, to, .. } => from.iter().chain(to).cloned().collect(),
+            Self::HealNetwork => Vec::new(),
+            Self::Lie { node, .. } | Self::ReplaceVoter(node) => vec![node.clone()],
+        }
+    }
+
+    /// What exactly, for people.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        let list = |nodes: &[Node]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        match self {
+            Self::Partition { from, to, one_way } => {
+                let arrow = if *one_way { "to" } else { "from and to" };
+                format!("nothing of {} gets {arrow} {}", list(from), list(to))
+            }
+            Self::Link { from, to, quality } => {
+                let LinkQuality { latency, jitter, loss, duplicate, reorder, corrupt, rate } = quality;
+                let rate = rate.map_or_else(String::new, |rate| format!(", {} kB/s", rate / 1_000));
+                format!(
+                    "between {} and {}: {latency:?} to {:?}, {:.0} % lost, {:.0} % twice, {:.0} % late, {:.0} % damaged{rate}",
+                    list(from),
+                    list(to),
+                    *latency + *jitter,
+                    loss * 100.0,
+                    duplicate * 100.0,
+                    reorder * 100.0,
+                    corrupt * 100.0,
+                )
+            }
+            Self::ClockJump { nodes, by_ms } => format!("the clock of {} jumps by {by_ms} ms", list(nodes)),
+            Self::CpuLimit { nodes, percent } => format!("{} get {percent} % of a processor", list(nodes)),
+            Self::Lie { node, lie } => format!("{node} answers edges with {lie:?} state").to_lowercase(),
+            Self::HealNetwork => "every link is good again".to_owned(),
+            other => list(&other.nodes()),
+        }
+    }
+
+    /// Whether something bad begins, as against ends.
+    #[must_use]
+    pub fn begins(&self) -> bool {
+        !matches!(self, Self::Start(_) | Self::Resume(_) | Self::HealNetwork | Self::DiskFree(_))
+    }
+}

@@ -33,13 +33,13 @@ const ALG_ED25519: i32 = -19;
 const POLICY_KEYS: (u32, usize) = (3, 2);
 
 /// What a node of the mesh is given.
-pub(super) struct NodeFiles {
-    pub(super) folder: Folder,
-    pub(super) identity: SigningKey,
+pub(crate) struct NodeFiles {
+    pub(crate) folder: Folder,
+    pub(crate) identity: SigningKey,
 }
 
 /// Everything that exists once per mesh.
-pub(super) struct Material {
+pub(crate) struct Material {
     mesh_id: MeshId,
     tenant: TenantId,
     created: Timestamp,
@@ -47,10 +47,10 @@ pub(super) struct Material {
     authorities: Authorities,
     directory_key: SigningKey,
     directory: DirectoryContent,
-    pub(super) key_paths: KeyPaths,
-    pub(super) root: PathBuf,
-    pub(super) voters_ca: PathBuf,
-    pub(super) edges_ca: PathBuf,
+    pub(crate) key_paths: KeyPaths,
+    pub(crate) root: PathBuf,
+    pub(crate) voters_ca: PathBuf,
+    pub(crate) edges_ca: PathBuf,
 }
 
 struct Authorities {
@@ -62,7 +62,7 @@ struct Authorities {
 
 impl Material {
     /// Makes keys, authorities and root of a mesh, and writes them.
-    pub(super) fn create(env: &Env, folder: &Folder, mesh_id: MeshId, tenant: &TenantId) -> Result<Self> {
+    pub(crate) fn create(env: &Env, folder: &Folder, mesh_id: MeshId, tenant: &TenantId) -> Result<Self> {
         let created = env.now().wall;
         let keys = folder.sub("keys")?;
         let make = |name: &str| -> Result<(SigningKey, PathBuf)> {
@@ -141,7 +141,7 @@ impl Material {
     }
 
     /// Gives a voter its keys and certificate, and lists it.
-    pub(super) fn add_voter(&mut self, env: &Env, folder: Folder, id: VoterId) -> Result<NodeFiles> {
+    pub(crate) fn add_voter(&mut self, env: &Env, folder: Folder, id: VoterId) -> Result<NodeFiles> {
         let issuer = new_signing_key(env)?;
         folder.write_signing_key("issuer.key", &issuer)?;
         self.directory.issuers.push(IssuerEntry {
@@ -157,7 +157,7 @@ impl Material {
     }
 
     /// Gives an edge its keys and certificate, and lists it.
-    pub(super) fn add_edge(&mut self, env: &Env, folder: Folder, id: &EdgeId, region: &Region) -> Result<NodeFiles> {
+    pub(crate) fn add_edge(&mut self, env: &Env, folder: Folder, id: &EdgeId, region: &Region) -> Result<NodeFiles> {
         let sealing = SealingKey::from_seed(Zeroizing::new(env.random()));
         folder.write_sealing_key("sealing.key", &sealing)?;
         let node = self.add_node(env, folder, NodeRole::Edge { region: region.clone(), edge: id.clone() })?;
@@ -186,7 +186,7 @@ impl Material {
     }
 
     /// The directory as it stands, signed; the next one has a higher version.
-    pub(super) fn sign_directory(&mut self) -> Result<Vec<u8>> {
+    pub(crate) fn sign_directory(&mut self) -> Result<Vec<u8>> {
         let signed =
             SignedDirectory::make(&self.directory, &[&self.directory_key]).context("cannot make the directory")?;
         self.directory.version += 1;

@@ -75,7 +75,7 @@ pub struct UpstreamEntry {
 }
 
 /// Files of private keys, one line each.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyPaths {
     /// The administrators who sign bundles; two of three must.
     pub policy: Vec<PathBuf>,

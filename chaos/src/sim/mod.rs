@@ -6,6 +6,8 @@ pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod nemesis;
+pub mod mesh;
 pub mod net;
+pub mod run;
 pub mod runtime;
 pub mod spawn;

@@ -59,6 +59,12 @@ impl Group {
         }
     }
 
+    /// Whether every task has ended.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        self.with(|state| state.tasks.iter().all(AbortHandle::is_finished))
+    }
+
     /// Tasks stop where they are (SIGSTOP). Time goes on for them, they do not notice.
     pub fn freeze(&self) {
         self.with(|state| state.is_frozen = true);

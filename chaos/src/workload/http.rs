@@ -47,3 +47,12 @@ pub(super) async fn get<T: DeserializeOwned>(env: &Env, url: &str, path: &str, w
     }
     serde_json::from_slice(response.body()).ok()
 }
+
+/// Whether `GET path` is answered with 2xx.
+pub(crate) async fn answers(env: &Env, to: SocketAddr, path: &str) -> bool {
+    let request = http::Request::get(path).header(http::header::HOST, to.to_string()).body(Bytes::new());
+    match request {
+        Ok(request) => send(env, to, request, Duration::from_secs(2)).await.is_ok_and(|it| it.status().is_success()),
+        Err(_) => false,
+    }
+}

@@ -18,7 +18,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use remit_common::crypto::secret::Secret;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
+use remit_common::policy::Bounds;
 
+pub(crate) use self::http::answers;
 pub use self::operator::{Operator, Poison};
 pub use self::tools::{ToolServer, serve_tools};
 
@@ -155,6 +157,14 @@ impl Workload {
         let observer = observer::Observer::new(&self.access, &self.history);
         observer.watch_spools().await;
         observer.collect_records(&self.operator.edge_keys()).await;
+    }
+
+    /// How old an edge's knowledge may be under the policy that is published here.
+    ///
+    /// # Errors
+    /// When the policy of the example does not build.
+    pub fn bounds(&self) -> Result<Bounds> {
+        self.operator.bounds()
     }
 
     /// The run enters a phase.

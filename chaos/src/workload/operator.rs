@@ -17,6 +17,7 @@ use remit_common::identity::SignedRequest;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
+use remit_common::policy::Bounds;
 use remit_common::policy::compile::CompiledPolicy;
 use remit_common::revocation::{Cut, CutKind};
 use remit_common::shard::{ShardAad, seal};
@@ -141,6 +142,12 @@ impl Operator {
         let mut bundle = built.into_container();
         self.sign(&mut bundle, keys)?;
         Ok(bundle)
+    }
+
+    pub(super) fn bounds(&self) -> Result<Bounds> {
+        let overrides = BuildOverrides { mesh_id: Some(self.0.access.mesh().mesh_id), ..BuildOverrides::default() };
+        let built = self.0.source.build(&overrides).map_err(|faults| anyhow::anyhow!(texts(&faults)))?;
+        Ok(built.manifest().bounds)
     }
 
     /// Publishes the next version of the policy. Gives its version when a voter took it.
