@@ -393,7 +393,9 @@ impl SimMesh {
                 .iter()
                 .map(|id| voter_config::Peer { id: *id, raft: (voter_ip(*id), RAFT_PORT).into() })
                 .collect(),
-            timings: voter_config::Timings::default(),
+            // Small enough that a run of a minute takes, ships and restores snapshots.
+            timings: voter_config::Timings { snapshot_entries: 20 + self.0.seed % 100, ..Default::default() },
+            join: false,
         };
         config.check().context("the simulation wrote a configuration that no voter takes")?;
         if let Some(host) = self.state().hosts.get_mut(&node) {
@@ -563,17 +565,24 @@ impl SimMesh {
         Ok(())
     }
 
-    /// The power goes while the disk is being written to, if it is soon; otherwise at rest.
+    /// The power goes.
     async fn cut_power(&self, node: &Node) {
         let Some(disk) = self.expect_end(node) else { return };
         let mut draw = [0];
-        remit_common::net::env::Entropy::fill(&SimEntropy::new(self.0.seed, &format!("{node} {:?}", self.0.time.elapsed())), &mut draw);
-        disk.crash_after_ops(u64::from(u8::from_be_bytes(draw) % 8));
-        for _ in 0..50 {
-            if disk.is_off() {
-                break;
+        remit_common::net::env::Entropy::fill(
+            &SimEntropy::new(self.0.seed, &format!("{node} {:?}", self.0.time.elapsed())),
+            &mut draw,
+        );
+        // Half of them in the middle of a write, if one comes: work on a disk is done in one piece otherwise.
+        let drawn = u64::from(u8::from_be_bytes(draw));
+        if drawn.is_multiple_of(2) {
+            disk.crash_after_ops(drawn % 40);
+            for _ in 0..250 {
+                if disk.is_off() {
+                    break;
+                }
+                tokio::time::sleep(Duration::from_millis(1)).await;
             }
-            tokio::time::sleep(Duration::from_millis(1)).await;
         }
         self.take_down(node, Death::PowerCut).await;
     }

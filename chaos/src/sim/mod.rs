@@ -5,8 +5,8 @@
 pub mod clock;
 pub mod disk;
 pub mod entropy;
-pub mod nemesis;
 pub mod mesh;
+pub mod nemesis;
 pub mod net;
 pub mod run;
 pub mod runtime;

@@ -83,11 +83,7 @@ pub fn run(seed: u64, setup: &Setup) -> Result<Run> {
     })
 }
 
-async fn play(
-    mesh: &mut SimMesh,
-    setup: &Setup,
-    history: &History,
-) -> Result<(Context, BTreeMap<&'static str, u32>)> {
+async fn play(mesh: &mut SimMesh, setup: &Setup, history: &History) -> Result<(Context, BTreeMap<&'static str, u32>)> {
     mesh.start(setup.shape.clone(), history.clone()).await?;
     let access = mesh.access();
     let secret = mesh.secret().to_vec();
