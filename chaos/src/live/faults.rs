@@ -30,7 +30,7 @@ pub(super) async fn apply(running: &mut Running, access: &LiveAccess, fault: Fau
     match fault {
         Fault::Kill(nodes) => {
             for node in nodes {
-                running.mesh.process_of(&node)?.kill().await?;
+                kill(running, &node).await?;
             }
             running.mesh.refresh_file()
         }
@@ -38,7 +38,7 @@ pub(super) async fn apply(running: &mut Running, access: &LiveAccess, fault: Fau
             for node in nodes {
                 // First the disk: what the process still writes in its last moment must not reach it.
                 machine(running, &node)?.cut_power()?;
-                running.mesh.process_of(&node)?.kill().await?;
+                kill(running, &node).await?;
             }
             running.mesh.refresh_file()
         }
@@ -92,6 +92,12 @@ pub(super) async fn start_all(running: &mut Running) -> Result<()> {
         start(running, &node).await?;
     }
     running.mesh.refresh_file()
+}
+
+/// Kills a process, if it has not ended by itself: whose disk is full or broken, stops.
+pub(super) async fn kill(running: &mut Running, node: &Node) -> Result<()> {
+    let process = running.mesh.process_of(node)?;
+    if process.has_ended()? { Ok(()) } else { process.kill().await }
 }
 
 /// Starts a node if it is down. One whose disk has failed is given a moment to notice, and is killed if it does not.

@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::access::LiveAccess;
 use super::backend::Running;
+use super::faults;
 use crate::drill::action::Lie;
 use crate::drill::backend::Access as _;
 use crate::launcher::Host as _;
@@ -19,10 +20,7 @@ pub(super) async fn begin(running: &mut Running, access: &LiveAccess, node: &Nod
     let told = Truth::learn(access, *voter).await.context("the liar does not know what there is")?;
     let told = told.tell(lie, &env, &mesh)?;
     end(running, node).await;
-    let process = running.mesh.process_of(node)?;
-    if !process.has_ended()? {
-        process.kill().await?;
-    }
+    faults::kill(running, node).await?;
     let role = Role { voter: *voter, dir, dist: running.mesh.dist_of(*voter)? };
     let liar = Liar::start(&env, &mesh, &role, told).context("nobody takes the voter's place")?;
     running.liars.insert(node.clone(), liar);

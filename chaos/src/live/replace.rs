@@ -4,6 +4,7 @@ use anyhow::{Context as _, Result, bail};
 
 use super::access::LiveAccess;
 use super::backend::Running;
+use super::faults;
 use crate::node::Node;
 use crate::workload::electorate;
 
@@ -11,10 +12,7 @@ use crate::workload::electorate;
 /// the steps of the book.
 pub(super) async fn replace(running: &mut Running, access: &LiveAccess, node: &Node) -> Result<()> {
     let Node::Voter(gone) = node else { bail!("`{node}` is no voter") };
-    let process = running.mesh.process_of(node)?;
-    if !process.has_ended()? {
-        process.kill().await?;
-    }
+    faults::kill(running, node).await?;
     let new = running.mesh.add_voter(*gone)?;
     electorate::install(access, &new.directory).await.context("the directory with the new voter")?;
     running.mesh.start_voter(new.id)?;
