@@ -26,5 +26,9 @@ demo *args:
 bench:
     cargo bench -p remit-benches
 
+# Plant every known bug in turn and see whether the simulation finds it. Builds in a target folder of its own.
+mutation *args:
+    cargo run --release --target-dir target/mutation -p remit-chaos --features planted --bin remit-mutation -- {{args}}
+
 ci:
     .ci/run

@@ -1,3 +1,136 @@
-//! Plants bugs, one after the other, and sees whether the simulation's checks find them.
+//! Plants bugs, one after the other, and sees whether the checks of the simulation find them.
+//!
+//! A suite of drills that holds says little until it is known what it would have found. So each bug of
+//! [`remit_common::planted`] is planted in the real code and runs are played, seed after seed, until a promise is
+//! seen broken. The score is the share of bugs that were found; how many seeds that took says how lucky one has to be.
+//! First the same runs are played without a bug: there nothing may be found.
 
-fn main() {}
+mod hunt;
+mod table;
+
+use std::io::Write as _;
+use std::num::NonZero;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser;
+use remit_chaos::sim::run::Setup;
+use remit_common::planted::{Bug, MARKER};
+
+use self::hunt::{Hunt, Limits, Prey};
+
+/// A check found a fault: a bug was not found, or something was found without one.
+const FAULT: u8 = 4;
+/// The command line does not make sense.
+const USAGE: u8 = 2;
+
+/// Plants bugs in the code of the mesh and counts how many the drills' checks find.
+#[derive(Debug, Parser)]
+#[command(
+    name = "remit-mutation",
+    version,
+    max_term_width = 110,
+    after_help = "Exit codes: 0 every bug was found; 4 a bug was not found, or something was found without a bug."
+)]
+struct Cli {
+    /// Only these bugs; all of them otherwise. `--list` names them.
+    #[arg(value_name = "BUG")]
+    bugs: Vec<String>,
+    /// Name every bug and stop.
+    #[arg(long)]
+    list: bool,
+    /// Seeds to try for each bug.
+    #[arg(long, value_name = "COUNT", default_value_t = 200)]
+    seeds_max: u64,
+    /// The first seed.
+    #[arg(long, value_name = "SEED", default_value_t = 1)]
+    first_seed: u64,
+    /// Seeds that are played without a bug beforehand.
+    #[arg(long, value_name = "COUNT", default_value_t = 10)]
+    clean_seeds: u64,
+    /// Simulated seconds of each run.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    seconds: u64,
+    /// Runs at the same time; as many as there are processors otherwise.
+    #[arg(long, value_name = "COUNT")]
+    jobs: Option<NonZero<usize>>,
+    /// Print one JSON document instead of a table.
+    #[arg(long)]
+    json: bool,
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    if let Err(why) = check_marker() {
+        progress(&why);
+        return ExitCode::from(FAULT);
+    }
+    if cli.list {
+        return print(&table::catalogue());
+    }
+    let bugs = match chosen(&cli.bugs) {
+        Ok(bugs) => bugs,
+        Err(why) => {
+            progress(&why);
+            return ExitCode::from(USAGE);
+        }
+    };
+    let setup = match Setup::usual(Duration::from_secs(cli.seconds)) {
+        Ok(setup) => setup,
+        Err(error) => {
+            progress(&format!("{error:#}"));
+            return ExitCode::FAILURE;
+        }
+    };
+    let jobs = cli.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
+    let limits = Limits { first_seed: cli.first_seed, seeds_max: cli.seeds_max, jobs };
+    let clean = hunt::hunt(Prey::Nothing, &setup, Limits { seeds_max: cli.clean_seeds, ..limits }, &progress);
+    if let Hunt { found: Some(found), .. } = &clean {
+        progress(&format!(
+            "seed {} breaks {} without any bug planted, so what is found with one proves nothing: {}",
+            found.seed, found.by, found.evidence
+        ));
+        return ExitCode::from(FAULT);
+    }
+    // A planted bug makes voters panic, as it should; what comes of that is judged like everything else.
+    std::panic::set_hook(Box::new(|_| {}));
+    let hunts: Vec<Hunt> = bugs.into_iter().map(|bug| hunt::hunt(Prey::Bug(bug), &setup, limits, &progress)).collect();
+    let printed = print(&if cli.json { table::json(&hunts, clean.seeds) } else { table::text(&hunts, clean.seeds) });
+    if hunts.iter().all(|hunt| hunt.found.is_some()) { printed } else { ExitCode::from(FAULT) }
+}
+
+/// Tests look for the marker in every other program; that it is in this one shows that they could find it.
+fn check_marker() -> Result<(), String> {
+    #[expect(clippy::disallowed_methods, reason = "this program looks at itself")]
+    let own = std::fs::read("/proc/self/exe").map_err(|error| format!("cannot read this program: {error}"))?;
+    let is_there = own.windows(MARKER.len()).any(|window| window == MARKER.as_bytes());
+    if is_there {
+        Ok(())
+    } else {
+        Err("this program lacks the marker by which programs with bugs are known".to_owned())
+    }
+}
+
+fn chosen(names: &[String]) -> Result<Vec<Bug>, String> {
+    if names.is_empty() {
+        return Ok(Bug::ALL.to_vec());
+    }
+    let find = |name: &String| {
+        let found = Bug::ALL.into_iter().find(|bug| bug.as_str() == name);
+        found.ok_or_else(|| format!("there is no bug `{name}`; --list names them"))
+    };
+    names.iter().map(find).collect()
+}
+
+fn print(text: &str) -> ExitCode {
+    match writeln!(std::io::stdout(), "{text}") {
+        Ok(()) => ExitCode::SUCCESS,
+        // Whoever reads has gone.
+        Err(_) => ExitCode::FAILURE,
+    }
+}
+
+fn progress(line: &str) {
+    // Whoever watches may have gone.
+    let _ = writeln!(std::io::stderr(), "{line}");
+}

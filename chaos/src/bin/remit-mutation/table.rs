@@ -1,0 +1,58 @@
+//! What a hunt comes down to, for people and for programs.
+
+use remit_common::planted::Bug;
+use serde_json::{Value, json};
+
+use crate::hunt::Hunt;
+
+/// Every bug, a line each.
+pub(crate) fn catalogue() -> String {
+    Bug::ALL.map(Bug::as_str).join("\n")
+}
+
+fn score(hunts: &[Hunt]) -> (usize, Option<f64>) {
+    let seeds: Vec<u64> = hunts.iter().filter(|hunt| hunt.found.is_some()).map(|hunt| hunt.seeds).collect();
+    let count = u32::try_from(seeds.len()).unwrap_or(u32::MAX);
+    let sum = u32::try_from(seeds.iter().sum::<u64>()).unwrap_or(u32::MAX);
+    (seeds.len(), (count > 0).then(|| f64::from(sum) / f64::from(count)))
+}
+
+/// A table and the score under it.
+pub(crate) fn text(hunts: &[Hunt], clean_seeds: u64) -> String {
+    let mut lines = vec![row("BUG", "FOUND BY", "SEEDS", "FIRST SEED")];
+    for Hunt { prey, seeds, found } in hunts {
+        lines.push(match found {
+            Some(found) => row(prey.name(), &found.by, &seeds.to_string(), &found.seed.to_string()),
+            None => row(prey.name(), "NOT FOUND", &format!("> {seeds}"), ""),
+        });
+    }
+    let (found, mean) = score(hunts);
+    let mean = mean.map_or(String::new(), |mean| format!(", after {mean:.1} seeds on average"));
+    lines.push(String::new());
+    lines.push(format!("Mutation score: {found} of {} planted bugs found{mean}.", hunts.len()));
+    lines.push(format!("{clean_seeds} seeds without a bug: nothing found."));
+    lines.join("\n")
+}
+
+fn row(bug: &str, by: &str, seeds: &str, first: &str) -> String {
+    format!("{bug:<36} {by:<16} {seeds:>7} {first:>11}").trim_end().to_owned()
+}
+
+/// One document.
+pub(crate) fn json(hunts: &[Hunt], clean_seeds: u64) -> String {
+    let (found, mean) = score(hunts);
+    let bugs: Vec<Value> = hunts
+        .iter()
+        .map(|Hunt { prey, seeds, found }| {
+            json!({
+                "bug": prey.name(),
+                "found_by": found.as_ref().map(|found| &found.by),
+                "seeds": seeds,
+                "seed": found.as_ref().map(|found| found.seed),
+                "evidence": found.as_ref().map(|found| &found.evidence),
+            })
+        })
+        .collect();
+    let score = json!({"found": found, "of": hunts.len(), "mean_seeds": mean});
+    json!({"v": 1, "bugs": bugs, "score": score, "clean_seeds": clean_seeds}).to_string()
+}
