@@ -80,7 +80,7 @@ pub(super) fn about(us: u64) -> String {
 /// A measured number: whole if it is one, else with as many digits as mean something.
 pub(super) fn figure(value: f64) -> String {
     let size = value.abs();
-    let text = if value.fract() == 0.0 && size < 1e15 {
+    let text = if value.fract() == 0.0 || size >= 1_000.0 {
         format!("{value:.0}")
     } else if size >= 100.0 {
         format!("{value:.1}")
@@ -279,7 +279,8 @@ mod tests {
         check(20.0, "20");
         check(1.5, "1.5");
         check(0.0213, "0.0213");
-        check(1234.56, "1234.6");
+        check(1234.56, "1235");
+        check(234.56, "234.6");
     }
 
     #[test]

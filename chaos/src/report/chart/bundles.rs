@@ -1,5 +1,7 @@
 //! The lane of policy: which version of the bundle each edge ran.
 
+use std::collections::BTreeSet;
+
 use maud::html;
 use remit_common::id::{BundleVersion, EdgeId};
 
@@ -29,7 +31,7 @@ pub(crate) fn bundles<'a>(seen: &'a [EdgeSeen], broken: &'a [Broken<'a>]) -> Lan
         key: vec![
             ("bundle-a", "runs this version of the policy bundle; the tone changes with each version".to_owned()),
             ("hit", "hit by a fault".to_owned()),
-            ("silent", "gives no answer".to_owned()),
+            ("silent", "nothing was seen of it".to_owned()),
         ],
         note: None,
         draw: Box::new(move |frame| draw(frame, seen, broken)),
@@ -62,6 +64,9 @@ fn draw(frame: &Frame, seen: &[EdgeSeen], broken: &[Broken<'_>]) -> Drawn {
     let left_out = seen.len() - shown;
     let foot = if left_out > 0 { 18.0 } else { 0.0 };
     let plot = 2.0 + ROW * real(count(shown));
+    // Numbers of bundles that were refused are missing, so tones alternate by place and not by number.
+    let seen_versions = seen.iter().flat_map(|(_, stretches)| stretches.iter().filter_map(|stretch| stretch.value));
+    let versions: BTreeSet<u64> = seen_versions.map(|version| version.0).collect();
     let body = html! {
         @for (at, (edge, stretches)) in seen.iter().take(ROWS_MAX).enumerate() {
             @let top = 2.0 + ROW * real(count(at));
@@ -69,7 +74,7 @@ fn draw(frame: &Frame, seen: &[EdgeSeen], broken: &[Broken<'_>]) -> Drawn {
             line class="silent" x1=(px(frame.left)) x2=(px(frame.right)) y1=(px(top + 7.0)) y2=(px(top + 7.0)) {}
             @for stretch in stretches.iter().take(frame.points_max()) {
                 @let number = stretch.value.map(|version| version.0);
-                @let class = match number { None => "bundle-none", Some(n) if n % 2 == 0 => "bundle-b", Some(_) => "bundle-a" };
+                @let class = number.map_or("bundle-none", |n| if versions.range(..n).count().is_multiple_of(2) { "bundle-a" } else { "bundle-b" });
                 @let label = number.map_or_else(String::new, |n| format!("v{n}"));
                 @let meaning = format!("{edge}: version {}, from {} to {}",
                     version(stretch.value), moment(stretch.from_us), moment(stretch.to_us));

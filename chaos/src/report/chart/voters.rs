@@ -38,7 +38,7 @@ pub(crate) fn voters<'a>(seen: &'a [VoterSeen], reigns: &'a [Reign], broken: &'a
             ("follow", "follows".to_owned()),
             ("candidate", "asks to lead, or joins".to_owned()),
             ("hit", "hit by a fault".to_owned()),
-            ("silent", "gives no answer".to_owned()),
+            ("silent", "nothing was seen of it".to_owned()),
         ],
         note: None,
         draw: Box::new(move |frame| draw(frame, seen, broken)),

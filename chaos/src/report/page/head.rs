@@ -50,7 +50,7 @@ fn tiles(view: &View<'_>, summary: &Summary) -> Markup {
     html! {
         dl.tiles {
             (tile(&format!("{} of {checked}", summary.held), "promises kept"))
-            (tile(&grouped(count(figures.outages.len())), "faults brought about"))
+            (tile(&grouped(count(figures.outages.len())), if figures.outages.len() == 1 { "fault brought about" } else { "faults brought about" }))
             (tile(&grouped(calls), "calls answered"))
             @if let Some(gap) = view.longest_write_gap() { (tile(&lasting(gap), "longest wait for a write")) }
             @if let Some(gap) = view.longest_without_leader() { (tile(&lasting(gap), "longest without a leader in sight")) }
