@@ -15,11 +15,11 @@ use crate::files;
 
 /// `GET /v1/directory` of an edge: every root from the first on, and the newest directory, each as it was signed.
 #[derive(Deserialize)]
-struct Published<'a> {
+pub(crate) struct Published<'a> {
     #[serde(borrow)]
-    roots: Vec<&'a RawValue>,
+    pub(crate) roots: Vec<&'a RawValue>,
     #[serde(borrow)]
-    directory: &'a RawValue,
+    pub(crate) directory: &'a RawValue,
 }
 
 /// The digest by which this mesh's first root is known: that of the root beside the mesh file.
@@ -34,13 +34,17 @@ fn installed_root(context: &Context, mesh: &MeshFile) -> Result<SignedRoot, Fail
 
 /// The newest root and directory that an edge of the mesh has.
 pub(crate) async fn directory(context: &Context, mesh: &MeshFile) -> Result<(Root, Directory), Failure> {
+    verified(context, mesh, &published(mesh).await?)
+}
+
+/// What an edge of the mesh gives as [`Published`], not verified.
+pub(crate) async fn published(mesh: &MeshFile) -> Result<Vec<u8>, Failure> {
     let http = http_client()?;
     let mut silent = Vec::new();
     for edge in &mesh.edges {
         match http.get(format!("{}/v1/directory", edge.agent)).send().await {
             Ok(response) if response.status().is_success() => {
-                let body = bounded(response).await?;
-                return verified(context, mesh, &body);
+                return bounded(response).await;
             }
             Ok(response) => silent.push(format!("{}: {}", edge.id, response.status())),
             Err(error) => silent.push(format!("{}: {}", edge.id, cause(&error))),
@@ -49,7 +53,8 @@ pub(crate) async fn directory(context: &Context, mesh: &MeshFile) -> Result<(Roo
     Err(Failure::new(Exit::Unreachable, format!("no edge gives its directory ({})", silent.join("; "))))
 }
 
-fn verified(context: &Context, mesh: &MeshFile, body: &[u8]) -> Result<(Root, Directory), Failure> {
+/// Verifies what [`published`] gave, from the root beside the mesh file on.
+pub(crate) fn verified(context: &Context, mesh: &MeshFile, body: &[u8]) -> Result<(Root, Directory), Failure> {
     let refused = |error: &dyn std::error::Error| Failure::caused(Exit::Failed, error);
     let published: Published<'_> = serde_json::from_slice(body).map_err(|error| refused(&error))?;
     let installed = installed_root(context, mesh)?;

@@ -10,6 +10,7 @@ mod down;
 mod drill;
 mod edge_node;
 pub(crate) mod envelope;
+mod record;
 pub(crate) mod revocation;
 pub(crate) mod revoke;
 pub(crate) mod status;
@@ -46,6 +47,8 @@ pub(crate) enum Command {
     Revocation(revocation::Args),
     /// Read what was decided, and why
     Decision(decision::Args),
+    /// Check that what was recorded is whole and unchanged
+    Record(record::Args),
     /// Change who votes, and who leads
     Voter(voter::Args),
     /// Rehearse failures and see whether the mesh keeps its promises
@@ -83,6 +86,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Revoke(args) => revoke::run(&args, &context).await,
         Command::Revocation(args) => revocation::run(&args, &context).await,
         Command::Decision(args) => decision::run(&args, &context).await,
+        Command::Record(args) => record::run(&args, &context).await,
         Command::Voter(args) => voter::run(&args, &context).await,
         Command::Drill(args) => Box::pin(drill::run(args, &context)).await,
         Command::Completions(args) => completions::run(&args),

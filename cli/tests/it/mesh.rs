@@ -29,6 +29,36 @@ impl Mesh {
         self.folder.path()
     }
 
+    /// Both daemons count by the names of the contract with operators.
+    async fn counts_by_the_names_that_dashboards_use(&self) {
+        let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
+        let names: [(&str, &[&str]); 2] = [
+            (
+                "edges",
+                &[
+                    "remit_edge_decisions_total{decision=\"permit\",reason=\"permit\"}",
+                    "remit_edge_decisions_total{decision=\"deny\",reason=\"out_of_scope\"}",
+                    "remit_edge_decision_seconds_count",
+                    "remit_edge_decision_seconds_bucket{le=",
+                    "remit_edge_staleness_seconds ",
+                    "remit_edge_bundle_version{",
+                    "remit_edge_spool_records ",
+                ],
+            ),
+            ("voters", &["remit_control_commit_seconds_count", "remit_control_edges{state=\"connected\"} 1"]),
+        ];
+        for (kind, names) in names {
+            let ops = file[kind][0]["ops"].as_str().unwrap().trim_start_matches("http://").to_owned();
+            let request = Request::get("/metrics").header("host", &ops).body(Bytes::new()).unwrap();
+            let client = HttpClient::new(&real(), 1 << 20);
+            let answer = client.send(ops.parse().unwrap(), request, std::time::Duration::from_secs(30)).await.unwrap();
+            let text = String::from_utf8_lossy(answer.body()).into_owned();
+            for name in names {
+                assert!(text.lines().any(|line| line.starts_with(name)), "{name} is missing in\n{text}");
+            }
+        }
+    }
+
     /// Calls a tool as an agent would, over plain HTTP.
     async fn call(&self, envelope: &str, tool: &str, arguments: Value) -> Value {
         let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
@@ -117,12 +147,44 @@ async fn the_story_by_hand_from_up_to_down() {
         assert_eq!(answer["error"]["data"]["reason"], "revoked", "{answer}");
     }
 
+    mesh.counts_by_the_names_that_dashboards_use().await;
+    let voters = run(here, &["voter", "ls"]);
+    assert_eq!((&voters["voters"][0]["seat"], &voters["leader"]), (&json!("voter"), &json!(1)), "{voters}");
+    let refused = remit(here, &["voter", "remove", "1", "--json"]);
+    assert!(stdout_of(&refused, 1).contains("last_voter"));
+
+    // Records: whole at the voters, whole in a file without them, and nothing can be changed or taken away unseen.
+    let checked = run(here, &["record", "verify", "--save", "records.jsonl"]);
+    assert_eq!((&checked["ok"], &checked["malformed"]), (&json!(true), &json!(0)), "{checked}");
+    assert!(checked["records"].as_u64() >= Some(4), "{checked}");
+    write(&here.join("root.json"), &read(&here.join(".remit/root.json")));
+
     let open: Vec<_> = files_below(here).into_iter().filter(|path| mode(path) & 0o077 != 0).collect();
     assert!(open.is_empty(), "readable by others: {open:?}");
 
     let stopped = run(here, &["down"]);
     assert_eq!((&stopped["stopped"], &stopped["removed"]), (&json!(3), &json!(true)));
     assert!(!here.join(".remit").exists());
+
+    let verify = ["record", "verify", "records.jsonl", "--root", "root.json"];
+    assert_eq!(run(here, &verify)["records"], checked["records"]);
+    let kept = String::from_utf8(read(&here.join("records.jsonl"))).unwrap();
+    let lines: Vec<&str> = kept.lines().collect();
+    let attack = |change: &dyn Fn(&mut Vec<String>), code: i32| {
+        let mut lines: Vec<String> = lines.iter().map(|line| (*line).to_owned()).collect();
+        change(&mut lines);
+        write(&here.join("records.jsonl"), lines.join("\n").as_bytes());
+        stdout_of(&remit(here, &[&verify[..], &["--json"]].concat()), code)
+    };
+    // The lines are in no order, so that at least one of two that are taken away is not the last of its chain.
+    attack(&|lines| drop(lines.drain(1..3)), 4);
+    attack(&|lines| lines[1].truncate(40), 4);
+    attack(&|lines| lines.truncate(1), 6);
+    attack(
+        &|lines| lines[0] = lines[0].replace("\"threshold\"", "\"treshold\"").replacen("\"sig\":\"", "\"sig\":\"AA", 1),
+        4,
+    );
+    attack(&|lines| lines.clear(), 4);
 }
 
 fn mode(path: &Path) -> u32 {

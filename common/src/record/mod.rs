@@ -6,12 +6,14 @@
 //! silent. There is no argument, no result and no secret in a record; where one has to be recognised again, there is a
 //! salted digest of it, and the salt goes when the detail goes. Clauses, docs/PROTOCOL.md.
 
+mod audit;
 mod chain;
 mod encode;
 mod view;
 
 use serde::{Deserialize, Serialize};
 
+pub use audit::{Audit, AuditFault, EdgeAudit, SignedGap};
 pub use chain::{Chain, ChainFault, Linked, verify_chain};
 pub use encode::MalformedRecord;
 
@@ -331,5 +333,7 @@ fn gap_message(hash: &Digest) -> Vec<u8> {
     [GAP_DOMAIN, &hash.0].concat()
 }
 
+#[cfg(test)]
+mod audit_tests;
 #[cfg(test)]
 mod tests;
