@@ -21,10 +21,11 @@ use super::disk::SimDisk;
 use super::entropy::SimEntropy;
 use super::net::{HostId, Net};
 use super::spawn::Group;
-use crate::drill::action::{Fault, LinkQuality};
+use crate::drill::action::{Fault, Lie, LinkQuality};
 use crate::drill::backend::{Access, Backend, BackendKind, Shape};
 use crate::history::{History, Kind, What};
 use crate::launcher::{EdgeEntry, Folder, KeyPaths, Material, MeshFile, UpstreamEntry, VoterEntry};
+use crate::liar::{Liar, Role, Truth};
 use crate::node::{Member, Node, Roster};
 use crate::workload::{ToolServer, serve_tools};
 
@@ -100,6 +101,8 @@ struct Running {
     shutdown: Shutdown,
     /// Somebody has asked for its end.
     is_stopping: bool,
+    /// Not the voter that belongs there, but a liar with its keys.
+    is_liar: bool,
 }
 
 impl SimMesh {
@@ -244,7 +247,7 @@ impl SimMesh {
             Process::Nothing => {}
         }
         if let Some(host) = self.state().hosts.get_mut(node) {
-            host.running = Some(Running { boot, group, shutdown, is_stopping: false });
+            host.running = Some(Running { boot, group, shutdown, is_stopping: false, is_liar: false });
         }
         Ok(())
     }
@@ -519,6 +522,7 @@ impl SimMesh {
                     while self.is_stopping(node) {
                         tokio::time::sleep(Duration::from_millis(50)).await;
                     }
+                    self.end_lie(node).await;
                     if !self.is_running(node) {
                         self.each_host(std::slice::from_ref(node), |host| host.disk.repair());
                         self.start_node(node)?;
@@ -558,11 +562,40 @@ impl SimMesh {
                     net.mend(voter, edge);
                 });
             }
-            Fault::CpuLimit { .. } | Fault::Lie { .. } | Fault::ReplaceVoter(_) => {
+            Fault::Lie { node, lie } => self.begin_lie(node, *lie).await?,
+            Fault::CpuLimit { .. } | Fault::ReplaceVoter(_) => {
                 bail!("{}", self.unable(fault).unwrap_or_default());
             }
         }
         Ok(())
+    }
+
+    /// Kills a voter and has a liar with its keys answer edges at its address.
+    async fn begin_lie(&self, node: &Node, lie: Lie) -> Result<()> {
+        let Node::Voter(voter) = node else { bail!("{node} is no voter") };
+        let (file, operator) = (self.mesh(), self.env_at(&Node::Operator));
+        let told = Truth::learn(self, *voter).await?.tell(lie, &operator, &file)?;
+        self.take_down(node, Death::Killed).await;
+        let (group, shutdown) = (Group::new(DISK_LATENCY), Shutdown::new());
+        let (boot, env) = self.boot(node, &group)?;
+        let role = Role { voter: *voter, dir: PathBuf::from(HOME), dist: (voter_ip(*voter), DIST_PORT).into() };
+        let (liar, stop) = (Liar::start(&env, &file, &role, told)?, shutdown.clone());
+        drop(env.spawn_named("liar", async move {
+            stop.requested().await;
+            liar.stop().await;
+        }));
+        if let Some(host) = self.state().hosts.get_mut(node) {
+            host.running = Some(Running { boot, group, shutdown, is_stopping: false, is_liar: true });
+        }
+        Ok(())
+    }
+
+    /// The liar is gone, if there is one.
+    async fn end_lie(&self, node: &Node) {
+        let lies = self.state().hosts.get(node).and_then(|host| host.running.as_ref()).is_some_and(|r| r.is_liar);
+        if lies {
+            self.take_down(node, Death::Killed).await;
+        }
     }
 
     /// The power goes.
@@ -634,6 +667,7 @@ impl SimMesh {
         });
         for node in nodes {
             self.with_running(&node, |running| running.group.thaw());
+            self.end_lie(&node).await;
             if node != Node::Operator && !self.is_running(&node) {
                 self.start_node(&node)?;
             }
@@ -697,7 +731,7 @@ impl Backend for SimMesh {
     fn unable(&self, fault: &Fault) -> Option<String> {
         match fault {
             Fault::CpuLimit { .. } => Some("simulated processors are never busy".to_owned()),
-            Fault::Lie { .. } | Fault::ReplaceVoter(_) => Some("not yet".to_owned()),
+            Fault::ReplaceVoter(_) => Some("not yet".to_owned()),
             _ => None,
         }
     }
