@@ -88,7 +88,7 @@ fn facts(view: &View<'_>) -> Markup {
             div { dt { "Drill file" } dd { code { (cut(&drill.drill.path, 200)) } } }
             div { dt { "Seed" } dd { code { (drill.seed) } } }
             @if let Some(digest) = &drill.trace {
-                div { dt { "Trace digest" } dd { code.digest { (cut(digest, 80)) } " equal for every run with this seed" } }
+                div { dt { "Trace digest" } dd { code.digest { (cut(digest, 80)) } span.detail { "Of every packet and event; the same for every run of this version with this seed." } } }
             }
         }
     }

@@ -54,6 +54,8 @@ fn step(activity: &ActivityRun, roster: &Roster) -> Markup {
         ActivityStatus::NotReached => (Tone::None, "not reached"),
     };
     let took = activity.start_us.zip(activity.end_us).map(|(start, end)| end.saturating_sub(start));
+    // What puts right may find everything right.
+    let idle = activity.section == Section::Rollback && activity.fault.is_none() && activity.targets.is_empty();
     let breaks = activity.fault.as_ref().filter(|_| activity.section == Section::Method);
     let meaning = breaks.map(|fault| fault_meaning(fault.name())).filter(|meaning| !meaning.is_empty());
     html! {
@@ -65,7 +67,8 @@ fn step(activity: &ActivityRun, roster: &Roster) -> Markup {
                 @if activity.kind == ActivityKind::Probe { span.tag { "looks" } }
                 @if activity.background { span.tag { "in the background" } }
                 span.detail {
-                    (does(&activity.does)) @if !activity.targets.is_empty() { " · " (nodes(&activity.targets, roster, 6)) }
+                    @if idle { "nothing was left to do" } @else { (does(&activity.does)) }
+                    @if !activity.targets.is_empty() { " · " (nodes(&activity.targets, roster, 6)) }
                     @if let Some(took) = took.filter(|took| *took >= 100_000) { " · took " (lasting(took)) }
                     @if let Some(meaning) = meaning { ". " (meaning) }
                 }
@@ -87,6 +90,18 @@ fn does(name: &str) -> &str {
         "seal" => "the operator replaces the credential",
         "open-session" => "the operator opens a session",
         "read" => "the operator asks what holds",
+        "wait" => "waits",
+        "permit-share" => "share of the calls that should be permitted and were",
+        "answer-share" => "share of the calls that were answered",
+        "calls-per-second" => "answered calls in a second",
+        "p99-call-ms" => "time within which 99 of 100 calls were answered",
+        "wrong-permits" => "permitted calls that nothing admits",
+        "voters-with-leader" => "voters that know a leader",
+        "write-age-ms" => "time since the last acknowledged write",
+        "fresh-edges" => "edges whose knowledge is young enough for every effect",
+        "current-edges" => "edges that run the newest bundle",
+        "staleness-ms" => "oldest knowledge of any edge",
+        "spool" => "records that wait at one edge at most",
         other => fault(other),
     }
 }
