@@ -3,7 +3,7 @@
 use remit_common::planted::Bug;
 use serde_json::{Value, json};
 
-use crate::hunt::Hunt;
+use crate::hunt::{self, Hunt};
 
 /// Every bug, a line each.
 pub(crate) fn catalogue() -> String {
@@ -18,19 +18,23 @@ fn score(hunts: &[Hunt]) -> (usize, Option<f64>) {
 }
 
 /// A table and the score under it.
-pub(crate) fn text(hunts: &[Hunt], clean_seeds: u64) -> String {
+pub(crate) fn text(hunts: &[Hunt], clean_seeds: u64, broken_seeds: usize) -> String {
     let mut lines = vec![row("BUG", "FOUND BY", "SEEDS", "FIRST SEED")];
-    for Hunt { prey, seeds, found } in hunts {
+    for Hunt { bug, seeds, found } in hunts {
         lines.push(match found {
-            Some(found) => row(prey.name(), &found.by, &seeds.to_string(), &found.seed.to_string()),
-            None => row(prey.name(), "NOT FOUND", &format!("> {seeds}"), ""),
+            Some(found) => row(bug.as_str(), &found.by(), &seeds.to_string(), &found.seed.to_string()),
+            None => row(bug.as_str(), "NOT FOUND", &format!("> {seeds}"), ""),
         });
     }
     let (found, mean) = score(hunts);
     let mean = mean.map_or(String::new(), |mean| format!(", after {mean:.1} seeds on average"));
     lines.push(String::new());
     lines.push(format!("Mutation score: {found} of {} planted bugs found{mean}.", hunts.len()));
-    lines.push(format!("{clean_seeds} seeds without a bug: nothing found."));
+    let nevertheless = match broken_seeds {
+        0 => "nothing found".to_owned(),
+        count => format!("something found in {count}; that did not count"),
+    };
+    lines.push(format!("{clean_seeds} seeds without a bug: {nevertheless}."));
     lines.join("\n")
 }
 
@@ -39,20 +43,20 @@ fn row(bug: &str, by: &str, seeds: &str, first: &str) -> String {
 }
 
 /// One document.
-pub(crate) fn json(hunts: &[Hunt], clean_seeds: u64) -> String {
+pub(crate) fn json(hunts: &[Hunt], clean_seeds: u64, broken_seeds: usize) -> String {
     let (found, mean) = score(hunts);
     let bugs: Vec<Value> = hunts
         .iter()
-        .map(|Hunt { prey, seeds, found }| {
+        .map(|Hunt { bug, seeds, found }| {
             json!({
-                "bug": prey.name(),
-                "found_by": found.as_ref().map(|found| &found.by),
+                "bug": bug.as_str(),
+                "found_by": found.as_ref().map(hunt::Found::by),
                 "seeds": seeds,
                 "seed": found.as_ref().map(|found| found.seed),
-                "evidence": found.as_ref().map(|found| &found.evidence),
+                "evidence": found.as_ref().map(hunt::Found::evidence),
             })
         })
         .collect();
     let score = json!({"found": found, "of": hunts.len(), "mean_seeds": mean});
-    json!({"v": 1, "bugs": bugs, "score": score, "clean_seeds": clean_seeds}).to_string()
+    json!({"v": 1, "bugs": bugs, "score": score, "clean_seeds": clean_seeds, "broken_seeds": broken_seeds}).to_string()
 }
