@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use futures::future::LocalBoxFuture;
+use remit_common::policy::Bounds;
 
 use super::backend::Access;
 use super::step::Task;
@@ -35,6 +36,9 @@ pub trait Crew {
 
     /// Looks at everything once more, at the end.
     fn gather(&self) -> LocalBoxFuture<'_, ()>;
+
+    /// How old an edge's knowledge may be under the bundle that they work with.
+    fn bounds(&self) -> Bounds;
 
     /// The key that the tools demand, and that must appear nowhere else.
     fn secret(&self) -> &[u8];
@@ -111,6 +115,11 @@ impl Crew for Workers {
                 workload.gather().await;
             }
         })
+    }
+
+    fn bounds(&self) -> Bounds {
+        let bounds = self.at_work.as_ref().and_then(|(workload, _)| workload.bounds().ok());
+        bounds.unwrap_or_default()
     }
 
     fn secret(&self) -> &[u8] {

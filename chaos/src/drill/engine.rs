@@ -4,14 +4,12 @@
 //! and when somebody stops the run. Nothing is ever broken off in the middle of a fault; the run is asked to halt, and
 //! halts between two steps or in a pause.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::Bounds;
 use remit_common::time::Timestamp;
 
-use super::action::Fault;
 use super::backend::{Backend, BackendKind};
 use super::crew::Crew;
 use super::file::Drill;
@@ -19,7 +17,6 @@ use super::outcome::{ActivityRun, ActivityStatus, DrillOutcome, ProbeReading, Ru
 use super::select::planned;
 use super::stage::Stage;
 use super::step::{Does, Step};
-use crate::example;
 use crate::history::{History, Kind, What};
 use crate::invariant::{self, Context, Status};
 use crate::node::{Node, Roster};
@@ -222,7 +219,7 @@ async fn run(
         history.note(access.now(), "drill", Kind::Info, What::Phase { name: "check".to_owned() });
         crew.gather().await;
         search(backend, crew, history, &*access, watcher).await;
-        judge(drill, kind, history, outcome);
+        judge(drill, kind, crew.bounds(), history, outcome);
     }
     outcome.duration = access.now();
     outcome.ended = add(outcome.started, outcome.duration);
@@ -252,9 +249,9 @@ async fn search(
     }
 }
 
-fn judge(drill: &Drill, kind: BackendKind, history: &History, outcome: &mut DrillOutcome) {
+fn judge(drill: &Drill, kind: BackendKind, bounds: Bounds, history: &History, outcome: &mut DrillOutcome) {
     let events = history.events();
-    let mut context = Context::new(bounds(), outcome.roster.clone());
+    let mut context = Context::new(bounds, outcome.roster.clone());
     context.minimums = drill.expect;
     context.heal_within = drill.heal_within;
     context.epsilon = if kind == BackendKind::Sim { Duration::ZERO } else { EPSILON_REAL };
@@ -293,15 +290,6 @@ fn judge(drill: &Drill, kind: BackendKind, history: &History, outcome: &mut Dril
     }
     outcome.judgement = Some(judgement);
     outcome.context = Some(context);
-}
-
-/// How old an edge's knowledge may be under the bundle that drills work with.
-fn bounds() -> Bounds {
-    let (_, manifest) =
-        example::BUNDLE.iter().find(|(path, _)| path.ends_with("bundle.toml")).copied().unwrap_or_default();
-    let manifest: BTreeMap<String, toml::Value> =
-        std::str::from_utf8(manifest).ok().and_then(|text| toml::from_str(text).ok()).unwrap_or_default();
-    manifest.get("bounds").cloned().and_then(|bounds| bounds.try_into().ok()).unwrap_or_default()
 }
 
 /// An outcome in which nothing has happened.
@@ -347,67 +335,5 @@ pub fn blank(drill: &Drill, backend: BackendKind, options: &Options) -> DrillOut
         trace: None,
         reproduce: options.reproduce.clone(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-    }
-}
-
-/// For people: whom a fault hits and how.
-pub(super) fn detail(fault: &Fault) -> String {
-    let names = |nodes: &[Node]| nodes.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-    match fault {
-        Fault::Partition { from, to, one_way } => {
-            let way = if *one_way { "to" } else { "and" };
-            format!("nothing passes from {} {way} {}", names(from), names(to))
-        }
-        Fault::Link { from, to, quality } => format!(
-            "between {} and {}: {} to {} ms, {} % lost, {} % twice, {} % overtaken, {} % damaged",
-            names(from),
-            names(to),
-            quality.latency.as_millis(),
-            (quality.latency + quality.jitter).as_millis(),
-            quality.loss * 100.0,
-            quality.duplicate * 100.0,
-            quality.reorder * 100.0,
-            quality.corrupt * 100.0
-        ),
-        Fault::HealNetwork => "the network is whole".to_owned(),
-        Fault::ClockJump { nodes, by_ms } => format!("{} by {} s", names(nodes), by_ms / 1_000),
-        Fault::CpuLimit { nodes, percent } => format!("{}: {percent} % of a processor", names(nodes)),
-        Fault::Lie { node, lie } => format!("{node} hands out {lie:?} state").to_lowercase(),
-        Fault::ReplaceVoter(node) => format!("{node} is gone for good; a new voter takes its place"),
-        Fault::Kill(nodes)
-        | Fault::PowerCut(nodes)
-        | Fault::Stop(nodes)
-        | Fault::Start(nodes)
-        | Fault::Pause(nodes)
-        | Fault::Resume(nodes)
-        | Fault::DiskFull(nodes)
-        | Fault::DiskFree(nodes)
-        | Fault::FsyncError(nodes)
-        | Fault::ReconnectStorm(nodes) => names(nodes),
-    }
-}
-
-/// Everybody whom a fault touches.
-pub(super) fn touched(fault: &Fault) -> Vec<Node> {
-    match fault {
-        Fault::Partition { from, to, .. } | Fault::Link { from, to, .. } => {
-            let mut all: Vec<Node> = from.iter().chain(to).cloned().collect();
-            all.sort();
-            all.dedup();
-            all
-        }
-        Fault::HealNetwork => Vec::new(),
-        Fault::ClockJump { nodes, .. } | Fault::CpuLimit { nodes, .. } => nodes.clone(),
-        Fault::Lie { node, .. } | Fault::ReplaceVoter(node) => vec![node.clone()],
-        Fault::Kill(nodes)
-        | Fault::PowerCut(nodes)
-        | Fault::Stop(nodes)
-        | Fault::Start(nodes)
-        | Fault::Pause(nodes)
-        | Fault::Resume(nodes)
-        | Fault::DiskFull(nodes)
-        | Fault::DiskFree(nodes)
-        | Fault::FsyncError(nodes)
-        | Fault::ReconnectStorm(nodes) => nodes.clone(),
     }
 }

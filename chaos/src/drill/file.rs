@@ -1,4 +1,4 @@
-//! A drill file, read and checked whole before anything is touched. Clause U-4, docs/PROTOCOL.md.
+//! A drill file, read and checked whole before anything is touched. Clauses U-5 to U-12, docs/PROTOCOL.md.
 //!
 //! The shape is Chaos Toolkit's experiment, so that whoever has written one can write these; the provider is our own.
 

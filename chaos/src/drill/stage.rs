@@ -10,7 +10,7 @@ use remit_common::net::tasks::Shutdown;
 use super::action::Fault;
 use super::backend::{Access, Backend};
 use super::crew::Crew;
-use super::engine::{LOOK_EVERY, Watcher, detail, touched};
+use super::engine::{LOOK_EVERY, Watcher};
 use super::file::{Drill, Hypothesis};
 use super::outcome::{
     ActivityKind, ActivityRun, ActivityStatus, DrillOutcome, Fired, ProbeReading, RunStatus, Section,
@@ -322,8 +322,8 @@ impl<'a> Stage<'a> {
     fn note_fault(&self, fault: &Fault, begins: bool) {
         self.note(What::Fault {
             name: fault.name().to_owned(),
-            nodes: touched(fault),
-            detail: detail(fault),
+            nodes: fault.nodes(),
+            detail: fault.detail(),
             begins,
             fault: Some(fault.clone()),
         });

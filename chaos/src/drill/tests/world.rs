@@ -11,6 +11,7 @@ use remit_common::lattice::Effect;
 use remit_common::net::env::Env;
 use remit_common::net::real::real;
 use remit_common::net::tasks::Shutdown;
+use remit_common::policy::Bounds;
 
 use crate::drill::action::Fault;
 use crate::drill::backend::{Access, Backend, BackendKind, Shape};
@@ -99,7 +100,7 @@ impl Backend for World {
             if known.fails == Some(fault.name()) {
                 bail!("the tool has failed");
             }
-            known.done.push(format!("{} {}", fault.name(), crate::drill::engine::detail(&fault)));
+            known.done.push(format!("{} {}", fault.name(), fault.detail()));
             match fault {
                 Fault::Kill(nodes) | Fault::PowerCut(nodes) | Fault::Stop(nodes) => known.down.extend(nodes),
                 Fault::Start(nodes) => known.down.retain(|node| !nodes.contains(node)),
@@ -223,6 +224,10 @@ impl Crew for Pair {
     fn gather(&self) -> LocalBoxFuture<'_, ()> {
         self.world.note("gather");
         Box::pin(async {})
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::DEFAULT
     }
 
     fn secret(&self) -> &[u8] {

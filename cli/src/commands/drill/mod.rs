@@ -3,6 +3,7 @@
 mod check_history;
 mod list;
 mod run;
+mod soak;
 mod terminal;
 mod undo;
 
@@ -24,6 +25,7 @@ Example:
   remit drill check leader-loss                     what it would do, and to whom
   remit drill run leader-loss --seed 7              in the simulation: same seed, same run
   sudo remit drill run leader-loss --backend netns  on real processes of this machine
+  remit drill soak --seeds 200 --jobs 4             random failures; any that break a promise are named
   sudo remit drill undo --all                       puts back what a killed run left behind")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -41,6 +43,8 @@ enum Sub {
     },
     /// Play a drill and say whether the mesh kept its promises
     Run(run::Args),
+    /// Play random failures by the hundred, in the simulation
+    Soak(soak::Args),
     /// Put back what runs that were killed have left behind on this machine
     Undo(undo::Args),
     /// Judge the history of a run anew
@@ -66,6 +70,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> 
         Sub::Ls(args) => list::run(&args, context),
         Sub::Check { drill } => list::check(&drill, context),
         Sub::Run(args) => Box::pin(run::run(args, context)).await,
+        Sub::Soak(args) => soak::run(&args, context).await,
         Sub::Undo(args) => undo::run(&args, context).await,
         Sub::CheckHistory(args) => check_history::run(&args, context),
         Sub::Guard { journal } => undo::guard(journal, context).await,

@@ -1,6 +1,7 @@
 //! `remit drill run`.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::ValueEnum;
 use remit_chaos::drill::backend::BackendKind;
@@ -11,6 +12,8 @@ use remit_chaos::drill::outcome::{Conclusion, DrillOutcome, RunStatus};
 use remit_chaos::launcher::Folder;
 use remit_chaos::live::{self, Netns};
 use remit_chaos::report;
+use remit_chaos::sim::mesh::SimMesh;
+use remit_chaos::sim::runtime::block_on;
 use remit_common::crypto::digest::Digest;
 use remit_common::net::tasks::Shutdown;
 
@@ -88,9 +91,9 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> 
     };
     let output = &context.output;
     output.line(format!("{}, seed {seed}, on {backend}", output.strong(&drill.copy.title)));
-    let terminal = Terminal::new(output);
+    let terminal = Arc::new(Terminal::new(output));
     let played = match kind {
-        BackendKind::Sim => Err(Failure::new(Exit::Failed, "the simulation is not ready yet")),
+        BackendKind::Sim => simulated(drill, options, Arc::clone(&terminal), context).await,
         BackendKind::Netns => real(&drill, &options, &terminal, &folder).await,
     };
     terminal.end();
@@ -100,6 +103,28 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> 
 /// The key that the tools demand: recognisable wherever it turns up.
 fn secret(seed: u64) -> Vec<u8> {
     format!("drill-canary-{}", Digest::of(&[b"remit drill secret", &seed.to_be_bytes()])).into_bytes()
+}
+
+/// On a thread of its own: simulated time is the time of a runtime.
+async fn simulated(
+    drill: Drill,
+    options: Options,
+    terminal: Arc<Terminal>,
+    context: &Context,
+) -> Result<DrillOutcome, Failure> {
+    let work = move || {
+        block_on(options.seed, async {
+            let mut sim = SimMesh::new(options.seed)?;
+            let mut crew = Workers::new(sim.secret().to_vec());
+            let mut outcome = Box::pin(play(&drill, &mut sim, &mut crew, &options, &*terminal)).await;
+            outcome.trace = Some(sim.net().digest().to_string());
+            Ok(outcome)
+        })
+    };
+    let played = context.env.run_blocking(work).await;
+    let played: anyhow::Result<DrillOutcome> =
+        played.map_err(|_| Failure::new(Exit::Failed, "the simulation broke down; what it said stands above"))?;
+    played.map_err(Failure::from)
 }
 
 async fn real(drill: &Drill, options: &Options, terminal: &Terminal, folder: &Folder) -> Result<DrillOutcome, Failure> {
