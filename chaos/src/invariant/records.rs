@@ -247,7 +247,9 @@ fn told(
         let Some((answered, outcome)) = call.outcome() else { continue };
         let Some(id) = outcome.decision.as_deref() else { continue };
         let times = decisions.get(id).map_or(0, std::collections::BTreeSet::len);
-        if times > 1 {
+        if times == 2 && outcome.reason == "obligation_unmet" {
+            findings.saw("permits that came too late for the call, and were taken back", 1);
+        } else if times > 1 {
             findings.breach(&[call.invoked, answered], || {
                 format!("Decision {id} of edge {} is on record {times} times.", call.asked.edge)
             });

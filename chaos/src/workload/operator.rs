@@ -42,7 +42,7 @@ use crate::node::Node;
 
 const NAME: &str = "operator";
 /// For one answer to a write: a majority, perhaps an election.
-const WRITE_WITHIN: Duration = Duration::from_secs(10);
+const WRITE_WITHIN: Duration = Duration::from_secs(3);
 /// For one answer to a read.
 const READ_WITHIN: Duration = Duration::from_secs(5);
 /// Life of a signature.

@@ -330,10 +330,12 @@ impl Freshness {
         if has_drifted(answered.at, now) {
             return Learned::Nothing;
         }
-        self.view.n = self.view.n.max(answered.n);
+        // A newer tick with an older nonce makes nothing younger. Taking its number all the same would show a tick that
+        // no proof on the disk has, and that a restart would take back.
         if self.view.proven.is_some_and(|proven| answered.at.boot <= proven.boot) {
             return Learned::Nothing;
         }
+        self.view.n = self.view.n.max(answered.n);
         self.view.proven = Some(answered.at);
         self.view.restarted = None;
         if self.view.quarantine == Some(QuarantineCause::ClockJumped) {
