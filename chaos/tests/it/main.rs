@@ -1,0 +1,4 @@
+//! Drills from outside: whole runs of the simulation.
+
+#[cfg(test)]
+mod seeds;

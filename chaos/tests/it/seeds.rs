@@ -1,0 +1,75 @@
+//! Runs of a minute whose seed decides what fails: every promise holds, and the same seed plays the same run.
+
+use std::collections::BTreeMap;
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use remit_chaos::invariant::{Judgement, Outcome};
+use remit_chaos::sim::run::{Run, Setup, run};
+
+const SEEDS: u64 = 40;
+/// Of these, so many are played twice.
+const TWICE: u64 = 10;
+const LENGTH: Duration = Duration::from_secs(60);
+
+/// What is wrong with a run, if anything.
+fn fault(seed: u64, judgement: &Judgement) -> Option<String> {
+    if judgement.outcome() == Outcome::Held {
+        return None;
+    }
+    let breaches: Vec<String> = judgement
+        .violated()
+        .map(|verdict| format!("{}: {}", verdict.id, verdict.breaches.first().map_or("", |breach| &breach.sentence)))
+        .collect();
+    Some(format!("seed {seed}: {} {:?}", breaches.join("; "), judgement.vacuous))
+}
+
+#[test]
+#[ignore = "fifty minutes of simulated time take some of real time; .ci/run asks for it"]
+fn every_promise_holds_under_any_seed_and_every_run_can_be_repeated() {
+    let setup = Setup::usual(LENGTH).unwrap();
+    let (next, faults) = (AtomicU64::new(1), Mutex::new(Vec::new()));
+    let happened: Mutex<BTreeMap<&str, u32>> = Mutex::default();
+    let work = || {
+        loop {
+            let seed = next.fetch_add(1, Ordering::SeqCst);
+            if seed > SEEDS {
+                return;
+            }
+            let note = |fault: String| {
+                println!("{fault}");
+                faults.lock().unwrap().push(fault);
+            };
+            let Run { digest, judgement, faults: planned, .. } = match run(seed, &setup) {
+                Ok(run) => run,
+                Err(error) => {
+                    note(format!("seed {seed} cannot be played: {error:#}"));
+                    continue;
+                }
+            };
+            fault(seed, &judgement).into_iter().for_each(note);
+            for (name, count) in planned {
+                *happened.lock().unwrap().entry(name).or_default() += count;
+            }
+            if seed <= TWICE && run(seed, &setup).unwrap().digest != digest {
+                note(format!("seed {seed} plays another run the second time"));
+            }
+        }
+    };
+    let jobs = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 1..jobs {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let happened = happened.into_inner().unwrap();
+    println!("faults in {SEEDS} runs: {happened:?}");
+    for fault in ["kill", "power-cut", "pause", "partition", "link", "disk-full", "fsync-error", "clock-jump"] {
+        assert!(happened.get(fault).is_some_and(|count| *count > 0), "no run had a `{fault}`");
+    }
+    let faults = faults.into_inner().unwrap();
+    assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
+}
