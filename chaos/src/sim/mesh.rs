@@ -1,5 +1,7 @@
 //! A mesh in the simulation: hosts with clocks, disks and processes, and everything that can happen to them.
 
+mod replace;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -334,7 +336,7 @@ impl SimMesh {
         let mut roster = Roster::default();
         let voters: Vec<VoterId> = (1..=shape.voters).map(VoterId).collect();
         for id in &voters {
-            self.write_voter(&env, &mut material, *id, &voters, mesh_id)?;
+            self.write_voter(&env, &mut material, *id, &voters, mesh_id, false)?;
             file.voters.push(voter_entry(*id));
             roster.nodes.push(Member { node: Node::Voter(*id), region: None });
         }
@@ -367,6 +369,7 @@ impl SimMesh {
         id: VoterId,
         voters: &[VoterId],
         mesh_id: MeshId,
+        join: bool,
     ) -> Result<()> {
         let node = Node::Voter(id);
         self.add_host(node.clone(), voter_ip(id))?;
@@ -398,7 +401,7 @@ impl SimMesh {
                 .collect(),
             // Small enough that a run of a minute takes, ships and restores snapshots.
             timings: voter_config::Timings { snapshot_entries: 20 + self.0.seed % 100, ..Default::default() },
-            join: false,
+            join,
         };
         config.check().context("the simulation wrote a configuration that no voter takes")?;
         if let Some(host) = self.state().hosts.get_mut(&node) {
@@ -563,7 +566,8 @@ impl SimMesh {
                 });
             }
             Fault::Lie { node, lie } => self.begin_lie(node, *lie).await?,
-            Fault::CpuLimit { .. } | Fault::ReplaceVoter(_) => {
+            Fault::ReplaceVoter(node) => Box::pin(self.replace_voter(node)).await?,
+            Fault::CpuLimit { .. } => {
                 bail!("{}", self.unable(fault).unwrap_or_default());
             }
         }
@@ -731,7 +735,6 @@ impl Backend for SimMesh {
     fn unable(&self, fault: &Fault) -> Option<String> {
         match fault {
             Fault::CpuLimit { .. } => Some("simulated processors are never busy".to_owned()),
-            Fault::ReplaceVoter(_) => Some("not yet".to_owned()),
             _ => None,
         }
     }

@@ -1,0 +1,63 @@
+//! A voter that is gone for good, and the one that takes its place, as an administrator does it.
+
+use anyhow::{Context as _, Result, bail};
+use remit_common::id::VoterId;
+
+use super::{DIST_PORT, Death, Group, HOME, Process, RAFT_PORT, SimMesh, copy, voter_entry, voter_ip};
+use crate::launcher::Folder;
+use crate::node::{Member, Node};
+use crate::workload::electorate;
+
+impl SimMesh {
+    /// The voter and its disk are lost; a new one with a new id and an empty disk is taken in, and the old one let go.
+    pub(super) async fn replace_voter(&self, node: &Node) -> Result<()> {
+        let Node::Voter(gone) = node else { bail!("`{node}` is no voter") };
+        self.take_down(node, Death::PowerCut).await;
+        let (id, directory) = self.write_newcomer(*gone)?;
+        electorate::install(self, &directory).await.context("the directory with the new voter")?;
+        self.start_node(&Node::Voter(id))?;
+        let ip = voter_ip(id);
+        electorate::add(self, id, (ip, RAFT_PORT).into(), (ip, DIST_PORT).into()).await?;
+        // Nobody works at a voter before it is one.
+        {
+            let mut state = self.state();
+            state.file.voters.push(voter_entry(id));
+            state.roster.nodes.push(Member { node: Node::Voter(id), region: None });
+        }
+        electorate::remove(self, *gone).await?;
+        let mut state = self.state();
+        state.file.voters.retain(|voter| voter.id != *gone);
+        state.roster.nodes.retain(|member| member.node != *node);
+        // Its disk stays where it is, for whoever looks for secrets; nothing is started there any more.
+        if let Some(host) = state.hosts.get_mut(node) {
+            host.process = Process::Nothing;
+        }
+        Ok(())
+    }
+
+    /// Writes the new voter's files. Gives its id, and the directory that lists it.
+    fn write_newcomer(&self, gone: VoterId) -> Result<(VoterId, Vec<u8>)> {
+        let (mut material, file) = {
+            let mut state = self.state();
+            (state.material.take().context("another voter is being replaced")?, state.file.clone())
+        };
+        let written = (|| {
+            let (_, env) = self.boot(&Node::Operator, &Group::new(std::time::Duration::ZERO))?;
+            let voters = |node: &Node| if let Node::Voter(id) = node { Some(id.0) } else { None };
+            let highest = self.state().hosts.keys().filter_map(voters).max().unwrap_or(0);
+            let id = VoterId(highest + 1);
+            let mut peers: Vec<VoterId> = file.voters.iter().map(|voter| voter.id).filter(|id| *id != gone).collect();
+            peers.push(id);
+            self.write_voter(&env, &mut material, id, &peers, file.mesh_id, true)?;
+            let directory = material.sign_directory()?;
+            Folder::create(&env, std::path::Path::new(HOME))?.write("directory.json", &directory)?;
+            let state = self.state();
+            let host = state.hosts.get(&Node::Voter(id)).context("the new voter has no host")?;
+            copy(&env, &host.disk, &["root.json", "directory.json", "voters-ca.pem", "edges-ca.pem"])?;
+            host.disk.forbid(&self.0.secret);
+            Ok((id, directory))
+        })();
+        self.state().material = Some(material);
+        written
+    }
+}
