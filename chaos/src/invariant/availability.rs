@@ -109,8 +109,11 @@ fn is_of_tools(outage: &Outage) -> bool {
     !outage.nodes.is_empty() && outage.nodes.iter().all(|node| *node == Node::Tools)
 }
 
-/// Which activation each edge was seen to run, and when it was asked and answered, in order.
-struct Policies<'a>(BTreeMap<&'a EdgeId, Vec<(u64, u64, Option<LogIndex>)>>);
+/// What each edge was seen to run, in order.
+struct Policies<'a>(BTreeMap<&'a EdgeId, Vec<Look>>);
+
+/// When an edge was asked and answered, and the activation that it said it runs.
+type Look = (u64, u64, Option<LogIndex>);
 
 impl<'a> Policies<'a> {
     fn of(events: &'a [Event]) -> Self {
