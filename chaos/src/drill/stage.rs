@@ -22,6 +22,8 @@ use super::step::{Does, Expected, FaultPlan, Step, Task};
 use crate::history::{History, Kind, What};
 use crate::node::Node;
 
+/// How long the operator tries again what must be acknowledged.
+const INSIST_FOR: Duration = Duration::from_secs(30);
 /// How long a step that needs a leader waits until somebody says that there is one.
 const LEADER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -330,7 +332,15 @@ impl<'a> Stage<'a> {
     }
 
     async fn task(&self, step: &Step, task: Task, expected: Expected, run: &mut ActivityRun) {
-        let done = self.crew.act(task).await;
+        let mut done = self.crew.act(task).await;
+        // Like anybody at a keyboard: a voter that is cut off, or an election, takes an answer away, not the intention.
+        let until = self.access.now() + INSIST_FOR;
+        while expected == Expected::Acknowledged && !done.acknowledged && self.access.now() < until {
+            if !self.pause(LOOK_EVERY).await {
+                break;
+            }
+            done = self.crew.act(task).await;
+        }
         let as_expected = match expected {
             Expected::Acknowledged => done.acknowledged,
             Expected::Refused => !done.acknowledged,
