@@ -57,7 +57,7 @@ impl Outage {
 /// What a step ends that another step began, if it is one of those.
 fn ended_by(name: &str) -> Option<&'static [&'static str]> {
     match name {
-        "start" => Some(&["kill", "power-cut", "stop", "fsync-error", "lie"]),
+        "start" => Some(&["kill", "power-cut", "stop", "fsync-error", "lie", "exit"]),
         "resume" => Some(&["pause"]),
         "disk-free" => Some(&["disk-full"]),
         "heal-network" => Some(&["partition", "link"]),
