@@ -177,7 +177,7 @@ impl Operator {
                 (next, SignedBundle::from_parts(envelope.clone(), files))
             }
             Poison::OtherMesh => (next, self.build(next, 2, remit_common::id::MeshId([0xee; 16]))?),
-            Poison::Older => (0, self.build(0, 2, mesh)?),
+            Poison::Older => (1, self.build(1, 2, mesh)?),
             Poison::FalseCanary => (next, self.build_with_false_canary(next)?),
         };
         Ok(self.push(version, &bundle, false).await.is_some())
