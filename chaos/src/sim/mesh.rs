@@ -621,6 +621,8 @@ impl SimMesh {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         }
+        // The moment counts: what was answered until now is lost with what was not synced.
+        self.note_fault("power-cut", std::slice::from_ref(node), "the power is gone", true);
         self.take_down(node, Death::PowerCut).await;
     }
 
