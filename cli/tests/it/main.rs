@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod drill;
+#[cfg(test)]
 mod mesh;
 #[cfg(test)]
 mod planted;
