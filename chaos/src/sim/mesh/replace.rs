@@ -61,3 +61,31 @@ impl SimMesh {
         written
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use crate::drill::action::Fault;
+    use crate::drill::backend::{Access as _, Backend as _, Shape};
+    use crate::history::History;
+    use crate::node::Node;
+    use crate::sim::mesh::SimMesh;
+    use crate::sim::runtime::block_on;
+    use remit_common::id::VoterId;
+
+    /// Voters are lost one after the other, until none of the first is left.
+    #[test]
+    fn every_voter_can_be_replaced() -> anyhow::Result<()> {
+        block_on(7, async {
+            let mut mesh = SimMesh::new(7)?;
+            mesh.start(Shape { voters: 3, regions: BTreeMap::new(), agents: 0 }, History::default()).await?;
+            for lost in 1..=3 {
+                mesh.apply(Fault::ReplaceVoter(Node::Voter(VoterId(lost)))).await?;
+            }
+            let voters: BTreeSet<VoterId> = mesh.roster().voters().collect();
+            assert_eq!(voters, (4..=6).map(VoterId).collect());
+            mesh.stop().await
+        })
+    }
+}
