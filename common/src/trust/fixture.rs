@@ -86,7 +86,8 @@ pub(crate) fn directory_content() -> DirectoryContent {
             name: "ops".to_owned(),
             key: *key(41).public(),
             tenants: BTreeSet::from([acme()]),
-            verbs: Verb::ALL.into(),
+            // Those that there were when the golden bytes were made: what is added later changes no document.
+            verbs: Verb::ALL.into_iter().filter(|verb| *verb != Verb::ChangeVoters).collect(),
             expires: at(30 * 86_400),
         }],
         sealers: vec![Sealer {

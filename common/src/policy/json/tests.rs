@@ -239,13 +239,14 @@ proptest! {
     }
 }
 
-/// Equal, where doubles may differ by the last bit: that reader rounds fast rather than right.
+/// Equal, where doubles may differ by the last three bits: that reader rounds fast rather than right, most of all near
+/// the ends of the range.
 fn is_same(left: &serde_json::Value, right: &serde_json::Value) -> bool {
     use serde_json::Value;
     match (left, right) {
         (Value::Number(left), Value::Number(right)) if left.is_f64() && right.is_f64() => {
             let bits = |number: &serde_json::Number| number.as_f64().unwrap_or(f64::NAN).to_bits();
-            bits(left).abs_diff(bits(right)) <= 1
+            bits(left).abs_diff(bits(right)) <= 8
         }
         (Value::Array(left), Value::Array(right)) => {
             left.len() == right.len() && left.iter().zip(right).all(|(left, right)| is_same(left, right))
