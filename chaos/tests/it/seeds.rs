@@ -27,7 +27,7 @@ fn fault(seed: u64, judgement: &Judgement) -> Option<String> {
 }
 
 #[test]
-#[ignore = "fifty minutes of simulated time take some of real time; .ci/run asks for it"]
+#[ignore = "fifty minutes of simulated time take some of real time: ask for it by name"]
 fn every_promise_holds_under_any_seed_and_every_run_can_be_repeated() {
     let setup = Setup::usual(LENGTH).unwrap();
     let (next, faults) = (AtomicU64::new(1), Mutex::new(Vec::new()));
