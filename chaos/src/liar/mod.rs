@@ -1,7 +1,7 @@
 //! A voter that lies to edges: a publisher of its own, with the voter's key and certificate, where the voter was.
 //!
 //! It speaks the real protocol with the real code, and an edge that dials it finds nothing wrong with the connection.
-//! [`Truth`] is what it knew before; [`told`] makes a lie of it.
+//! [`Truth`] is what it knew before; [`Truth::tell`] makes a lie of it.
 
 mod told;
 
