@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::history::What;
 use crate::node::Node;
 
 /// A fault, or the end of one.
@@ -197,6 +198,18 @@ impl Fault {
             Self::Lie { node, lie } => format!("{node} answers edges with {lie:?} state").to_lowercase(),
             Self::HealNetwork => "every link is good again".to_owned(),
             other => list(&other.nodes()),
+        }
+    }
+
+    /// As a history tells of it.
+    #[must_use]
+    pub fn told(&self, begins: bool) -> What {
+        What::Fault {
+            name: self.name().to_owned(),
+            nodes: self.nodes(),
+            detail: self.detail(),
+            begins,
+            fault: Some(self.clone()),
         }
     }
 

@@ -322,13 +322,7 @@ impl<'a> Stage<'a> {
     }
 
     fn note_fault(&self, fault: &Fault, begins: bool) {
-        self.note(What::Fault {
-            name: fault.name().to_owned(),
-            nodes: fault.nodes(),
-            detail: fault.detail(),
-            begins,
-            fault: Some(fault.clone()),
-        });
+        self.note(fault.told(begins));
     }
 
     async fn task(&self, step: &Step, task: Task, expected: Expected, run: &mut ActivityRun) {

@@ -13,7 +13,7 @@ use futures::future::BoxFuture;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{EdgeId, MeshId, Region, TenantId, UpstreamName, VoterId};
 use remit_common::limits::DOCUMENT_BYTES_MAX;
-use remit_common::net::env::{Env, Socket, Spawn};
+use remit_common::net::env::{Entropy, Env, Socket, Spawn};
 use remit_common::net::tasks::Shutdown;
 use remit_control_plane::config as voter_config;
 use remit_edge_node::config as edge_config;
@@ -116,7 +116,7 @@ impl SimMesh {
         let time = TrueTime::begin();
         let entropy = SimEntropy::new(seed, "secret");
         let mut random = [0; 24];
-        remit_common::net::env::Entropy::fill(&entropy, &mut random);
+        Entropy::fill(&entropy, &mut random);
         let secret = format!("ak_live_{}", remit_common::text::hex(&random)).into_bytes();
         let net = Net::new(seed, time, LinkQuality::GOOD);
         let file = MeshFile {
@@ -235,7 +235,7 @@ impl SimMesh {
         match process {
             Process::Voter(config) => drop(env.spawn_named("voter", async move {
                 let end = remit_control_plane::run(*config, inside, stop).await;
-                ended(end.err().map(|error| chain(&error)));
+                ended(end.err().map(|error| format!("{:#}", anyhow::Error::from(error))));
             })),
             Process::Edge(config) => {
                 let tools = ToolServer { key_hash: Digest::of(&[&self.0.secret]) };
@@ -243,7 +243,7 @@ impl SimMesh {
                 drop(env.spawn_named("tools", serve_tools(env.clone(), listener, tools, stop.clone())));
                 drop(env.spawn_named("edge", async move {
                     let end = remit_edge_node::run(*config, inside, stop).await;
-                    ended(end.err().map(|error| chain(&error)));
+                    ended(end.err().map(|error| format!("{:#}", anyhow::Error::from(error))));
                 }));
             }
             Process::Nothing => {}
@@ -267,7 +267,7 @@ impl SimMesh {
         self.note_fault("exit", std::slice::from_ref(&node), &reason, true);
         self.0.net.note(&format!("exit {node} {reason}"));
         let mesh = self.clone();
-        drop(remit_common::net::env::Spawn::spawn(
+        drop(Spawn::spawn(
             &self.0.world,
             "restart",
             Box::pin(async move {
@@ -606,10 +606,7 @@ impl SimMesh {
     async fn cut_power(&self, node: &Node) {
         let Some(disk) = self.expect_end(node) else { return };
         let mut draw = [0];
-        remit_common::net::env::Entropy::fill(
-            &SimEntropy::new(self.0.seed, &format!("{node} {:?}", self.0.time.elapsed())),
-            &mut draw,
-        );
+        Entropy::fill(&SimEntropy::new(self.0.seed, &format!("{node} {:?}", self.0.time.elapsed())), &mut draw);
         // Half of them in the middle of a write, if one comes: work on a disk is done in one piece otherwise.
         let drawn = u64::from(u8::from_be_bytes(draw));
         if drawn.is_multiple_of(2) {
@@ -807,16 +804,4 @@ fn copy(from: &Env, to: &SimDisk, names: &[&str]) -> Result<()> {
         to.process().replace(&path, &bytes)?;
     }
     Ok(())
-}
-
-/// An error and everything below it.
-fn chain(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(source) = next {
-        text.push_str(": ");
-        text.push_str(&source.to_string());
-        next = source.source();
-    }
-    text
 }

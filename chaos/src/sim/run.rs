@@ -11,7 +11,6 @@ use super::mesh::SimMesh;
 use super::nemesis::{self, Limits, Step};
 use super::net::Counters;
 use super::runtime;
-use crate::drill::action::Fault;
 use crate::drill::backend::{Access as _, Backend as _, Shape};
 use crate::history::{History, Kind, What};
 use crate::invariant::{self, Context, Judgement};
@@ -99,7 +98,7 @@ async fn play(mesh: &mut SimMesh, setup: &Setup, history: &History) -> Result<(C
     for Step { at, fault } in plan.steps {
         tokio::time::sleep((began + at).saturating_sub(access.now())).await;
         if mesh.unable(&fault).is_none() {
-            note(history, access.now(), &fault);
+            history.note(access.now(), "drill", Kind::Info, fault.told(fault.begins()));
             mesh.begin(fault);
         }
     }
@@ -120,15 +119,4 @@ async fn play(mesh: &mut SimMesh, setup: &Setup, history: &History) -> Result<(C
     let mut context = Context::new(workload.bounds()?, access.roster());
     context.heal_within = HEALED_WITHIN;
     Ok((context, faults))
-}
-
-fn note(history: &History, now: Duration, fault: &Fault) {
-    let what = What::Fault {
-        name: fault.name().to_owned(),
-        nodes: fault.nodes(),
-        detail: fault.detail(),
-        begins: fault.begins(),
-        fault: Some(fault.clone()),
-    };
-    history.note(now, "drill", Kind::Info, what);
 }
