@@ -14,7 +14,7 @@ use super::Collected;
 use super::arriving::Arriving;
 use super::query::{Arrivals, RecordQuery, StoredRecord};
 use crate::entry::{self, Kind};
-use crate::raft::{FileBackend, ImageBackend};
+use crate::raft::{ImageBackend, open_database};
 
 /// edge, boot, number -> [`Kept`]. The edge's name has its length in front, so that no key is a prefix of another's.
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records-v1");
@@ -75,15 +75,11 @@ pub(super) struct Store {
 
 impl Store {
     pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreFailed> {
-        let mut file = disk.open_random(path).map_err(redb::Error::from)?;
-        if file.len().map_err(redb::Error::from)? == 0 {
-            // Closed before it is replaced: the lock is on the old file.
-            drop(file);
+        let is_new = disk.open_random(path).and_then(|file| file.len()).map_err(redb::Error::from)? == 0;
+        if is_new {
             disk.replace(path, &Self::image()?).map_err(redb::Error::from)?;
-            file = disk.open_random(path).map_err(redb::Error::from)?;
         }
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend(file))?;
-        Ok(Self { database })
+        Ok(Self { database: open_database(disk, path, CACHE_BYTES)? })
     }
 
     /// An empty store as bytes: made in memory and written as a whole, so that a crash leaves none rather than half.

@@ -4,6 +4,7 @@ use proptest::prelude::*;
 use remit_common::time::Timestamp;
 
 use super::*;
+use crate::raft::FaultDisk;
 
 impl Store {
     fn in_memory() -> Self {
@@ -76,6 +77,31 @@ proptest! {
         };
         prop_assert_eq!(of("acme").len() + of("globex").len(), sent.len());
         prop_assert!(of("acme").iter().all(|record| record.tenant.as_ref().is_some_and(|of| of.as_str() == "acme")));
+    }
+}
+
+/// C-11: a failed fsync takes changes away that every reader sees. The store opens after a power cut all the same, and
+/// has what it acknowledged before and afterwards.
+#[test]
+fn a_failed_fsync_and_a_power_cut_lose_no_acknowledged_record() {
+    let path = Path::new("/records.redb");
+    let records = chain("e1", 1, 9, Digest::default());
+    for kept in 0..40 {
+        let disk = FaultDisk::default();
+        let store = Store::open(&disk, path).unwrap();
+        assert_eq!(store.put(&edge("e1"), &records[..3]), Collected::Stored { seq: 3 });
+        disk.forget_at_next_sync(kept);
+        let one = edge("e1");
+        assert!(store.append(std::iter::once((&one, &records[3..6]))).is_err());
+        drop(store);
+
+        let store = Store::open(&disk, path).unwrap();
+        let shown = store.last_arrival().unwrap();
+        let after = Store::open(&disk.after_power_cut(0, 0), path).unwrap();
+        assert_eq!(after.last_arrival().unwrap(), shown, "{kept}");
+        assert_eq!(store.put(&edge("e1"), &records[3..]), Collected::Stored { seq: 9 });
+        let store = Store::open(&disk.after_power_cut(0, 0), path).unwrap();
+        assert_eq!(store.since(Some(0), 100).unwrap().records.len(), 9, "{kept}");
     }
 }
 

@@ -29,6 +29,8 @@ mod types;
 #[path = "../../tests/it/fault_disk.rs"]
 mod fault_disk;
 #[cfg(test)]
+pub(crate) use fault_disk::FaultDisk;
+#[cfg(test)]
 mod quorum_tests;
 #[cfg(test)]
 mod testing;
@@ -39,7 +41,7 @@ pub use config::{RaftConfig, RaftTimings, RaftTls};
 pub use error::{CallError, ProposeError, ReadError, RestoreError, StartError};
 pub(crate) use fatal::Fatal;
 pub use format::ENTRY_BYTES_MAX;
-pub(crate) use log_store::{FileBackend, ImageBackend};
+pub(crate) use log_store::{ImageBackend, open_database};
 pub use members::Members;
 pub use node::RaftNode;
 pub use status::{RaftRole, RaftStatus};

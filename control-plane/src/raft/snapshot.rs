@@ -10,9 +10,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use remit_common::crypto::digest::Digest;
 use remit_common::net::env::Disk;
+use tokio::sync::watch;
 
 use super::format::{BadRecord, SnapshotMetaV1, SnapshotMetaV2, decode_record, encode_record};
-use super::types::{Snapshot, SnapshotBody, SnapshotMeta};
+use super::types::{LogId, Snapshot, SnapshotBody, SnapshotMeta};
 
 /// Bytes of a snapshot's payload. The state of a large mesh is tens of megabytes; what exceeds this could not be
 /// sent to a follower within its deadline either.
@@ -109,6 +110,8 @@ struct Place {
     path: PathBuf,
     /// What the file holds. The lock also orders writers: compare and replace are one step.
     current: Mutex<Option<SnapshotMeta>>,
+    /// The last entry that the file covers.
+    covers: watch::Sender<Option<LogId>>,
 }
 
 impl SnapshotStore {
@@ -117,11 +120,18 @@ impl SnapshotStore {
     /// # Errors
     /// [`SnapshotFault`].
     pub(crate) fn open(disk: Arc<dyn Disk>, path: &Path) -> Result<(Self, Option<Snapshot>), SnapshotFault> {
-        let place = Place { disk, path: path.to_owned(), current: Mutex::new(None) };
+        let covers = watch::Sender::new(None);
+        let place = Place { disk, path: path.to_owned(), current: Mutex::new(None), covers };
         let store = Self(Arc::new(place));
         let snapshot = store.read()?;
+        store.0.covers.send_replace(snapshot.as_ref().and_then(|s| s.meta.last_log_id));
         *store.0.current.lock().unwrap_or_else(PoisonError::into_inner) = snapshot.as_ref().map(|s| s.meta.clone());
         Ok((store, snapshot))
+    }
+
+    /// The last entry that the snapshot on disk covers: the log may go up to there, and no further (C-8).
+    pub(crate) fn covers(&self) -> watch::Receiver<Option<LogId>> {
+        self.0.covers.subscribe()
     }
 
     /// The snapshot on disk. Blocks.
@@ -145,6 +155,7 @@ impl SnapshotStore {
         }
         self.0.disk.replace(&self.0.path, &encode(meta, body)?)?;
         *current = Some(meta.clone());
+        self.0.covers.send_replace(meta.last_log_id);
         Ok(())
     }
 }

@@ -177,13 +177,14 @@ impl RaftStateMachine<Types> for Machine {
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: Box<SnapshotBody>) -> Result<(), StorageError> {
-        if meta.last_log_id <= self.last_applied {
-            return Ok(());
-        }
         let (snapshots, stored, body) = (self.snapshots.clone(), meta.clone(), SnapshotBody::clone(&snapshot));
         blocking(&self.env, move || snapshots.save(&stored, &body))
             .await
             .map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
+        if meta.last_log_id <= self.last_applied {
+            // Stored all the same: Raft lets the log go up to there.
+            return Ok(());
+        }
         // On disk first: were the machine ahead of the disk, a crash now would take the state back.
         self.machine.restore(&snapshot.payload).map_err(|fault| snapshot_failed(&self.fatal, Some(meta), fault))?;
         self.volume.reset();

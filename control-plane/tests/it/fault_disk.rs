@@ -20,6 +20,8 @@ struct State {
     locked: BTreeSet<PathBuf>,
     syncs: u64,
     fail_syncs: bool,
+    /// The next sync of an open file fails, and all but the first so many changes never reach the disk.
+    forget_after: Option<usize>,
     /// Bytes that may still be written.
     room: Option<usize>,
 }
@@ -66,6 +68,12 @@ impl FaultDisk {
     /// From now on every sync fails.
     pub(crate) fn fail_syncs(&self) {
         self.state().fail_syncs = true;
+    }
+
+    /// The next sync of an open file fails as on Linux: the first `kept` changes are durable, the others never will be,
+    /// but readers see them, and the sync after it succeeds.
+    pub(crate) fn forget_at_next_sync(&self, kept: usize) {
+        self.state().forget_after = Some(kept);
     }
 
     /// From now on only so many bytes fit.
@@ -215,10 +223,12 @@ impl RandomFile for Open {
         if state.fail_syncs {
             return Err(broken_sync());
         }
+        let forget_after = state.forget_after.take();
         state.syncs += 1;
         let file = state.files.get_mut(&self.path).unwrap();
-        file.durable = file.written.clone();
-        file.pending.clear();
-        Ok(())
+        for operation in file.pending.drain(..).take(forget_after.unwrap_or(usize::MAX)) {
+            operation.apply(&mut file.durable);
+        }
+        if forget_after.is_some() { Err(broken_sync()) } else { Ok(()) }
     }
 }

@@ -1,10 +1,52 @@
 //! redb's ground: a file of Env's disk, or, while a new log is being made, memory.
+//!
+//! What a process reads from a file need not be on the disk. After a failed fsync the kernel takes the pages for
+//! written, shows them to every reader, and has nothing left to write: the next fsync succeeds and says nothing about
+//! them. A process that fails ends, so the next one must not build on what it reads; were the power to go later, its
+//! own commits would be there and those pages would not. So a file that was not closed in order is written once more,
+//! page for page, and synced, before anything trusts it (C-11).
 
 use std::io;
+use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use redb::StorageBackend;
-use remit_common::net::env::RandomFile;
+use redb::{Database, DatabaseError, RepairSession, StorageBackend};
+use remit_common::net::env::{Disk, RandomFile};
+
+/// Bytes that are written at a time when a file is made durable.
+const SETTLE_BYTES: u64 = 1024 * 1024;
+
+/// Opens a database that is there; blocks. On return everything that can be read from it is durable.
+pub(crate) fn open_database(disk: &dyn Disk, path: &Path, cache_bytes: usize) -> Result<Database, redb::Error> {
+    let open = |on_repair: fn(&mut RepairSession)| {
+        let file = disk.open_random(path)?;
+        let mut builder = Database::builder();
+        builder.set_cache_size(cache_bytes).set_repair_callback(on_repair);
+        builder.create_with_backend(FileBackend(file))
+    };
+    // A repair looks at every page anyway: one pass over the file more is not what makes a start slow.
+    match open(RepairSession::abort) {
+        Err(DatabaseError::RepairAborted) => {}
+        opened => return Ok(opened?),
+    }
+    tracing::info!(file = %path.display(), "not closed in order: written once more, then repaired");
+    settle(&*disk.open_random(path)?)?;
+    Ok(open(|_| {})?)
+}
+
+/// Makes durable what readers of a file see.
+fn settle(file: &dyn RandomFile) -> io::Result<()> {
+    let len = file.len()?;
+    let mut at = 0;
+    while at < len {
+        let size = SETTLE_BYTES.min(len.saturating_sub(at));
+        let mut bytes = vec![0; usize::try_from(size).map_err(io::Error::other)?];
+        file.read_exact_at(at, &mut bytes)?;
+        file.write_all_at(at, &bytes)?;
+        at = at.saturating_add(size);
+    }
+    file.sync()
+}
 
 /// A file of Env's disk, which holds the lock on it as long as this lives.
 #[derive(Debug)]

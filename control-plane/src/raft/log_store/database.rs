@@ -14,7 +14,7 @@ use remit_common::net::env::Disk;
 use remit_common::planted::{Bug, planted};
 use tokio::sync::oneshot;
 
-use super::backend::{FileBackend, ImageBackend};
+use super::backend::{ImageBackend, open_database};
 use crate::raft::format::{
     BadRecord, CommittedV1, DiskId, EntryV1, IdentityV1, MetPeerV1, PurgedV1, Record, VoteV1, decode_record,
     encode_record,
@@ -120,17 +120,12 @@ impl LogDatabase {
         fresh: Option<DiskId>,
         closed: oneshot::Sender<()>,
     ) -> Result<(Self, Opened), LogFault> {
-        let file = disk.open_random(path)?;
-        let file = if file.len()? == 0 {
-            // Closed before it is replaced: the lock is on the old file.
-            drop(file);
+        let is_new = disk.open_random(path)?.len()? == 0;
+        if is_new {
             let fresh = fresh.ok_or(LogFault::Missing)?;
             disk.replace(path, &Self::image(IdentityV1::new(mesh, voter, fresh))?)?;
-            disk.open_random(path)?
-        } else {
-            file
-        };
-        let database = Database::builder().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend(file))?;
+        }
+        let database = open_database(disk, path, CACHE_BYTES)?;
         let log = Self { database, _closed: closed };
         let opened = log.read_state(mesh, voter)?;
         Ok((log, opened))

@@ -25,9 +25,9 @@ use openraft::{ErrorSubject, ErrorVerb, LogState, OptionalSend, RaftLogReader, S
 use remit_common::id::{MeshId, VoterId};
 use remit_common::net::env::Env;
 use remit_common::planted::{Bug, planted};
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
-pub(crate) use self::backend::{FileBackend, ImageBackend};
+pub(crate) use self::backend::{ImageBackend, open_database};
 use self::database::{Change, Extent, LogDatabase};
 pub(crate) use self::database::{LogFault, Opened};
 use self::tail::Tail;
@@ -48,6 +48,8 @@ pub(crate) struct LogStore {
     vote: Option<Vote>,
     committed: Option<LogId>,
     voter: VoterId,
+    /// The last entry that a snapshot on disk covers. Without it nothing holds a purge back.
+    covered: Option<watch::Receiver<Option<LogId>>>,
     fatal: Fatal,
 }
 
@@ -120,9 +122,30 @@ impl LogStore {
             vote: opened.vote,
             committed: opened.committed,
             voter,
+            covered: None,
             fatal,
         };
         Ok(OpenLog { store, control, opened, closed })
+    }
+
+    /// Lets entries go only when a snapshot on disk covers them.
+    #[must_use]
+    pub(crate) fn purging_behind(self, covered: watch::Receiver<Option<LogId>>) -> Self {
+        Self { covered: Some(covered), ..self }
+    }
+
+    /// Returns once a snapshot on disk covers this entry and everything before it.
+    async fn until_covered(&self, upto: LogId) -> Result<(), StorageError> {
+        let Some(mut covered) = self.covered.clone() else { return Ok(()) };
+        let failed = |reason: String| StorageIOError::write_snapshot(None, AnyError::error(reason)).into();
+        tokio::select! {
+            biased;
+            saved = covered.wait_for(|covered| *covered >= Some(upto)) => match saved {
+                Ok(_) => Ok(()),
+                Err(_) => Err(failed("the log is kept: the store of snapshots is gone".to_owned())),
+            },
+            reason = self.fatal.raised() => Err(failed(format!("the log is kept: {reason}"))),
+        }
     }
 
     async fn submit(&self, change: Change, subject: ErrorSubject<u64>) -> Result<(), StorageError> {
@@ -312,7 +335,11 @@ impl RaftLogStorage<Types> for LogStore {
         self.submit(Change::Truncate(log_id.index), ErrorSubject::Log(log_id)).await
     }
 
+    /// Raft asks for it right after it has handed an arriving snapshot to the state machine, without waiting until
+    /// that one is stored. Entries that were acknowledged must not be gone before what replaces them is there, nor may
+    /// entries that follow a snapshot be acknowledged before it is on disk: so this waits, and Raft's core with it.
     async fn purge(&mut self, log_id: LogId) -> Result<(), StorageError> {
+        self.until_covered(log_id).await?;
         self.reader.tail.purge(log_id);
         self.submit(Change::Purge(log_id), ErrorSubject::Log(log_id)).await
     }

@@ -235,6 +235,31 @@ async fn a_failed_fsync_is_fatal() {
     assert!(reason.contains("cannot be written") && reason.contains("input/output error"), "{reason}");
 }
 
+/// C-11: a failed fsync takes changes away that every reader sees. Whatever the next process acknowledges holds, over
+/// a power cut, too.
+#[tokio::test]
+async fn what_follows_a_failed_fsync_is_durable() {
+    for kept in 0..12 {
+        let disk = FaultDisk::default();
+        let mut log = open(&disk).await;
+        log.store.blocking_append((1..=5).map(|index| entry(1, index))).await.unwrap();
+        disk.forget_at_next_sync(kept);
+        log.store.blocking_append([entry(1, 6)]).await.unwrap_err();
+        drop((log.store, log.control));
+        assert!(log.closed.await.is_err(), "the process ends");
+
+        let mut again = open(&disk).await;
+        let last = again.opened.last.unwrap().index;
+        assert!(last == 5 || last == 6, "{last}");
+        // What it shows may count as acknowledged already: the leader asks how far the log goes.
+        let mut after = open(&disk.after_power_cut(0, 0)).await;
+        assert_eq!(after.opened.last, again.opened.last, "{kept}");
+        again.store.blocking_append([entry(2, last + 1)]).await.unwrap();
+        after = open(&disk.after_power_cut(0, 0)).await;
+        assert_eq!(indices(&mut after.store).await, (1..=last + 1).collect::<Vec<_>>(), "{kept}");
+    }
+}
+
 #[tokio::test]
 async fn a_full_disk_is_fatal_and_loses_nothing_acknowledged() {
     let disk = FaultDisk::default();
@@ -333,6 +358,66 @@ async fn a_reply_never_begins_later_than_asked() {
     log.store.purge(id(1, 5)).await.unwrap();
     assert_eq!(log.store.limited_get_log_entries(3, 11).await.unwrap().len(), 0);
     assert_eq!(log.store.limited_get_log_entries(6, 11).await.unwrap().len(), 5);
+}
+
+/// A log of 22 entries that waits for snapshots, and the state machine that stores them.
+async fn waiting_log(disk: &FaultDisk, fatal: &Fatal) -> (OpenLog, Machine) {
+    let env = env_on(disk);
+    let (snapshots, none) = SnapshotStore::open(Arc::clone(&env.disk), Path::new("/log/snapshot")).unwrap();
+    let mut log = open_with(disk, fatal).await;
+    log.store = log.store.purging_behind(snapshots.covers());
+    log.store.blocking_append((1..=22).map(|index| entry(1, index))).await.unwrap();
+    let machine = Machine::restore(Box::new(Counter::default()), snapshots, none, &env, fatal.clone());
+    (log, machine.unwrap().0)
+}
+
+/// A snapshot of 35 entries, as a leader sends it.
+async fn snapshot_from_ahead() -> crate::raft::types::Snapshot {
+    use openraft::RaftSnapshotBuilder as _;
+    let mut leader = machine_on(&FaultDisk::default()).await;
+    leader.apply((1..=35).map(|index| entry(1, index))).await.unwrap();
+    leader.get_snapshot_builder().await.build_snapshot().await.unwrap()
+}
+
+/// C-8: Raft purges while an arriving snapshot is still on its way to the disk; the entries stay until it is there.
+#[tokio::test]
+async fn entries_stay_until_the_snapshot_that_replaces_them_is_on_disk() {
+    let disk = FaultDisk::default();
+    let (mut log, mut machine) = waiting_log(&disk, &Fatal::new()).await;
+    let arriving = snapshot_from_ahead().await;
+    let control = log.control.clone();
+    {
+        let mut purging = std::pin::pin!(log.store.purge(id(1, 35)));
+        // What the writer is given after a purge is on disk after it.
+        let later = std::pin::pin!(control.remember(VoterId(2), DiskId([1; 16])));
+        let first = futures::future::select(purging.as_mut(), later).await;
+        assert!(matches!(first, futures::future::Either::Right((Ok(()), _))), "purged without a snapshot");
+        let mut cut = open(&disk.after_power_cut(0, 0)).await;
+        assert_eq!(indices(&mut cut.store).await, (1..=22).collect::<Vec<_>>());
+
+        machine.install_snapshot(&arriving.meta, arriving.snapshot).await.unwrap();
+        purging.await.unwrap();
+    }
+    let after = disk.after_power_cut(0, 0);
+    assert_eq!(open(&after).await.opened.purged, Some(id(1, 35)));
+    assert_eq!(machine_on(&after).await.applied_state().await.unwrap().0, Some(id(1, 35)));
+}
+
+/// C-8: a snapshot that does not fit ends the voter, and leaves it a log to start from.
+#[tokio::test]
+async fn a_snapshot_that_cannot_be_stored_takes_no_entry_along() {
+    let disk = FaultDisk::default();
+    let fatal = Fatal::new();
+    let (mut log, mut machine) = waiting_log(&disk, &fatal).await;
+    let arriving = snapshot_from_ahead().await;
+    disk.leave_room(0);
+    let (purged, installed) =
+        tokio::join!(log.store.purge(id(1, 35)), machine.install_snapshot(&arriving.meta, arriving.snapshot));
+    assert!(purged.is_err() && installed.is_err());
+    assert!(fatal.reason().unwrap().contains("no space left"));
+    let mut after = open(&disk.after_power_cut(0, 0)).await;
+    assert_eq!(indices(&mut after.store).await, (1..=22).collect::<Vec<_>>());
+    assert_eq!(after.opened.purged, None);
 }
 
 async fn machine_on(disk: &FaultDisk) -> Machine {
