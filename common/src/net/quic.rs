@@ -30,8 +30,10 @@ pub const CLOSE_NOT_WELCOME: u32 = 2;
 /// Closing a connection because the peer does not keep up.
 pub const CLOSE_TOO_SLOW: u32 = 3;
 
-/// Bytes of a connection id. Eight are enough that no two connections of an endpoint ever share one.
-const CONNECTION_ID_BYTES: usize = 8;
+/// Bytes of a connection id: enough that no two connections of an endpoint ever share one, and fewer than the eight
+/// that the first packet of a client needs (RFC 9000, 7.2). So an Initial packet for a connection that this endpoint
+/// has forgotten is refused for the length of its id, before anything is decrypted with keys that cannot be right.
+const CONNECTION_ID_BYTES: usize = 7;
 /// Bytes of the connection id that a client makes up for its first packet; the most QUIC version 1 allows.
 const FIRST_ID_BYTES: usize = 20;
 

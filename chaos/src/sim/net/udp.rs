@@ -19,6 +19,8 @@ use super::{HostId, Net, ProcessId};
 
 /// What waits for a socket whose process does not read: as much as the daemons ask of a kernel.
 const RECEIVE_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// No long header of ours is longer, its number and the sample that masks it included.
+const LONG_HEADER_BYTES_MAX: usize = 96;
 
 /// A datagram on its way.
 #[derive(Debug, Clone)]
@@ -191,12 +193,20 @@ impl State {
 }
 
 /// With one bit flipped.
+///
+/// Of a QUIC packet with a long header (RFC 9000, 17.2) only what comes after the header changes. The header is masked
+/// with a sample of what is encrypted (RFC 9001, 5.4), and that differs between two runs of one seed, because TLS takes
+/// its keys from the machine: whether a server took a damaged header for a new connection would be chance.
 fn corrupted(contents: &[u8], bit: u64) -> Bytes {
     let mut bytes = BytesMut::from(contents);
-    let bits = u64::try_from(bytes.len()).unwrap_or(u64::MAX).saturating_mul(8).max(1);
-    let bit = bit % bits;
-    if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|index| bytes.get_mut(index)) {
-        *byte ^= 1 << (bit % 8);
+    let is_long = contents.first().is_some_and(|first| first & 0x80 != 0);
+    let begin = if is_long { LONG_HEADER_BYTES_MAX.min(bytes.len().saturating_sub(1)) } else { 0 };
+    if let Some(open) = bytes.get_mut(begin..) {
+        let bits = u64::try_from(open.len()).unwrap_or(u64::MAX).saturating_mul(8).max(1);
+        let bit = bit % bits;
+        if let Some(byte) = usize::try_from(bit / 8).ok().and_then(|index| open.get_mut(index)) {
+            *byte ^= 1 << (bit % 8);
+        }
     }
     bytes.freeze()
 }
