@@ -75,7 +75,7 @@ pub(crate) async fn tick(
     }
 }
 
-/// A registry whose clock is ahead of this voter's has had a leader whose clock was: requests signed now expire early.
+/// A registry whose clock is ahead of this voter's has had a majority whose clocks were, or this one is behind.
 fn observe(cluster: &Cluster) {
     let view = cluster.view();
     let ahead = view.state.clock().since(cluster.env.now().wall).as_secs();
@@ -99,7 +99,7 @@ async fn lead(cluster: &Cluster, desk: &NonceDesk, root: Option<Digest>, install
         desk.note_root(cluster.id, root);
     }
     let view = cluster.view();
-    let at = cluster.env.now().wall;
+    let Some(at) = cluster.agreed_time() else { return };
     let mut commands = Vec::new();
     if wants_trust(&view.state, installed) {
         let documents = installed.documents.clone();

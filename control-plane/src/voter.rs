@@ -13,7 +13,7 @@ use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::net::tls::Alpn;
 
-use crate::cluster::{Calls, Cluster, Services};
+use crate::cluster::{Calls, Cluster, Services, compare_clocks};
 use crate::collect::{Collector, StoreFailed};
 use crate::config::{Config, ConfigError, Timings};
 use crate::edges::EdgeTable;
@@ -158,6 +158,7 @@ impl Voter {
             nonces: nonces.clone(),
             collector: collector.clone(),
         });
+        tasks.spawn("clocks", compare_clocks(cluster.clone(), shutdown.clone()));
         tasks.spawn("voters", electorate::keep(cluster.clone(), raft.clone(), shutdown.clone()));
         let (published, keep_published) = publish::keep_published(views, shutdown.clone());
         tasks.spawn("published state", keep_published);

@@ -4,6 +4,7 @@
 mod calls;
 mod protocol;
 mod read;
+mod time;
 mod write;
 
 use std::net::SocketAddr;
@@ -19,8 +20,10 @@ use tokio::sync::watch;
 
 pub(crate) use calls::{Answers, Calls, Services};
 pub(crate) use protocol::{PeerHealth, PeerReply, PeerRequest};
+pub(crate) use time::compare_clocks;
 pub(crate) use write::{Submitted, WriteError};
 
+use self::time::Clocks;
 use crate::entry::{self, Kind};
 use crate::machine::{View, Views};
 use crate::raft::{CallError, RaftNode, RaftStatus};
@@ -58,6 +61,7 @@ pub(crate) struct Cluster {
     hand_over: watch::Sender<Option<Option<VoterId>>>,
     /// Where edges reach those who joined later than the first.
     addresses: watch::Sender<VoterAddresses>,
+    clocks: Clocks,
     views: Views,
     raft: Arc<OnceLock<RaftNode>>,
 }
@@ -72,6 +76,7 @@ impl Cluster {
             configured: voters.into(),
             hand_over: watch::Sender::new(None),
             addresses: watch::Sender::new(VoterAddresses { voters: Vec::new() }),
+            clocks: Clocks::default(),
             views,
             raft: Arc::default(),
         }

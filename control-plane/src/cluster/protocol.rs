@@ -7,6 +7,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::Signature;
 use remit_common::id::{LogIndex, TenantId, VoterId};
 use remit_common::identity::SignedRequest;
+use remit_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{Arrivals, RecordQuery, StoredRecord};
@@ -57,6 +58,8 @@ pub(crate) enum PeerRequest {
     },
     /// How you are, and the digest of what you have applied.
     Health,
+    /// What your clock shows.
+    Clock,
 }
 
 /// The answer.
@@ -104,6 +107,8 @@ pub(crate) enum PeerReply {
     Arrivals(Arrivals),
     /// How I am.
     Health(PeerHealth),
+    /// What my clock shows.
+    Clock(Timestamp),
 }
 
 /// How a voter is.
@@ -152,7 +157,7 @@ impl PeerRequest {
     /// How long to wait for the answer.
     pub(crate) fn within(&self) -> Duration {
         match self {
-            Self::Edges | Self::Status | Self::Health | Self::NonceRoot(_) => KNOWN_WITHIN,
+            Self::Edges | Self::Status | Self::Health | Self::Clock | Self::NonceRoot(_) => KNOWN_WITHIN,
             Self::Propose { .. }
             | Self::ReadIndex
             | Self::SignRoot { .. }

@@ -4,7 +4,6 @@ use proptest::prelude::*;
 use remit_common::crypto::sign::Signature;
 use remit_common::id::DecisionId;
 use remit_common::text;
-use remit_common::time::Timestamp;
 
 use super::*;
 
@@ -49,6 +48,7 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
         ),
         (PeerRequest::RecordsSince { after: Some(3), limit: 200 }, "524d544300040001070103c8"),
         (PeerRequest::Health, "524d54430004000108"),
+        (PeerRequest::Clock, "524d54430004000109"),
     ]
 }
 
@@ -105,6 +105,7 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
             "524d5443000500010c066c656164657201464101666666666666666666666666666666666666666666666666666666\
              666666666601407777777777777777777777777777777777777777777777777777777777777777",
         ),
+        (PeerReply::Clock(Timestamp::from_millis(7)), "524d5443000500010d07"),
     ]
 }
 

@@ -97,7 +97,8 @@ impl Cluster {
     /// At the leader. What nobody listed has signed does not get into the log.
     async fn propose(&self, request: SignedRequest, again: bool) -> Result<Attempt, WriteError> {
         let view = self.view();
-        let received_at = self.env.now().wall;
+        // Without the clocks of a majority this voter cannot say when; they come within moments, or another leads.
+        let Some(received_at) = self.agreed_time() else { return Ok(Attempt::Elsewhere) };
         if let Err(refusal) = authenticate(&view.state, &request, received_at.max(view.state.clock())) {
             if let Some(submitted) = again.then(|| self.outcome_of(&request)).flatten() {
                 return Ok(Attempt::Done(submitted));

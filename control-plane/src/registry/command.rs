@@ -11,7 +11,8 @@ use crate::entry::{self, Kind};
 
 /// One entry, version 1. The order of the variants and of their fields is the format (Clause C-50): append only.
 ///
-/// `received_at` and `at` are the leader's wall clock. The registry's clock is the highest of them so far.
+/// `received_at` and `at` are what the voters' clocks show, as the leader knows it (Clause C-52). The registry's clock
+/// is the highest of them so far.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Command {
     /// What an administrator signed, whole.
