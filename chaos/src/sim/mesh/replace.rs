@@ -3,7 +3,9 @@
 use anyhow::{Context as _, Result, bail};
 use remit_common::id::VoterId;
 
-use super::{DIST_PORT, Death, Group, HOME, Process, RAFT_PORT, SimMesh, copy, voter_entry, voter_ip};
+use super::install::{copy, voter_entry};
+use super::process::Death;
+use super::{DIST_PORT, Group, HOME, Process, RAFT_PORT, SimMesh, voter_ip};
 use crate::launcher::Folder;
 use crate::node::{Member, Node};
 use crate::workload::electorate;
