@@ -25,13 +25,17 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::Chains;
-use crate::egress::{CallFailed, Egress, Reached, Reply};
+use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
 use crate::pdp::{self, Basis, Cleared, Refusal};
 use crate::pep::{self, Duties};
 use crate::report::{Draft, Durability, NotOnDisk, Reporter, Weight};
 use crate::telemetry::{Metrics, bounded, chain_text};
 use crate::vault::{Credential, Vault};
+
+/// How often one call is decided: a bundle that comes into force between decision and first byte has it decided again,
+/// and the tool has not heard of it then.
+const DECISIONS_MAX: u32 = 3;
 
 /// Everything that calls share.
 #[derive(Debug)]
@@ -75,6 +79,20 @@ pub(crate) enum NoResult {
     Refused(Box<Refusal>),
     /// A header says something else than the arguments.
     Headers(HeaderFault),
+}
+
+/// One decision brought no result.
+#[derive(Debug)]
+enum Undone {
+    NoResult(NoResult),
+    /// Called off before the first byte, because another policy is in force now.
+    Overtaken(Box<Refusal>),
+}
+
+impl From<NoResult> for Undone {
+    fn from(none: NoResult) -> Self {
+        Self::NoResult(none)
+    }
 }
 
 impl From<Box<Refusal>> for NoResult {
@@ -155,9 +173,8 @@ impl Gateway {
         self.metrics.decided(Reason::Permit, self.took(journey));
     }
 
-    /// Judges a call, makes it, and filters what comes back.
-    ///
-    /// From the permit on it runs by itself: an agent that hangs up ends its waiting, not the call and its record.
+    /// Judges a call, makes it, and filters what comes back. When another policy comes into force before the first byte
+    /// goes out, it is a new decision, with an id of its own, under that policy.
     ///
     /// # Errors
     /// Why there is no result; recorded.
@@ -170,22 +187,47 @@ impl Gateway {
     ) -> Result<Released, NoResult> {
         journey.tool = Some(call.tool.clone());
         journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
+        let mut decisions = 1;
+        loop {
+            match self.decide(journey, effective, call.clone(), headers).await {
+                Err(Undone::Overtaken(_)) if decisions < DECISIONS_MAX => {
+                    decisions += 1;
+                    self.arrived(journey);
+                    journey.decision = DecisionId::new(journey.arrived.wall, self.env.random());
+                }
+                Err(Undone::Overtaken(refusal)) => return Err(NoResult::Refused(refusal)),
+                Err(Undone::NoResult(none)) => return Err(none),
+                Ok(released) => return Ok(released),
+            }
+        }
+    }
+
+    /// One decision about a call, and what came of it.
+    ///
+    /// From the permit on it runs by itself: an agent that hangs up ends its waiting, not the call and its record.
+    async fn decide(
+        self: &Arc<Self>,
+        journey: &Journey,
+        effective: &Arc<Effective>,
+        call: ToolCall,
+        headers: &HeaderMap,
+    ) -> Result<Released, Undone> {
         let cleared = match pdp::judge(&journey.view, effective, &self.edge, call, journey.arrived) {
             Ok(cleared) => cleared,
-            Err(refusal) => return Err(self.denied(journey, refusal)),
+            Err(refusal) => return Err(self.denied(journey, refusal).into()),
         };
         if let Err(fault) = check_params(headers, &cleared.permitted().tool.input_schema, &cleared.call().arguments) {
             let denied = Denied::new(Reason::Malformed, fault.to_string());
             self.deny(journey, &Refusal::of_call(denied));
-            return Err(NoResult::Headers(fault));
+            return Err(NoResult::Headers(fault).into());
         }
         let Ok(slot) = Arc::clone(&self.calls).try_acquire_owned() else {
             let denied = Denied::new(Reason::UpstreamUnreachable, "too many calls are under way at this edge");
-            return Err(self.denied(journey, Refusal::of_call(denied)));
+            return Err(self.denied(journey, Refusal::of_call(denied)).into());
         };
         let credential = match self.credential(journey, effective, &cleared) {
             Ok(credential) => credential,
-            Err(refusal) => return Err(self.denied(journey, refusal)),
+            Err(refusal) => return Err(self.denied(journey, refusal).into()),
         };
         let (answer, answered) = oneshot::channel();
         let (gateway, journey, effective) = (Arc::clone(self), journey.clone(), Arc::clone(effective));
@@ -199,7 +241,7 @@ impl Gateway {
             let denied = Denied::new(Reason::ObligationUnmet, "the call's task ended by itself");
             NoResult::Refused(Refusal::of_call(denied))
         };
-        answered.await.unwrap_or_else(|_| Err(lost()))
+        answered.await.unwrap_or_else(|_| Err(lost().into()))
     }
 
     /// Records the permit, spends it, and records what came of it.
@@ -209,11 +251,11 @@ impl Gateway {
         effective: &Effective,
         cleared: Cleared,
         credential: Option<Arc<Credential>>,
-    ) -> Result<Released, NoResult> {
+    ) -> Result<Released, Undone> {
         let effects = cleared.permitted().facts.effects;
         let (permit, duties) = match self.record_permit(journey, cleared, credential.as_deref()).await {
             Ok(permitted) => permitted,
-            Err(refusal) => return Err(self.denied(journey, refusal)),
+            Err(refusal) => return Err(self.denied(journey, refusal).into()),
         };
         let started = self.env.now();
         let spent = credential.as_ref().map(|credential| (credential.id().clone(), credential.version()));
@@ -223,12 +265,14 @@ impl Gateway {
         };
         let reply = self.egress.forward(permit, credential, still).await;
         self.metrics.upstream_seconds.observe(self.env.now().boot.since(started.boot).as_secs_f64());
+        let overtaken = matches!(reply, Err(CallFailed::CalledOff(CalledOff::PolicyChanged)));
         let meanwhile = self.check_meanwhile(effective, &duties.tool, spent.as_ref());
         let released = self.release(journey, reply, meanwhile, &duties);
         self.record_outcome(journey, effects, &released);
         match released {
             Ok((filtered, _)) => Ok(Released { result: filtered.json }),
-            Err((_, refusal)) => Err(NoResult::Refused(refusal)),
+            Err((_, refusal)) if overtaken => Err(Undone::Overtaken(refusal)),
+            Err((_, refusal)) => Err(NoResult::Refused(refusal).into()),
         }
     }
 
@@ -293,22 +337,26 @@ impl Gateway {
         effective: &Effective,
         tool: &Tool,
         credential: Option<&(CredentialId, u64)>,
-    ) -> Result<(), &'static str> {
+    ) -> Result<(), CalledOff> {
         let newest = self.views.load();
         if newest.freshness.quarantined(self.env.now()).is_some() {
-            return Err("the edge has been quarantined meanwhile");
+            return Err(CalledOff::Quarantined);
         }
         let credential = credential.map(|(name, version)| (name, *version));
         pdp::check_cuts(&newest, effective, &self.edge)
             .and_then(|()| pdp::check_tool_cuts(&newest, &effective.tenant, tool, credential))
-            .map_err(|_| "what the call hangs on has been cut meanwhile")
+            .map_err(|refusal| match refusal.denied.reason {
+                Reason::Stale => CalledOff::CutHeard,
+                Reason::Quarantined => CalledOff::Quarantined,
+                _ => CalledOff::Cut,
+            })
     }
 
     /// Whether the policy that judged is still the one in force: asked before the first byte goes out.
-    fn check_policy(&self, journey: &Journey, effective: &Effective) -> Result<(), &'static str> {
+    fn check_policy(&self, journey: &Journey, effective: &Effective) -> Result<(), CalledOff> {
         let digest = |view: &View| view.bundles.get(&effective.tenant).map(|active| *active.bundle.digest());
         let newest = self.views.load();
-        if digest(&newest) == digest(&journey.view) { Ok(()) } else { Err("the policy has changed meanwhile") }
+        if digest(&newest) == digest(&journey.view) { Ok(()) } else { Err(CalledOff::PolicyChanged) }
     }
 
     /// What of an answer the agent gets.
@@ -316,7 +364,7 @@ impl Gateway {
         &self,
         journey: &Journey,
         reply: Result<Reply, CallFailed>,
-        meanwhile: Result<(), &'static str>,
+        meanwhile: Result<(), CalledOff>,
         duties: &Duties,
     ) -> Result<(Filtered, &'static str), (&'static str, Box<Refusal>)> {
         let refuse = |word, reason, detail: String| Err((word, Refusal::of_call(Denied::new(reason, detail))));
@@ -328,8 +376,7 @@ impl Gateway {
             }
             Err(failed) => {
                 let reason = match &failed {
-                    CallFailed::CalledOff(_) if meanwhile.is_err() => Reason::Revoked,
-                    CallFailed::CalledOff(_) => Reason::Stale,
+                    CallFailed::CalledOff(why) => why.reason(),
                     CallFailed::CarriesCredential | CallFailed::NotBuilt(_) => Reason::ObligationUnmet,
                     _ => Reason::UpstreamUnreachable,
                 };
@@ -342,7 +389,7 @@ impl Gateway {
             }
         };
         if let Err(why) = meanwhile {
-            return refuse("cut-meanwhile", Reason::Revoked, why.to_owned());
+            return refuse("cut-meanwhile", why.reason(), why.to_string());
         }
         match response::filter(&duties.tool, &result, &duties.obligations) {
             Ok(filtered) => Ok((filtered, word)),
@@ -359,7 +406,7 @@ impl Gateway {
             }
             CallFailed::CalledOff(why) => {
                 self.metrics.late_permits.inc();
-                tracing::warn!(%decision, why, "a call was called off");
+                tracing::warn!(%decision, %why, "a call was called off");
             }
             other => tracing::warn!(%decision, error = chain_text(other), "a permitted call failed"),
         }

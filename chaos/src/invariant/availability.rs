@@ -2,15 +2,14 @@
 //!
 //! Whether an edge knows enough, it is not asked: while nothing was broken for a while every edge is in contact, and from
 //! the first fault after that on it has the bound. What hits the edge itself is another matter (its clock jumped, its
-//! disk is full), and so is a voter that lies to it, and a call that was called off because the policy changed
-//! between its decision and its first byte.
+//! disk is full), and so is a voter that lies to it.
 //!
 //! Source: docs/PROTOCOL.md F-8, F-13, N-5; docs/ARCHITECTURE.md: "an edge decides from verified state on its own disk
 //! and never waits for a voter".
 
 use std::collections::BTreeMap;
 
-use remit_common::id::{EdgeId, LogIndex};
+use remit_common::id::EdgeId;
 use remit_common::lattice::Effect;
 
 use super::context::{Context, micros};
@@ -18,7 +17,7 @@ use super::cuts::revoked;
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::{Outage, healing, outages};
-use crate::history::{Call, Event, What};
+use crate::history::{Call, Event};
 use crate::node::Node;
 
 /// Reasons that say that an edge knows too little.
@@ -35,7 +34,6 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (
     let quiet = Quiet::of(&outages, healing, micros(context.settle));
     let cut: BTreeMap<&str, Witness> =
         story.writes.iter().filter_map(|write| Some((revoked(write)?, write.invoked))).collect();
-    let policies = Policies::of(events);
     let mut first_permit: BTreeMap<&EdgeId, u64> = BTreeMap::new();
     let mut refused = 0;
     for call in story.calls.iter().filter(|call| call.asked.admitted && call.asked.effect == Effect::Read) {
@@ -66,10 +64,6 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (
         };
         if outages.iter().any(excused) {
             findings.saw("reads refused because of what happened to the edge itself", 1);
-            continue;
-        }
-        if outcome.reason == "stale" && policies.changed(&call.asked.edge, call.invoked.time_us, answered.time_us) {
-            findings.saw("reads called off because another policy came into force meanwhile", 1);
             continue;
         }
         refused += judge(&mut findings, call, answered, last_us, context);
@@ -109,37 +103,6 @@ fn is_of_tools(outage: &Outage) -> bool {
     !outage.nodes.is_empty() && outage.nodes.iter().all(|node| *node == Node::Tools)
 }
 
-/// What each edge was seen to run, in order.
-struct Policies<'a>(BTreeMap<&'a EdgeId, Vec<Look>>);
-
-/// When an edge was asked and answered, and the activation that it said it runs.
-type Look = (u64, u64, Option<LogIndex>);
-
-impl<'a> Policies<'a> {
-    fn of(events: &'a [Event]) -> Self {
-        let mut seen: BTreeMap<&EdgeId, Vec<_>> = BTreeMap::new();
-        for event in events {
-            if let What::Edge(edge) = &event.what {
-                seen.entry(&edge.edge).or_default().push((
-                    edge.asked_us.unwrap_or(event.time_us),
-                    event.time_us,
-                    edge.activation,
-                ));
-            }
-        }
-        Self(seen)
-    }
-
-    /// Whether an edge ran another policy after a call than before it. A call that waits for its record or its
-    /// connection is then called off, and the agent is told to ask again: under the policy that now counts.
-    fn changed(&self, edge: &EdgeId, invoked_us: u64, answered_us: u64) -> bool {
-        let Some(looks) = self.0.get(edge) else { return false };
-        let before = looks.iter().rev().find(|(_, told_us, _)| *told_us <= invoked_us);
-        let after = looks.iter().find(|(asked_us, ..)| *asked_us >= answered_us);
-        before.zip(after).is_some_and(|((.., before), (.., after))| before != after)
-    }
-}
-
 /// Spans of time in which something was broken, or had been shortly before; disjoint, in order.
 struct Quiet(Vec<(u64, u64)>);
 
@@ -166,40 +129,5 @@ impl Quiet {
             Some((from, until)) if time_us <= *until => *from,
             _ => time_us,
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::history::Kind;
-
-    fn look(index: u64, asked_us: u64, time_us: u64, activation: u64) -> Event {
-        let value = serde_json::json!({
-            "edge": "eu-west-1", "asked_us": asked_us, "boot": "00".repeat(16), "bundle": 1, "digest": null,
-            "activation": activation, "epoch": 0, "tick": 1, "staleness_ms": 0, "mode": "fresh", "spool": 0,
-            "permits": 0, "denials": 0,
-        });
-        let what: What = serde_json::from_value(serde_json::json!({"f": "edge", "value": value})).unwrap();
-        Event { index, time_us, process: "observer".to_owned(), kind: Kind::Info, what }
-    }
-
-    #[test]
-    fn a_policy_changed_during_a_call_only_if_the_looks_around_it_say_so() {
-        let events = [look(0, 10, 20, 3), look(1, 30, 40, 3), look(2, 60, 70, 9), look(3, 90, 95, 9)];
-        let policies = Policies::of(&events);
-        let edge = EdgeId::new("eu-west-1").unwrap();
-        for (invoked, answered, changed) in [
-            (45, 50, true),
-            (45, 60, true),
-            (20, 30, false),
-            (21, 31, true),
-            (70, 80, false),
-            (45, 91, false),
-            (5, 8, false),
-        ] {
-            assert_eq!(policies.changed(&edge, invoked, answered), changed, "{invoked} to {answered}");
-        }
-        assert!(!policies.changed(&EdgeId::new("eu-west-2").unwrap(), 45, 50));
     }
 }

@@ -12,7 +12,7 @@ use http::{Request, Response};
 use remit_common::net::env::Env;
 use remit_common::net::http::{HttpClient, HttpFailed};
 
-use super::Reached;
+use super::{CalledOff, Reached};
 
 /// Times that a kept connection may turn out to be closed before the call is given up.
 const CONNECTIONS_TRIED_MAX: usize = 4;
@@ -25,7 +25,7 @@ pub(crate) enum ExchangeFailed {
     #[error("the upstream's name does not resolve")]
     Resolve(#[source] io::Error),
     #[error("called off: {0}")]
-    CalledOff(&'static str),
+    CalledOff(CalledOff),
     #[error("the upstream gave no response")]
     Http(#[from] HttpFailed),
 }
@@ -48,7 +48,7 @@ pub(super) async fn exchange(
     request: Request<Bytes>,
     connect_within: Duration,
     answer_within: Duration,
-    check: impl Fn() -> Result<(), &'static str> + Send + Sync,
+    check: impl Fn() -> Result<(), CalledOff> + Send + Sync,
 ) -> Result<Response<Bytes>, ExchangeFailed> {
     let addr = resolve(env, authority).await?;
     let mut tried = 0;

@@ -20,6 +20,7 @@ use remit_common::net::env::Env;
 use remit_common::net::http::HttpClient;
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::catalogue::Upstream;
+use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json};
 use zeroize::Zeroizing;
 
@@ -36,12 +37,40 @@ use reply::{REQUEST_ID, UnusableReply};
 /// Time to reach a server on the same machine or nearby.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
 
+/// Why a permitted call does not go out, or its answer does not go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum CalledOff {
+    #[error("the permit has ended")]
+    PermitEnded,
+    /// Another policy judges now: the call can be decided again.
+    #[error("the policy has changed meanwhile")]
+    PolicyChanged,
+    #[error("the edge has been quarantined meanwhile")]
+    Quarantined,
+    #[error("what the call hangs on has been cut meanwhile")]
+    Cut,
+    /// The cut has arrived and is not on the disk.
+    #[error("a cut of what the call hangs on has arrived meanwhile")]
+    CutHeard,
+}
+
+impl CalledOff {
+    /// What the agent is told.
+    pub(crate) fn reason(self) -> Reason {
+        match self {
+            Self::PermitEnded | Self::PolicyChanged | Self::CutHeard => Reason::Stale,
+            Self::Quarantined => Reason::Quarantined,
+            Self::Cut => Reason::Revoked,
+        }
+    }
+}
+
 /// A permitted call brought no answer that can be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum CallFailed {
     /// The permit ended, or what it rests on did, before the first byte went out. The tool knows nothing of the call.
     #[error("called off before it was sent: {0}")]
-    CalledOff(&'static str),
+    CalledOff(CalledOff),
     /// The request cannot be built: the credential does not fit into a header, or the bundle says nonsense.
     #[error("the request cannot be built: {0}")]
     NotBuilt(&'static str),
@@ -115,11 +144,11 @@ impl Egress {
         &self,
         permit: Permit,
         credential: Option<Arc<Credential>>,
-        still: impl Fn() -> Result<(), &'static str> + Send + Sync,
+        still: impl Fn() -> Result<(), CalledOff> + Send + Sync,
     ) -> Result<Reply, CallFailed> {
         let request = build(&permit, credential.as_deref())?;
         let check = || {
-            permit.check_time(self.env.now().boot).map_err(|_| "the permit has ended")?;
+            permit.check_time(self.env.now().boot).map_err(|_| CalledOff::PermitEnded)?;
             still()
         };
         let authority = permit.upstream().authority();

@@ -9,6 +9,8 @@ mod mcp;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod overtaken;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod support;

@@ -1,9 +1,9 @@
-//! The real machine, with a clock that can be set forward and a disk that can be made to fail.
+//! The real machine, with a clock that can be set forward or stopped and a disk that can be made to fail or to wait.
 
 use std::io;
 use std::path::Path;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use remit_common::net::env::{AppendFile, Clock, Disk, Env, RandomFile};
@@ -15,17 +15,40 @@ use remit_common::time::Now;
 pub(crate) struct World {
     pub(crate) env: Env,
     forward_millis: Arc<AtomicU64>,
+    stopped: Arc<Mutex<Option<Now>>>,
     broken: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let real = real::real();
         let (forward_millis, broken) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let clock = Forwarded { real: Arc::clone(&real.clock), forward_millis: Arc::clone(&forward_millis) };
-        let disk = Breakable { real: Arc::clone(&real.disk), broken: Arc::clone(&broken) };
+        let (stopped, gate) = (Arc::default(), Arc::default());
+        let clock = Forwarded {
+            real: Arc::clone(&real.clock),
+            forward_millis: Arc::clone(&forward_millis),
+            stopped: Arc::clone(&stopped),
+        };
+        let disk = Breakable { real: Arc::clone(&real.disk), broken: Arc::clone(&broken), gate: Arc::clone(&gate) };
         let env = Env { clock: Arc::new(clock), disk: Arc::new(disk), ..real };
-        Self { env, forward_millis, broken }
+        Self { env, forward_millis, stopped, broken, gate }
+    }
+
+    /// Both clocks stand still from now on, but for what [`Self::forward`] says.
+    pub(crate) fn stop_clock(&self) {
+        *self.stopped.lock().unwrap() = Some(real::real().clock.now());
+    }
+
+    /// Files that grow wait before what has these bytes in it is on the disk, until another call says otherwise.
+    pub(crate) fn hold(&self, bytes: Option<Vec<u8>>) {
+        *self.gate.held.lock().unwrap() = Held { bytes, waits: false };
+        self.gate.changed.notify_all();
+    }
+
+    /// Whether something waits.
+    pub(crate) fn waits(&self) -> bool {
+        self.gate.held.lock().unwrap().waits
     }
 
     /// Both clocks are later by this from now on.
@@ -40,15 +63,39 @@ impl World {
     }
 }
 
+/// What files that grow wait for.
+#[derive(Debug, Default)]
+struct Gate {
+    held: Mutex<Held>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    bytes: Option<Vec<u8>>,
+    waits: bool,
+}
+
+impl Gate {
+    fn pass(&self, written: &[u8]) {
+        let mut held = self.held.lock().unwrap();
+        while held.bytes.as_ref().is_some_and(|bytes| written.windows(bytes.len()).any(|window| window == bytes)) {
+            held.waits = true;
+            held = self.changed.wait(held).unwrap();
+        }
+    }
+}
+
 struct Forwarded {
     real: Arc<dyn Clock>,
     forward_millis: Arc<AtomicU64>,
+    stopped: Arc<Mutex<Option<Now>>>,
 }
 
 impl Clock for Forwarded {
     fn now(&self) -> Now {
         let by = Duration::from_millis(self.forward_millis.load(Ordering::SeqCst));
-        let Now { wall, boot } = self.real.now();
+        let Now { wall, boot } = self.stopped.lock().unwrap().unwrap_or_else(|| self.real.now());
         Now { wall: wall.plus(by), boot: boot.plus(by) }
     }
 }
@@ -56,6 +103,7 @@ impl Clock for Forwarded {
 struct Breakable {
     real: Arc<dyn Disk>,
     broken: Arc<AtomicBool>,
+    gate: Arc<Gate>,
 }
 
 impl Breakable {
@@ -83,7 +131,12 @@ impl Disk for Breakable {
     }
     fn open_append(&self, path: &Path) -> io::Result<Box<dyn AppendFile>> {
         self.check()?;
-        Ok(Box::new(BreakableFile { real: self.real.open_append(path)?, broken: Arc::clone(&self.broken) }))
+        Ok(Box::new(BreakableFile {
+            real: self.real.open_append(path)?,
+            broken: Arc::clone(&self.broken),
+            gate: Arc::clone(&self.gate),
+            written: Vec::new(),
+        }))
     }
     fn open_random(&self, path: &Path) -> io::Result<Box<dyn RandomFile>> {
         self.real.open_random(path)
@@ -94,6 +147,9 @@ impl Disk for Breakable {
 struct BreakableFile {
     real: Box<dyn AppendFile>,
     broken: Arc<AtomicBool>,
+    gate: Arc<Gate>,
+    /// Since the last sync.
+    written: Vec<u8>,
 }
 
 impl AppendFile for BreakableFile {
@@ -101,6 +157,7 @@ impl AppendFile for BreakableFile {
         self.real.len()
     }
     fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.written.extend_from_slice(bytes);
         self.real.append(bytes)
     }
     fn read_at(&self, offset: u64, out: &mut [u8]) -> io::Result<usize> {
@@ -110,6 +167,7 @@ impl AppendFile for BreakableFile {
         self.real.truncate(len)
     }
     fn sync(&mut self) -> io::Result<()> {
+        self.gate.pass(&std::mem::take(&mut self.written));
         if self.broken.load(Ordering::SeqCst) { Err(io::ErrorKind::StorageFull.into()) } else { self.real.sync() }
     }
 }
