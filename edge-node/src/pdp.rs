@@ -5,6 +5,7 @@
 //! a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
 //! does. Everything that is missing is a named reason to deny. Clauses G-10 to G-14.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
@@ -25,7 +26,7 @@ use crate::active::{ActiveBundle, View};
 pub(crate) struct Basis {
     /// The newest tick that counted.
     pub(crate) tick: LogIndex,
-    /// The revocations that were enforced.
+    /// The revocations that were enforced, and on the disk.
     pub(crate) epoch: RevocationEpoch,
     /// The bundle that judged; none when there was none, or the tenant is not known.
     pub(crate) manifest: Option<(Digest, BundleVersion)>,
@@ -128,22 +129,25 @@ pub(crate) fn standing<'v>(
 /// # Errors
 /// The cut.
 pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> Result<(), Box<Refusal>> {
-    let subjects = effective
-        .links()
-        .iter()
-        .map(Subject::Link)
-        .chain(effective.holders().iter().map(Subject::Holder))
-        .chain(effective.chain_agents.iter().map(|agent| Subject::Agent(&agent.id)))
-        .chain([
-            Subject::Delegator(&effective.delegator),
-            Subject::Session(&effective.session),
-            Subject::Task(&effective.task),
-            Subject::Edge(edge),
-        ]);
-    view.revocations.check(&effective.tenant, subjects).map_err(|revoked| match revoked.cut.kind {
+    let subjects = || {
+        effective
+            .links()
+            .iter()
+            .map(Subject::Link)
+            .chain(effective.holders().iter().map(Subject::Holder))
+            .chain(effective.chain_agents.iter().map(|agent| Subject::Agent(&agent.id)))
+            .chain([
+                Subject::Delegator(&effective.delegator),
+                Subject::Session(&effective.session),
+                Subject::Task(&effective.task),
+                Subject::Edge(edge),
+            ])
+    };
+    view.revocations.check(&effective.tenant, subjects()).map_err(|revoked| match revoked.cut.kind {
         CutKind::Edge => Refusal::of_call(Denied::new(Reason::Quarantined, revoked.to_string())),
         _ => Refusal::of_envelope(Denied::new(Reason::Revoked, revoked.to_string())),
-    })
+    })?;
+    check_heard(view, &effective.tenant, subjects)
 }
 
 /// Whether neither the tool nor the credential that it takes has been cut.
@@ -156,10 +160,30 @@ pub(crate) fn check_tool_cuts(
     tool: &Tool,
     credential: Option<(&CredentialId, u64)>,
 ) -> Result<(), Box<Refusal>> {
-    let credential = credential.map(|(name, version)| Subject::Credential(name, version));
+    let subjects = || {
+        let credential = credential.map(|(name, version)| Subject::Credential(name, version));
+        credential.into_iter().chain([Subject::Tool(&tool.name)])
+    };
     view.revocations
-        .check(tenant, credential.into_iter().chain([Subject::Tool(&tool.name)]))
-        .map_err(|revoked: Revoked| Refusal::of_call(Denied::new(Reason::Revoked, revoked.to_string())))
+        .check(tenant, subjects())
+        .map_err(|revoked: Revoked| Refusal::of_call(Denied::new(Reason::Revoked, revoked.to_string())))?;
+    check_heard(view, tenant, subjects)
+}
+
+/// A cut that is not on the disk yet stops a call all the same. But it is not called revoked: who is told that may
+/// rely on it, and until the disk has the cut a restart would take it back.
+fn check_heard<'s, S: Iterator<Item = Subject<'s>>>(
+    view: &View,
+    tenant: &TenantId,
+    subjects: impl FnOnce() -> S,
+) -> Result<(), Box<Refusal>> {
+    if Arc::ptr_eq(&view.heard, &view.revocations) {
+        return Ok(());
+    }
+    view.heard.check(tenant, subjects()).map_err(|revoked| {
+        let detail = format!("{revoked}; the cut has arrived and is not on this edge's disk yet");
+        Refusal::of_call(Denied::new(Reason::Stale, detail))
+    })
 }
 
 /// An administrator's word for a human is enough for what can be undone, and in meshes for trying things out; anything

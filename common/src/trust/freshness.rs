@@ -1,7 +1,7 @@
 //! How old an edge's knowledge is.
 //!
 //! The age is the time since the edge sent the newest nonce that came back inside a tick, and only once everything
-//! that this tick knew is applied here and on disk. It runs on the boot clock; times of arrival, times that others
+//! that this tick knew is applied here and on disk, and the proof of it, too. It runs on the boot clock; times of arrival, times that others
 //! state and the wall clock never enter. What cannot be known is infinite: after a start, after the clocks drifted
 //! apart, without an answer. Decisions read a copy ([`FreshnessView`]), so that one request sees one age.
 //! Clauses F-8 to F-14, docs/PROTOCOL.md.
@@ -95,7 +95,7 @@ pub enum QuarantineCause {
 /// What an answer changed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Learned {
-    /// The age is now counted from this nonce; store the proof.
+    /// The age can be counted from this nonce: store the proof, and say so to [`Freshness::on_stored`].
     Younger(StoredProof),
     /// The answer is of an epoch that is not on disk yet: fetch it.
     Behind {
@@ -152,6 +152,8 @@ pub struct Freshness {
     enforced: VecDeque<Enforced>,
     /// The newest answer that waits for its epoch to be on disk.
     waiting: Option<Answered>,
+    /// The answer whose proof is being stored, and that proof.
+    provable: Option<(Answered, StoredProof)>,
     view: FreshnessView,
 }
 
@@ -230,7 +232,7 @@ impl Freshness {
             restarted: usable.map(|proof| Restarted { sent: proof.sent, began: now }),
             quarantine: None,
         };
-        Self { sent: VecDeque::new(), enforced: VecDeque::from([enforced]), waiting: None, view }
+        Self { sent: VecDeque::new(), enforced: VecDeque::from([enforced]), waiting: None, provable: None, view }
     }
 
     /// A nonce goes out.
@@ -324,7 +326,7 @@ impl Freshness {
         self.view
     }
 
-    /// INVARIANT: the nonce was in tick `n`, and what that tick knew is on disk here.
+    /// INVARIANT: the nonce was in tick `n`, and what that tick knew is on disk here. Changes nothing yet.
     fn count(&mut self, answered: Answered, now: Now) -> Learned {
         // Sent before the clocks drifted apart: the time since then is not known.
         if has_drifted(answered.at, now) {
@@ -335,15 +337,23 @@ impl Freshness {
         if self.view.proven.is_some_and(|proven| answered.at.boot <= proven.boot) {
             return Learned::Nothing;
         }
-        self.view.n = self.view.n.max(answered.n);
+        let n = self.view.n.max(answered.n);
+        let proof = StoredProof { n, sent: answered.at.wall, stored: now.wall, epoch: self.view.epoch };
+        self.provable = Some((answered, proof));
+        Learned::Younger(proof)
+    }
+
+    /// The disk has this proof: from now on it counts. One that it does not take never does, so that what this edge
+    /// shows of itself is what it still knows after a restart.
+    pub fn on_stored(&mut self, proof: &StoredProof) {
+        let Some((answered, _)) = self.provable.take_if(|(_, provable)| provable == proof) else { return };
+        self.view.n = proof.n;
         self.view.proven = Some(answered.at);
         self.view.restarted = None;
         if self.view.quarantine == Some(QuarantineCause::ClockJumped) {
             self.view.quarantine = None;
         }
         self.sent.retain(|(_, at)| at.boot >= answered.at.boot);
-        let epoch = self.view.epoch;
-        Learned::Younger(StoredProof { n: self.view.n, sent: answered.at.wall, stored: now.wall, epoch })
     }
 }
 

@@ -57,8 +57,22 @@ fn started() -> Freshness {
     Freshness::start(None, enforced(1), at(0))
 }
 
+/// An answer arrives, and the disk takes the proof.
 fn give(freshness: &mut Freshness, answer: &TickAnswer, now: Now) -> Result<Learned, AnswerRefused> {
-    freshness.on_answer(answer, &me(), VOTER, now)
+    freshness.on_answer(answer, &me(), VOTER, now).inspect(|learned| store(freshness, learned))
+}
+
+/// An epoch is on the disk, and then the proof that waited for it.
+fn enforce(freshness: &mut Freshness, enforced: Enforced, now: Now) -> Learned {
+    let learned = freshness.on_enforced(enforced, now);
+    store(freshness, &learned);
+    learned
+}
+
+fn store(freshness: &mut Freshness, learned: &Learned) {
+    if let Learned::Younger(proof) = learned {
+        freshness.on_stored(proof);
+    }
 }
 
 fn proof(n: u64, sent: u64, stored: u64) -> StoredProof {
@@ -125,13 +139,29 @@ fn an_answer_ahead_of_the_disk_counts_once_the_disk_has_it() {
     let behind = Ok(Learned::Behind { epoch: RevocationEpoch(3) });
     assert_eq!(give(&mut freshness, &answer(10, 1, 3), at(1_000)), behind);
     assert_eq!(freshness.view().age(at(1_000)), None);
-    assert_eq!(freshness.on_enforced(enforced(2), at(1_100)), Learned::Nothing);
+    assert_eq!(enforce(&mut freshness, enforced(2), at(1_100)), Learned::Nothing);
     assert_eq!(freshness.view().age(at(1_100)), None);
-    assert!(matches!(freshness.on_enforced(enforced(3), at(1_200)), Learned::Younger(_)));
+    assert!(matches!(enforce(&mut freshness, enforced(3), at(1_200)), Learned::Younger(_)));
     assert_eq!(freshness.view().age(at(1_200)), Some(Duration::from_millis(1_200)));
     // One that is behind the disk counts, too, if its digest was the one here.
     freshness.on_nonce_sent(nonce(2), at(2_000));
     assert!(matches!(give(&mut freshness, &answer(11, 2, 2), at(2_100)), Ok(Learned::Younger(_))));
+}
+
+#[test]
+fn a_proof_that_the_disk_does_not_take_does_not_count() {
+    // Clause F-9: what this edge shows is what it still knows after a restart.
+    let mut freshness = started();
+    freshness.on_nonce_sent(nonce(1), at(0));
+    freshness.on_nonce_sent(nonce(2), at(2_000));
+    give(&mut freshness, &answer(10, 1, 1), at(2_500)).unwrap();
+    let before = freshness.view();
+    let learned = freshness.on_answer(&answer(11, 2, 1), &me(), VOTER, at(3_000));
+    assert_eq!(learned, Ok(Learned::Younger(proof(11, 2_000, 3_000))));
+    assert_eq!(freshness.view(), before);
+    // The next one says the same again, and is taken.
+    assert!(matches!(give(&mut freshness, &answer(12, 2, 1), at(4_000)), Ok(Learned::Younger(_))));
+    assert_eq!((freshness.view().tick(), freshness.view().age(at(4_000))), (LogIndex(12), Some(secs(2))));
 }
 
 #[test]
@@ -146,7 +176,7 @@ fn other_revocations_at_the_same_epoch_never_count() {
     // The same for an epoch that is still to come.
     let other = Enforced { digest: Digest::of(&[b"forged"]), ..enforced(2) };
     give(&mut freshness, &answer_from(&me(), 10, nonce(1), other), at(1)).unwrap();
-    assert_eq!(freshness.on_enforced(enforced(2), at(2)), Learned::Nothing);
+    assert_eq!(enforce(&mut freshness, enforced(2), at(2)), Learned::Nothing);
     assert_eq!(freshness.view().age(at(2)), None);
 }
 
@@ -263,7 +293,7 @@ fn what_a_peer_can_make_us_hold_is_bounded() {
     let mut freshness = started();
     for n in 0..200u64 {
         freshness.on_nonce_sent(Nonce([u8::try_from(n).unwrap(); 32]), at(n));
-        freshness.on_enforced(enforced(n), at(n));
+        enforce(&mut freshness, enforced(n), at(n));
     }
     assert_eq!((freshness.sent.len(), freshness.enforced.len()), (NONCES_MAX, EPOCHS_MAX));
     assert_eq!(give(&mut freshness, &answer(10, 1, 199), at(300)), Err(AnswerRefused::UnknownNonce));
@@ -348,7 +378,7 @@ fn play(events: &[Event]) -> usize {
             }
             Event::Enforce => {
                 epoch += 1;
-                if let Learned::Younger(proof) = freshness.on_enforced(enforced(epoch), now) {
+                if let Learned::Younger(proof) = enforce(&mut freshness, enforced(epoch), now) {
                     stored = Some(proof);
                 }
             }

@@ -38,7 +38,7 @@ pub(super) struct Stored {
 pub(super) struct StoredTenant {
     pub(super) water: HighWater,
     pub(super) active: Option<StoredActivation>,
-    /// Newest first, at most [`super::state::BUNDLES_KEPT`]: container digests.
+    /// Newest first, at most three: container digests.
     pub(super) bundles: Vec<Stored>,
     pub(super) shards: BTreeMap<CredentialId, Stored>,
     /// The highest version of each shard that was ever accepted, whether it still verifies or not.

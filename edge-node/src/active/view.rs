@@ -53,7 +53,10 @@ pub(crate) struct View {
     pub(crate) root: Arc<Root>,
     pub(crate) directory: Option<Arc<Directory>>,
     pub(crate) bundles: Arc<BTreeMap<TenantId, ActiveBundle>>,
+    /// The cuts that are on the disk, and hold after a restart, too.
     pub(crate) revocations: Arc<Revocations>,
+    /// The newest cuts: for the moments, or while a disk fails, in which it does not have them yet.
+    pub(crate) heard: Arc<Revocations>,
     pub(crate) shards: Arc<BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>>,
     pub(crate) freshness: FreshnessView,
     pub(crate) documents: Arc<Documents>,

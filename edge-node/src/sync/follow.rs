@@ -94,6 +94,14 @@ impl From<PeerMisbehaved> for Left {
     }
 }
 
+/// What may happen while no voter is followed.
+enum Woken {
+    Forked,
+    /// It is time to offer the disk again what it did not take.
+    Owes,
+    Links,
+}
+
 /// A conversation with one voter.
 struct Conversation {
     voter: VoterId,
@@ -153,7 +161,8 @@ impl Follower {
                     return Some((at, link));
                 }
             }
-            let forked = {
+            let owes = self.state.as_ref().is_some_and(State::owes_revocations);
+            let woken = {
                 let any_changed = async {
                     if cells.is_empty() {
                         std::future::pending::<()>().await;
@@ -167,17 +176,21 @@ impl Follower {
                 tokio::select! {
                     biased;
                     () = shutdown.requested() => return None,
-                    forked = self.forked.recv() => forked,
+                    Some(()) = self.forked.recv() => Woken::Forked,
+                    () = tokio::time::sleep_until(soon(NONCE_EVERY)), if owes => Woken::Owes,
                     changed = self.links.changed() => match changed {
-                        Ok(()) => None,
+                        Ok(()) => Woken::Links,
                         // Its sender lives in a task that ends at shutdown only.
                         Err(_) => return None,
                     },
-                    () = any_changed => None,
+                    () = any_changed => Woken::Links,
                 }
             };
-            if forked.is_some() {
-                self.quarantine().await;
+            match woken {
+                Woken::Forked => self.quarantine().await,
+                // What fails here fails again at the next use, and is handled there.
+                Woken::Owes => _ = self.store_owed().await,
+                Woken::Links => {}
             }
         }
     }
@@ -214,8 +227,8 @@ impl Follower {
                     directory: state.directory().map_or(0, |directory| directory.version()),
                     // A connection's announcements are compared as a whole with what its ticks name.
                     activations: Vec::new(),
-                    epoch: state.revocations().epoch(),
-                    revocations: state.revocations().digest(),
+                    epoch: state.heard_revocations().epoch(),
+                    revocations: state.heard_revocations().digest(),
                     shards: state
                         .shards()
                         .map(|(tenant, credential, version)| HaveShard {
@@ -384,6 +397,9 @@ impl Follower {
 
     async fn send_nonce(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
         conversation.nonce_at = soon(NONCE_EVERY);
+        if self.store_owed().await? {
+            self.cover(conversation).await?;
+        }
         let nonce = Nonce(self.env.random());
         let epoch = self
             .with_state(move |state, now| {

@@ -12,7 +12,7 @@ use remit_common::wire::proof::{Attestation, Covered};
 
 use super::super::Greeting;
 use super::{Conversation, Followed, Follower, Left};
-use crate::active::{Accepted, Refused};
+use crate::active::{Accepted, Refused, State};
 use crate::telemetry::chain_text;
 
 /// Documents that a voter may send in vain before it is left for another one.
@@ -94,16 +94,31 @@ impl Follower {
         Attestation::sign(mesh, &self.key, edge.clone(), tenant.clone(), number, manifest)
     }
 
-    /// Acknowledges the revocations, if they are on the disk: whoever reads this may rely on it over restarts.
+    /// Acknowledges the revocations that are on the disk: whoever reads this may rely on it over restarts.
     pub(super) async fn cover(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
-        let (stored, epoch, digest) = self
-            .with_state(|state, _| (state.stored_epoch(), state.revocations().epoch(), state.revocations().digest()))
+        let (epoch, digest) = self
+            .with_state(|state, _| {
+                let stored = state.stored_revocations();
+                (stored.epoch(), stored.digest())
+            })
             .await?;
-        if stored == epoch {
-            let Greeting { mesh, edge, boot: _ } = &self.greeting;
-            conversation.subscriber.cover(Covered::sign(mesh, &self.key, edge.clone(), epoch, digest));
-        }
+        let Greeting { mesh, edge, boot: _ } = &self.greeting;
+        conversation.subscriber.cover(Covered::sign(mesh, &self.key, edge.clone(), epoch, digest));
         Ok(())
+    }
+
+    /// Tries again to put on the disk the revocations that it did not take. Says whether it has them now.
+    pub(super) async fn store_owed(&mut self) -> Result<bool, Left> {
+        if !self.state.as_ref().is_some_and(State::owes_revocations) {
+            return Ok(false);
+        }
+        let stored = self.with_state(|state, now| state.store_revocations(now)).await?;
+        if let Err(error) = &stored {
+            tracing::error!(error = %chain_text(error), "the disk still does not take the revocations");
+            return Ok(false);
+        }
+        self.refresh();
+        Ok(true)
     }
 
     /// Tells of activations that took effect.

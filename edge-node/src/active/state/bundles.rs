@@ -1,0 +1,252 @@
+//! Bundles: verified, compiled and tested when they come, active once a tick names them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use remit_common::bundle::verified::verify_manifest;
+use remit_common::bundle::{BundleRejected, Manifest, SignedBundle, VerifiedBundle};
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{LogIndex, TenantId};
+use remit_common::planted::{Bug, planted};
+use remit_common::time::{Now, Timestamp};
+use remit_common::trust::activation::{Activation, activations_digest};
+use remit_common::trust::dsse::Envelope;
+
+use super::{Accepted, Refused, State, Tenant};
+use crate::active::store::{StoredActivation, StoredTenant};
+use crate::active::view::{ActiveBundle, Ready};
+
+/// Verified bundles kept per tenant: the active one, one that waits, and one to go back to.
+const BUNDLES_KEPT: usize = 3;
+/// Activations that a voter may tell of: every tenant of a mesh in a few rings.
+pub(super) const ACTIVATIONS_MAX: usize = 4_096;
+
+/// A manifest that holds, and the files of earlier bundles that it may share.
+#[derive(Debug)]
+pub(crate) struct Wanted {
+    /// The verified manifest.
+    pub(crate) manifest: Manifest,
+    /// Files that lie here, by digest.
+    pub(crate) held: BTreeMap<Digest, Vec<u8>>,
+}
+
+/// What the voter of the present connection announced. It dies with the connection, so that what one voter made up
+/// cannot spoil what the next one says.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    activations: BTreeMap<(TenantId, u32), Activation>,
+    /// The newest tick that it answered with, and its digest of the activations.
+    named: Option<(LogIndex, Digest)>,
+}
+
+impl Told {
+    /// A tick answer of the voter says which activations there are.
+    pub(super) fn name(&mut self, n: LogIndex, activations: Digest) {
+        if self.named.is_none_or(|(newest, _)| newest < n) {
+            self.named = Some((n, activations));
+        }
+    }
+}
+
+impl State {
+    /// Verifies what lies on the disk under the newest root and directory, as of the moment when it was accepted or
+    /// the root was, whichever came later. What they no longer vouch for is not used, and is no reason to stay down
+    /// (N-4).
+    pub(super) fn load_tenants(&mut self) -> Result<(), Refused> {
+        let rooted = self.index.roots.last().map_or(Timestamp::default(), |stored| stored.accepted);
+        let mut tenants = BTreeMap::new();
+        // One that is not served any more keeps its high water, and nothing else.
+        let served = self.index.tenants.iter().filter(|(name, _)| self.config.tenants.contains(*name));
+        for (name, stored) in served {
+            let mut tenant = Tenant::default();
+            for bundle in &stored.bundles {
+                let signed = SignedBundle::parse(&self.store.content(bundle)?).map_err(BundleRejected::from)?;
+                match self.verify_bundle(name, signed, bundle.accepted.max(rooted)) {
+                    Ok(ready) => {
+                        tenant.ready.insert(*ready.verified.digest(), ready);
+                    }
+                    Err(refused) => tracing::warn!(tenant = %name, error = %refused, "a stored bundle is not used"),
+                }
+            }
+            tenant.active = stored.active.and_then(|active| {
+                let ready = tenant.ready.get(&active.manifest)?;
+                Some(ActiveBundle { number: active.number, bundle: Arc::clone(&ready.compiled) })
+            });
+            tenants.insert(name.clone(), tenant);
+        }
+        self.tenants = tenants;
+        self.recheck_shards()
+    }
+
+    fn verify_bundle(&self, tenant: &TenantId, signed: SignedBundle, now: Timestamp) -> Result<Ready, Refused> {
+        let verified = signed.verify(&self.root, &self.config.mesh, tenant, now)?;
+        Self::compile(verified)
+    }
+
+    fn compile(verified: VerifiedBundle) -> Result<Ready, Refused> {
+        let compiled = Arc::new(verified.clone().compile()?);
+        Ok(Ready { verified, compiled })
+    }
+
+    /// The manifest of a bundle arrived, before its files: whether it is worth fetching them, and which of them lie
+    /// here already.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    pub(crate) fn check_manifest(&self, tenant: &TenantId, envelope: &Envelope, now: Now) -> Result<Wanted, Refused> {
+        if !self.index.tenants.contains_key(tenant) {
+            return Err(Refused::NotOurs(tenant.clone()));
+        }
+        let manifest = verify_manifest(envelope, &self.root, &self.config.mesh, tenant, now.wall)?;
+        let held = self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.ready.values());
+        let held = held.flat_map(|ready| ready.verified.files().values());
+        let held = held.map(|bytes| (Digest::of(&[bytes]), bytes.clone())).collect();
+        Ok(Wanted { manifest, held })
+    }
+
+    /// A bundle of `tenant` arrived: it is verified, compiled and tested, and then waits to be named.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn accept_bundle(
+        &mut self,
+        tenant: &TenantId,
+        signed: SignedBundle,
+        now: Now,
+    ) -> Result<Accepted, Refused> {
+        if !self.index.tenants.contains_key(tenant) {
+            return Err(Refused::NotOurs(tenant.clone()));
+        }
+        let bytes = signed.to_bytes();
+        let verified = signed.verify(&self.root, &self.config.mesh, tenant, now.wall)?;
+        let digest = *verified.digest();
+        if self.tenants.get(tenant).is_some_and(|tenant| tenant.ready.contains_key(&digest)) {
+            return Ok(Accepted::Nothing);
+        }
+        let mut index = self.index.clone();
+        let entry = index.tenants.entry(tenant.clone()).or_default();
+        entry.water.note_verified(verified.manifest());
+        verified.check_succeeds(&entry.water, now.wall)?;
+        let ready = match Self::compile(verified) {
+            Ok(ready) => ready,
+            Err(refused) => {
+                // Its administrators' word about the floor holds, whatever became of the policy (B-10).
+                self.commit(index)?;
+                return Err(refused);
+            }
+        };
+        let content = self.store.put_content(&bytes, now.wall)?;
+        entry.bundles.retain(|known| known.content != content.content);
+        entry.bundles.insert(0, content);
+        let dropped = self.drop_old_bundles(entry)?;
+        self.commit(index)?;
+        let tenant = self.tenants.entry(tenant.clone()).or_default();
+        tenant.ready.retain(|digest, _| !dropped.contains(digest));
+        tenant.ready.insert(digest, ready);
+        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// Keeps the newest bundles and the active one; gives the manifests of those that go.
+    fn drop_old_bundles(&self, entry: &mut StoredTenant) -> Result<Vec<Digest>, Refused> {
+        let mut dropped = Vec::new();
+        while entry.bundles.len() > BUNDLES_KEPT {
+            let mut oldest = None;
+            for (at, stored) in entry.bundles.iter().enumerate().skip(1) {
+                let bytes = self.store.content(stored)?;
+                let manifest = SignedBundle::parse(&bytes).map_err(BundleRejected::from)?.digest();
+                if entry.active.is_none_or(|active| active.manifest != manifest) {
+                    oldest = Some((at, manifest));
+                }
+            }
+            let Some((at, manifest)) = oldest else { break };
+            entry.bundles.remove(at);
+            dropped.push(manifest);
+        }
+        Ok(dropped)
+    }
+
+    /// A connection to a voter begins: what the last one announced is forgotten.
+    pub(crate) fn begin_connection(&mut self) {
+        self.told = Told::default();
+    }
+
+    /// The voter tells of an activation. It takes effect when one of its tick answers names the whole set.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn offer_activation(&mut self, offered: Activation, now: Now) -> Result<Accepted, Refused> {
+        let key = (offered.tenant.clone(), offered.ring);
+        if self.told.activations.len() >= ACTIVATIONS_MAX && !self.told.activations.contains_key(&key) {
+            return Err(Refused::TooManyActivations);
+        }
+        self.told.activations.insert(key, offered);
+        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// Activates what a tick has named and what is ready (Clause N-3). One index write for all of it.
+    pub(super) fn activate(&mut self, now: Now) -> Result<Option<Vec<Activation>>, Refused> {
+        let (n, digest) = match self.told.named {
+            Some(named) => named,
+            None if planted(Bug::ActivationUncheckedAfterRestart) => {
+                (LogIndex(u64::MAX), activations_digest(self.told.activations.values()))
+            }
+            None => return Ok(None),
+        };
+        if activations_digest(self.told.activations.values()) != digest {
+            return Ok(None);
+        }
+        let mut index = self.index.clone();
+        let (mut activated, mut refused) = (Vec::new(), None);
+        for activation in self.told.activations.values().filter(|activation| activation.number <= n) {
+            let Some(entry) = index.tenants.get_mut(&activation.tenant) else { continue };
+            let running = self.tenants.get(&activation.tenant);
+            let runs = running.and_then(|tenant| tenant.active.as_ref()).is_some();
+            if activation.number == entry.water.activation && runs {
+                continue;
+            }
+            let ready = running.and_then(|tenant| tenant.ready.get(&activation.manifest));
+            // One tenant's trouble is not the others': it is reported when nothing else is to be done.
+            match succeeds(entry, activation, ready, now) {
+                Ok(Some(ready)) => {
+                    let verified = &ready.verified;
+                    entry.water.note_activated(activation.number, verified.manifest(), verified.digest());
+                    let active = StoredActivation { number: activation.number, manifest: *verified.digest() };
+                    entry.active = Some(active);
+                    activated.push(activation.clone());
+                }
+                Ok(None) => {}
+                Err(reason) => refused = Some(reason),
+            }
+        }
+        if activated.is_empty() {
+            return refused.map_or(Ok(None), Err);
+        }
+        self.commit(index)?;
+        for activation in &activated {
+            if let Some(tenant) = self.tenants.get_mut(&activation.tenant)
+                && let Some(ready) = tenant.ready.get(&activation.manifest)
+            {
+                tenant.active = Some(ActiveBundle { number: activation.number, bundle: Arc::clone(&ready.compiled) });
+            }
+        }
+        self.show();
+        Ok(Some(activated))
+    }
+}
+
+/// Whether an activation may take effect now; nothing when its bundle is not ready.
+fn succeeds<'r>(
+    entry: &StoredTenant,
+    activation: &Activation,
+    ready: Option<&'r Ready>,
+    now: Now,
+) -> Result<Option<&'r Ready>, Refused> {
+    // The same activation again is a restart of what it named, after a root that had dropped it.
+    if activation.number != entry.water.activation {
+        entry.water.check_activation(activation.number)?;
+    }
+    if let Some(ready) = ready {
+        ready.verified.check_succeeds(&entry.water, now.wall)?;
+    }
+    Ok(ready)
+}

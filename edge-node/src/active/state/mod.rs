@@ -1,0 +1,213 @@
+//! The owner of what is true here: verifies, stores, then shows.
+
+mod bundles;
+mod documents;
+mod freshness;
+mod refused;
+mod revocations;
+mod shards;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use remit_common::bundle::HighWater;
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{CredentialId, EdgeId, MeshId, TenantId};
+use remit_common::net::env::Disk;
+use remit_common::planted::{Bug, planted};
+use remit_common::revocation::{RevocationRefused, Revocations};
+use remit_common::shard::VerifiedShard;
+use remit_common::time::{Now, Timestamp};
+use remit_common::trust::activation::Activation;
+use remit_common::trust::directory::{Directory, SignedDirectory};
+use remit_common::trust::freshness::{Enforced, Freshness};
+use remit_common::trust::root::{Root, SignedRoot};
+
+use super::store::{Index, Store, StoreFailed};
+use super::view::{ActiveBundle, Ready, View, ViewCell};
+use bundles::Told;
+pub(crate) use documents::Documents;
+pub(crate) use refused::Refused;
+
+/// Who this edge is and what it was installed with.
+#[derive(Debug, Clone)]
+pub(crate) struct StateConfig {
+    pub(crate) mesh: MeshId,
+    pub(crate) edge: EdgeId,
+    pub(crate) tenants: BTreeSet<TenantId>,
+    /// The first root document, as it was installed.
+    pub(crate) root: Vec<u8>,
+    pub(crate) data_dir: PathBuf,
+}
+
+/// What an accepted thing changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Accepted {
+    /// It was known already.
+    Nothing,
+    /// It holds from now on.
+    Changed,
+    /// These activations took effect.
+    Activated(Vec<Activation>),
+    /// The voter has proven that it is fresh, and unless the disk failed the age was renewed; activations may have
+    /// taken effect with it.
+    Younger(Vec<Activation>),
+    /// The voter is ahead: these epochs have to be fetched first.
+    Behind,
+}
+
+/// One tenant's moving parts.
+#[derive(Debug, Default)]
+struct Tenant {
+    active: Option<ActiveBundle>,
+    ready: BTreeMap<Digest, Ready>,
+}
+
+/// Everything, with one owner.
+#[derive(Debug)]
+pub(crate) struct State {
+    config: StateConfig,
+    store: Store,
+    index: Index,
+    root: Arc<Root>,
+    directory: Option<Arc<Directory>>,
+    tenants: BTreeMap<TenantId, Tenant>,
+    /// On the disk.
+    revocations: Arc<Revocations>,
+    /// The newest that were verified.
+    heard: Arc<Revocations>,
+    shards: BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>,
+    freshness: Freshness,
+    told: Told,
+    documents: Arc<Documents>,
+    store_failure: Option<StoreFailed>,
+    cell: ViewCell,
+}
+
+impl State {
+    /// Reads the last good state, verifies all of it again, and shows it.
+    ///
+    /// # Errors
+    /// [`Refused`] when the configured root or the disk's content is not usable.
+    pub(crate) fn load(config: StateConfig, disk: Arc<dyn Disk>, now: Now) -> Result<Self, Refused> {
+        let store = Store::open(disk, &config.data_dir)?;
+        let mut index = store.index()?;
+        let first = SignedRoot::parse(&config.root)?;
+        let pin = first.digest();
+        let mut root = first.verify_pinned(&pin, &config.mesh)?;
+        let rooted = index.roots.last().map_or(Timestamp::default(), |stored| stored.accepted);
+        for stored in &index.roots {
+            root = SignedRoot::parse(&store.content(stored)?)?.verify_next(&root)?;
+        }
+        let directory = match &index.directory {
+            Some(stored) => {
+                let as_of = stored.accepted.max(rooted);
+                Some(Arc::new(SignedDirectory::parse(&store.content(stored)?)?.verify(&root, as_of)?))
+            }
+            None => None,
+        };
+        // Every entry was verified when it came, under the administrators of that day; its content is still what its
+        // name says. A cut is not lost because the one who asked for it has left.
+        let revocations = match &index.revocations {
+            _ if planted(Bug::RevocationsForgottenAtRestart) => Revocations::new(),
+            Some(stored) => serde_json::from_slice(&store.content(stored)?)
+                .map_err(|_| RevocationRefused::Malformed { rule: "the stored set does not parse" })?,
+            None => Revocations::new(),
+        };
+        for tenant in &config.tenants {
+            let entry = index.tenants.entry(tenant.clone()).or_default();
+            if planted(Bug::ActivationUncheckedAfterRestart) {
+                entry.water = HighWater::default();
+            }
+        }
+        let enforced = Enforced { epoch: revocations.epoch(), digest: revocations.digest() };
+        let freshness = Freshness::start(store.proof()?, enforced, now);
+        let (root, revocations) = (Arc::new(root), Arc::new(revocations));
+        let cell = Arc::new(ArcSwap::from_pointee(View {
+            root: Arc::clone(&root),
+            directory: directory.clone(),
+            bundles: Arc::default(),
+            revocations: Arc::default(),
+            heard: Arc::default(),
+            shards: Arc::default(),
+            freshness: freshness.view(),
+            documents: Arc::default(),
+        }));
+        let documents = Documents {
+            roots: std::iter::once(Ok(config.root.clone()))
+                .chain(index.roots.iter().map(|stored| store.content(stored)))
+                .collect::<Result<_, _>>()?,
+            directory: index.directory.as_ref().map(|stored| store.content(stored)).transpose()?,
+        };
+        let mut state = Self {
+            config,
+            store,
+            index,
+            root,
+            directory,
+            tenants: BTreeMap::new(),
+            heard: Arc::clone(&revocations),
+            revocations,
+            shards: BTreeMap::new(),
+            freshness,
+            told: Told::default(),
+            documents: Arc::new(documents),
+            store_failure: None,
+            cell,
+        };
+        state.load_tenants()?;
+        state.show();
+        Ok(state)
+    }
+
+    /// Where readers find the newest view.
+    pub(crate) fn cell(&self) -> ViewCell {
+        Arc::clone(&self.cell)
+    }
+
+    /// The verified root.
+    pub(crate) fn root(&self) -> &Root {
+        &self.root
+    }
+
+    /// The verified directory.
+    pub(crate) fn directory(&self) -> Option<&Directory> {
+        self.directory.as_deref()
+    }
+
+    /// Every verified bundle that is here, active or waiting, by manifest digest.
+    pub(crate) fn bundles(&self) -> impl Iterator<Item = &Digest> {
+        self.tenants.values().flat_map(|tenant| tenant.ready.keys())
+    }
+
+    /// The version of each shard that is here.
+    pub(crate) fn shards(&self) -> impl Iterator<Item = (&TenantId, &CredentialId, u64)> {
+        self.shards.iter().map(|((tenant, credential), shard)| (tenant, credential, shard.version()))
+    }
+
+    fn commit(&mut self, index: Index) -> Result<(), StoreFailed> {
+        self.store.commit(&index)?;
+        self.index = index;
+        Ok(())
+    }
+
+    fn show(&self) {
+        let bundles = self
+            .tenants
+            .iter()
+            .filter_map(|(name, tenant)| Some((name.clone(), tenant.active.clone()?)))
+            .collect::<BTreeMap<_, _>>();
+        self.cell.store(Arc::new(View {
+            root: Arc::clone(&self.root),
+            directory: self.directory.clone(),
+            bundles: Arc::new(bundles),
+            revocations: Arc::clone(&self.revocations),
+            heard: Arc::clone(&self.heard),
+            shards: Arc::new(self.shards.clone()),
+            freshness: self.freshness.view(),
+            documents: Arc::clone(&self.documents),
+        }));
+    }
+}
