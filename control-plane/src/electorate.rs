@@ -10,7 +10,7 @@ use std::time::Duration;
 use remit_common::id::VoterId;
 use remit_common::net::tasks::Shutdown;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PeerReply, PeerRequest};
 use crate::raft::{Addresses, ChangeError, MemberChange, RaftNode, RaftStatus};
 use crate::registry::{VoterPlan, VoterWish};
 
@@ -106,6 +106,9 @@ pub(crate) async fn keep(cluster: Cluster, raft: RaftNode, shutdown: Shutdown) {
             match next(&raft.status(), cluster.view().state.voter_plan()) {
                 Next::Nothing | Next::CatchUp(_) => None,
                 Next::Change(change) => {
+                    if !has_records(&cluster, &raft.status(), &change).await {
+                        return None;
+                    }
                     tracing::info!(?change, "changing who votes");
                     Some(raft.change(change, STEP_WITHIN).await)
                 }
@@ -128,6 +131,21 @@ pub(crate) async fn keep(cluster: Cluster, raft: RaftNode, shutdown: Shutdown) {
             Some(Err(_)) | None => {}
         }
     }
+}
+
+/// Whoever begins to vote has the records of those who may go (Clause K-18).
+async fn has_records(cluster: &Cluster, status: &RaftStatus, change: &MemberChange) -> bool {
+    let MemberChange::Voters(voters) = change else { return true };
+    if status.members.is_joint() {
+        return true;
+    }
+    for newcomer in voters.iter().filter(|voter| !status.voters.contains(voter)) {
+        let answer = cluster.ask(*newcomer, &PeerRequest::RecordStore).await;
+        if !matches!(answer, Ok(PeerReply::RecordStore { whole: true, .. })) {
+            return false;
+        }
+    }
+    true
 }
 
 async fn hand_over_to(raft: &RaftNode, to: Option<VoterId>) -> Result<(), ChangeError> {

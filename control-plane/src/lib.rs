@@ -27,6 +27,7 @@ mod materials;
 mod nonces;
 mod ops;
 mod publish;
+mod refill;
 mod voter;
 
 pub use config::{Config, ConfigError};

@@ -68,6 +68,10 @@ pub struct Metrics {
     pub records_repeated: Counter,
     /// Records refused, by why: `fork`, `chain`, `malformed`. A fork asks for a person.
     pub records_refused: Labelled<Counter>,
+    /// 1 while this voter copies records that others have.
+    pub records_lacking: Gauge,
+    /// Damaged files of records that lie beside the one in use.
+    pub record_files_set_aside: Gauge,
     /// Connections of edges refused, by why.
     pub edges_refused: Labelled<Counter>,
     /// Nonces of edges that no tick answered in time.
@@ -101,6 +105,8 @@ impl Telemetry {
             records: Counter::default(),
             records_repeated: Counter::default(),
             records_refused: Family::default(),
+            records_lacking: Gauge::default(),
+            record_files_set_aside: Gauge::default(),
             edges_refused: Family::default(),
             nonces_unanswered: Counter::default(),
         };
@@ -117,6 +123,8 @@ impl Telemetry {
             records,
             records_repeated,
             records_refused,
+            records_lacking,
+            record_files_set_aside,
             edges_refused,
             nonces_unanswered,
         } = metrics.clone();
@@ -136,6 +144,8 @@ impl Telemetry {
         registry.register("records", "Decision records stored", records);
         registry.register("records_repeated", "Decision records that came again", records_repeated);
         registry.register("records_refused", "Decision records refused, by why", records_refused);
+        registry.register("records_lacking", "1 while records of other voters are copied", records_lacking);
+        registry.register("record_files_set_aside", "Damaged files of records", record_files_set_aside);
         registry.register("edges_refused", "Connections of edges refused, by why", edges_refused);
         registry.register("nonces_unanswered", "Nonces that no tick answered in time", nonces_unanswered);
         Self { metrics, registry }

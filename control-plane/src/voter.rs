@@ -14,7 +14,7 @@ use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::net::tls::Alpn;
 
 use crate::cluster::{Calls, Cluster, Services, compare_clocks};
-use crate::collect::{Collector, StoreFailed};
+use crate::collect::{Collector, Others, StoreFailed};
 use crate::config::{Config, ConfigError, Timings};
 use crate::edges::EdgeTable;
 use crate::issuer::Issuer;
@@ -23,12 +23,10 @@ use crate::materials::{Materials, Unusable};
 use crate::nonces::NonceDesk;
 use crate::raft::{Fatal, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, StartError};
 use crate::telemetry::Telemetry;
-use crate::{admin, duties, electorate, ops, publish};
+use crate::{admin, duties, electorate, ops, publish, refill};
 
 /// The log and the snapshot of Raft, below the data folder.
 const RAFT_FOLDER: &str = "raft";
-/// The records of edges, below the data folder.
-const RECORDS_FILE: &str = "records.redb";
 
 /// Administrators' connections at the same time: people, their tools, and open streams. Each may be sending a bundle.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -129,9 +127,10 @@ impl Voter {
         let endpoint = open_endpoint(&config, &materials, &env)?;
         let dist_addr =
             endpoint.local_addr().map_err(|source| RunError::Listen { addr: config.listen.dist, source })?;
-        let records = config.data_dir.join(RECORDS_FILE);
+        let others = others(&config, &env)?;
+        let (folder, mesh) = (&config.data_dir, config.mesh_id);
         let (collector, writer) =
-            Collector::open(&records, config.mesh_id, &env, &metrics, fatal.clone(), shutdown.clone())?;
+            Collector::open(folder, others, mesh, &env, &metrics, fatal.clone(), shutdown.clone())?;
         tasks.spawn("record writer", writer);
 
         let (machine, views) = Machine::new(materials.genesis.clone(), &env, &metrics);
@@ -158,6 +157,7 @@ impl Voter {
             nonces: nonces.clone(),
             collector: collector.clone(),
         });
+        tasks.spawn("records of others", refill::keep(cluster.clone(), collector.clone(), shutdown.clone()));
         tasks.spawn("clocks", compare_clocks(cluster.clone(), shutdown.clone()));
         tasks.spawn("voters", electorate::keep(cluster.clone(), raft.clone(), shutdown.clone()));
         let (published, keep_published) = publish::keep_published(views, shutdown.clone());
@@ -256,6 +256,19 @@ async fn drain(raft: &RaftNode) {
 /// [`RunError`] when it does not start, or had to stop by itself.
 pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), RunError> {
     Voter::start(config, env, shutdown).await?.join().await
+}
+
+/// Whether other voters may have records that a new store here would lack. A voter that has a log has had records.
+fn others(config: &Config, env: &Env) -> Result<Others, RunError> {
+    let has_log = !env.disk.list(&config.data_dir.join(RAFT_FOLDER)).map_err(RunError::DataFolder)?.is_empty();
+    let is_alone = config.peers.iter().all(|peer| peer.id == config.id);
+    Ok(if is_alone {
+        Others::None
+    } else if config.join || has_log {
+        Others::Older
+    } else {
+        Others::Equal
+    })
 }
 
 fn open_endpoint(config: &Config, materials: &Materials, env: &Env) -> Result<MeshEndpoint, RunError> {

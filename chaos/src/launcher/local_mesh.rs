@@ -395,16 +395,21 @@ impl LocalMesh {
         Ok(NewVoter { id, raft, dist, directory })
     }
 
-    /// Forgets a voter that is gone for good: it is killed if it runs. Its folder stays.
+    /// Forgets a voter that is gone for good: it is killed if it runs. Its folder stays. Gives a directory that does
+    /// not list it any more.
     ///
     /// # Errors
     /// When there is no such voter, or the disk refuses.
-    pub fn forget_voter(&mut self, id: VoterId) -> Result<()> {
+    pub fn forget_voter(&mut self, id: VoterId) -> Result<Vec<u8>> {
         let position = self.file.voters.iter().position(|voter| voter.id == id);
         let position = position.with_context(|| format!("there is no voter {id}"))?;
         self.file.voters.remove(position);
         drop(self.voters.remove(position));
-        self.write_file()
+        self.material.drop_voter(id);
+        let directory = self.material.sign_directory()?;
+        self.folder.write("directory.json", &directory)?;
+        self.write_file()?;
+        Ok(directory)
     }
 
     /// Where edges reach a voter.

@@ -186,6 +186,11 @@ impl Material {
     }
 
     /// The directory as it stands, signed; the next one has a higher version.
+    /// A voter is gone for good. What its issuer has signed goes on holding.
+    pub(crate) fn drop_voter(&mut self, id: VoterId) {
+        self.directory.voters.retain(|voter| voter.id != id);
+    }
+
     pub(crate) fn sign_directory(&mut self) -> Result<Vec<u8>> {
         let signed =
             SignedDirectory::make(&self.directory, &[&self.directory_key]).context("cannot make the directory")?;

@@ -20,7 +20,8 @@ pub(super) async fn replace(running: &mut Running, access: &LiveAccess, node: &N
     // Nobody works at a voter before it is one: edges do not know yet whose envelopes these would be.
     access.set(&running.ground, running.mesh.file());
     electorate::remove(access, *gone).await?;
-    running.mesh.forget_voter(*gone)?;
+    let directory = running.mesh.forget_voter(*gone)?;
+    electorate::install(access, &directory).await.context("the directory without the old voter")?;
     running.ground.forget(node);
     access.set(&running.ground, running.mesh.file());
     Ok(())

@@ -25,7 +25,8 @@ const HAND_OVER_WITHIN: Duration = Duration::from_secs(20);
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example: put voter 4 in the place of voter 2, whose disk is gone\n  \
     (install a directory that lists voter 4, and start it with `join = true`)\n  \
-    remit voter add 4 --raft 10.0.0.4:7301 --dist 10.0.0.4:7401\n  remit voter remove 2\n  remit voter ls")]
+    remit voter add 4 --raft 10.0.0.4:7301 --dist 10.0.0.4:7401\n  remit voter remove 2\n  \
+    (install a directory that lists voter 2 no longer: until then edges wait for it, too)")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,

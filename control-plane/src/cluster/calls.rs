@@ -71,6 +71,9 @@ impl Services {
                 None => PeerReply::Unavailable,
             },
             PeerRequest::Clock => PeerReply::Clock(self.cluster.env.now().wall),
+            PeerRequest::RecordStore => {
+                PeerReply::RecordStore { whole: self.collector.is_whole(), last: self.collector.last_arrival() }
+            }
             PeerRequest::Health => self.cluster.peer_health().map_or(PeerReply::Unavailable, PeerReply::Health),
             PeerRequest::Records(query) => {
                 PeerReply::Records(self.collector.query(query).await.map_err(|error| error.to_string())?)

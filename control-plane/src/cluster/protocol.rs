@@ -60,6 +60,8 @@ pub(crate) enum PeerRequest {
     Health,
     /// What your clock shows.
     Clock,
+    /// How your store of records is.
+    RecordStore,
 }
 
 /// The answer.
@@ -109,6 +111,13 @@ pub(crate) enum PeerReply {
     Health(PeerHealth),
     /// What my clock shows.
     Clock(Timestamp),
+    /// How my store of records is.
+    RecordStore {
+        /// Nothing is missing that other voters could have.
+        whole: bool,
+        /// The last arrival.
+        last: u64,
+    },
 }
 
 /// How a voter is.
@@ -157,7 +166,9 @@ impl PeerRequest {
     /// How long to wait for the answer.
     pub(crate) fn within(&self) -> Duration {
         match self {
-            Self::Edges | Self::Status | Self::Health | Self::Clock | Self::NonceRoot(_) => KNOWN_WITHIN,
+            Self::Edges | Self::Status | Self::Health | Self::Clock | Self::RecordStore | Self::NonceRoot(_) => {
+                KNOWN_WITHIN
+            }
             Self::Propose { .. }
             | Self::ReadIndex
             | Self::SignRoot { .. }

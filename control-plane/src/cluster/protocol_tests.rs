@@ -49,6 +49,7 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
         (PeerRequest::RecordsSince { after: Some(3), limit: 200 }, "524d544300040001070103c8"),
         (PeerRequest::Health, "524d54430004000108"),
         (PeerRequest::Clock, "524d54430004000109"),
+        (PeerRequest::RecordStore, "524d5443000400010a"),
     ]
 }
 
@@ -106,6 +107,7 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
              666666666601407777777777777777777777777777777777777777777777777777777777777777",
         ),
         (PeerReply::Clock(Timestamp::from_millis(7)), "524d5443000500010d07"),
+        (PeerReply::RecordStore { whole: true, last: 9 }, "524d5443000500010e0109"),
     ]
 }
 

@@ -7,6 +7,7 @@ use remit_common::record::{Record, RecordKind};
 use remit_common::wire::batch::RecordBatch;
 
 use super::NotCollected;
+use super::query::StoredRecord;
 
 /// A record on its way to the disk.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,6 +62,26 @@ pub(super) fn read(
         });
     }
     Ok(read)
+}
+
+/// A record as another voter has it, which has checked it when it came from its edge.
+pub(super) fn copied(mesh: &MeshId, stored: StoredRecord) -> Result<(EdgeId, Arriving), String> {
+    let record = Record::parse(&stored.bytes).map_err(|error| error.to_string())?;
+    let (public, hash) = (record.public(), record.hash(mesh));
+    if hash != stored.hash {
+        return Err(format!("record {} of {} is damaged there", public.seq, public.edge));
+    }
+    let arriving = Arriving {
+        boot: public.boot,
+        seq: public.seq,
+        previous: public.prev,
+        hash,
+        starts_boot: public.seq == FIRST_SEQ,
+        tenant: public.tenant.clone(),
+        decision: public.decision,
+        bytes: stored.bytes,
+    };
+    Ok((public.edge.clone(), arriving))
 }
 
 /// Records of a process are counted from one.

@@ -6,26 +6,30 @@
 //! that this voter's disk has it. Clauses K-10 to K-15.
 
 mod arriving;
+mod generation;
 mod query;
 mod store;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::PublicKey;
-use remit_common::id::{EdgeId, MeshId};
+use remit_common::id::{EdgeId, MeshId, VoterId};
 use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
 use remit_common::wire::batch::RecordBatch;
 use remit_common::wire::frame::PeerMisbehaved;
 use tokio::sync::{mpsc, oneshot, watch};
 
+pub(crate) use generation::Others;
 pub(crate) use query::{Arrivals, RecordQuery, StoredRecord, union};
 pub(crate) use store::StoreFailed;
 
 use self::arriving::Arriving;
-use self::store::Store;
+use self::generation::Opened;
+use self::store::{Appended, Store};
 use crate::raft::Fatal;
 use crate::telemetry::Metrics;
 
@@ -70,6 +74,16 @@ pub(crate) enum NotCollected {
     Stopping,
 }
 
+/// Another voter's records could not be copied.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the records of voter {from}: {reason}")]
+pub(crate) struct NotCopied {
+    /// Whose.
+    pub(crate) from: VoterId,
+    /// Why not.
+    pub(crate) reason: String,
+}
+
 struct Job {
     edge: EdgeId,
     records: Vec<Arriving>,
@@ -83,25 +97,43 @@ pub(crate) struct Collector {
     env: Env,
     store: Arc<Store>,
     jobs: mpsc::Sender<Job>,
-    arrived: watch::Receiver<u64>,
+    arrivals: watch::Sender<u64>,
+    whole: Arc<Whole>,
     metrics: Metrics,
+    fatal: Fatal,
+}
+
+/// Whether other voters may have records that are missing here.
+#[derive(Debug)]
+struct Whole {
+    /// The store says so, also to the next process.
+    lacks: AtomicBool,
+    /// Enough others have been read since this process started.
+    caught_up: AtomicBool,
 }
 
 impl Collector {
-    /// Opens the store. The task that is given back writes to it; it runs until shutdown.
+    /// Opens the store in this folder. The task that is given back writes to it; it runs until shutdown.
     pub(crate) fn open(
-        path: &Path,
+        folder: &Path,
+        others: Others,
         mesh: MeshId,
         env: &Env,
         metrics: &Metrics,
         fatal: Fatal,
         shutdown: Shutdown,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), StoreFailed> {
-        let store = Arc::new(Store::open(&*env.disk, path)?);
+        let Opened { store, set_aside } = generation::open(&*env.disk, folder, others)?;
+        let store = Arc::new(store);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let (arrivals, arrived) = watch::channel(store.last_arrival()?);
-        let writer = Writer { env: env.clone(), store: store.clone(), arrivals, metrics: metrics.clone(), fatal };
-        let collector = Self { mesh, env: env.clone(), store, jobs, arrived, metrics: metrics.clone() };
+        let arrivals = watch::Sender::new(store.last_arrival()?);
+        let lacks = store.copied()?.is_some();
+        metrics.record_files_set_aside.set(set_aside.into());
+        metrics.records_lacking.set(lacks.into());
+        let whole = Arc::new(Whole { lacks: lacks.into(), caught_up: AtomicBool::new(!lacks) });
+        let (env, metrics) = (env.clone(), metrics.clone());
+        let collector = Self { mesh, env, store, jobs, arrivals, whole, metrics, fatal };
+        let writer = Writer { collector: collector.clone() };
         Ok((collector, writer.run(queue, shutdown)))
     }
 
@@ -128,7 +160,76 @@ impl Collector {
 
     /// The newest arrival, for whoever waits for the next.
     pub(crate) fn arrived(&self) -> watch::Receiver<u64> {
-        self.arrived.clone()
+        self.arrivals.subscribe()
+    }
+
+    /// Whether records of other voters are still to be copied (Clause K-18).
+    pub(crate) fn lacks(&self) -> bool {
+        self.whole.lacks.load(Ordering::SeqCst)
+    }
+
+    /// Whether this voter has what others could lack.
+    pub(crate) fn is_whole(&self) -> bool {
+        self.whole.caught_up.load(Ordering::SeqCst)
+    }
+
+    /// Enough of the other voters have been read.
+    pub(crate) fn caught_up(&self) {
+        self.whole.caught_up.store(true, Ordering::SeqCst);
+        self.metrics.records_lacking.set(0);
+    }
+
+    /// How far another voter's records have been copied.
+    pub(crate) async fn copied(&self, from: VoterId) -> Result<Option<u64>, NotCopied> {
+        let store = self.store.clone();
+        let copied = self.env.run_blocking(move || store.copied()).await;
+        let copied = copied.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|copied| copied);
+        match copied {
+            Ok(copied) => Ok(copied.and_then(|copied| copied.get(&from).copied())),
+            Err(error) => Err(NotCopied { from, reason: error.to_string() }),
+        }
+    }
+
+    /// Stores what another voter has, up to its arrival `upto`; returns once the disk has it.
+    pub(crate) async fn copy(&self, from: VoterId, upto: u64, records: Vec<StoredRecord>) -> Result<(), NotCopied> {
+        let not_copied = |reason| NotCopied { from, reason };
+        let read = records.into_iter().map(|record| arriving::copied(&self.mesh, record));
+        let records = read.collect::<Result<Vec<_>, _>>().map_err(not_copied)?;
+        // Transactions of one file wait for each other, so this one may be made beside the writer's.
+        let store = self.store.clone();
+        let written = self.env.run_blocking(move || store.copy(from, upto, &records)).await;
+        let written = written.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|written| written);
+        let Appended { stored, repeated, last_arrival, .. } = written.map_err(|error| {
+            self.fatal.raise(format_args!("decision records cannot be written: {error}"));
+            not_copied(error.to_string())
+        })?;
+        self.note_written(stored, repeated, last_arrival);
+        Ok(())
+    }
+
+    /// Nothing is to be copied any more, also by later processes.
+    pub(crate) async fn complete(&self) {
+        let store = self.store.clone();
+        let written = self.env.run_blocking(move || store.complete()).await;
+        match written.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|written| written) {
+            Ok(()) => self.whole.lacks.store(false, Ordering::SeqCst),
+            Err(error) => self.fatal.raise(format_args!("decision records cannot be written: {error}")),
+        }
+    }
+
+    fn note_written(&self, stored: u64, repeated: u64, last_arrival: u64) {
+        self.metrics.records.inc_by(stored);
+        self.metrics.records_repeated.inc_by(repeated);
+        self.arrivals.send_if_modified(|last| {
+            let is_newer = *last < last_arrival;
+            *last = last_arrival.max(*last);
+            is_newer
+        });
+    }
+
+    /// What another voter is told before it copies.
+    pub(crate) fn last_arrival(&self) -> u64 {
+        *self.arrivals.borrow()
     }
 
     /// Records by content, oldest first.
@@ -150,15 +251,12 @@ impl Collector {
 
 /// The one task that writes.
 struct Writer {
-    env: Env,
-    store: Arc<Store>,
-    arrivals: watch::Sender<u64>,
-    metrics: Metrics,
-    fatal: Fatal,
+    collector: Collector,
 }
 
 impl Writer {
     async fn run(self, mut queue: mpsc::Receiver<Job>, shutdown: Shutdown) {
+        let Self { collector } = self;
         let mut group = Vec::new();
         loop {
             tokio::select! {
@@ -166,8 +264,8 @@ impl Writer {
                 () = shutdown.requested() => return,
                 taken = queue.recv_many(&mut group, GROUP_MAX) => if taken == 0 { return },
             }
-            let (store, jobs) = (self.store.clone(), std::mem::take(&mut group));
-            let written = self.env.run_blocking(move || {
+            let (store, jobs) = (collector.store.clone(), std::mem::take(&mut group));
+            let written = collector.env.run_blocking(move || {
                 let batches = jobs.iter().map(|job| (&job.edge, job.records.as_slice()));
                 let results = store.append(batches);
                 (jobs, results)
@@ -175,25 +273,23 @@ impl Writer {
             let (jobs, results) = match written.await {
                 Ok((jobs, Ok(results))) => (jobs, results),
                 Ok((_, Err(error))) => {
-                    self.fatal.raise(format_args!("decision records cannot be written: {error}"));
+                    collector.fatal.raise(format_args!("decision records cannot be written: {error}"));
                     return;
                 }
                 Err(error) => {
-                    self.fatal.raise(format_args!("the writer of decision records failed: {error}"));
+                    collector.fatal.raise(format_args!("the writer of decision records failed: {error}"));
                     return;
                 }
             };
             for (job, result) in jobs.into_iter().zip(results.outcomes) {
                 if let Collected::Fork { seq, stored } = result {
-                    self.metrics.records_refused.get_or_create(&[("why", "fork")]).inc();
+                    collector.metrics.records_refused.get_or_create(&[("why", "fork")]).inc();
                     tracing::error!(edge = %job.edge, seq, %stored, "an edge's records fork: restored image, or run twice");
                 }
                 // An edge that has gone meanwhile sends the batch again.
                 let _ = job.done.send(result);
             }
-            self.metrics.records.inc_by(results.stored);
-            self.metrics.records_repeated.inc_by(results.repeated);
-            self.arrivals.send_replace(results.last_arrival);
+            collector.note_written(results.stored, results.repeated, results.last_arrival);
         }
     }
 }

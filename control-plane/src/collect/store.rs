@@ -1,10 +1,11 @@
 //! The records on this voter's disk: one redb file, one commit for all that waits. Everything here blocks.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase as _, ReadableTable, Table, TableDefinition, TableError, WriteTransaction};
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{BootId, DecisionId, EdgeId, TenantId};
+use remit_common::id::{BootId, DecisionId, EdgeId, TenantId, VoterId};
 use remit_common::limits::RECORD_BYTES_MAX;
 use remit_common::net::env::Disk;
 use remit_common::planted::{Bug, planted};
@@ -26,6 +27,9 @@ const ARRIVALS: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("arrivals
 const CONTINUED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("continued-v1");
 /// edge, boot -> the number and the digest with which a fork was found.
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks-v1");
+
+/// voter -> its last arrival that has been copied. There only while this store may lack what other voters have.
+const COPIED: TableDefinition<'_, u64, u64> = TableDefinition::new("copied-v1");
 
 /// Bytes of pages kept in memory: the newest records, which are asked for most.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -54,6 +58,26 @@ impl<E: Into<redb::Error>> From<E> for StoreFailed {
     }
 }
 
+impl StoreFailed {
+    /// Whether the file is damaged for good, so that opening it again would fail again.
+    pub(super) fn is_damage(&self) -> bool {
+        match self {
+            Self::Database(error) => matches!(**error, redb::Error::Corrupted(_)),
+            Self::Damaged(_) => true,
+            Self::Task(_) => false,
+        }
+    }
+}
+
+/// What a store that is made anew has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fresh {
+    /// Everything: there has been no record yet.
+    Whole,
+    /// Nothing of what the other voters have.
+    Lacking,
+}
+
 /// A record as it is kept, version 1; the order of the fields is the format (Clause K-11).
 #[derive(Serialize, Deserialize)]
 struct Kept {
@@ -74,16 +98,16 @@ pub(super) struct Store {
 }
 
 impl Store {
-    pub(super) fn open(disk: &dyn Disk, path: &Path) -> Result<Self, StoreFailed> {
+    pub(super) fn open(disk: &dyn Disk, path: &Path, fresh: Fresh) -> Result<Self, StoreFailed> {
         let is_new = disk.open_random(path).and_then(|file| file.len()).map_err(redb::Error::from)? == 0;
         if is_new {
-            disk.replace(path, &Self::image()?).map_err(redb::Error::from)?;
+            disk.replace(path, &Self::image(fresh)?).map_err(redb::Error::from)?;
         }
         Ok(Self { database: open_database(disk, path, CACHE_BYTES)? })
     }
 
     /// An empty store as bytes: made in memory and written as a whole, so that a crash leaves none rather than half.
-    fn image() -> Result<Vec<u8>, StoreFailed> {
+    fn image(fresh: Fresh) -> Result<Vec<u8>, StoreFailed> {
         let image = ImageBackend::default();
         let database = Database::builder().set_cache_size(0).create_with_backend(image.clone())?;
         let transaction = database.begin_write()?;
@@ -92,6 +116,9 @@ impl Store {
         transaction.open_table(ARRIVALS)?;
         transaction.open_table(CONTINUED)?;
         transaction.open_table(FORKS)?;
+        if fresh == Fresh::Lacking {
+            transaction.open_table(COPIED)?;
+        }
         transaction.commit()?;
         drop(database);
         Ok(image.take())
@@ -119,6 +146,57 @@ impl Store {
         }
         transaction.commit()?;
         Ok(appended)
+    }
+
+    /// How far the records of other voters have been copied; `None` when nothing is missing here.
+    pub(super) fn copied(&self) -> Result<Option<BTreeMap<VoterId, u64>>, StoreFailed> {
+        let transaction = self.database.begin_read()?;
+        let table = match transaction.open_table(COPIED) {
+            Ok(table) => table,
+            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(error) => return Err(error.into()),
+        };
+        let mut copied = BTreeMap::new();
+        for row in table.iter()? {
+            let (voter, upto) = row?;
+            copied.insert(VoterId(voter.value()), upto.value());
+        }
+        Ok(Some(copied))
+    }
+
+    /// Stores what another voter has, up to its arrival `upto`. It is no finding if that contradicts what is here: an
+    /// edge's fork is found when the edge itself sends it, and which record came first nobody can say here.
+    pub(super) fn copy(
+        &self,
+        from: VoterId,
+        upto: u64,
+        records: &[(EdgeId, Arriving)],
+    ) -> Result<Appended, StoreFailed> {
+        let transaction = self.database.begin_write()?;
+        let last_arrival = transaction.open_table(ARRIVALS)?.last()?.map_or(0, |(arrival, _)| arrival.value());
+        let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, last_arrival };
+        {
+            let mut tables = Tables::open(&transaction)?;
+            for (edge, record) in records {
+                let place = record_key(edge, record.boot, record.seq);
+                if tables.records.get(place.as_slice())?.is_some() {
+                    appended.repeated += 1;
+                } else {
+                    tables.insert(edge, record, &mut appended)?;
+                }
+            }
+            transaction.open_table(COPIED)?.insert(from.0, upto)?;
+        }
+        transaction.commit()?;
+        Ok(appended)
+    }
+
+    /// Nothing is missing here any more.
+    pub(super) fn complete(&self) -> Result<(), StoreFailed> {
+        let transaction = self.database.begin_write()?;
+        transaction.delete_table(COPIED)?;
+        transaction.commit()?;
+        Ok(())
     }
 
     pub(super) fn query(&self, query: &RecordQuery) -> Result<Vec<StoredRecord>, StoreFailed> {
@@ -177,16 +255,51 @@ impl Store {
     }
 }
 
+/// What a record stands in.
+struct Tables<'t> {
+    records: Table<'t, &'static [u8], &'static [u8]>,
+    decisions: Table<'t, &'static [u8], ()>,
+    arrivals: Table<'t, u64, &'static [u8]>,
+    continued: Table<'t, &'static [u8], &'static [u8]>,
+}
+
+impl<'t> Tables<'t> {
+    fn open(transaction: &'t WriteTransaction) -> Result<Self, StoreFailed> {
+        Ok(Self {
+            records: transaction.open_table(RECORDS)?,
+            decisions: transaction.open_table(DECISIONS)?,
+            arrivals: transaction.open_table(ARRIVALS)?,
+            continued: transaction.open_table(CONTINUED)?,
+        })
+    }
+
+    /// Puts a record in its place, which is free.
+    fn insert(&mut self, edge: &EdgeId, record: &Arriving, appended: &mut Appended) -> Result<(), StoreFailed> {
+        let key = record_key(edge, record.boot, record.seq);
+        let Arriving { hash, tenant, decision, bytes, .. } = record;
+        let kept = StoredRecord { hash: *hash, tenant: tenant.clone(), decision: *decision, bytes: bytes.clone() };
+        self.records.insert(key.as_slice(), entry::encode(Kind::StoredRecord, &Kept { record: kept }).as_slice())?;
+        if let Some((tenant, decision)) = record.tenant.as_ref().zip(record.decision) {
+            self.decisions.insert(decision_key(tenant, decision, &key).as_slice(), ())?;
+        }
+        let link = link_key(edge, &record.previous);
+        if self.continued.get(link.as_slice())?.is_none() {
+            self.continued.insert(link.as_slice(), place(record).as_slice())?;
+        }
+        appended.last_arrival += 1;
+        self.arrivals.insert(appended.last_arrival, key.as_slice())?;
+        appended.stored += 1;
+        Ok(())
+    }
+}
+
 fn append(
     transaction: &WriteTransaction,
     edge: &EdgeId,
     batch: &[Arriving],
     appended: &mut Appended,
 ) -> Result<Collected, StoreFailed> {
-    let mut records = transaction.open_table(RECORDS)?;
-    let mut decisions = transaction.open_table(DECISIONS)?;
-    let mut arrivals = transaction.open_table(ARRIVALS)?;
-    let mut continued = transaction.open_table(CONTINUED)?;
+    let mut tables = Tables::open(transaction)?;
     let mut forks = transaction.open_table(FORKS)?;
     let (Some(first), Some(last)) = (batch.first(), batch.last()) else {
         return Ok(Collected::Stored { seq: 0 }); // INVARIANT: `arriving::read` refuses an empty batch
@@ -196,7 +309,7 @@ fn append(
         let (seq, stored) = entry::decode::<KEPT_BYTES_MAX, (u64, Digest)>(Kind::StoredRecord, fork.value())?;
         return Ok(Collected::Fork { seq, stored });
     }
-    if let Some((seq, stored)) = find_fork(&records, &continued, edge, batch)? {
+    if let Some((seq, stored)) = find_fork(&tables.records, &tables.continued, edge, batch)? {
         forks.insert(boot.as_slice(), entry::encode(Kind::StoredRecord, &(seq, stored)).as_slice())?;
         return Ok(Collected::Fork { seq, stored });
     }
@@ -206,24 +319,15 @@ fn append(
             Some((tenant, decision)) if planted(Bug::RecordRepeatByDecision) => {
                 let of_decision = decision_key(tenant, decision, &[]);
                 let until = decision_key(tenant, decision, &[0xff; 1]);
-                decisions.range(of_decision.as_slice()..until.as_slice())?.next().is_some()
+                tables.decisions.range(of_decision.as_slice()..until.as_slice())?.next().is_some()
             }
-            _ => records.get(key.as_slice())?.is_some(),
+            _ => tables.records.get(key.as_slice())?.is_some(),
         };
         if is_repeat {
             appended.repeated += 1;
             continue;
         }
-        let Arriving { hash, tenant, decision, bytes, .. } = record;
-        let kept = StoredRecord { hash: *hash, tenant: tenant.clone(), decision: *decision, bytes: bytes.clone() };
-        records.insert(key.as_slice(), entry::encode(Kind::StoredRecord, &Kept { record: kept }).as_slice())?;
-        if let Some((tenant, decision)) = record.tenant.as_ref().zip(record.decision) {
-            decisions.insert(decision_key(tenant, decision, &key).as_slice(), ())?;
-        }
-        continued.insert(link_key(edge, &record.previous).as_slice(), place(record).as_slice())?;
-        appended.last_arrival += 1;
-        arrivals.insert(appended.last_arrival, key.as_slice())?;
-        appended.stored += 1;
+        tables.insert(edge, record, appended)?;
     }
     Ok(Collected::Stored { seq: last.seq })
 }

@@ -3,6 +3,7 @@
 use proptest::prelude::*;
 use remit_common::time::Timestamp;
 
+use super::super::generation::{self, Opened, Others};
 use super::*;
 use crate::raft::FaultDisk;
 
@@ -88,21 +89,61 @@ fn a_failed_fsync_and_a_power_cut_lose_no_acknowledged_record() {
     let records = chain("e1", 1, 9, Digest::default());
     for kept in 0..40 {
         let disk = FaultDisk::default();
-        let store = Store::open(&disk, path).unwrap();
+        let store = Store::open(&disk, path, Fresh::Whole).unwrap();
         assert_eq!(store.put(&edge("e1"), &records[..3]), Collected::Stored { seq: 3 });
         disk.forget_at_next_sync(kept);
         let one = edge("e1");
         assert!(store.append(std::iter::once((&one, &records[3..6]))).is_err());
         drop(store);
 
-        let store = Store::open(&disk, path).unwrap();
+        let store = Store::open(&disk, path, Fresh::Whole).unwrap();
         let shown = store.last_arrival().unwrap();
-        let after = Store::open(&disk.after_power_cut(0, 0), path).unwrap();
+        let after = Store::open(&disk.after_power_cut(0, 0), path, Fresh::Whole).unwrap();
         assert_eq!(after.last_arrival().unwrap(), shown, "{kept}");
         assert_eq!(store.put(&edge("e1"), &records[3..]), Collected::Stored { seq: 9 });
-        let store = Store::open(&disk.after_power_cut(0, 0), path).unwrap();
+        let store = Store::open(&disk.after_power_cut(0, 0), path, Fresh::Whole).unwrap();
         assert_eq!(store.since(Some(0), 100).unwrap().records.len(), 9, "{kept}");
     }
+}
+
+/// K-18: a damaged file stays where it is, and what the other voters have is copied into a new one, once.
+#[test]
+fn a_damaged_file_is_set_aside_and_its_records_are_copied() {
+    let (folder, voter) = (Path::new("/data"), VoterId(2));
+    let records = chain("e1", 1, 9, Digest::default());
+    let (disk, other) = (FaultDisk::default(), Store::in_memory());
+    let store = generation::open(&disk, folder, Others::Equal).unwrap().store;
+    assert_eq!(store.copied().unwrap(), None, "nobody has had a record before it");
+    for store in [&store, &other] {
+        assert_eq!(store.put(&edge("e1"), &records[..6]), Collected::Stored { seq: 6 });
+    }
+    drop(store);
+    disk.damage(&folder.join("records.redb"), |bytes| bytes.iter_mut().skip(64).for_each(|byte| *byte ^= 0x5a));
+    assert!(generation::open(&disk, folder, Others::None).is_err(), "nobody else has them");
+
+    for _start in 0..2 {
+        let Opened { store, set_aside } = generation::open(&disk, folder, Others::Equal).unwrap();
+        assert_eq!((set_aside, store.last_arrival().unwrap()), (1, 0));
+        assert_eq!(store.copied().unwrap(), Some(BTreeMap::new()));
+    }
+    let store = generation::open(&disk, folder, Others::Equal).unwrap().store;
+    // An edge does not wait until everything is copied.
+    assert_eq!(store.put(&edge("e1"), &records[4..]), Collected::Stored { seq: 9 });
+    let copies: Vec<_> = records[..6].iter().map(|record| (edge("e1"), record.clone())).collect();
+    for _twice in 0..2 {
+        store.copy(voter, 6, &copies).unwrap();
+        assert_eq!(store.last_arrival().unwrap(), 9);
+    }
+    assert_eq!(store.copied().unwrap(), Some(BTreeMap::from([(voter, 6)])));
+    store.complete().unwrap();
+    drop(store);
+    let store = generation::open(&disk.after_power_cut(0, 0), folder, Others::Older).unwrap().store;
+    assert_eq!(store.copied().unwrap(), None);
+    assert_eq!(store.since(Some(0), 100).unwrap().records.len(), 9);
+    // The whole chain is there, so what contradicts it is found.
+    assert_eq!(store.put(&edge("e1"), &records[..9]), Collected::Stored { seq: 9 });
+    let elsewhere = chain("e1", 7, 1, records[2].hash);
+    assert_eq!(store.put(&edge("e1"), &elsewhere), Collected::Fork { seq: 1, stored: records[2].hash });
 }
 
 #[test]

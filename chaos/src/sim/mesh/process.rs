@@ -89,6 +89,7 @@ impl SimMesh {
         let reason = reason.unwrap_or_else(|| "no reason".to_owned());
         self.note_fault("exit", std::slice::from_ref(&node), &reason, true);
         self.0.net.note(&format!("exit {node} {reason}"));
+        tracing::warn!(%node, reason, "a process has ended by itself");
         let mesh = self.clone();
         drop(Spawn::spawn(
             &self.0.world,

@@ -27,6 +27,8 @@ impl SimMesh {
             state.roster.nodes.push(Member { node: Node::Voter(id), region: None });
         }
         electorate::remove(self, *gone).await?;
+        let directory = self.directory_without(*gone)?;
+        electorate::install(self, &directory).await.context("the directory without the old voter")?;
         let mut state = self.state();
         state.file.voters.retain(|voter| voter.id != *gone);
         state.roster.nodes.retain(|member| member.node != *node);
@@ -35,6 +37,14 @@ impl SimMesh {
             host.process = Process::Nothing;
         }
         Ok(())
+    }
+
+    /// As long as a directory lists a voter, edges wait until a majority with it has their records.
+    fn directory_without(&self, gone: VoterId) -> Result<Vec<u8>> {
+        let mut state = self.state();
+        let material = state.material.as_mut().context("another voter is being replaced")?;
+        material.drop_voter(gone);
+        material.sign_directory()
     }
 
     /// Writes the new voter's files. Gives its id, and the directory that lists it.
@@ -67,26 +77,49 @@ impl SimMesh {
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
+    use std::time::Duration;
+
+    use remit_common::id::{Region, VoterId};
 
     use crate::drill::action::Fault;
     use crate::drill::backend::{Access as _, Backend as _, Shape};
     use crate::history::History;
+    use crate::invariant::{Context, Invariant, Status, check};
     use crate::node::Node;
     use crate::sim::mesh::SimMesh;
     use crate::sim::runtime::block_on;
-    use remit_common::id::VoterId;
+    use crate::workload::{Pace, Workload};
 
-    /// Voters are lost one after the other, until none of the first is left.
+    /// Voters are lost one after the other, until none of the first is left. What the first had on record the last
+    /// have (K-18), a majority of them each.
     #[test]
-    fn every_voter_can_be_replaced() -> anyhow::Result<()> {
+    fn every_voter_can_be_replaced_and_no_record_is_lost() -> anyhow::Result<()> {
         block_on(7, async {
             let mut mesh = SimMesh::new(7)?;
-            mesh.start(Shape { voters: 3, regions: BTreeMap::new(), agents: 0 }, History::default()).await?;
+            let history = History::default();
+            let regions = BTreeMap::from([(Region::new("eu-west")?, 1)]);
+            mesh.start(Shape { voters: 3, regions, agents: 1 }, history.clone()).await?;
+            let pace = Pace { agents: 1, ..Pace::default() };
+            let secret = mesh.secret().to_vec();
+            let mut work = Workload::prepare(mesh.access(), history.clone(), pace, &secret).await?;
+            work.start();
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            // A process that starts lets go of what a majority has of the one before: only voters have that now.
+            let edge: Vec<Node> = mesh.roster().edges().cloned().map(Node::Edge).collect();
+            mesh.apply(Fault::Stop(edge.clone())).await?;
+            mesh.apply(Fault::Start(edge)).await?;
             for lost in 1..=3 {
+                tokio::time::sleep(Duration::from_secs(3)).await;
                 mesh.apply(Fault::ReplaceVoter(Node::Voter(VoterId(lost)))).await?;
             }
             let voters: BTreeSet<VoterId> = mesh.roster().voters().collect();
             assert_eq!(voters, (4..=6).map(VoterId).collect());
+            tokio::time::sleep(Duration::from_secs(3)).await;
+            work.stop().await;
+            work.gather().await;
+            let judgement = check(&history.events(), &Context::new(work.bounds()?, mesh.roster()));
+            let records = judgement.verdict(Invariant::Records);
+            assert_eq!(records.map(|records| records.status), Some(Status::Held), "{records:#?}");
             mesh.stop().await
         })
     }
