@@ -22,6 +22,9 @@ use std::process::ExitCode;
 use clap::Parser;
 use failure::Exit;
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// Keeps the agents of an enterprise within their remit.
 #[derive(Debug, Parser)]
 #[command(

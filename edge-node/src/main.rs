@@ -11,6 +11,9 @@ struct Cli {
     args: remit_edge_node::Args,
 }
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const _: () = assert!(!remit_common::planted::COMPILED_IN, "planted bugs are for remit-mutation alone");
 
 #[tokio::main]

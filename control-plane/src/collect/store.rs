@@ -144,7 +144,12 @@ impl Store {
             let outcome = append(&transaction, edge, records, &mut appended)?;
             appended.outcomes.push(outcome);
         }
-        transaction.commit()?;
+        let has_fork = appended.outcomes.iter().any(|outcome| matches!(outcome, Collected::Fork { .. }));
+        if appended.stored > 0 || has_fork {
+            transaction.commit()?;
+        } else {
+            transaction.abort()?; // every record is on the disk already: nothing to sync
+        }
         Ok(appended)
     }
 

@@ -19,6 +19,9 @@ use remit_common::planted::{Bug, MARKER};
 
 use self::hunt::{Hunt, Limits};
 
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A check found a fault: a bug was not found, or something was found without one.
 const FAULT: u8 = 4;
 /// The command line does not make sense.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 
+use memchr::memmem;
 use rand::RngExt as _;
 use rand_pcg::Pcg64;
 
@@ -103,8 +104,8 @@ impl State {
 
     /// Every file with these bytes in it, or in its durable part.
     pub(super) fn scan(&self, bytes: &[u8]) -> Vec<PathBuf> {
-        let files = self.files.values();
-        let found = files.filter(|file| contains(file.bytes(), bytes) || contains(file.durable(), bytes));
+        let (files, finder) = (self.files.values(), memmem::Finder::new(bytes));
+        let found = files.filter(|file| finder.find(file.bytes()).or_else(|| finder.find(file.durable())).is_some());
         found.map(|file| file.path.clone()).collect()
     }
 
@@ -186,7 +187,7 @@ impl State {
             let border = forbidden.len().saturating_sub(1);
             let end = written.end.saturating_add(border).min(file.bytes().len());
             let around = file.bytes().get(written.start.saturating_sub(border)..end);
-            contains(around.unwrap_or_default(), forbidden)
+            memmem::find(around.unwrap_or_default(), forbidden).is_some()
         });
         if has_leaked {
             let path = file.path.clone();
@@ -194,19 +195,6 @@ impl State {
             self.leaks.insert(path);
         }
     }
-}
-
-fn contains(bytes: &[u8], wanted: &[u8]) -> bool {
-    let Some(first) = wanted.first() else { return false };
-    let mut rest = bytes;
-    while let Some(at) = rest.iter().position(|byte| byte == first) {
-        rest = rest.split_at(at).1;
-        if rest.starts_with(wanted) {
-            return true;
-        }
-        rest = rest.split_at(1).1;
-    }
-    false
 }
 
 pub(super) fn to_u64(length: usize) -> u64 {
