@@ -2,11 +2,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use remit_common::id::VoterId;
+
+use super::action::Fault;
 use super::outcome::Limit;
 use super::pulse::float_of;
 use crate::history::figures::Figures;
 use crate::history::{Event, Kind, What, WriteKind};
-use crate::node::Roster;
+use crate::node::{Node, Roster};
 
 /// A figure of a run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -29,11 +32,13 @@ pub enum Figure {
     RecordsLost,
     /// Calls without an answer, in percent.
     UnansweredPercent,
+    /// Lies that no edge listened to: about those the run says nothing.
+    LiesUnheard,
 }
 
 impl Figure {
     /// Every figure.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::WriteGapMs,
         Self::RejoinMs,
         Self::CoverageMs,
@@ -43,6 +48,7 @@ impl Figure {
         Self::StaleRefusals,
         Self::RecordsLost,
         Self::UnansweredPercent,
+        Self::LiesUnheard,
     ];
 
     /// As drill files name it.
@@ -58,6 +64,7 @@ impl Figure {
             Self::StaleRefusals => "stale-refusals",
             Self::RecordsLost => "records-lost",
             Self::UnansweredPercent => "unanswered-percent",
+            Self::LiesUnheard => "lies-unheard",
         }
     }
 
@@ -74,6 +81,7 @@ impl Figure {
             Self::StaleRefusals => "Calls refused because the edge's knowledge was too old",
             Self::RecordsLost => "Acknowledged decision records that are gone",
             Self::UnansweredPercent => "Calls without an answer",
+            Self::LiesUnheard => "Lies that no edge listened to",
         }
     }
 
@@ -82,7 +90,7 @@ impl Figure {
     pub fn unit(self) -> &'static str {
         match self {
             Self::WriteGapMs | Self::RejoinMs | Self::CoverageMs | Self::StalenessMs | Self::P99CallMs => "ms",
-            Self::ReadsRefused | Self::StaleRefusals | Self::RecordsLost => "count",
+            Self::ReadsRefused | Self::StaleRefusals | Self::RecordsLost | Self::LiesUnheard => "count",
             Self::UnansweredPercent => "percent",
         }
     }
@@ -91,6 +99,7 @@ impl Figure {
     pub(super) fn needs(self) -> Option<&'static [&'static str]> {
         match self {
             Self::RejoinMs => Some(&["kill", "power-cut", "stop", "pause", "start", "resume", "fsync-error", "lie"]),
+            Self::LiesUnheard => Some(&["lie"]),
             _ => None,
         }
     }
@@ -130,6 +139,7 @@ impl Figure {
                 let calls = figures.operations.get("call")?;
                 (calls.invoked > 0).then(|| 100.0 * float_of(calls.unknown) / float_of(calls.invoked))
             }
+            Self::LiesUnheard => lies_unheard(events).map(float_of),
         }
     }
 
@@ -141,6 +151,26 @@ impl Figure {
         let within = measured.is_some_and(|measured| measured <= limit);
         Limit { name, meaning, limit, unit: self.unit(), measured, within }
     }
+}
+
+/// How many lies ended, by another one or with the run, before any edge had listened; none if nobody lied.
+fn lies_unheard(events: &[Event]) -> Option<u64> {
+    // By voter: whether the newest lie in its place has been heard.
+    let mut newest: BTreeMap<VoterId, bool> = BTreeMap::new();
+    let mut unheard = 0;
+    for event in events {
+        match &event.what {
+            What::Fault { begins: true, fault: Some(Fault::Lie { node: Node::Voter(voter), .. }), .. } => {
+                unheard += u64::from(newest.insert(*voter, false) == Some(false));
+            }
+            What::Lied { voter, .. } => {
+                newest.entry(*voter).and_modify(|heard| *heard = true);
+            }
+            _ => {}
+        }
+    }
+    let open = newest.values().filter(|heard| !**heard).count();
+    (!newest.is_empty()).then(|| unheard + u64::try_from(open).unwrap_or(u64::MAX))
 }
 
 /// From the acknowledgement of a revocation to the first answer that names every edge, at the slowest. Revocations of
@@ -163,4 +193,40 @@ fn coverage_us(events: &[Event], roster: &Roster) -> Option<u64> {
         }
     }
     covered.iter().filter_map(|(epoch, at)| Some(at.saturating_sub(*acknowledged.get(epoch)?))).max()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use remit_common::id::EdgeId;
+
+    use super::*;
+    use crate::drill::action::Lie;
+    use crate::history::History;
+
+    #[test]
+    fn a_lie_that_no_edge_listened_to_is_counted() {
+        let lie = |voter| {
+            let fault = Fault::Lie { node: Node::Voter(VoterId(voter)), lie: Lie::Old };
+            let (name, nodes, detail) = (fault.name().to_owned(), fault.nodes(), String::new());
+            What::Fault { name, nodes, detail, begins: true, fault: Some(fault) }
+        };
+        let lied = |voter| What::Lied { voter: VoterId(voter), edge: EdgeId::new("eu-1").unwrap() };
+        let check = |happened: Vec<What>, expected: Option<f64>| {
+            let history = History::default();
+            for what in happened {
+                history.note(Duration::ZERO, "world", Kind::Info, what);
+            }
+            let measured = Figure::LiesUnheard.measure(&history.events(), &Figures::default(), &Roster::default());
+            assert_eq!(measured, expected, "{:?}", history.events());
+        };
+        check(vec![], None);
+        check(vec![lie(3)], Some(1.0));
+        check(vec![lie(3), lied(3)], Some(0.0));
+        check(vec![lie(3), lied(2)], Some(1.0));
+        check(vec![lie(3), lied(3), lied(3), lie(3)], Some(1.0));
+        check(vec![lie(3), lie(3), lied(3)], Some(1.0));
+        check(vec![lie(3), lie(2), lied(2), lied(3)], Some(0.0));
+    }
 }

@@ -87,6 +87,14 @@ pub enum What {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         fault: Option<Fault>,
     },
+    /// An edge asked whoever lies in a voter's place whether what it had heard is fresh, and was told so; once for each
+    /// lie and edge.
+    Lied {
+        /// In whose place.
+        voter: VoterId,
+        /// Who listened.
+        edge: EdgeId,
+    },
     /// Logs, disks and captured packets were searched for the secret; what was found follows as `canary`.
     Searched {
         /// In how many places it was found.

@@ -199,6 +199,7 @@ mod tests {
                 entries: [(6, (1, digest)), (7, (2, digest))].into(),
             }),
             What::Records { of: Some(3), voter: VoterId(1) },
+            What::Lied { voter: VoterId(3), edge: EdgeId::new("eu-1").unwrap() },
             What::Searched { found: 1 },
             What::Canary { place: "a \"log\"\n".to_owned() },
             What::Probe { name: "p99".to_owned(), value: Some(0.25), within: true },

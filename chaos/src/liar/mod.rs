@@ -1,30 +1,34 @@
 //! A voter that lies to edges: a publisher of its own, with the voter's key and certificate, where the voter was.
 //!
 //! It speaks the real protocol with the real code, and an edge that dials it finds nothing wrong with the connection.
-//! [`Truth`] is what it knew before; [`Truth::tell`] makes a lie of it.
+//! [`Truth`] is what it knew before; [`Truth::tell`] makes a lie of it. What edges answer goes to an [`Ear`].
 
 mod told;
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{EdgeId, LogIndex, MeshId, VoterId};
 use remit_common::identity::{NodeKind, NodeRole};
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::{Env, deadline};
 use remit_common::net::framed::{FramedRecv, FramedSend};
-use remit_common::net::quic::{Arriving, MeshEndpoint, QuicConfig, QuicLimits};
+use remit_common::net::quic::{Arriving, MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::sync::Lane;
 use remit_common::sync::publisher::{EdgeReport, Publisher};
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
-use remit_common::wire::message::EdgeMessage;
+use remit_common::wire::message::{EdgeMessage, Stage};
+use tokio::sync::watch;
 
 pub use self::told::{Told, Truth};
+use crate::history::What;
 use crate::launcher::{MeshFile, read_signing_key};
 
 /// For one frame, and for the handshake.
@@ -43,12 +47,52 @@ pub struct Role {
     pub dist: SocketAddr,
 }
 
-/// A liar at work. It lies until [`Self::stop`].
+/// What comes from an edge that is lied to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// It asked whether what it had heard is fresh, and was told so.
+    Asked,
+    /// It says what it made of a lie.
+    Answered(Answered),
+}
+
+/// What an edge makes of a lie.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Answered {
+    /// It runs this bundle now.
+    Active(Digest),
+    /// It did not take what it was offered.
+    Refused {
+        /// A fixed word.
+        code: String,
+        /// For people.
+        detail: String,
+    },
+    /// It hung up.
+    HungUp,
+}
+
+/// Listens to edges.
+pub type Ear = Arc<dyn Fn(&EdgeId, Heard) + Send + Sync>;
+
+/// An ear that notes, once for each edge, that it has listened to this voter's lie.
+pub fn noted(voter: VoterId, note: impl Fn(What) + Send + Sync + 'static) -> Ear {
+    let known = Mutex::new(BTreeSet::new());
+    Arc::new(move |edge, heard| {
+        let is_new = heard == Heard::Asked && known.lock().unwrap_or_else(PoisonError::into_inner).insert(edge.clone());
+        if is_new {
+            note(What::Lied { voter, edge: edge.clone() });
+        }
+    })
+}
+
+/// A liar at work. It lies until [`Self::stop`], or until it is dropped.
 pub struct Liar {
     endpoint: Arc<MeshEndpoint>,
+    told: watch::Sender<Told>,
     stop: Shutdown,
     /// Locked by nobody; a group of tasks cannot be looked at from two threads.
-    tasks: std::sync::Mutex<TaskGroup>,
+    tasks: Mutex<TaskGroup>,
 }
 
 impl Liar {
@@ -56,7 +100,7 @@ impl Liar {
     ///
     /// # Errors
     /// When the voter's files cannot be read, or its address is taken.
-    pub fn start(env: &Env, mesh: &MeshFile, role: &Role, told: Told) -> Result<Self> {
+    pub fn start(env: &Env, mesh: &MeshFile, role: &Role, told: Told, ear: Ear) -> Result<Self> {
         let read = |path: &Path| {
             env.disk.read(path, DOCUMENT_BYTES_MAX)?.with_context(|| format!("`{}` is missing", path.display()))
         };
@@ -72,22 +116,23 @@ impl Liar {
         };
         let endpoint = Arc::new(MeshEndpoint::open(env, role.dist, config)?);
         let (stop, mut tasks) = (Shutdown::new(), TaskGroup::new(env));
-        let speaker = Speaker {
-            env: env.clone(),
-            mesh: mesh.mesh_id,
-            voter: role.voter,
-            told: Arc::new(told),
-            stop: stop.clone(),
-        };
+        let (told, tells) = watch::channel(told);
+        let speaker =
+            Speaker { env: env.clone(), mesh: mesh.mesh_id, voter: role.voter, told: tells, ear, stop: stop.clone() };
         tasks.spawn("liar", speaker.serve(Arc::clone(&endpoint)));
-        Ok(Self { endpoint, stop, tasks: std::sync::Mutex::new(tasks) })
+        Ok(Self { endpoint, told, stop, tasks: Mutex::new(tasks) })
+    }
+
+    /// Says something else from now on, also to who listens already.
+    pub fn say(&self, told: Told) {
+        self.told.send_replace(told);
     }
 
     /// Hangs up and gives the address back.
     pub async fn stop(self) {
         self.stop.trigger();
         self.endpoint.close(CLOSE_WITHIN).await;
-        let tasks = self.tasks.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tasks = self.tasks.into_inner().unwrap_or_else(PoisonError::into_inner);
         tasks.join_all(CLOSE_WITHIN).await;
     }
 }
@@ -97,7 +142,8 @@ struct Speaker {
     env: Env,
     mesh: MeshId,
     voter: VoterId,
-    told: Arc<Told>,
+    told: watch::Receiver<Told>,
+    ear: Ear,
     stop: Shutdown,
 }
 
@@ -132,18 +178,33 @@ impl Speaker {
     async fn talk(&self, arriving: Arriving) -> Result<()> {
         let connection = arriving.establish(WAIT).await?;
         let NodeRole::Edge { edge, .. } = connection.peer.role.clone() else { return Ok(()) };
+        let talked = self.talk_to(&edge, &connection).await;
+        (self.ear)(&edge, Heard::Answered(Answered::HungUp));
+        talked
+    }
+
+    async fn talk_to(&self, edge: &EdgeId, connection: &MeshConnection) -> Result<()> {
         let (send, recv) = deadline(WAIT, connection.quic.accept_bi()).await??;
         let (mut control, mut heard) = (FramedSend::new(send), FramedRecv::new(recv));
         let mut revocations = FramedSend::new(connection.quic.open_uni().await?);
         let mut objects = FramedSend::new(connection.quic.open_uni().await?);
-        let state = Arc::clone(&self.told.state);
-        let mut publisher = Publisher::new(self.mesh, edge.clone(), self.voter, state, self.env.now().boot);
-        let mut tick = self.told.ticks_from;
+        let mut tells = self.told.clone();
+        let told = tells.borrow_and_update().clone();
+        let mut tick = told.ticks_from;
+        let mut publisher = Publisher::new(self.mesh, edge.clone(), self.voter, told.state, self.env.now().boot);
         loop {
-            let Some(message) = heard.recv::<EdgeMessage>(WAIT).await? else { return Ok(()) };
-            if let Some(EdgeReport::Nonce(message)) = publisher.handle_message(message)? {
-                tick.0 += 1;
-                self.vouch(&mut publisher, &edge, tick, message.nonce);
+            tokio::select! {
+                biased;
+                message = heard.recv::<EdgeMessage>(WAIT) => {
+                    let Some(message) = message? else { return Ok(()) };
+                    if let Some(report) = publisher.handle_message(message)? {
+                        self.hear(&mut publisher, edge, &mut tick, report);
+                    }
+                }
+                changed = tells.changed() => {
+                    changed?;
+                    publisher.update(Arc::clone(&tells.borrow_and_update().state));
+                }
             }
             for lane in Lane::OF_VOTER {
                 while let Some(message) = publisher.poll(lane) {
@@ -157,12 +218,31 @@ impl Speaker {
         }
     }
 
+    fn hear(&self, publisher: &mut Publisher, edge: &EdgeId, tick: &mut LogIndex, report: EdgeReport) {
+        let heard = match report {
+            EdgeReport::Nonce(message) => {
+                tick.0 += 1;
+                self.vouch(publisher, edge, *tick, message.nonce);
+                Heard::Asked
+            }
+            EdgeReport::Ack(ack) if ack.stage == Stage::Active => Heard::Answered(Answered::Active(ack.manifest)),
+            EdgeReport::Nack(nack) => Heard::Answered(Answered::Refused { code: nack.code, detail: nack.detail }),
+            EdgeReport::Subscribed { .. }
+            | EdgeReport::Ack(_)
+            | EdgeReport::Attest(_)
+            | EdgeReport::Covered(_)
+            | EdgeReport::Records(_) => return,
+        };
+        (self.ear)(edge, heard);
+    }
+
     /// Says that there is nothing newer than the lie.
     fn vouch(&self, publisher: &mut Publisher, edge: &EdgeId, n: LogIndex, nonce: Nonce) {
+        let told = self.told.borrow().clone();
         let tree = NonceTree::new([(edge.clone(), nonce)]);
         let roots = TickRoots { roots: vec![(self.voter, tree.root())] };
         if let Some(path) = tree.path(edge, self.voter, &roots) {
-            let set = self.told.state.revocations().set();
+            let set = told.state.revocations().set();
             publisher.answer_tick(TickAnswer {
                 n,
                 nonce,
@@ -170,9 +250,9 @@ impl Speaker {
                 path,
                 epoch: set.epoch(),
                 revocations: set.digest(),
-                activations: self.told.activations,
-                directory: self.told.directory,
-                root: self.told.root,
+                activations: told.activations,
+                directory: told.directory,
+                root: told.root,
             });
         }
     }

@@ -42,13 +42,19 @@ pub struct Truth {
     revocations: Vec<Revocation>,
 }
 
-/// A lie.
+/// A lie: what a liar publishes, and what its answers to ticks vouch for.
+#[derive(Debug, Clone)]
 pub struct Told {
-    pub(super) state: Arc<PublishedState>,
-    pub(super) activations: Digest,
-    pub(super) directory: u64,
-    pub(super) root: u64,
-    pub(super) ticks_from: LogIndex,
+    /// What it publishes.
+    pub state: Arc<PublishedState>,
+    /// The digest of the activations.
+    pub activations: Digest,
+    /// The version of the directory.
+    pub directory: u64,
+    /// The version of the root.
+    pub root: u64,
+    /// In each conversation its ticks are numbered from here on.
+    pub ticks_from: LogIndex,
 }
 
 impl Truth {

@@ -25,7 +25,7 @@ use super::{faults, guard, search};
 use crate::drill::action::Fault;
 use crate::drill::backend::{Access, Backend, BackendKind, Shape};
 use crate::example;
-use crate::history::History;
+use crate::history::{History, Kind, What};
 use crate::launcher::{LocalMesh, Plan, UpstreamPlan};
 use crate::liar::Liar;
 use crate::node::Node;
@@ -74,6 +74,8 @@ pub(super) struct Running {
     pub(super) tables_made: u32,
     /// Whoever is in a voter's place.
     pub(super) liars: BTreeMap<Node, Liar>,
+    /// Into the history of the run.
+    pub(super) note: Arc<dyn Fn(What) + Send + Sync>,
     folder: PathBuf,
     /// Locked by nobody; a group of tasks cannot be looked at from two threads.
     relays: Mutex<TaskGroup>,
@@ -105,7 +107,7 @@ impl Netns {
         self.probe.missing_mesh()
     }
 
-    fn build(&self, shape: &Shape) -> Result<Running> {
+    fn build(&self, shape: &Shape, history: History) -> Result<Running> {
         if let Some(reason) = self.unable_at_all() {
             bail!("this machine cannot run a drill on real processes: {reason}");
         }
@@ -114,7 +116,11 @@ impl Netns {
         let journal = Journal::create(&undo::root(self.options.runtime.as_deref()), &run)?;
         let journal = Arc::new(journal);
         // From here on whatever happens is undone: by the guard, or by whoever reads the journal later.
-        let built = self.build_on(&run, &journal, shape);
+        let access = Arc::clone(&self.access);
+        let note = Arc::new(move |what| {
+            history.note(access.now(), "world", Kind::Info, what);
+        });
+        let built = self.build_on(&run, &journal, shape, note);
         if built.is_err() {
             for wrong in journal.undo_all() {
                 tracing::error!(run, wrong, "not undone; `remit drill undo --all` tries again");
@@ -123,7 +129,13 @@ impl Netns {
         built
     }
 
-    fn build_on(&self, run: &str, journal: &Arc<Journal>, shape: &Shape) -> Result<Running> {
+    fn build_on(
+        &self,
+        run: &str,
+        journal: &Arc<Journal>,
+        shape: &Shape,
+        note: Arc<dyn Fn(What) + Send + Sync>,
+    ) -> Result<Running> {
         let env = real();
         let guard = if self.options.guard { Some(guard::start(&self.options.executable, journal)?) } else { None };
         let folder = std::env::temp_dir().join(run);
@@ -166,6 +178,7 @@ impl Netns {
             tables: Vec::new(),
             tables_made: 0,
             liars: BTreeMap::new(),
+            note,
             folder,
             relays: Mutex::new(relays),
             stop_relays,
@@ -212,13 +225,13 @@ impl Backend for Netns {
         self.probe.missing(fault)
     }
 
-    fn start(&mut self, shape: Shape, _history: History) -> BoxFuture<'_, Result<()>> {
+    fn start(&mut self, shape: Shape, history: History) -> BoxFuture<'_, Result<()>> {
         Box::pin(async move {
             if self.running.is_some() {
                 bail!("this backend runs a mesh already");
             }
             self.access.begin();
-            let running = self.running.insert(self.build(&shape)?);
+            let running = self.running.insert(self.build(&shape, history)?);
             let started = running.mesh.start(|name| tracing::info!(name, "ready")).await;
             self.access.set(&running.ground, running.mesh.file());
             if let Err(error) = started {

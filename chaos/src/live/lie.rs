@@ -1,5 +1,7 @@
 //! A liar in a voter's place, and its end.
 
+use std::sync::Arc;
+
 use anyhow::{Context as _, Result, bail};
 
 use super::access::LiveAccess;
@@ -8,7 +10,7 @@ use super::faults;
 use crate::drill::action::Lie;
 use crate::drill::backend::Access as _;
 use crate::launcher::Host as _;
-use crate::liar::{Liar, Role, Truth};
+use crate::liar::{Liar, Role, Truth, noted};
 use crate::node::Node;
 
 /// Kills a voter and has a liar with its keys answer edges at its address. The other voters hear nothing from it.
@@ -22,7 +24,9 @@ pub(super) async fn begin(running: &mut Running, access: &LiveAccess, node: &Nod
     end(running, node).await;
     faults::kill(running, node).await?;
     let role = Role { voter: *voter, dir, dist: running.mesh.dist_of(*voter)? };
-    let liar = Liar::start(&env, &mesh, &role, told).context("nobody takes the voter's place")?;
+    let note = Arc::clone(&running.note);
+    let ear = noted(*voter, move |what| note(what));
+    let liar = Liar::start(&env, &mesh, &role, told, ear).context("nobody takes the voter's place")?;
     running.liars.insert(node.clone(), liar);
     running.mesh.refresh_file()
 }

@@ -32,6 +32,7 @@ pub(super) fn tell(event: &Event) -> String {
             let detail = if detail.is_empty() { String::new() } else { format!(" ({detail})") };
             format!("{verb}{}{of}{detail}", fault(name))
         }
+        What::Lied { voter, edge } => format!("{edge} listened to what lies in the place of voter {voter}"),
         What::Canary { place } => format!("the secret was found in {place}"),
         What::Phase { name } => format!("phase {name} begins"),
         What::Probe { name, value, within } => {

@@ -269,8 +269,12 @@ impl Follower {
     ) -> Result<(), Left> {
         let (lane, mut lanes) = mpsc::channel(LANE_QUEUE);
         let quic = &link.connection.quic;
+        let (mut patience, mut arrived) = (conversation.younger_by, 0);
         loop {
             self.drain(&mut conversation).await?;
+            if conversation.younger_by != patience {
+                (patience, arrived) = (conversation.younger_by, quic.stats().udp_rx.datagrams);
+            }
             let timeout = conversation.subscriber.poll_timeout();
             tokio::select! {
                 biased;
@@ -280,7 +284,10 @@ impl Follower {
                 () = tokio::time::sleep_until(conversation.nonce_at) => self.send_nonce(&mut conversation).await?,
                 () = self.env.sleep_until(timeout) => conversation.subscriber.handle_timeout(self.env.now().boot)?,
                 () = tokio::time::sleep_until(conversation.younger_by) => {
-                    if self.is_another_connected(conversation.voter) {
+                    // The only one there is may be in a minority, and say so soon. But who does not even acknowledge
+                    // nonces may have been started anew and know nothing of this connection: a new one finds out.
+                    let is_silent = quic.stats().udp_rx.datagrams == arrived;
+                    if is_silent || self.is_another_connected(conversation.voter) {
                         return Err(Left::NotFresh);
                     }
                     conversation.younger_by = soon(YOUNGER_WITHIN);

@@ -11,7 +11,8 @@ use super::process::Death;
 use super::{DISK_LATENCY, DIST_PORT, HOME, Running, STORM, SimMesh, voter_ip};
 use crate::drill::action::{Fault, Lie};
 use crate::drill::backend::{Access as _, Backend as _};
-use crate::liar::{Liar, Role, Truth};
+use crate::history::Kind;
+use crate::liar::{Liar, Role, Truth, noted};
 use crate::node::Node;
 use crate::sim::entropy::SimEntropy;
 use crate::sim::net::HostId;
@@ -111,7 +112,11 @@ impl SimMesh {
         let (group, shutdown) = (Group::new(DISK_LATENCY), Shutdown::new());
         let (boot, env) = self.boot(node, &group)?;
         let role = Role { voter: *voter, dir: PathBuf::from(HOME), dist: (voter_ip(*voter), DIST_PORT).into() };
-        let (liar, stop) = (Liar::start(&env, &file, &role, told)?, shutdown.clone());
+        let (history, time) = (self.state().history.clone(), self.0.time);
+        let ear = noted(*voter, move |what| {
+            history.note(time.elapsed(), "world", Kind::Info, what);
+        });
+        let (liar, stop) = (Liar::start(&env, &file, &role, told, ear)?, shutdown.clone());
         drop(env.spawn_named("liar", async move {
             stop.requested().await;
             liar.stop().await;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remit_chaos::launcher::StrayEdge;
+use remit_chaos::liar::{Answered, Told};
 use remit_common::bundle::SignedBundle;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
@@ -24,7 +25,7 @@ use zeroize::Zeroizing;
 use crate::commands::status::edge_status;
 use crate::commands::{bundle, credential};
 use crate::demo::Stage;
-use crate::demo::hostile::{Answered, Hostile, Lie};
+use crate::demo::hostile::Hostile;
 use crate::failure::{Exit, Failure};
 use crate::local;
 
@@ -215,12 +216,12 @@ struct Forger {
 
 impl Forger {
     /// An activation of this bundle, under a genuine directory.
-    fn bundle(&self, number: u64, bundle: &SignedBundle) -> Lie {
+    fn bundle(&self, number: u64, bundle: &SignedBundle) -> Told {
         self.lie(number, &PublishedBundle::new(bundle), &Revocations::new(), |_| ())
     }
 
     /// The same, with other bytes under the digest of a genuine file.
-    fn changed_file(&self, number: u64, changed: &SignedBundle) -> Result<Lie, Failure> {
+    fn changed_file(&self, number: u64, changed: &SignedBundle) -> Result<Told, Failure> {
         let mut published = PublishedBundle::new(changed);
         let manifest =
             changed.dangerous_unverified_manifest().map_err(|error| Failure::caused(Exit::Failed, &error))?;
@@ -230,7 +231,7 @@ impl Forger {
         Ok(self.lie(number, &published, &Revocations::new(), |_| ()))
     }
 
-    fn shard(&self, stage: &Stage, running: &SignedBundle) -> Result<Lie, Failure> {
+    fn shard(&self, stage: &Stage, running: &SignedBundle) -> Result<Told, Failure> {
         let name = local::credential()?;
         let caused = |error: &dyn std::error::Error| Failure::caused(Exit::Failed, error);
         let directory = SignedDirectory::parse(&self.stray.directory).map_err(|error| caused(&error))?;
@@ -258,7 +259,7 @@ impl Forger {
         }))
     }
 
-    fn root(&self, stage: &Stage, running: &SignedBundle) -> Result<Lie, Failure> {
+    fn root(&self, stage: &Stage, running: &SignedBundle) -> Result<Told, Failure> {
         let caused = |error: &dyn std::error::Error| Failure::caused(Exit::Failed, error);
         let (stranger, another) = (stage.new_key()?, stage.new_key()?);
         let mut content = self.root.content().clone();
@@ -271,7 +272,7 @@ impl Forger {
     }
 
     /// A stranger's signature under the administrator's name.
-    fn revocation(&self, stage: &Stage, running: &SignedBundle) -> Result<Lie, Failure> {
+    fn revocation(&self, stage: &Stage, running: &SignedBundle) -> Result<Told, Failure> {
         let stranger = stage.new_key()?;
         let administrator = crate::files::read_key(&self.env, &stage.file.keys.admin)?;
         let cut = Cut {
@@ -294,7 +295,7 @@ impl Forger {
         bundle: &PublishedBundle,
         revocations: &Revocations,
         forge: impl Fn(&mut PublishedState),
-    ) -> Lie {
+    ) -> Told {
         let mut state = PublishedState::new(PublishedRevocations::new(revocations.clone()), Vec::new());
         state.set_directory(2, &PublishedObject::new(self.stray.directory.clone()));
         let number = LogIndex(LIES_FROM.0 + number);
@@ -302,7 +303,7 @@ impl Forger {
         let activations: Digest = activations_digest([&activation]);
         state.activate(activation, bundle);
         forge(&mut state);
-        Lie { state: Arc::new(state), activations, directory: 2, root: 1 }
+        Told { state: Arc::new(state), activations, directory: 2, root: 1, ticks_from: LIES_FROM }
     }
 }
 
