@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) last_permitted: Option<BootTime>,
     /// When the first refusal came.
     pub(crate) first_denied: Option<(BootTime, String)>,
+    /// Why the last refusal was one.
+    pub(crate) last_reason: Option<String>,
 }
 
 /// The agents.
@@ -94,6 +96,7 @@ impl Seen {
             }
             Outcome::Denied(denial) => {
                 self.denied += 1;
+                self.last_reason = Some(denial.reason.clone());
                 if self.first_denied.is_none() {
                     self.first_denied = Some((answered, denial.reason.clone()));
                 }

@@ -10,7 +10,7 @@ use crate::commands::revocation::wait_coverage;
 use crate::commands::revoke::revoke;
 use crate::demo::Stage;
 use crate::demo::agent::Agent;
-use crate::demo::probe::read_7781;
+use crate::demo::probe::{Seen, read_7781};
 use crate::failure::Failure;
 
 /// For the agents to be refused once their edges enforce the epoch.
@@ -43,15 +43,14 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.check(from, "coverage", &format!("{all} of {all} edges signed that they enforce it"), got, covered == all);
 
     let waiting = stage.now();
-    while stage.now().since(waiting) < REFUSED_WITHIN
-        && probe.seen().await.iter().any(|seen| seen.first_denied.is_none())
-    {
+    // For a moment an edge that has the cut in memory only refuses without calling it revoked: then it is on the disk.
+    let is_revoked = |seen: &Seen| seen.last_reason.as_deref() == Some("revoked");
+    while stage.now().since(waiting) < REFUSED_WITHIN && !probe.seen().await.iter().all(is_revoked) {
         tokio::time::sleep(POLL).await;
     }
     let seen = probe.stop().await;
     let last = seen.iter().filter_map(|seen| seen.first_denied.as_ref()).map(|(at, _)| at.since(from)).max();
-    let revoked = seen.iter().filter(|seen| seen.first_denied.as_ref().is_some_and(|(_, reason)| reason == "revoked"));
-    let revoked = revoked.count();
+    let revoked = seen.iter().filter(|seen| is_revoked(seen)).count();
     let after = seen.iter().any(|seen| match (&seen.first_denied, seen.last_permitted) {
         (Some((denied, _)), Some(permitted)) => permitted > *denied,
         (None, _) => true,
