@@ -6,11 +6,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
+use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remit_common::id::{MeshId, VoterId};
+use remit_common::net::env::Env;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -289,6 +291,16 @@ fn value_of(key: &str, text: &str) -> Value {
 }
 
 impl Config {
+    /// Where Raft's log and snapshot are.
+    pub(crate) fn raft_dir(&self) -> PathBuf {
+        self.data_dir.join("raft")
+    }
+
+    /// Whether this voter has begun already. Blocks.
+    pub(crate) fn has_log(&self, env: &Env) -> io::Result<bool> {
+        Ok(!env.disk.list(&self.raft_dir())?.is_empty())
+    }
+
     fn rebase(&mut self, folder: &Path) {
         let Self {
             mesh_id: _,

@@ -25,9 +25,6 @@ use crate::raft::{Fatal, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, S
 use crate::telemetry::Telemetry;
 use crate::{admin, duties, electorate, ops, publish, refill};
 
-/// The log and the snapshot of Raft, below the data folder.
-const RAFT_FOLDER: &str = "raft";
-
 /// Administrators' connections at the same time: people, their tools, and open streams. Each may be sending a bundle.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 /// Connections to the operations listener: probes and scrapers.
@@ -260,7 +257,7 @@ pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), Run
 
 /// Whether other voters may have records that a new store here would lack. A voter that has a log has had records.
 fn others(config: &Config, env: &Env) -> Result<Others, RunError> {
-    let has_log = !env.disk.list(&config.data_dir.join(RAFT_FOLDER)).map_err(RunError::DataFolder)?.is_empty();
+    let has_log = config.has_log(env).map_err(RunError::DataFolder)?;
     let is_alone = config.peers.iter().all(|peer| peer.id == config.id);
     Ok(if is_alone {
         Others::None
@@ -298,7 +295,7 @@ fn raft_config(config: &Config, materials: &Materials) -> Result<RaftConfig, Run
         voters: config.peers.iter().map(|peer| (peer.id, peer.raft)).collect(),
         joins: config.join,
         listen: config.listen.raft,
-        data_dir: config.data_dir.join(RAFT_FOLDER),
+        data_dir: config.raft_dir(),
         timings,
         tls: RaftTls { identity: materials.identity(config)?, voters: materials.voters.clone() },
     })

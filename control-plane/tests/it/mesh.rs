@@ -221,18 +221,23 @@ impl Mesh {
     }
 
     pub(crate) async fn restart_with(&self, config: Config) -> Running {
+        let voter = self.start_again(config, real()).await;
+        self.ready(&voter).await;
+        voter
+    }
+
+    /// Starts again what has ended; the voter need not be ready.
+    pub(crate) async fn start_again(&self, config: Config, env: Env) -> Running {
         let starting = async {
             loop {
-                match self.start_with(config.clone(), real()).await {
+                match self.start_with(config.clone(), env.clone()).await {
                     Ok(voter) => return voter,
                     Err(RunError::Consensus(_) | RunError::Records(_)) => tokio::task::yield_now().await,
                     Err(other) => panic!("{other:?}"),
                 }
             }
         };
-        let voter = deadline(PATIENCE, Box::pin(starting)).await.expect("a killed voter starts again");
-        self.ready(&voter).await;
-        voter
+        deadline(PATIENCE, Box::pin(starting)).await.expect("a voter starts again")
     }
 
     /// Waits until the voter is ready: it knows a leader, and has root and directory.

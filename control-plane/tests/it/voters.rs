@@ -4,19 +4,21 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::key_file;
 use remit_common::envelope::{RawPresentation, TaskRequest};
 use remit_common::id::{BootId, DecisionId, LogIndex, RevocationEpoch};
 use remit_common::lattice::{Effect, Effects};
-use remit_common::net::env::{AppendFile, Disk, Env, RandomFile, deadline};
+use remit_common::net::env::{AppendFile, Clock, Disk, Env, RandomFile, deadline};
 use remit_common::net::framed::{FramedRecv, FramedSend};
 use remit_common::net::real::real;
 use remit_common::record::{Detail, Public, Record, RecordKind};
 use remit_common::revocation::{CutKind, Revocations};
 use remit_common::text;
-use remit_common::time::{BootTime, Timestamp};
+use remit_common::time::{BootTime, Now, Timestamp};
 use remit_common::trust::tick::Nonce;
 use remit_common::wire::batch::RecordBatch;
 use remit_common::wire::message::{EdgeMessage, Fetch, NonceMessage, RecordAck, RecordFork, VoterMessage};
@@ -385,6 +387,35 @@ async fn a_voter_without_its_files_says_which() {
     assert!(key_file::parse_signing(&real().disk.read(&other, 200).unwrap().unwrap()).is_ok());
     config.tls.key = other;
     assert!(remit_control_plane::Voter::start(config, real(), Default::default()).await.is_err());
+}
+
+/// A clock that is set wrong by years.
+struct Set {
+    by: fn(Timestamp, Duration) -> Timestamp,
+}
+
+impl Clock for Set {
+    fn now(&self) -> Now {
+        let Now { wall, boot } = real().clock.now();
+        Now { wall: (self.by)(wall, Duration::from_secs(2 * 365 * 86_400)), boot }
+    }
+}
+
+/// C-73: the file was good when the voter began; what holds now is in its log.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_voter_starts_again_when_its_directory_file_has_expired_or_its_clock_is_wrong() {
+    let mesh = Mesh::new();
+    let clocks = [Timestamp::plus, Timestamp::minus];
+    let env = |by| Env { clock: Arc::new(Set { by }), ..real() };
+    for by in clocks {
+        let refused = mesh.try_start(1, env(by)).await.err().expect("a mesh does not begin with it");
+        let text = format!("{:#}", anyhow::Error::from(refused));
+        assert!(text.contains("directory.json"), "{text}");
+    }
+    mesh.start_all().await.remove(0).stop().await.unwrap();
+    for by in clocks {
+        mesh.start_again(mesh.config(1), env(by)).await.stop().await.unwrap();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
