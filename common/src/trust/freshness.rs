@@ -1,9 +1,10 @@
 //! How old an edge's knowledge is.
 //!
 //! The age is the time since the edge sent the newest nonce that came back inside a tick, and only once everything
-//! that this tick knew is applied here and on disk, and the proof of it, too. It runs on the boot clock; times of arrival, times that others
-//! state and the wall clock never enter. What cannot be known is infinite: after a start, after the clocks drifted
-//! apart, without an answer. Decisions read a copy ([`FreshnessView`]), so that one request sees one age.
+//! that this tick knew is applied here and on disk, and the proof of it, too. It runs on the boot clock; times of
+//! arrival, times that others state and the wall clock never enter. What cannot be known is infinite: after a start,
+//! after the clocks drifted apart, without an answer. Decisions read a copy ([`FreshnessView`]), so that one request
+//! sees one age.
 //! Clauses F-8 to F-14, docs/PROTOCOL.md.
 
 use std::collections::VecDeque;
