@@ -26,6 +26,10 @@ demo *args:
 bench:
     cargo bench -p remit-benches
 
+# Random failures in the simulation, seed after seed: `just soak --seeds 2000 --jobs 2`.
+soak *args:
+    cargo run --release -- drill soak {{args}}
+
 # Plant every known bug in turn and see whether the simulation finds it. Builds in a target folder of its own.
 mutation *args:
     cargo run --release --target-dir target/mutation -p remit-chaos --features planted --bin remit-mutation -- {{args}}
