@@ -14,7 +14,7 @@ pub enum Bug {
     AppendNotSynced,
     /// A voter remembers its own vote in memory only.
     VoteNotSaved,
-    /// What a voter writes down as committed is the end of its log.
+    /// A voter that starts takes its whole log for committed: the greater of two numbers, not the smaller.
     CommittedAheadOfLog,
     /// A restarted leader goes on leading its term without an election.
     LeaderResumesItsTerm,

@@ -175,7 +175,7 @@ impl LogDatabase {
         Ok(Opened {
             disk: DiskId(identity.disk),
             vote: get::<VoteV1>(&state, VOTE)?.map(Vote::from),
-            committed: committed.min(last),
+            committed: if planted(Bug::CommittedAheadOfLog) { committed.max(last) } else { committed.min(last) },
             purged,
             last,
             met,

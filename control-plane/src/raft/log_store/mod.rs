@@ -296,7 +296,6 @@ impl RaftLogStorage<Types> for LogStore {
     /// Kept in memory until the next transaction takes it along: losing it costs a restarted voter nothing but the
     /// time until the leader says how far the log is committed.
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), StorageError> {
-        let committed = if planted(Bug::CommittedAheadOfLog) { self.reader.tail.ends().1 } else { committed };
         self.committed = committed;
         let job = Job { changes: vec![Change::Committed(committed)], done: Done::Nobody };
         self.queue.send(job).await.map_err(|_| StorageIOError::write(AnyError::new(&writer_gone())))?;
