@@ -40,8 +40,8 @@ const TOOL_PORT: u16 = 7701;
 
 /// Where everything lies on a host's disk.
 const HOME: &str = "/remit";
-/// How long work on a disk takes.
-const DISK_LATENCY: Duration = Duration::from_millis(1);
+/// How long work on a usual disk takes.
+pub const DISK_LATENCY: Duration = Duration::from_millis(1);
 /// After a process ended by itself, something starts it again.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
 /// How long an orderly end may take.
@@ -61,6 +61,8 @@ struct Inner {
     net: Net,
     /// The API key that the tools demand.
     secret: Vec<u8>,
+    /// How long work on a disk takes.
+    disk_latency: Duration,
     /// Tasks of the workload and of the simulation itself.
     world: Group,
     /// Where nobody is: what those see who ask for a node that does not exist.
@@ -113,6 +115,14 @@ impl SimMesh {
     /// # Errors
     /// Never in practice: the names in it are fixed.
     pub fn new(seed: u64) -> Result<Self> {
+        Self::with_disks(seed, DISK_LATENCY)
+    }
+
+    /// An empty world in which each piece of work on a disk takes this long.
+    ///
+    /// # Errors
+    /// Never in practice: the names in it are fixed.
+    pub fn with_disks(seed: u64, disk_latency: Duration) -> Result<Self> {
         let time = TrueTime::begin();
         let entropy = SimEntropy::new(seed, "secret");
         let mut random = [0; 24];
@@ -144,7 +154,7 @@ impl SimMesh {
         };
         let world = Group::default();
         let nowhere = net.guest(net.add_host("nowhere", ip(9, 9))?, Arc::new(world.clone()));
-        Ok(Self(Arc::new(Inner { seed, time, net, secret, world, nowhere, state: Mutex::new(state) })))
+        Ok(Self(Arc::new(Inner { seed, time, net, secret, disk_latency, world, nowhere, state: Mutex::new(state) })))
     }
 
     /// The API key that agents must never see.

@@ -7,7 +7,7 @@ use anyhow::Result;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::Region;
 
-use super::mesh::SimMesh;
+use super::mesh::{DISK_LATENCY, SimMesh};
 use super::nemesis::{self, Limits, Step};
 use super::net::Counters;
 use super::runtime;
@@ -30,6 +30,8 @@ pub struct Setup {
     pub length: Duration,
     /// What may fail.
     pub limits: Limits,
+    /// How long work on a disk takes.
+    pub disk_latency: Duration,
 }
 
 impl Setup {
@@ -40,7 +42,32 @@ impl Setup {
     pub fn usual(length: Duration) -> Result<Self> {
         let regions = BTreeMap::from([(Region::new("eu-west")?, 2), (Region::new("us-east")?, 2)]);
         let shape = Shape { voters: 3, regions, agents: 4 };
-        Ok(Self { shape, pace: Pace::default(), length, limits: Limits::default() })
+        Ok(Self { shape, pace: Pace::default(), length, limits: Limits::default(), disk_latency: DISK_LATENCY })
+    }
+
+    /// The same mesh, with more of what bugs hide in: everybody is in a hurry, disks are slow, more is poisoned, and
+    /// accidents meet. There is less time to heal, so this says less of how the mesh recovers.
+    ///
+    /// # Errors
+    /// Never in practice: the names in it are fixed.
+    pub fn hard(length: Duration) -> Result<Self> {
+        let pace = Pace {
+            call_every: Duration::from_millis(250),
+            revoke_every: Duration::from_millis(1_500),
+            publish_every: Duration::from_secs(3),
+            poisoned_one_in: 2,
+            read_every: Duration::from_millis(500),
+            observe_every: Duration::from_millis(400),
+            cut_sessions: 3,
+            ..Pace::default()
+        };
+        let limits = Limits {
+            recovery: Duration::from_secs(12),
+            episode_every: Duration::from_secs(1),
+            compounds: 6,
+            ..Limits::default()
+        };
+        Ok(Self { pace, limits, disk_latency: Duration::from_millis(15), ..Self::usual(length)? })
     }
 }
 
@@ -72,7 +99,7 @@ pub struct Run {
 pub fn run(seed: u64, setup: &Setup) -> Result<Run> {
     runtime::block_on(seed, async {
         let history = History::default();
-        let mut mesh = SimMesh::new(seed)?;
+        let mut mesh = SimMesh::with_disks(seed, setup.disk_latency)?;
         let played = play(&mut mesh, setup, &history).await;
         let (took, digest, network) = (mesh.now(), mesh.net().digest(), mesh.net().counters());
         mesh.stop().await?;

@@ -41,6 +41,8 @@ pub struct Pace {
     pub revoke_every: Duration,
     /// Between two new bundles.
     pub publish_every: Duration,
+    /// Before one out of so many of them, somebody pushes a bundle that nobody may take.
+    pub poisoned_one_in: usize,
     /// Between two new versions of the credential.
     pub seal_every: Duration,
     /// Between two linearizable reads.
@@ -49,6 +51,8 @@ pub struct Pace {
     pub observe_every: Duration,
     /// Sessions that are open at the same time.
     pub sessions: usize,
+    /// Sessions that were cut last and stay in use: somebody has to see that they are refused.
+    pub cut_sessions: usize,
 }
 
 impl Default for Pace {
@@ -58,10 +62,12 @@ impl Default for Pace {
             call_every: Duration::from_millis(500),
             revoke_every: Duration::from_secs(4),
             publish_every: Duration::from_secs(9),
+            poisoned_one_in: 4,
             seal_every: Duration::from_secs(23),
             read_every: Duration::from_millis(1_300),
             observe_every: Duration::from_millis(1_000),
             sessions: 6,
+            cut_sessions: 12,
         }
     }
 }
@@ -90,7 +96,7 @@ impl Workload {
     /// When that does not come about in time.
     pub async fn prepare(access: Arc<dyn Access>, history: History, pace: Pace, secret: &[u8]) -> Result<Self> {
         phase(&access, &history, "setup");
-        let sessions = Sessions::default();
+        let sessions = Sessions::new(pace.cut_sessions);
         let operator = Operator::new(Arc::clone(&access), history.clone(), sessions.clone(), secret)?;
         let until = access.now() + READY_WITHIN;
         while operator.publish().await.is_none() {
@@ -127,10 +133,10 @@ impl Workload {
                 agent::Agent::new(&self.access, &self.history, &self.sessions, &name, edge.clone(), &self.secret);
             tasks.spawn("agent", agent.work(self.pace.call_every, self.stop.clone()));
         }
-        let Pace { revoke_every, publish_every, seal_every, read_every, .. } = self.pace.clone();
+        let Pace { revoke_every, publish_every, poisoned_one_in, seal_every, read_every, .. } = self.pace.clone();
         let operator = || self.operator.clone();
         tasks.spawn("revoker", operator().revoke_repeatedly(revoke_every, self.stop.clone()));
-        tasks.spawn("publisher", operator().publish_repeatedly(publish_every, self.stop.clone()));
+        tasks.spawn("publisher", operator().publish_repeatedly(publish_every, poisoned_one_in, self.stop.clone()));
         tasks.spawn("sealer", operator().seal_repeatedly(seal_every, self.stop.clone()));
         tasks.spawn("reader", operator().read_repeatedly(read_every, self.stop.clone()));
         let observer = observer::Observer::new(&self.access, &self.history);

@@ -362,10 +362,10 @@ impl Operator {
         }
     }
 
-    pub(super) async fn publish_repeatedly(self, every: Duration, stop: Shutdown) {
+    pub(super) async fn publish_repeatedly(self, every: Duration, poisoned_one_in: usize, stop: Shutdown) {
         while rest(&self.env(), every, &stop).await {
             let env = self.env();
-            if draw(&env, 4) == 0 {
+            if draw(&env, poisoned_one_in) == 0 {
                 let poison = Poison::ALL.get(draw(&env, Poison::ALL.len())).copied().unwrap_or(Poison::Unsigned);
                 // What cannot be made is not pushed.
                 let _ = self.publish_poisoned(poison).await;

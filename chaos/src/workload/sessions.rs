@@ -6,9 +6,6 @@ use remit_common::net::env::Env;
 
 use super::rest::draw;
 
-/// Sessions that were cut stay in use: somebody has to see that they are refused. The oldest are forgotten.
-const CUT_MAX: usize = 12;
-
 /// An envelope and the session it is for.
 #[derive(Debug, Clone)]
 pub(super) struct Session {
@@ -18,7 +15,7 @@ pub(super) struct Session {
 }
 
 /// Cloning gives the same sessions.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Sessions(Arc<Mutex<State>>);
 
 #[derive(Debug, Default)]
@@ -26,9 +23,15 @@ struct State {
     opened: u64,
     open: Vec<Session>,
     cut: Vec<Session>,
+    /// Of the sessions that were cut, the oldest are forgotten.
+    cut_max: usize,
 }
 
 impl Sessions {
+    pub(super) fn new(cut_max: usize) -> Self {
+        Self(Arc::new(Mutex::new(State { cut_max, ..State::default() })))
+    }
+
     fn with<T>(&self, use_it: impl FnOnce(&mut State) -> T) -> T {
         use_it(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -58,7 +61,7 @@ impl Sessions {
             }
             let session = state.open.remove(0);
             state.cut.push(session.clone());
-            if state.cut.len() > CUT_MAX {
+            if state.cut.len() > state.cut_max {
                 state.cut.remove(0);
             }
             Some(session)

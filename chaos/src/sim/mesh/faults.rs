@@ -8,7 +8,7 @@ use remit_common::net::env::{Entropy, Spawn};
 use remit_common::net::tasks::Shutdown;
 
 use super::process::Death;
-use super::{DISK_LATENCY, DIST_PORT, HOME, Running, STORM, SimMesh, voter_ip};
+use super::{DIST_PORT, HOME, Running, STORM, SimMesh, voter_ip};
 use crate::drill::action::{Fault, Lie};
 use crate::drill::backend::{Access as _, Backend as _};
 use crate::history::Kind;
@@ -109,7 +109,7 @@ impl SimMesh {
         let (file, operator) = (self.mesh(), self.env_at(&Node::Operator));
         let told = Truth::learn(self, *voter).await?.tell(lie, &operator, &file)?;
         self.take_down(node, Death::Killed).await;
-        let (group, shutdown) = (Group::new(DISK_LATENCY), Shutdown::new());
+        let (group, shutdown) = (Group::new(self.0.disk_latency), Shutdown::new());
         let (boot, env) = self.boot(node, &group)?;
         let role = Role { voter: *voter, dir: PathBuf::from(HOME), dist: (voter_ip(*voter), DIST_PORT).into() };
         let (history, time) = (self.state().history.clone(), self.0.time);

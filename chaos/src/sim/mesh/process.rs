@@ -8,7 +8,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::net::env::{Env, Spawn};
 use remit_common::net::tasks::Shutdown;
 
-use super::{DISK_LATENCY, Process, RESTART_AFTER, Running, STOP_WITHIN, SimMesh, TOOL_PORT, loopback};
+use super::{Process, RESTART_AFTER, Running, STOP_WITHIN, SimMesh, TOOL_PORT, loopback};
 use crate::node::Node;
 use crate::sim::disk::SimDisk;
 use crate::sim::entropy::SimEntropy;
@@ -50,7 +50,7 @@ impl SimMesh {
             }
             host.process.clone()
         };
-        let (group, shutdown) = (Group::new(DISK_LATENCY), Shutdown::new());
+        let (group, shutdown) = (Group::new(self.0.disk_latency), Shutdown::new());
         let (boot, env) = self.boot(node, &group)?;
         let (mesh, name) = (self.clone(), node.clone());
         let ended = move |reason: Option<String>| mesh.ended(name, boot, reason);

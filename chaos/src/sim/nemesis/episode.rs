@@ -14,7 +14,7 @@ const RECONNECTING: Duration = Duration::from_secs(12);
 
 /// How a node goes away.
 #[derive(Debug, Clone, Copy)]
-enum End {
+pub(super) enum End {
     Kill,
     PowerCut,
     Stop,
@@ -22,7 +22,7 @@ enum End {
 }
 
 impl End {
-    fn begin(self, node: &Node) -> Fault {
+    pub(super) fn begin(self, node: &Node) -> Fault {
         let nodes = vec![node.clone()];
         match self {
             Self::Kill => Fault::Kill(nodes),
@@ -32,7 +32,7 @@ impl End {
         }
     }
 
-    fn undo(self, node: &Node) -> Fault {
+    pub(super) fn undo(self, node: &Node) -> Fault {
         let nodes = vec![node.clone()];
         match self {
             Self::Kill | Self::PowerCut | Self::Stop => Fault::Start(nodes),
@@ -43,10 +43,10 @@ impl End {
 
 /// A node goes away and comes back.
 #[derive(Debug, Clone)]
-struct Absence {
-    node: Node,
-    end: End,
-    span: Span,
+pub(super) struct Absence {
+    pub(super) node: Node,
+    pub(super) end: End,
+    pub(super) span: Span,
 }
 
 impl Draft<'_> {
@@ -71,7 +71,7 @@ impl Draft<'_> {
         }
     }
 
-    fn random_below(&mut self, n: u64) -> u128 {
+    pub(super) fn random_below(&mut self, n: u64) -> u128 {
         self.millis(0, n - 1).as_millis()
     }
 
@@ -86,7 +86,7 @@ impl Draft<'_> {
     }
 
     /// Writes these absences down if every node is free and enough voters stay.
-    fn away(&mut self, absences: &[Absence], majority_away_max: Duration) -> Option<()> {
+    pub(super) fn away(&mut self, absences: &[Absence], majority_away_max: Duration) -> Option<()> {
         if !absences.iter().all(|absence| self.book.is_free(&Thing::Host(absence.node.clone()), absence.span)) {
             return None;
         }

@@ -11,6 +11,7 @@
 //! wrong. A step that takes its time delays those after it; it does not lose them.
 
 mod book;
+mod compound;
 mod episode;
 mod network;
 
@@ -40,6 +41,8 @@ pub struct Limits {
     pub may_lose_control_plane: bool,
     /// A new episode is tried about this often.
     pub episode_every: Duration,
+    /// Before all others, so many tries are made of accidents that meet.
+    pub compounds: u32,
 }
 
 impl Default for Limits {
@@ -50,6 +53,7 @@ impl Default for Limits {
             majority_away_max: Duration::from_secs(4),
             may_lose_control_plane: true,
             episode_every: Duration::from_millis(1_500),
+            compounds: 0,
         }
     }
 }
@@ -110,6 +114,9 @@ pub fn plan(seed: u64, roster: &Roster, duration: Duration, limits: &Limits) -> 
     // Also before the others: none of them may name a voter that is no more.
     if draft.one_in(4) {
         note(&mut episodes, draft.replace_voter());
+    }
+    for _ in 0..limits.compounds {
+        note(&mut episodes, draft.compound());
     }
     let window = healed_at.saturating_sub(limits.calm);
     // Half of the tries find their place taken, or no time left.

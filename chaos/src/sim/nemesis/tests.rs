@@ -96,9 +96,16 @@ fn a_seed_decides_the_plan() {
     assert_eq!(different.len(), 50);
 }
 
+/// Plans in which accidents meet.
+fn hard_plans(count: u64) -> impl Iterator<Item = Plan> {
+    let roster = roster(3);
+    let limits = Limits { compounds: 6, ..Limits::default() };
+    (0..count).map(move |seed| plan(seed, &roster, RUN, &limits))
+}
+
 #[test]
 fn every_plan_heals_what_it_breaks_and_in_time() {
-    for (seed, plan) in plans(1_000).enumerate() {
+    for (seed, plan) in plans(1_000).chain(hard_plans(1_000)).enumerate() {
         let mut wrong = Wrong::default();
         let mut at = Duration::ZERO;
         for step in &plan.steps {
@@ -176,6 +183,21 @@ fn over_many_seeds_everything_happens() {
     assert_eq!(faults.len(), expected.len(), "{faults:?}");
     assert_eq!(episodes.len(), 28, "{episodes:?}");
     assert!(episodes.values().all(|count| *count >= 20), "{episodes:?}");
+}
+
+#[test]
+fn accidents_meet_only_where_that_was_asked_for() {
+    let names = [
+        "restarted while cut off",
+        "edges restarted beside a voter that is behind",
+        "short deaths",
+        "edges hear nothing",
+    ];
+    let count = |plans: Vec<Plan>, name: &str| -> u32 { plans.iter().filter_map(|plan| plan.episodes.get(name)).sum() };
+    for name in names {
+        assert_eq!(count(plans(100).collect(), name), 0, "{name}");
+        assert!(count(hard_plans(1_000).collect(), name) >= 200, "{name}");
+    }
 }
 
 #[test]
