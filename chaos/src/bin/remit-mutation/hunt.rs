@@ -1,11 +1,14 @@
 //! Plays seeds until something is found, or there were enough.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
+use remit_chaos::invariant::Invariant;
 use remit_chaos::sim::run::{Setup, run};
 use remit_common::planted::{self, Bug};
+
+use crate::scene::breaks;
 
 /// How far to look.
 #[derive(Debug, Clone, Copy)]
@@ -16,27 +19,25 @@ pub(crate) struct Limits {
     pub(crate) jobs: usize,
 }
 
-/// What was seen broken in one run: `V1`, `R2`; `set-up` when no work was possible at all. With the first breach of
-/// each, as a sentence.
-pub(crate) type Broken = BTreeMap<String, String>;
+/// What was seen broken in one run, with the first breach of each as a sentence.
+pub(crate) type Broken = BTreeMap<Invariant, String>;
+
+/// Ids, in the order of reports: `R1 R2`.
+pub(crate) fn ids(broken: &Broken) -> String {
+    broken.keys().map(|id| id.as_str()).collect::<Vec<_>>().join(" ")
+}
+
+/// One sentence that shows it.
+pub(crate) fn evidence(broken: &Broken) -> &str {
+    broken.values().next().map(String::as_str).unwrap_or_default()
+}
 
 /// A run in which a bug was found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) seed: u64,
+    /// Only promises that the bug breaks, and that the same seed keeps without it.
     pub(crate) broken: Broken,
-}
-
-impl Found {
-    /// `R1 R2`.
-    pub(crate) fn by(&self) -> String {
-        self.broken.keys().map(String::as_str).collect::<Vec<_>>().join(" ")
-    }
-
-    /// One sentence that shows it.
-    pub(crate) fn evidence(&self) -> &str {
-        self.broken.values().next().map(String::as_str).unwrap_or_default()
-    }
 }
 
 /// What came of looking for one bug.
@@ -48,37 +49,78 @@ pub(crate) struct Hunt {
     pub(crate) found: Option<Found>,
 }
 
-/// Plays every seed without a bug and gives what is broken nevertheless.
-pub(crate) fn without_bug(setup: &Setup, limits: Limits, progress: &(dyn Fn(&str) + Sync)) -> BTreeMap<u64, Broken> {
-    planted::set(None);
-    let broken = Mutex::new(BTreeMap::new());
-    each_seed(limits, |seed| {
-        let this = play(seed, setup);
-        if !this.is_empty() {
-            let found = Found { seed, broken: this };
-            progress(&format!("seed {seed} breaks {} without any bug planted: {}", found.by(), found.evidence()));
-            broken.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, found.broken);
+/// Runs without a bug: nothing that is broken there counts against one.
+pub(crate) struct Clean<'a> {
+    setup: &'a Setup,
+    played: BTreeMap<u64, Broken>,
+    progress: &'a (dyn Fn(&str) + Sync),
+}
+
+impl<'a> Clean<'a> {
+    pub(crate) fn new(setup: &'a Setup, progress: &'a (dyn Fn(&str) + Sync)) -> Self {
+        Self { setup, played: BTreeMap::new(), progress }
+    }
+
+    /// Plays these seeds.
+    pub(crate) fn play(&mut self, limits: Limits) {
+        planted::set(None);
+        let played = Mutex::new(BTreeMap::new());
+        each_seed(limits, |seed| {
+            let broken = play(seed, self.setup);
+            if !broken.is_empty() {
+                let (ids, evidence) = (ids(&broken), evidence(&broken));
+                (self.progress)(&format!("seed {seed} breaks {ids} without any bug planted: {evidence}"));
+            }
+            played.lock().unwrap_or_else(PoisonError::into_inner).insert(seed, broken);
+            Next::GoOn
+        });
+        self.played.append(&mut played.into_inner().unwrap_or_else(PoisonError::into_inner));
+    }
+
+    /// What this seed breaks. It is played now, unless it was.
+    fn of(&mut self, seed: u64) -> &Broken {
+        if !self.played.contains_key(&seed) {
+            self.play(Limits { first_seed: seed, seeds_max: 1, jobs: 1 });
         }
-        Next::GoOn
-    });
-    broken.into_inner().unwrap_or_else(PoisonError::into_inner)
+        self.played.entry(seed).or_default()
+    }
+
+    /// How many seeds were played, and how many of them broke something.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.played.len(), self.played.values().filter(|broken| !broken.is_empty()).count())
+    }
 }
 
 /// Plays one seed after the other with this bug planted, some at the same time, and gives the lowest in which
-/// something was found: the same whatever the number of jobs. What the same seed breaks without the bug does not count.
-pub(crate) fn hunt(
-    bug: Bug,
-    setup: &Setup,
-    limits: Limits,
-    without_bug: &BTreeMap<u64, Broken>,
-    progress: &(dyn Fn(&str) + Sync),
-) -> Hunt {
-    planted::set(Some(bug));
+/// it was found: the same whatever the number of jobs. Every find is held against the same seed without the bug.
+pub(crate) fn hunt(bug: Bug, limits: Limits, clean: &mut Clean<'_>) -> Hunt {
+    let (setup, progress) = (clean.setup, clean.progress);
+    let (name, end) = (bug.as_str(), limits.first_seed.saturating_add(limits.seeds_max));
+    let mut from = limits.first_seed;
+    while from < end {
+        planted::set(Some(bug));
+        let suspect = first_broken(bug, setup, Limits { first_seed: from, seeds_max: end - from, ..limits });
+        planted::set(None);
+        let Some(Found { seed, mut broken }) = suspect else { break };
+        let known = clean.of(seed);
+        broken.retain(|id, _| !known.contains_key(id));
+        if !broken.is_empty() {
+            let (seeds, ids, evidence) = (seed - limits.first_seed + 1, ids(&broken), evidence(&broken));
+            progress(&format!("{name}: {ids} after {seeds} seeds (seed {seed}): {evidence}"));
+            return Hunt { bug, seeds, found: Some(Found { seed, broken }) };
+        }
+        from = seed + 1;
+    }
+    progress(&format!("{name}: nothing in {} seeds", limits.seeds_max));
+    Hunt { bug, seeds: limits.seeds_max, found: None }
+}
+
+/// The lowest seed in which a promise is broken that the planted bug breaks.
+fn first_broken(bug: Bug, setup: &Setup, limits: Limits) -> Option<Found> {
     let found: Mutex<Option<Found>> = Mutex::default();
     each_seed(limits, |seed| {
         let mut broken = play(seed, setup);
-        let known: BTreeSet<&String> = without_bug.get(&seed).into_iter().flat_map(BTreeMap::keys).collect();
-        broken.retain(|id, _| !known.contains(id));
+        broken.retain(|id, _| breaks(bug).contains(id));
         if broken.is_empty() {
             return Next::GoOn;
         }
@@ -88,17 +130,7 @@ pub(crate) fn hunt(
         }
         Next::NoHigher
     });
-    planted::set(None);
-    let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    let seeds = found.as_ref().map_or(limits.seeds_max, |found| found.seed - limits.first_seed + 1);
-    match &found {
-        Some(found) => {
-            let (name, by, evidence) = (bug.as_str(), found.by(), found.evidence());
-            progress(&format!("{name}: {by} after {seeds} seeds (seed {}): {evidence}", found.seed));
-        }
-        None => progress(&format!("{}: nothing in {seeds} seeds", bug.as_str())),
-    }
-    Hunt { bug, seeds, found }
+    found.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether seeds above this one are worth playing.
@@ -131,23 +163,12 @@ fn each_seed(limits: Limits, play: impl Fn(u64) -> Next + Sync) {
     });
 }
 
-/// Plays the run that a seed decides. What keeps a run from being one counts, too: nobody would overlook it.
+/// Plays the run that a seed decides, and gives the promises that are broken in it. A run that does not come about, or
+/// in which too little happens, breaks none: that it fails would show, but not what is wrong.
 fn play(seed: u64, setup: &Setup) -> Broken {
-    let one = |id: &str, evidence: String| Broken::from([(id.to_owned(), evidence)]);
-    let judgement = match std::panic::catch_unwind(|| run(seed, setup)) {
-        Ok(Ok(run)) => run.judgement,
-        Ok(Err(error)) => return one("set-up", format!("{error:#}")),
-        Err(_) => return one("panic", "the simulation panicked".to_owned()),
+    let Ok(Ok(run)) = std::panic::catch_unwind(|| run(seed, setup)) else { return Broken::new() };
+    let first = |breaches: &[remit_chaos::invariant::Breach]| {
+        breaches.first().map(|breach| breach.sentence.clone()).unwrap_or_default()
     };
-    let mut broken: Broken = judgement
-        .violated()
-        .map(|verdict| {
-            let evidence = verdict.breaches.first().map(|breach| breach.sentence.clone()).unwrap_or_default();
-            (verdict.id.to_string(), evidence)
-        })
-        .collect();
-    if let (true, Some(vacuous)) = (broken.is_empty(), &judgement.vacuous) {
-        broken.insert("vacuous".to_owned(), format!("{vacuous:?}"));
-    }
-    broken
+    run.judgement.violated().map(|verdict| (verdict.id, first(&verdict.breaches))).collect()
 }

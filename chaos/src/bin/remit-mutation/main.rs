@@ -1,23 +1,25 @@
 //! Plants bugs, one after the other, and sees whether the checks of the simulation find them.
 //!
 //! A suite of drills that holds says little until it is known what it would have found. So each bug of
-//! [`remit_common::planted`] is planted in the real code and runs are played, seed after seed, until a promise is
-//! seen broken. The score is the share of bugs that were found; how many seeds that took says how lucky one has to be.
-//! First the same runs are played without a bug: there nothing may be found.
+//! [`remit_common::planted`] is planted in the real code and runs are played, seed after seed, until a promise that it
+//! breaks is seen broken. The score is the share of bugs that were found; how many seeds that took says how lucky one
+//! has to be. First some runs are played without a bug: there nothing may be found. And whatever is found with a bug
+//! counts only if the same seed does not break the same promise without it.
 
 mod hunt;
+mod scene;
 mod table;
 
-use std::io::Write as _;
+use std::io::{BufRead as _, Write as _};
 use std::num::NonZero;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use remit_chaos::sim::run::Setup;
 use remit_common::planted::{Bug, MARKER};
 
-use self::hunt::{Hunt, Limits};
+use self::hunt::{Clean, Hunt, Limits};
+use self::scene::Scene;
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -51,11 +53,14 @@ struct Cli {
     /// Seeds that are played without a bug beforehand.
     #[arg(long, value_name = "COUNT", default_value_t = 10)]
     clean_seeds: u64,
-    /// Play every seed without a bug beforehand, and go on when something is found there: it is not counted.
+    /// Go on when something is found without a bug: it is not counted.
     #[arg(long)]
     keep_going: bool,
+    /// In which kind of run.
+    #[arg(long, value_enum, default_value_t = Scene::Hard)]
+    scene: Scene,
     /// Simulated seconds of each run.
-    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(long, value_name = "SECONDS", default_value_t = 45)]
     seconds: u64,
     /// Runs at the same time; as many as there are processors otherwise.
     #[arg(long, value_name = "COUNT")]
@@ -81,7 +86,7 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let setup = match Setup::usual(Duration::from_secs(cli.seconds)) {
+    let setup = match cli.scene.setup(Duration::from_secs(cli.seconds)) {
         Ok(setup) => setup,
         Err(error) => {
             progress(&format!("{error:#}"));
@@ -90,18 +95,17 @@ fn main() -> ExitCode {
     };
     let jobs = cli.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let limits = Limits { first_seed: cli.first_seed, seeds_max: cli.seeds_max, jobs };
-    let clean_seeds = if cli.keep_going { cli.seeds_max } else { cli.clean_seeds };
-    let without_bug = hunt::without_bug(&setup, Limits { seeds_max: clean_seeds, ..limits }, &progress);
-    if !without_bug.is_empty() && !cli.keep_going {
-        progress("what is found with a bug proves nothing then; --keep-going counts only what such seeds do not break");
+    let mut clean = Clean::new(&setup, &progress);
+    clean.play(Limits { seeds_max: cli.clean_seeds, ..limits });
+    if clean.counts().1 > 0 && !cli.keep_going {
+        progress("what is found with a bug proves little then; --keep-going counts only what such seeds do not break");
         return ExitCode::from(FAULT);
     }
     // A planted bug makes voters panic, as it should; what comes of that is judged like everything else.
     std::panic::set_hook(Box::new(|_| {}));
-    let hunts: Vec<Hunt> =
-        bugs.into_iter().map(|bug| hunt::hunt(bug, &setup, limits, &without_bug, &progress)).collect();
+    let hunts: Vec<Hunt> = bugs.into_iter().map(|bug| hunt::hunt(bug, limits, &mut clean)).collect();
     let render = if cli.json { table::json } else { table::text };
-    let printed = print(&render(&hunts, clean_seeds, without_bug.len()));
+    let printed = print(&render(&hunts, cli.scene, clean.counts()));
     if hunts.iter().all(|hunt| hunt.found.is_some()) { printed } else { ExitCode::from(FAULT) }
 }
 
@@ -109,7 +113,13 @@ fn main() -> ExitCode {
 fn check_marker() -> Result<(), String> {
     #[expect(clippy::disallowed_methods, reason = "this program looks at itself")]
     let own = std::fs::read("/proc/self/exe").map_err(|error| format!("cannot read this program: {error}"))?;
-    let is_there = own.windows(MARKER.len()).any(|window| window == MARKER.as_bytes());
+    let (first, rest) = MARKER.as_bytes().split_first().ok_or("the marker is empty")?;
+    let mut left = own.as_slice();
+    let mut is_there = false;
+    // From one first byte to the next, with a search that is fast in any build.
+    while !is_there && left.skip_until(*first).is_ok_and(|skipped| skipped > 0) {
+        is_there = left.starts_with(rest);
+    }
     if is_there {
         Ok(())
     } else {
