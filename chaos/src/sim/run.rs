@@ -52,7 +52,7 @@ impl Setup {
     /// Never in practice: the names in it are fixed.
     pub fn hard(length: Duration) -> Result<Self> {
         let pace = Pace {
-            call_every: Duration::from_millis(250),
+            call_every: Duration::from_millis(200),
             revoke_every: Duration::from_millis(1_500),
             publish_every: Duration::from_secs(3),
             poisoned_one_in: 2,
@@ -64,7 +64,7 @@ impl Setup {
         let limits = Limits {
             recovery: Duration::from_secs(12),
             episode_every: Duration::from_secs(1),
-            compounds: 6,
+            compounds: 8,
             ..Limits::default()
         };
         Ok(Self { pace, limits, disk_latency: Duration::from_millis(15), ..Self::usual(length)? })

@@ -11,7 +11,7 @@ use crate::node::Node;
 impl Draft<'_> {
     /// Draws such an episode and writes it down, if there is time and place for it; gives its name.
     pub(super) fn compound(&mut self) -> Option<&'static str> {
-        match self.random_below(7) {
+        match self.random_below(8) {
             0..=1 => self.restarts_alone(),
             2..=3 => self.edges_restart_beside_one_behind(),
             4..=5 => self.short_deaths(),
@@ -81,7 +81,7 @@ impl Draft<'_> {
 
     /// One after the other dies, and is back before anybody has missed it.
     fn short_deaths(&mut self) -> Option<&'static str> {
-        let nodes = if self.one_in(3) { self.edges.clone() } else { self.voters() };
+        let nodes = if self.one_in(2) { self.edges.clone() } else { self.voters() };
         let mut at = self.sometime();
         let mut absences = Vec::new();
         for node in nodes {
@@ -95,7 +95,7 @@ impl Draft<'_> {
     /// Edges hear nothing more, and the connections stay.
     fn edges_cut_off(&mut self) -> Option<&'static str> {
         let (voters, edges) = (self.voters(), self.edges.clone());
-        let (from, long) = (self.sometime(), self.millis(1_500, 6_000));
+        let (from, long) = (self.sometime(), self.millis(2_500, 7_000));
         let span = Span { from, to: from + long };
         let to = self.some(&edges, 2);
         if to.is_empty() || !self.book.is_free(&Thing::Network, span) {

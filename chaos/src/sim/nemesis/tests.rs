@@ -99,7 +99,7 @@ fn a_seed_decides_the_plan() {
 /// Plans in which accidents meet.
 fn hard_plans(count: u64) -> impl Iterator<Item = Plan> {
     let roster = roster(3);
-    let limits = Limits { compounds: 6, ..Limits::default() };
+    let limits = Limits { compounds: 8, ..Limits::default() };
     (0..count).map(move |seed| plan(seed, &roster, RUN, &limits))
 }
 
