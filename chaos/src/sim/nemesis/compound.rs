@@ -9,13 +9,14 @@ use crate::drill::action::Fault;
 use crate::node::Node;
 
 impl Draft<'_> {
-    /// Draws such an episode and writes it down, if there is time and place for it; gives its name.
-    pub(super) fn compound(&mut self) -> Option<&'static str> {
-        match self.random_below(8) {
-            0..=1 => self.restarts_alone(),
-            2..=3 => self.edges_restart_beside_one_behind(),
-            4..=5 => self.short_deaths(),
-            _ => self.edges_cut_off(),
+    /// Draws such an episode and writes it down, if there is time and place for it; gives its name. `turn` decides the
+    /// kind, so that every plan has some of each.
+    pub(super) fn compound(&mut self, turn: u32) -> Option<&'static str> {
+        match turn % 4 {
+            0 => self.edges_cut_off(),
+            1 => self.restarts_alone(),
+            2 => self.edges_restart_beside_one_behind(),
+            _ => self.short_deaths(),
         }
     }
 
@@ -92,16 +93,21 @@ impl Draft<'_> {
         self.away(&absences, self.majority_away_max).map(|()| "short deaths")
     }
 
-    /// Edges hear nothing more, and the connections stay.
+    /// Edges hear nothing more, and the connections stay. Voters are left alone: they go on deciding what these edges do
+    /// not hear of.
     fn edges_cut_off(&mut self) -> Option<&'static str> {
         let (voters, edges) = (self.voters(), self.edges.clone());
-        let (from, long) = (self.sometime(), self.millis(2_500, 7_000));
+        let (from, long) = (self.sometime(), self.millis(2_500, 6_000));
         let span = Span { from, to: from + long };
         let to = self.some(&edges, 2);
-        if to.is_empty() || !self.book.is_free(&Thing::Network, span) {
+        let mut things: Vec<Thing> = voters.iter().chain(&to).cloned().map(Thing::Host).collect();
+        things.push(Thing::Network);
+        if to.is_empty() || !things.iter().all(|thing| self.book.is_free(thing, span)) {
             return None;
         }
-        self.book.take(Thing::Network, span);
+        for thing in things {
+            self.book.take(thing, span);
+        }
         self.push(from, Fault::Partition { from: voters, to, one_way: true });
         self.push(span.to, Fault::HealNetwork);
         Some("edges hear nothing")

@@ -115,8 +115,8 @@ pub fn plan(seed: u64, roster: &Roster, duration: Duration, limits: &Limits) -> 
     if draft.one_in(4) {
         note(&mut episodes, draft.replace_voter());
     }
-    for _ in 0..limits.compounds {
-        note(&mut episodes, draft.compound());
+    for turn in 0..limits.compounds {
+        note(&mut episodes, draft.compound(turn));
     }
     let window = healed_at.saturating_sub(limits.calm);
     // Half of the tries find their place taken, or no time left.
