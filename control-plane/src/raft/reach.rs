@@ -53,8 +53,11 @@ impl Reach {
         let round = self.timings.election_min / 2;
         let mut may_elect = None;
         loop {
-            let has_leader = self.raft.metrics().borrow().current_leader == Some(self.own.0)
-                || self.heard.since(&self.env) < self.timings.election_min;
+            let leader = self.raft.metrics().borrow().current_leader;
+            let has_leader = leader == Some(self.own.0) || self.heard.since(&self.env) < self.timings.election_min;
+            if let Some(leader) = leader.filter(|_| has_leader) {
+                self.links.led_by(leader);
+            }
             let may = !has_leader && self.reaches_a_majority(round).await;
             if may_elect != Some(may) {
                 self.raft.runtime_config().elect(may);
@@ -78,7 +81,7 @@ impl Reach {
         for (id, answer) in futures::future::join_all(asking).await {
             if let Some(answer) = answer {
                 there.insert(id);
-                self.links.told(answer.into());
+                self.links.told(id, answer.into());
             }
         }
         members.is_majority(&there)

@@ -2,10 +2,11 @@
 //!
 //! Who is a member is what this voter's log says. A voter that has been away may have missed a change, and then know
 //! neither those who came nor where they are, so that it could turn away the very leader that would tell it. So voters
-//! that hear no leader ask those they know, whose word on this counts: it opens connections, for which the voters'
-//! certificates are still asked, and decides nothing (C-26).
+//! that hear no leader ask those they know. An answer names voters that this one does not know, and nothing more: it
+//! moves nobody whom this voter knows, counts only while who gave it is a member itself, and is forgotten once a member
+//! leads (C-26). Whoever it names still needs a voter's certificate.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -19,7 +20,7 @@ use tokio::sync::watch;
 use super::link::{Dialer, Link};
 use super::serve::Inbound;
 use super::{Acquaintances, CLOSE_DEADLINE, Own};
-use crate::raft::types::{LogId, StoredMembership, Types};
+use crate::raft::types::{StoredMembership, Types};
 
 /// All links. Cloning gives the same.
 #[derive(Clone)]
@@ -29,8 +30,6 @@ struct Shared {
     own: Own,
     endpoint: MeshEndpoint,
     acquaintances: Acquaintances,
-    /// The voters of the configuration: who they are counts until there is a membership, where they are always.
-    configured: BTreeMap<u64, SocketAddr>,
     /// Whether this voter waits to be called instead of calling, until the mesh has taken it in.
     joins: bool,
     known: Mutex<Known>,
@@ -38,12 +37,21 @@ struct Shared {
     changes: watch::Sender<u64>,
 }
 
+/// Members of which one answer to a probe may name so many: two sets of nine, half way from one to the other.
+const TOLD_MEMBERS_MAX: usize = 18;
+
 #[derive(Default)]
 struct Known {
+    /// The voters of the configuration: who they are counts until there is a membership, where they are always.
+    configured: BTreeMap<u64, SocketAddr>,
     membership: StoredMembership,
-    /// A newer one that another member told us.
-    told: Option<StoredMembership>,
+    /// What each member that was asked has said last.
+    told: BTreeMap<u64, StoredMembership>,
     open: BTreeMap<u64, Open>,
+}
+
+fn names(stored: &StoredMembership, id: u64) -> bool {
+    stored.membership().get_node(&id).is_some()
 }
 
 struct Open {
@@ -54,16 +62,50 @@ struct Open {
 }
 
 impl Known {
-    fn members(&self) -> BTreeSet<u64> {
-        let of = |stored: &StoredMembership| stored.nodes().map(|(id, _)| *id).collect::<BTreeSet<u64>>();
-        let mut members = of(&self.membership);
-        members.extend(self.told.iter().flat_map(of));
-        members
+    /// Who takes part by this voter's own log, or else by its configuration.
+    fn is_member(&self, id: u64) -> bool {
+        match self.membership.nodes().next() {
+            Some(_) => names(&self.membership, id),
+            None => self.configured.contains_key(&id),
+        }
     }
 
-    fn address(&self, id: u64) -> Option<SocketAddr> {
-        let newest_first = self.told.iter().chain([&self.membership]);
-        newest_first.filter_map(|stored| stored.membership().get_node(&id)?.raft).next()
+    /// What others have said that this voter's log does not say yet: members of its own, and those whom they name, in
+    /// turn. Whoever is no member any more, and named by nobody else, has no say.
+    fn hints(&self) -> Vec<&StoredMembership> {
+        let mut waiting: Vec<_> =
+            self.told.iter().filter(|(_, said)| said.log_id() > self.membership.log_id()).collect();
+        let mut heard: Vec<&StoredMembership> = Vec::new();
+        loop {
+            let has_a_say = |by: &u64| self.is_member(*by) || heard.iter().any(|said| names(said, *by));
+            let (say, rest): (Vec<_>, Vec<_>) = waiting.into_iter().partition(|(by, _)| has_a_say(by));
+            if say.is_empty() {
+                return heard;
+            }
+            heard.extend(say.into_iter().map(|(_, said)| said));
+            waiting = rest;
+        }
+    }
+
+    fn is_welcome(&self, id: u64) -> bool {
+        self.is_member(id) || self.hints().into_iter().any(|said| names(said, id))
+    }
+
+    /// Who is to be called, and where each of them is, if that is known. What others have said comes last: it must not
+    /// lead away from somebody whom this voter knows.
+    fn wanted(&self, joins: bool) -> BTreeMap<u64, Option<SocketAddr>> {
+        let mut wanted: BTreeMap<u64, Option<SocketAddr>> = self
+            .membership
+            .nodes()
+            .map(|(id, at)| (*id, at.raft.or_else(|| self.configured.get(id).copied())))
+            .collect();
+        if wanted.is_empty() && !joins {
+            wanted.extend(self.configured.iter().map(|(id, addr)| (*id, Some(*addr))));
+        }
+        for (id, at) in self.hints().into_iter().flat_map(StoredMembership::nodes) {
+            wanted.entry(*id).or_insert_with(|| self.configured.get(id).copied().or(at.raft));
+        }
+        wanted
     }
 }
 
@@ -75,8 +117,8 @@ impl Links {
         configured: BTreeMap<u64, SocketAddr>,
         joins: bool,
     ) -> Self {
-        let (known, changes) = (Mutex::default(), watch::Sender::new(0));
-        Self(Arc::new(Shared { own, endpoint, acquaintances, configured, joins, known, changes }))
+        let known = Mutex::new(Known { configured, ..Known::default() });
+        Self(Arc::new(Shared { own, endpoint, acquaintances, joins, known, changes: watch::Sender::new(0) }))
     }
 
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -95,14 +137,12 @@ impl Links {
 
     /// Whether this voter may be at the other end of a connection.
     pub(crate) fn is_welcome(&self, id: VoterId) -> bool {
-        let members = self.known().members();
-        id != self.0.own.voter
-            && if members.is_empty() { self.0.configured.contains_key(&id.0) } else { members.contains(&id.0) }
+        id != self.0.own.voter && self.known().is_welcome(id.0)
     }
 
     /// Where a voter of the configuration is.
     pub(crate) fn configured(&self, id: VoterId) -> Option<SocketAddr> {
-        self.0.configured.get(&id.0).copied()
+        self.known().configured.get(&id.0).copied()
     }
 
     /// What this voter's log says now.
@@ -112,21 +152,28 @@ impl Links {
             return;
         }
         known.membership = membership.clone();
-        if known.told.as_ref().is_some_and(|told| told.log_id() <= membership.log_id()) {
-            known.told = None;
-        }
         drop(known);
         self.0.changes.send_modify(|count| *count += 1);
     }
 
-    /// What another member's log says.
-    pub(crate) fn told(&self, membership: StoredMembership) {
+    /// What another member's log says, as it claims; its last word replaces the one before.
+    pub(crate) fn told(&self, by: VoterId, said: StoredMembership) {
         let mut known = self.known();
-        let newest: Option<LogId> = known.told.as_ref().map_or(*known.membership.log_id(), |told| *told.log_id());
-        if *membership.log_id() <= newest {
+        if said.nodes().count() > TOLD_MEMBERS_MAX || known.told.get(&by.0) == Some(&said) {
             return;
         }
-        known.told = Some(membership);
+        known.told.insert(by.0, said);
+        drop(known);
+        self.0.changes.send_modify(|count| *count += 1);
+    }
+
+    /// A voter leads. If it is a member by this voter's own log, that log will say the rest.
+    pub(crate) fn led_by(&self, leader: u64) {
+        let mut known = self.known();
+        if known.told.is_empty() || !known.is_member(leader) {
+            return;
+        }
+        known.told.clear();
         drop(known);
         self.0.changes.send_modify(|count| *count += 1);
     }
@@ -134,21 +181,15 @@ impl Links {
     /// Opens the links that are missing, closes those that lead to nobody any more, and gives the new ones' dialling.
     fn adjust(&self) -> Vec<Dialer> {
         let mut known = self.known();
-        let members = known.members();
-        let ids: BTreeSet<u64> = match (members.is_empty(), self.0.joins) {
-            (true, true) => BTreeSet::new(),
-            (true, false) => self.0.configured.keys().copied().collect(),
-            (false, _) => members,
-        };
-        let address = |id: &u64| known.address(*id).or_else(|| self.0.configured.get(id).copied());
-        let wanted: BTreeMap<u64, SocketAddr> = ids
-            .iter()
-            .filter(|id| **id != self.0.own.voter.0)
-            .filter_map(|id| {
-                if address(id).is_none() {
+        let wanted: BTreeMap<u64, SocketAddr> = known
+            .wanted(self.0.joins)
+            .into_iter()
+            .filter(|(id, _)| *id != self.0.own.voter.0)
+            .filter_map(|(id, addr)| {
+                if addr.is_none() {
                     tracing::warn!(voter = id, "neither the membership nor the configuration says where this voter is");
                 }
-                Some((*id, address(id)?))
+                Some((id, addr?))
             })
             .collect();
         known.open.retain(|id, open| {
@@ -201,3 +242,7 @@ impl Links {
         drop(dialling.join_all(CLOSE_DEADLINE).await);
     }
 }
+
+#[cfg(test)]
+#[path = "links_tests.rs"]
+mod tests;
