@@ -164,6 +164,17 @@ impl Store {
         Ok(file.filter(|file| file.v == STORE_VERSION).map(|file| file.proof))
     }
 
+    /// Stores index and proof once more. The process before may have ended before the disk knew their new places, and
+    /// what this one shows of itself must outlast a power cut.
+    pub(super) fn make_durable(&self, index: &Index) -> Result<(), StoreFailed> {
+        let outcome = self.commit(index).and_then(|()| self.proof()?.map_or(Ok(()), |proof| self.put_proof(proof)));
+        match outcome {
+            // There is no room for a second copy. What is here is most likely on the disk, and reads can go on.
+            Err(StoreFailed::Disk { source, .. }) if source.kind() == std::io::ErrorKind::StorageFull => Ok(()),
+            done => done,
+        }
+    }
+
     pub(super) fn put_proof(&self, proof: StoredProof) -> Result<(), StoreFailed> {
         let path = self.proof_path();
         let bytes = json(&ProofFile { v: STORE_VERSION, proof }, &path)?;

@@ -167,14 +167,30 @@ impl Spool {
         if newest {
             tail.head_before = header.head_before;
             tail.last = last.map(<[u8]>::to_vec);
+            self.make_durable(&path, bytes.get(..kept).unwrap_or_default())?;
             if cut > 0 {
-                self.disk.open_append(&path)?.truncate(to_u64(kept))?;
                 let after_seq = segment.last_seq();
                 tail.holes.push(Hole { cause: GapCause::TornTail, boot: header.boot, after_seq });
             }
         }
         self.segments.push_back(segment);
         Ok(())
+    }
+
+    /// Writes once more what an earlier process left at the end of its chain. That process may have been killed before
+    /// its fsync, or its fsync may have failed: then every reader sees bytes that the disk does not have, and another
+    /// fsync of the same file finds nothing to do. A chain that was continued from them, and sent, would begin again at
+    /// an earlier record after a power cut: a fork, of an edge that did nothing wrong.
+    fn make_durable(&self, path: &Path, kept: &[u8]) -> io::Result<()> {
+        match self.disk.replace(path, kept) {
+            // There is no room for a second copy; the first one is enough unless an fsync of it has failed.
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                let mut file = self.disk.open_append(path)?;
+                file.truncate(to_u64(kept.len()))?;
+                file.sync()
+            }
+            done => done,
+        }
     }
 
     /// Where a file was left behind after a failed write, the next one repeats what was not known to be on the disk.

@@ -94,6 +94,7 @@ impl State {
     pub(crate) fn load(config: StateConfig, disk: Arc<dyn Disk>, now: Now) -> Result<Self, Refused> {
         let store = Store::open(disk, &config.data_dir)?;
         let mut index = store.index()?;
+        store.make_durable(&index)?;
         let first = SignedRoot::parse(&config.root)?;
         let pin = first.digest();
         let mut root = first.verify_pinned(&pin, &config.mesh)?;

@@ -1,5 +1,6 @@
 use std::io;
 use std::path::Path;
+use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use remit_common::net::env::RandomFile;
@@ -109,6 +110,8 @@ fn files_of_others_are_not_touched() -> anyhow::Result<()> {
 struct Failing {
     real: Arc<dyn Disk>,
     broken: Arc<AtomicBool>,
+    /// Names of files that were written once more, whole.
+    replaced: Arc<Mutex<Vec<String>>>,
 }
 
 #[derive(Debug)]
@@ -140,7 +143,10 @@ impl Disk for Failing {
         self.real.read(path, bytes_max)
     }
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
-        self.real.replace(path, bytes)
+        self.real.replace(path, bytes)?;
+        let file = path.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        self.replaced.lock().unwrap().push(file);
+        Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.real.remove(path)
@@ -165,7 +171,8 @@ impl Disk for Failing {
 fn after_a_failed_sync_records_are_repeated_never_replaced() -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let broken = Arc::new(AtomicBool::new(false));
-    let disk: Arc<dyn Disk> = Arc::new(Failing { real: real::real().disk, broken: Arc::clone(&broken) });
+    let disk: Arc<dyn Disk> =
+        Arc::new(Failing { real: real::real().disk, broken: Arc::clone(&broken), replaced: Arc::default() });
     let (mut spool, _) = Spool::open(Arc::clone(&disk), folder.path(), BOOT)?;
     spool.commit(&links(1..=2))?;
     broken.store(true, Ordering::Relaxed);
@@ -183,5 +190,27 @@ fn after_a_failed_sync_records_are_repeated_never_replaced() -> anyhow::Result<(
     let (spool, tail) = Spool::open(Arc::clone(&disk), folder.path(), NEXT_BOOT)?;
     assert_eq!(tail.holes, []);
     check(&spool);
+    Ok(())
+}
+
+/// Clause N-8: what every reader sees may not be on the disk, if the process before was killed or its fsync failed.
+/// Nothing is built on it before it is; another fsync of the same file would find nothing to do.
+#[test]
+fn the_end_of_an_earlier_chain_is_written_again_before_anything_follows_it() -> anyhow::Result<()> {
+    let folder = tempfile::tempdir()?;
+    let (broken, replaced) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+    let disk: Arc<dyn Disk> =
+        Arc::new(Failing { real: real::real().disk, broken: Arc::clone(&broken), replaced: Arc::clone(&replaced) });
+    let (mut spool, _) = Spool::open(Arc::clone(&disk), folder.path(), BOOT)?;
+    spool.commit(&links(1..=2))?;
+    broken.store(true, Ordering::Relaxed);
+    assert!(spool.commit(&links(3..=3)).is_err());
+    drop(spool);
+    broken.store(false, Ordering::Relaxed);
+    assert_eq!(*replaced.lock().unwrap(), [""; 0]);
+    let (spool, tail) = Spool::open(Arc::clone(&disk), folder.path(), NEXT_BOOT)?;
+    assert_eq!(tail.last.as_deref(), Some(b"record 3".as_slice()));
+    assert_eq!(*replaced.lock().unwrap(), [name(0)]);
+    assert_eq!(texts(&spool, &*disk, folder.path(), 0, 3), ["record 3"]);
     Ok(())
 }
