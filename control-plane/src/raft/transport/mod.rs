@@ -10,6 +10,7 @@ pub(crate) mod link;
 pub(crate) mod links;
 pub(crate) mod message;
 pub(crate) mod network;
+mod plausible;
 pub(crate) mod serve;
 mod stream;
 

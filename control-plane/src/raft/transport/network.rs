@@ -21,7 +21,7 @@ use tokio::sync::oneshot;
 use super::link::{CallFailed, Link};
 use super::links::Links;
 use super::message::{AppendV1, AppendedV1, AskVoteV1, Body, InstalledV1, Kind, VotedV1, snapshot_front};
-use super::{LARGE_APPEND_DEADLINE, SNAPSHOT_DEADLINE};
+use super::{LARGE_APPEND_DEADLINE, SNAPSHOT_DEADLINE, plausible};
 use crate::raft::types::{Addresses, Entry, EntryPayload, LogId, Snapshot, SnapshotBody, Types, Vote};
 
 type RpcError = RPCError<u64, Addresses, RaftError<u64>>;
@@ -105,7 +105,7 @@ impl PeerClient {
         within: Duration,
     ) -> Result<AppendEntriesResponse<u64>, RpcError> {
         let appended = match self.links.get(self.target) {
-            Some(link) => append(&link, &AppendV1::from(request), within).await,
+            Some(link) => append(&link, &request.vote, &AppendV1::from(request), within).await,
             None => Err(CallFailed::Unreachable),
         };
         appended.map_err(|failed| self.failed(RPCTypes::AppendEntries, within, &failed))
@@ -118,10 +118,10 @@ impl PeerClient {
         }
         let link = self.links.get(self.target)?;
         let (give, outcome) = oneshot::channel();
-        let message = AppendV1::from(request);
+        let (vote, message) = (request.vote, AppendV1::from(request));
         let sending = async move {
             // Nobody waits any more when this leader has stepped down.
-            let _unheard = give.send(append(&link, &message, LARGE_APPEND_DEADLINE).await);
+            let _unheard = give.send(append(&link, &vote, &message, LARGE_APPEND_DEADLINE).await);
         };
         drop(self.env.spawn_named("raft-large-append", sending));
         let ids = request.entries.iter().map(|entry| entry.log_id).collect();
@@ -169,8 +169,22 @@ impl PeerClient {
     }
 }
 
-async fn append(link: &Link, message: &AppendV1, within: Duration) -> Result<AppendEntriesResponse<u64>, CallFailed> {
-    Ok(ask::<_, AppendedV1>(link, message, within).await?.into())
+async fn append(
+    link: &Link,
+    vote: &Vote,
+    message: &AppendV1,
+    within: Duration,
+) -> Result<AppendEntriesResponse<u64>, CallFailed> {
+    let answer = ask::<_, AppendedV1>(link, message, within).await?.into();
+    if let AppendEntriesResponse::HigherVote(higher) = &answer {
+        believe(higher, vote)?;
+    }
+    Ok(answer)
+}
+
+/// A vote in an answer is believed like one in a call (C-29).
+fn believe(answered: &Vote, asked: &Vote) -> Result<(), CallFailed> {
+    plausible::vote(answered, asked.leader_id.term).map_err(|_| CallFailed::Misfit)
 }
 
 async fn ask<B: Body, A: Body>(link: &Link, request: &B, within: Duration) -> Result<A, CallFailed> {
@@ -198,7 +212,11 @@ impl RaftNetwork<Types> for PeerClient {
             Some(link) => ask::<_, VotedV1>(&link, &AskVoteV1::from(&request), within).await,
             None => Err(CallFailed::Unreachable),
         };
-        voted.map(VoteResponse::from).map_err(|failed| self.failed(RPCTypes::Vote, within, &failed))
+        let voted = voted.map(VoteResponse::from).and_then(|voted| {
+            believe(&voted.vote, &request.vote)?;
+            Ok(voted)
+        });
+        voted.map_err(|failed| self.failed(RPCTypes::Vote, within, &failed))
     }
 
     async fn full_snapshot(
@@ -222,6 +240,7 @@ impl RaftNetwork<Types> for PeerClient {
             answer = sending => answer.map_err(|failed| unreachable(&failed))?,
         };
         let installed = InstalledV1::from_bytes(&answer).map_err(|_| unreachable(&CallFailed::Misfit))?;
+        believe(&installed.vote(), &vote).map_err(|failed| unreachable(&failed))?;
         Ok(SnapshotResponse::new(installed.vote()))
     }
 

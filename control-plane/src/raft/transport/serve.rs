@@ -23,7 +23,7 @@ use super::message::{
     VotedV1, WelcomeV1, split_snapshot,
 };
 use super::stream::Budget;
-use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, stream};
+use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, plausible, stream};
 use crate::raft::PeerCalls;
 use crate::raft::reach::Heard;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
@@ -212,6 +212,11 @@ impl Server {
         Ok(named)
     }
 
+    /// The newest term that this voter has seen.
+    fn term(&self) -> u64 {
+        self.raft.metrics().borrow().vote.leader_id.term
+    }
+
     /// One call.
     async fn stream(
         self,
@@ -256,6 +261,7 @@ impl Server {
                 drop(body);
                 let request = AppendEntriesRequest::from(request);
                 only_for_itself(peer, &request.vote)?;
+                plausible::append(&request, self.term()).map_err(text)?;
                 let response = self.raft.append_entries(request).await.map_err(text)?;
                 if !matches!(response, AppendEntriesResponse::HigherVote(_)) {
                     self.heard.now(&self.env);
@@ -265,12 +271,15 @@ impl Server {
             Kind::Vote => {
                 let request = VoteRequest::from(AskVoteV1::from_bytes(&body).map_err(text)?);
                 only_for_itself(peer, &request.vote)?;
+                plausible::ask_for_vote(&request, self.term()).map_err(text)?;
                 let response = self.raft.vote(request).await.map_err(text)?;
                 Ok((Kind::Voted, VotedV1::from(response).to_bytes().map_err(text)?))
             }
             Kind::SnapshotV1 | Kind::Snapshot => {
                 let SnapshotFront { vote, meta, applied, payload_start } = split_snapshot(kind, &body).map_err(text)?;
                 only_for_itself(peer, &vote)?;
+                let last = self.raft.metrics().borrow().last_log_index.unwrap_or(0);
+                plausible::snapshot(&vote, &meta, self.term(), last).map_err(text)?;
                 let payload = Bytes::from(body).slice(payload_start..);
                 let snapshot = Snapshot { meta, snapshot: Box::new(SnapshotBody { applied, payload }) };
                 let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
