@@ -12,7 +12,7 @@ use remit_common::time::Timestamp;
 use tokio::sync::watch;
 
 use crate::entry::{self, Kind};
-use crate::raft::{Members, RestoreError, StateMachine};
+use crate::raft::{Members, RestoreError, SnapshotCheck, StateMachine};
 use crate::registry::{Applied, Command, Genesis, Refusal, Seats, State, apply, with_causes};
 use crate::telemetry::Metrics;
 
@@ -68,6 +68,10 @@ impl Machine {
     }
 }
 
+fn read(genesis: &Genesis, snapshot: &[u8]) -> Result<State, RestoreError> {
+    State::from_snapshot(genesis, snapshot).map_err(|error| RestoreError(with_causes(&error)))
+}
+
 impl StateMachine for Machine {
     fn apply(&mut self, index: LogIndex, bytes: &[u8]) -> Vec<u8> {
         let before = self.view.state.revocations().epoch();
@@ -102,9 +106,13 @@ impl StateMachine for Machine {
         self.view.state.to_snapshot()
     }
 
+    fn snapshot_check(&self) -> SnapshotCheck {
+        let genesis = self.genesis.clone();
+        Arc::new(move |snapshot| read(&genesis, snapshot).map(drop))
+    }
+
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        self.view.state =
-            State::from_snapshot(&self.genesis, snapshot).map_err(|error| RestoreError(with_causes(&error)))?;
+        self.view.state = read(&self.genesis, snapshot)?;
         self.view.arrivals = Arc::default();
         self.view.started = self.env.now().wall;
         self.show();

@@ -48,8 +48,13 @@ pub use status::{RaftRole, RaftStatus};
 pub use transport::message::CALL_BYTES_MAX;
 pub use types::Addresses;
 
+use std::sync::Arc;
+
 use futures::future::BoxFuture;
 use remit_common::id::{LogIndex, VoterId};
+
+/// Says whether bytes are a snapshot that [`StateMachine::restore`] takes.
+pub type SnapshotCheck = Arc<dyn Fn(&[u8]) -> Result<(), RestoreError> + Send + Sync>;
 
 /// What the log is applied to. Pure: the same entries in the same order give the same state and the same answers on
 /// every voter, in every replay.
@@ -64,6 +69,10 @@ pub trait StateMachine: Send + Sync + 'static {
 
     /// The whole state as bytes, from which [`Self::restore`] makes it again.
     fn snapshot(&self) -> Vec<u8>;
+
+    /// Tries snapshots of other voters, beside the state and without a change of it, before one of them takes the place
+    /// of the one on disk.
+    fn snapshot_check(&self) -> SnapshotCheck;
 
     /// Replaces the state by that of a snapshot.
     ///

@@ -113,6 +113,7 @@ impl RaftNode {
         let OpenLog { store, control, opened, closed } = open_log(env, &data_dir, &fatal, mesh, id).await?;
         let (snapshots, snapshot) = open_snapshot(env, &data_dir).await?;
         let store = store.purging_behind(snapshots.covers());
+        let check = machine.snapshot_check();
         let (machine, applied) = Machine::restore(machine, snapshots, snapshot, env, fatal.clone())?;
         let volume = machine.volume();
 
@@ -155,6 +156,7 @@ impl RaftNode {
             own,
             raft: raft.clone(),
             calls: peer_calls,
+            check,
             acquaintances,
             env: env.clone(),
             shutdown: shutdown.clone(),

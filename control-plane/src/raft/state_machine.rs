@@ -1,7 +1,8 @@
 //! Applies the log to the state machine, and keeps its snapshot.
 //!
 //! The state lives in memory; what makes it durable is the log plus the snapshot. A snapshot is on disk before Raft
-//! is told that it exists, because Raft then removes the entries that it replaces (C-8).
+//! is told that it exists, because Raft then removes the entries that it replaces (C-8). One that comes from another
+//! voter has been read once before Raft gets it: what is not readable never reaches the disk.
 
 use std::fmt::Display;
 use std::sync::Arc;

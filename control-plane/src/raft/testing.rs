@@ -1,8 +1,10 @@
 //! What the tests of this folder share.
 
+use std::sync::Arc;
+
 use remit_common::id::LogIndex;
 
-use super::{RestoreError, StateMachine};
+use super::{RestoreError, SnapshotCheck, StateMachine};
 
 /// Keeps every entry, so that a test can compare all that was applied.
 #[derive(Debug, Default)]
@@ -18,6 +20,10 @@ impl StateMachine for Counter {
 
     fn snapshot(&self) -> Vec<u8> {
         serde_json::to_vec(&self.applied).unwrap()
+    }
+
+    fn snapshot_check(&self) -> SnapshotCheck {
+        Arc::new(|snapshot| Self::default().restore(snapshot))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {

@@ -19,7 +19,7 @@ use remit_common::net::tasks::TaskHandle;
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_control_plane::raft::{
     Addresses, CALL_BYTES_MAX, CallError, ENTRY_BYTES_MAX, MemberChange, PeerCalls, ProposeError, RaftConfig, RaftNode,
-    RaftRole, RaftStatus, RaftTimings, RaftTls, ReadError, RestoreError, StartError, StateMachine,
+    RaftRole, RaftStatus, RaftTimings, RaftTls, ReadError, RestoreError, SnapshotCheck, StartError, StateMachine,
 };
 use zeroize::Zeroizing;
 
@@ -37,8 +37,25 @@ fn timings() -> RaftTimings {
 /// What a voter has applied, seen from outside.
 type Applied = Arc<Mutex<Vec<(u64, Vec<u8>)>>>;
 
-/// Keeps all it applies; answers with how many entries that are.
-struct Journal(Applied);
+/// Keeps all it applies; answers with how many entries that are. One of a newer version writes what this version does
+/// not read.
+struct Journal(Applied, Version);
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Version {
+    This,
+    Newer,
+}
+
+impl Journal {
+    fn read(version: Version, snapshot: &[u8]) -> Result<Vec<(u64, Vec<u8>)>, RestoreError> {
+        let bytes = match version {
+            Version::This => snapshot,
+            Version::Newer => snapshot.strip_prefix(b"newer").unwrap_or(snapshot),
+        };
+        serde_json::from_slice(bytes).map_err(|e| RestoreError(e.to_string()))
+    }
+}
 
 impl StateMachine for Journal {
     fn apply(&mut self, index: LogIndex, entry: &[u8]) -> Vec<u8> {
@@ -48,11 +65,20 @@ impl StateMachine for Journal {
     }
 
     fn snapshot(&self) -> Vec<u8> {
-        serde_json::to_vec(&*self.0.lock().unwrap()).unwrap()
+        let entries = serde_json::to_vec(&*self.0.lock().unwrap()).unwrap();
+        match self.1 {
+            Version::This => entries,
+            Version::Newer => [b"newer".as_slice(), &entries].concat(),
+        }
+    }
+
+    fn snapshot_check(&self) -> SnapshotCheck {
+        let version = self.1;
+        Arc::new(move |snapshot| Self::read(version, snapshot).map(drop))
     }
 
     fn restore(&mut self, snapshot: &[u8]) -> Result<(), RestoreError> {
-        *self.0.lock().unwrap() = serde_json::from_slice(snapshot).map_err(|e| RestoreError(e.to_string()))?;
+        *self.0.lock().unwrap() = Self::read(self.1, snapshot)?;
         Ok(())
     }
 }
@@ -178,11 +204,15 @@ impl Mesh {
     }
 
     async fn start_with(&self, config: RaftConfig, env: Env) -> Result<Voter, StartError> {
+        self.start_version(config, env, Version::This).await
+    }
+
+    async fn start_version(&self, config: RaftConfig, env: Env, version: Version) -> Result<Voter, StartError> {
         let (id, joins) = (config.id, config.joins);
         let killable = Arc::new(Killable { spawn: Arc::clone(&env.spawn), tasks: Mutex::default() });
         let env = Env { spawn: Arc::<Killable>::clone(&killable), ..env };
         let applied = Applied::default();
-        let machine = Box::new(Journal(Arc::clone(&applied)));
+        let machine = Box::new(Journal(Arc::clone(&applied), version));
         let node = Box::pin(RaftNode::start(config, &env, machine, Arc::new(Echo))).await?;
         if !joins {
             node.initialize().await.unwrap();
@@ -397,6 +427,52 @@ async fn a_voter_that_is_far_behind_gets_a_snapshot() {
     assert_eq!(back.journal(), leader(&voters).await.journal());
     assert!(back.node.status().snapshot.is_some(), "it caught up by a snapshot");
     assert_eq!(back.digest_at(last).await, leader(&voters).await.digest_at(last).await);
+}
+
+/// Its snapshot would take the place of the one that is there and of the log before it, at every start (C-8).
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_snapshot_that_a_voter_cannot_read_does_not_take_the_place_of_what_it_has() {
+    let timings = RaftTimings { snapshot_every_entries: 20, keep_entries: 2, ..timings() };
+    let mesh = Mesh::new(3, timings);
+    let start = async |id: VoterId, version| {
+        let starting = async {
+            loop {
+                match mesh.start_version(mesh.config(id), real(), version).await {
+                    Ok(voter) => return voter,
+                    Err(StartError::Storage(_) | StartError::Endpoint(_)) => tokio::task::yield_now().await,
+                    Err(other) => panic!("{other}"),
+                }
+            }
+        };
+        deadline(PATIENCE, starting).await.expect("the voter starts")
+    };
+    let mut voters = Vec::new();
+    for (id, version) in [(1, Version::Newer), (2, Version::Newer), (3, Version::This)] {
+        voters.push(start(VoterId(id), version).await);
+    }
+    let first = write(&voters, b"acknowledged").await;
+    let old = voters.pop().unwrap();
+    old.until_applied(first).await;
+    old.node.shutdown().await;
+    drop(old);
+    let mut last = first;
+    for number in 0..60u8 {
+        last = write(&voters, &[number; 20]).await;
+    }
+    for voter in &voters {
+        voter.until("builds a snapshot", |status| status.snapshot.is_some_and(|at| at.0 > 30)).await;
+    }
+    let old = start(VoterId(3), Version::This).await;
+    old.until("is called", |status| status.leader.is_some()).await;
+    // It would end within moments of a snapshot that it takes and cannot read.
+    assert!(deadline(Duration::from_secs(5), old.node.fatal()).await.is_err(), "it goes on");
+    assert!(old.journal().iter().any(|(index, _)| *index == first.0), "with what it has");
+    old.node.shutdown().await;
+    drop(old);
+    // It starts again on the same disk, and the newer version reads what the others send.
+    let new = start(VoterId(3), Version::Newer).await;
+    new.until_applied(last).await;
+    assert_eq!(new.journal(), leader(&voters).await.journal());
 }
 
 /// Few but large entries do not fill the disk either.
@@ -716,7 +792,7 @@ async fn a_full_disk_stops_the_voter_with_a_clear_message() {
 async fn a_contradictory_configuration_is_refused_before_anything_is_opened() {
     let mesh = Mesh::new(1, timings());
     let start = |config| async {
-        RaftNode::start(config, &real(), Box::new(Journal(Applied::default())), Arc::new(Echo)).await
+        RaftNode::start(config, &real(), Box::new(Journal(Applied::default(), Version::This)), Arc::new(Echo)).await
     };
     let mut stranger = mesh.config(VoterId(1));
     stranger.id = VoterId(2);

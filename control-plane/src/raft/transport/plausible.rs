@@ -174,10 +174,7 @@ mod tests {
         };
         assert_eq!(snapshot(&by, &meta(id(5, 700), id(1, 1)), 0, 0), Ok(()));
         let index = u64::MAX;
-        assert_eq!(
-            snapshot(&by, &meta(id(5, index), id(1, 1)), 0, 9),
-            Err(Implausible::Index { index, own: 9 })
-        );
+        assert_eq!(snapshot(&by, &meta(id(5, index), id(1, 1)), 0, 9), Err(Implausible::Index { index, own: 9 }));
         assert_eq!(snapshot(&by, &meta(id(5, 7), id(5, 8)), 0, 0), Err(Implausible::Contradiction));
         assert_eq!(snapshot(&by, &meta(id(6, 7), id(1, 1)), 0, 0), Err(Implausible::AboveItsTerm));
         assert_eq!(snapshot(&Vote::new(5, 1), &meta(id(5, 7), id(1, 1)), 0, 0), Err(Implausible::Elected));

@@ -24,10 +24,10 @@ use super::message::{
 };
 use super::stream::Budget;
 use super::{Acquaintances, CLOSE_DEADLINE, CONNECT_DEADLINE, NotWelcome, Own, plausible, stream};
-use crate::raft::PeerCalls;
 use crate::raft::reach::Heard;
 use crate::raft::snapshot::SNAPSHOT_BYTES_MAX;
 use crate::raft::types::{Snapshot, SnapshotBody, Types, Vote};
+use crate::raft::{PeerCalls, SnapshotCheck};
 
 /// Bytes of all the messages that one peer may have us hold at the same time: a snapshot, and the largest entries
 /// beside it.
@@ -43,6 +43,8 @@ pub(crate) struct Server {
     pub(crate) own: Own,
     pub(crate) raft: Raft<Types>,
     pub(crate) calls: Arc<dyn PeerCalls>,
+    /// Tries a snapshot before Raft has it.
+    pub(crate) check: SnapshotCheck,
     pub(crate) acquaintances: Acquaintances,
     pub(crate) env: Env,
     pub(crate) shutdown: Shutdown,
@@ -241,9 +243,13 @@ impl Server {
                 return;
             }
         };
+        let is_snapshot = matches!(kind, Kind::SnapshotV1 | Kind::Snapshot);
         let (kind, body) = match self.answer(peer, kind, body).await {
             Ok(answer) => answer,
             Err(refused) => {
+                if is_snapshot {
+                    self.inbound.tell(&connection.peer, &refused);
+                }
                 tracing::debug!(%peer, reason = refused, "call refused");
                 (Kind::Refused, RefusedV1::new(&refused).to_bytes().unwrap_or_default())
             }
@@ -281,6 +287,14 @@ impl Server {
                 let last = self.raft.metrics().borrow().last_log_index.unwrap_or(0);
                 plausible::snapshot(&vote, &meta, self.term(), last).map_err(text)?;
                 let payload = Bytes::from(body).slice(payload_start..);
+                if self.raft.metrics().borrow().current_leader == Some(peer.0) {
+                    self.heard.now(&self.env);
+                }
+                // Raft would put it in the place of the snapshot on disk and let the log go up to it, and a voter that
+                // cannot read it would have nothing left.
+                let (check, bytes) = (Arc::clone(&self.check), payload.clone());
+                let checked = self.env.run_blocking(move || check(&bytes)).await.map_err(text)?;
+                checked.map_err(|why| format!("its snapshot is not taken: {why}"))?;
                 let snapshot = Snapshot { meta, snapshot: Box::new(SnapshotBody { applied, payload }) };
                 let response = self.raft.install_full_snapshot(vote, snapshot).await.map_err(text)?;
                 Ok((Kind::Installed, InstalledV1::of(&response.vote).to_bytes().map_err(text)?))
