@@ -66,6 +66,16 @@ fn settle(attempt: Result<Attempt, WriteError>, again: bool) -> Result<Attempt, 
     }
 }
 
+/// What a leader said has come of a request, against what this voter's own log says. That it was refused is taken at
+/// its word: nothing is acknowledged by it, and not every refusal is kept.
+fn confirmed(said: Submitted, own: Option<Submitted>) -> Attempt {
+    match own.filter(|own| own.index == said.index) {
+        Some(own) => Attempt::Done(own),
+        None if matches!(said.applied, Applied::Refused(_)) => Attempt::Done(said),
+        None => Attempt::Unknown,
+    }
+}
+
 impl Cluster {
     /// Has a request applied, wherever the leader is. Safe against its own repetitions: the nonce makes the second
     /// try of an applied request say what the first one did.
@@ -139,7 +149,15 @@ impl Cluster {
             Ok(PeerReply::Proposed { index, applied: Applied::Refused(refusal) }) if index == LogIndex::default() => {
                 return Err(refusal.into());
             }
-            Ok(PeerReply::Proposed { index, applied }) => Attempt::Done(Submitted { index, applied }),
+            Ok(PeerReply::Proposed { index, applied }) => {
+                let said = Submitted { index, applied };
+                // A leader that lies may name an entry that no log will ever have: this voter's own log says what
+                // became of the request.
+                match self.wait_applied(index, ATTEMPT_WITHIN).await {
+                    Ok(()) => confirmed(said, self.outcome_of(request)),
+                    Err(_) => Attempt::Unknown,
+                }
+            }
             Ok(PeerReply::NotLeader { .. } | PeerReply::Unavailable) => Attempt::Elsewhere,
             Ok(_) => Attempt::Unknown,
             Err(CallError::NotAPeer(_) | CallError::Unreachable(_)) => Attempt::Elsewhere,
@@ -196,6 +214,22 @@ mod tests {
 
     fn refusal(reason: &'static str) -> Refusal {
         Refusal::new(RefusalKind::Conflict, reason, "why")
+    }
+
+    #[test]
+    fn a_cut_that_only_a_lying_leader_has_is_not_acknowledged() {
+        let at = |index, applied| Submitted { index: LogIndex(index), applied };
+        let settled = |said, own| match confirmed(said, own) {
+            Attempt::Done(submitted) => Some(submitted),
+            Attempt::Elsewhere | Attempt::Unknown => None,
+        };
+        assert_eq!(settled(at(7, Applied::Tick), None), None);
+        assert_eq!(settled(at(7, Applied::Tick), Some(at(6, Applied::Tick))), None, "an entry of another request");
+        // Applied here, it counts by what was applied here.
+        let own = at(7, Applied::Refused(refusal("rollback")));
+        assert_eq!(settled(at(7, Applied::Tick), Some(own.clone())), Some(own));
+        let replayed = at(9, Applied::Refused(refusal("replayed")));
+        assert_eq!(settled(replayed.clone(), Some(at(7, Applied::Tick))), Some(replayed));
     }
 
     /// "Nothing was written" is said of the request, not of the last attempt at it.
