@@ -21,7 +21,7 @@ use crate::issuer::Issuer;
 use crate::machine::Machine;
 use crate::materials::{Materials, Unusable};
 use crate::nonces::NonceDesk;
-use crate::raft::{Fatal, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, StartError};
+use crate::raft::{ChangeError, Fatal, Members, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, StartError};
 use crate::telemetry::Telemetry;
 use crate::{admin, duties, electorate, ops, publish, refill};
 
@@ -124,11 +124,7 @@ impl Voter {
         let endpoint = open_endpoint(&config, &materials, &env)?;
         let dist_addr =
             endpoint.local_addr().map_err(|source| RunError::Listen { addr: config.listen.dist, source })?;
-        let others = others(&config, &env)?;
-        let (folder, mesh) = (&config.data_dir, config.mesh_id);
-        let (collector, writer) =
-            Collector::open(folder, others, mesh, &env, &metrics, fatal.clone(), shutdown.clone())?;
-        tasks.spawn("record writer", writer);
+        let has_log = config.has_log(&env).map_err(RunError::DataFolder)?;
 
         let (machine, views) = Machine::new(materials.genesis.clone(), &env, &metrics);
         let voters: Vec<VoterId> = config.peers.iter().map(|peer| peer.id).collect();
@@ -143,6 +139,18 @@ impl Voter {
             raft.shutdown().await;
             return Err(error.into());
         }
+        // After Raft, whose log says whether there are other voters.
+        let others = others(&config, has_log, &raft.status().members);
+        let (folder, mesh) = (&config.data_dir, config.mesh_id);
+        let opened = Collector::open(folder, others, mesh, &env, &metrics, fatal.clone(), shutdown.clone());
+        let (collector, writer) = match opened {
+            Ok(opened) => opened,
+            Err(error) => {
+                raft.shutdown().await;
+                return Err(error.into());
+            }
+        };
+        tasks.spawn("record writer", writer);
 
         let issuer = Arc::new(Issuer::new(materials.issuer));
         let edges = Arc::new(EdgeTable::new(&metrics));
@@ -240,7 +248,16 @@ async fn drain(raft: &RaftNode) {
         return;
     }
     tracing::info!("this voter leads, and hands over before it stops");
-    match deadline(DRAIN_WITHIN, Box::pin(raft.hand_over(None))).await {
+    let handing_over = async {
+        loop {
+            match raft.hand_over(None).await {
+                // The next try is another voter's turn.
+                Err(ChangeError::NotElected(_)) => {}
+                ended => return ended,
+            }
+        }
+    };
+    match deadline(DRAIN_WITHIN, Box::pin(handing_over)).await {
         Ok(Ok(leader)) => tracing::info!(%leader, "handed over"),
         Ok(Err(reason)) => tracing::info!(%reason, "stopping without a successor"),
         Err(_) => tracing::info!("stopping without a successor: handing over took too long"),
@@ -255,17 +272,23 @@ pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), Run
     Voter::start(config, env, shutdown).await?.join().await
 }
 
-/// Whether other voters may have records that a new store here would lack. A voter that has a log has had records.
-fn others(config: &Config, env: &Env) -> Result<Others, RunError> {
-    let has_log = config.has_log(env).map_err(RunError::DataFolder)?;
-    let is_alone = config.peers.iter().all(|peer| peer.id == config.id);
-    Ok(if is_alone {
+/// Whether other voters may have records that a new store here would lack. Who the others are the log says; before it
+/// does, whoever joins has others whatever its configuration names, and the rest is in the configuration. A voter that
+/// has a log has had records.
+fn others(config: &Config, has_log: bool, members: &Members) -> Others {
+    let by_log = members.voters();
+    let is_alone = if by_log.is_empty() {
+        !config.join && config.peers.iter().all(|peer| peer.id == config.id)
+    } else {
+        by_log.iter().all(|voter| *voter == config.id)
+    };
+    if is_alone {
         Others::None
     } else if config.join || has_log {
         Others::Older
     } else {
         Others::Equal
-    })
+    }
 }
 
 fn open_endpoint(config: &Config, materials: &Materials, env: &Env) -> Result<MeshEndpoint, RunError> {
@@ -314,5 +337,66 @@ fn listen_http(
         serve(&env, listener, router, limits, &counters, &shutdown).await;
         let (accepted, shed) = (counters.accepted.load(Ordering::Relaxed), counters.shed.load(Ordering::Relaxed));
         tracing::debug!(accepted, shed, "a listener has closed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::config::Peer;
+
+    fn config(join: bool, peers: &[u64]) -> Config {
+        let at = SocketAddr::from(([127, 0, 0, 1], 1));
+        let file = r#"
+            mesh_id = "00112233445566778899aabbccddeeff"
+            id = 4
+            data_dir = "data"
+            root = "root.json"
+            directory = "directory.json"
+            issuer_key = "issuer.key"
+            peers = []
+            [tls]
+            certificate = "voter.pem"
+            key = "voter.key"
+            voters_ca = "voters-ca.pem"
+            edges_ca = "edges-ca.pem"
+            [listen]
+            raft = "127.0.0.1:1"
+            dist = "127.0.0.1:2"
+            admin = "127.0.0.1:3"
+            ops = "127.0.0.1:4"
+        "#;
+        let peers = peers.iter().map(|id| Peer { id: VoterId(*id), raft: at }).collect();
+        Config { join, peers, ..toml::from_str(file).unwrap() }
+    }
+
+    fn log_of(ids: &[u64]) -> Members {
+        let voters: BTreeSet<VoterId> = ids.iter().copied().map(VoterId).collect();
+        Members { configs: vec![voters], ..Members::default() }
+    }
+
+    /// Clause K-18: it would vote without the records of those whom it does not name.
+    #[test]
+    fn a_joiner_that_names_only_itself_is_not_alone() {
+        assert_eq!(others(&config(true, &[4]), false, &Members::default()), Others::Older);
+        assert_eq!(others(&config(true, &[4]), true, &log_of(&[1, 2, 3, 4])), Others::Older);
+    }
+
+    #[test]
+    fn a_mesh_that_grew_from_one_voter_sets_a_damaged_file_aside() {
+        assert_eq!(others(&config(false, &[4]), true, &log_of(&[4, 5, 6])), Others::Older);
+        assert_eq!(others(&config(false, &[4]), true, &log_of(&[4])), Others::None);
+        assert_eq!(others(&config(false, &[4]), false, &Members::default()), Others::None);
+        // And the last one that is left sets nothing aside, whoever there was once.
+        assert_eq!(others(&config(false, &[1, 2, 4]), true, &log_of(&[4])), Others::None);
+        assert_eq!(others(&config(true, &[1, 2, 4]), true, &log_of(&[4])), Others::None);
+    }
+
+    #[test]
+    fn who_begins_with_the_mesh_lacks_nothing() {
+        assert_eq!(others(&config(false, &[3, 4, 5]), false, &log_of(&[3, 4, 5])), Others::Equal);
+        assert_eq!(others(&config(false, &[3, 4, 5]), true, &log_of(&[3, 4, 5])), Others::Older);
     }
 }
