@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use remit_common::id::VoterId;
 use remit_common::net::tasks::Shutdown;
+use remit_common::time::BootTime;
 
 use crate::cluster::{Cluster, PeerReply, PeerRequest};
 use crate::raft::{Addresses, ChangeError, MemberChange, RaftNode, RaftStatus};
@@ -18,6 +19,9 @@ use crate::registry::{VoterPlan, VoterWish};
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// One step: two entries that a majority has to take.
 const STEP_WITHIN: Duration = Duration::from_secs(10);
+/// Between two tries to hand over: during each of them nobody can write. The pause doubles.
+const HAND_OVER_AGAIN_MIN: Duration = Duration::from_secs(1);
+const HAND_OVER_AGAIN_MAX: Duration = Duration::from_secs(60);
 /// Entries that a newcomer may lack when it begins to vote: what comes in while it is asked.
 const BEHIND_MAX: u64 = 32;
 
@@ -34,11 +38,17 @@ pub(crate) enum Next {
     HandOver,
 }
 
-/// The next step from the membership that holds to the one that is wished.
-pub(crate) fn next(status: &RaftStatus, plan: Option<&VoterPlan>) -> Next {
+/// The next step from the membership that holds to the one that is wished. `is_listed` says whether the directory, as
+/// it is now, lists a voter: one that it lists no more goes the way back, unless it votes already.
+pub(crate) fn next(status: &RaftStatus, plan: Option<&VoterPlan>, is_listed: impl Fn(VoterId) -> bool) -> Next {
     let members = &status.members;
     let mut voters = members.target();
-    let wish = plan.map(|plan| plan.wish);
+    let wish = plan.map(|plan| match plan.wish {
+        VoterWish::In { id, .. } if !is_listed(id) && (members.is_joint() || !voters.contains(&id)) => {
+            VoterWish::Out { id }
+        }
+        wish => wish,
+    });
     if members.is_joint() {
         // Finished first, whoever began it; a wish for the contrary changes where it leads to.
         match wish {
@@ -83,6 +93,8 @@ fn behind(status: &RaftStatus, id: VoterId) -> Option<u64> {
 pub(crate) async fn keep(cluster: Cluster, raft: RaftNode, shutdown: Shutdown) {
     let mut asked = cluster.hand_overs();
     let mut told = None;
+    // When to try again to hand over, and how long that waited.
+    let mut again: Option<(BootTime, Duration)> = None;
     loop {
         cluster.refresh_addresses();
         let hand_over = tokio::select! {
@@ -103,7 +115,10 @@ pub(crate) async fn keep(cluster: Cluster, raft: RaftNode, shutdown: Shutdown) {
             if !cluster.leads() {
                 return None;
             }
-            match next(&raft.status(), cluster.view().state.voter_plan()) {
+            let view = cluster.view();
+            let is_listed =
+                |id| view.state.trust().is_ok_and(|trust| trust.directory.voters().any(|voter| voter.id == id));
+            match next(&raft.status(), view.state.voter_plan(), is_listed) {
                 Next::Nothing | Next::CatchUp(_) => None,
                 Next::Change(change) => {
                     if !has_records(&cluster, &raft.status(), &change).await {
@@ -112,7 +127,16 @@ pub(crate) async fn keep(cluster: Cluster, raft: RaftNode, shutdown: Shutdown) {
                     tracing::info!(?change, "changing who votes");
                     Some(raft.change(change, STEP_WITHIN).await)
                 }
-                Next::HandOver => Some(hand_over_to(&raft, None).await),
+                Next::HandOver => {
+                    let now = cluster.env.now().boot;
+                    if again.is_some_and(|(at, _)| now < at) {
+                        return None;
+                    }
+                    let outcome = hand_over_to(&raft, None).await;
+                    let pause = again.map_or(HAND_OVER_AGAIN_MIN, |(_, pause)| (pause * 2).min(HAND_OVER_AGAIN_MAX));
+                    again = outcome.is_err().then(|| (cluster.env.now().boot.plus(pause), pause));
+                    Some(outcome)
+                }
             }
         };
         let step = Box::pin(step);
@@ -193,6 +217,10 @@ mod tests {
         }
     }
 
+    fn next(status: &RaftStatus, plan: Option<&VoterPlan>) -> Next {
+        super::next(status, plan, |_| true)
+    }
+
     fn wish_in(id: u64) -> VoterPlan {
         let addr = "127.0.0.1:1".parse().unwrap();
         VoterPlan { index: LogIndex(90), wish: VoterWish::In { id: VoterId(id), raft: addr, dist: addr } }
@@ -235,5 +263,16 @@ mod tests {
         assert_eq!(next(&joint(), Some(&wish_out(4))), voters(&[1, 2, 3]));
         assert_eq!(next(&joint(), Some(&wish_in(5))), voters(&[1, 2, 3, 4]), "5 is not there yet");
         assert_eq!(next(&status(&[&[1, 2, 3]], &[], 0), None), Next::Nothing);
+    }
+
+    #[test]
+    fn a_voter_that_is_taken_off_the_directory_does_not_come_to_vote() {
+        let next = |configs: &[&[u64]], learners: &[u64]| {
+            super::next(&status(configs, learners, 100), Some(&wish_in(4)), |id| id != VoterId(4))
+        };
+        assert_eq!(next(&[&[1, 2, 3]], &[]), Next::Nothing);
+        assert_eq!(next(&[&[1, 2, 3]], &[4]), Next::Change(MemberChange::NoLearner(VoterId(4))));
+        assert_eq!(next(&[&[1, 2, 3], &[1, 2, 3, 4]], &[]), voters(&[1, 2, 3]));
+        assert_eq!(next(&[&[1, 2, 3, 4]], &[]), Next::Nothing, "who votes is removed by name");
     }
 }

@@ -60,7 +60,7 @@ enum Verb {
     },
     /// Have the leader hand over
     Transfer {
-        /// To this voter, instead of the one that is furthest
+        /// To this voter, instead of the first that is connected and has the whole log
         #[arg(long, value_name = "ID")]
         to: Option<u64>,
     },

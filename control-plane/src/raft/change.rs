@@ -91,7 +91,7 @@ impl RaftNode {
         }
     }
 
-    /// Makes another voter lead: `to`, or the one that is furthest. Meanwhile this one takes no entries; whoever wants
+    /// Makes another voter lead: `to`, or one that is connected and has the whole log. Meanwhile this one takes no entries; whoever wants
     /// to write waits for the next leader, about one election timeout.
     ///
     /// # Errors
@@ -108,6 +108,8 @@ impl RaftNode {
         self.raft().runtime_config().heartbeat(false);
         tokio::time::sleep(lease + LOOK_AGAIN).await;
         let link = self.link(successor).ok_or(ChangeError::NoSuccessor)?;
+        // Until it leads: the next try begins behind it.
+        self.passed_over().store(successor.0, Ordering::SeqCst);
         link.call(Kind::TakeOver, &[], Kind::TakingOver, lease)
             .await
             .map_err(|_| ChangeError::NotElected(successor))?;
@@ -120,17 +122,47 @@ impl RaftNode {
         }
     }
 
-    /// Waits until some other voter has the whole log, and gives the one that is asked for or furthest.
+    /// Waits until some other voter is connected and has the whole log, and gives the one that is asked for, or else the
+    /// next by its id behind the one that was tried last.
     async fn successor(&self, to: Option<VoterId>) -> VoterId {
         loop {
-            let RaftStatus { id, last, members, progress, .. } = self.status();
-            let voters = members.target();
-            let mut others = progress.iter().filter(|(other, _)| **other != id && voters.contains(other));
-            let ready = others.find(|(other, has)| to.is_none_or(|to| to == **other) && **has >= last);
-            if let Some((successor, _)) = ready.filter(|(successor, _)| self.is_connected(**successor)) {
-                return *successor;
+            let tried = VoterId(self.passed_over().load(Ordering::SeqCst));
+            let ready = candidates(&self.status(), to).into_iter().filter(|other| self.is_connected(*other));
+            if let Some(successor) = next_behind(tried, ready) {
+                return successor;
             }
             tokio::time::sleep(LOOK_AGAIN).await;
         }
+    }
+}
+
+/// Who may lead next: the others that vote on, and have the whole log.
+fn candidates(status: &RaftStatus, to: Option<VoterId>) -> Vec<VoterId> {
+    let voters = status.members.target();
+    let others = status.progress.iter().filter(|(other, _)| **other != status.id && voters.contains(other));
+    let ready = others.filter(|(other, has)| to.is_none_or(|to| to == **other) && **has >= status.last);
+    ready.map(|(other, _)| *other).collect()
+}
+
+/// In turn: one that does not take over must not keep the others from it.
+fn next_behind(tried: VoterId, ready: impl Iterator<Item = VoterId>) -> Option<VoterId> {
+    ready.min_by_key(|other| (*other <= tried, *other))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_voter_that_does_not_take_over_keeps_nobody_from_it() {
+        let next = |tried, ready: &[u64]| {
+            next_behind(VoterId(tried), ready.iter().copied().map(VoterId)).map(|VoterId(next)| next)
+        };
+        assert_eq!(next(0, &[1, 2, 4]), Some(1));
+        assert_eq!(next(1, &[1, 2, 4]), Some(2));
+        assert_eq!(next(2, &[1, 2, 4]), Some(4));
+        assert_eq!(next(4, &[1, 2, 4]), Some(1), "two that refuse keep no third one from it");
+        assert_eq!(next(1, &[1]), Some(1), "nobody else is there");
+        assert_eq!(next(1, &[]), None);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -61,6 +61,8 @@ struct Inner {
     lease: Duration,
     /// Set while leadership goes to another voter: nothing is taken then.
     handing_over: AtomicBool,
+    /// The one that was last asked to lead.
+    passed_over: AtomicU64,
     heartbeat: Duration,
     status: watch::Receiver<RaftStatus>,
     applied: watch::Receiver<AppliedLog>,
@@ -178,6 +180,7 @@ impl RaftNode {
             links,
             lease: timings.election_max,
             handing_over: AtomicBool::new(false),
+            passed_over: AtomicU64::new(0),
             heartbeat: timings.heartbeat,
             status: seen,
             applied,
@@ -276,6 +279,10 @@ impl RaftNode {
 
     pub(super) fn handing_over(&self) -> &AtomicBool {
         &self.0.handing_over
+    }
+
+    pub(super) fn passed_over(&self) -> &AtomicU64 {
+        &self.0.passed_over
     }
 
     /// How long the others keep to a leader after its last word.

@@ -41,7 +41,7 @@ pub enum VoterRequest {
     },
     /// Has the leader hand over.
     Transfer {
-        /// To whom; to the one that is furthest if nobody is named.
+        /// To whom; if nobody is named, to one that is connected and has the whole log.
         #[serde(default)]
         to: Option<VoterId>,
     },
