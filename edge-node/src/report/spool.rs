@@ -135,23 +135,41 @@ impl Spool {
         let mut spool =
             Self { disk, folder: folder.to_owned(), boot, segments: VecDeque::new(), open: None, next_number };
         let mut tail = Tail { head_before: Digest::default(), last: None, holes: Vec::new() };
-        let newest = numbers.last().copied();
+        // One behind, because only the end tells which is the newest.
+        let mut begun: Option<(u64, Vec<u8>)> = None;
         for number in numbers {
-            spool.adopt(number, newest == Some(number), &mut tail)?;
+            let Some(bytes) = spool.read_begun(number)? else { continue };
+            if let Some((before, bytes)) = begun.replace((number, bytes)) {
+                spool.adopt(before, &bytes, false, &mut tail)?;
+            }
+        }
+        if let Some((newest, bytes)) = begun {
+            spool.adopt(newest, &bytes, true, &mut tail)?;
         }
         spool.cap_overlaps(&mut tail.holes);
         Ok((spool, tail))
     }
 
+    /// The bytes of a file of an earlier start, or `None` if its process ended while making it, or could not make it:
+    /// no record follows a header that is not on the disk. What lies there, torn or zeros, is removed, and the chain
+    /// ends in the file before it.
+    fn read_begun(&self, number: u64) -> Result<Option<Vec<u8>>, SpoolUnusable> {
+        let path = self.folder.join(name(number));
+        let bytes = self.disk.read(&path, FILE_BYTES_MAX)?.unwrap_or_default();
+        let is_torn = matches!(Header::decode(&bytes), Err(NotASegment::Torn | NotASegment::Magic));
+        if bytes.len() <= HEADER_BYTES && is_torn {
+            self.disk.remove(&path)?;
+            return Ok(None);
+        }
+        Ok(Some(bytes))
+    }
+
     /// Takes over a file of an earlier start.
-    fn adopt(&mut self, number: u64, newest: bool, tail: &mut Tail) -> Result<(), SpoolUnusable> {
+    fn adopt(&mut self, number: u64, bytes: &[u8], newest: bool, tail: &mut Tail) -> Result<(), SpoolUnusable> {
         let file = name(number);
         let path = self.folder.join(&file);
-        let bytes = self.disk.read(&path, FILE_BYTES_MAX)?.unwrap_or_default();
-        let (header, entries) = match Header::decode(&bytes) {
+        let (header, entries) = match Header::decode(bytes) {
             Ok((header, entries)) if header.number == number => (header, entries),
-            // The process died while making it: it has no records, and the one before it is the newest.
-            Err(NotASegment::Torn) if newest => return Ok(self.disk.remove(&path)?),
             Ok(_) => return Err(SpoolUnusable::Foreign { file, why: "another segment's number".to_owned() }),
             Err(error) => return Err(SpoolUnusable::Foreign { file, why: error.to_string() }),
         };

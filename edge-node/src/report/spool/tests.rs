@@ -65,18 +65,26 @@ fn a_torn_end_is_cut_and_told() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Clause N-8: it has no records, and the chain goes on after the last one in the file before it, not from nothing.
 #[test]
-fn a_segment_that_was_never_begun_is_removed() -> anyhow::Result<()> {
-    let folder = tempfile::tempdir()?;
-    let disk = real::real().disk;
-    let (mut spool, _) = Spool::open(Arc::clone(&disk), folder.path(), BOOT)?;
-    spool.commit(&links(1..=1))?;
-    drop(spool);
-    disk.open_append(&folder.path().join(name(1)))?.append(&segment::MAGIC)?;
-    let (mut spool, _) = Spool::open(Arc::clone(&disk), folder.path(), NEXT_BOOT)?;
-    assert_eq!(spool.segments().len(), 1);
-    spool.commit(&[Link { seq: 1, ..link(2) }])?;
-    assert_eq!(disk.list(folder.path())?, [name(0), name(2)]);
+fn a_segment_that_was_never_begun_is_removed_and_the_chain_goes_on_before_it() -> anyhow::Result<()> {
+    for torn in [segment::MAGIC.as_slice(), &[0; HEADER_BYTES], &[]] {
+        let folder = tempfile::tempdir()?;
+        let disk = real::real().disk;
+        let (mut spool, _) = Spool::open(Arc::clone(&disk), folder.path(), BOOT)?;
+        spool.commit(&links(1..=1))?;
+        drop(spool);
+        for number in [1, 2] {
+            disk.open_append(&folder.path().join(name(number)))?.append(torn)?;
+        }
+        let (mut spool, tail) = Spool::open(Arc::clone(&disk), folder.path(), NEXT_BOOT)?;
+        assert_eq!(tail, Tail { head_before: link(1).before, last: Some(b"record 1".to_vec()), holes: vec![] });
+        assert_eq!(spool.segments().len(), 1);
+        spool.commit(&[Link { seq: 1, ..link(2) }])?;
+        assert_eq!(disk.list(folder.path())?, [name(0), name(3)]);
+        let (spool, _) = Spool::open(Arc::clone(&disk), folder.path(), BOOT)?;
+        assert_eq!(spool.segments().len(), 2);
+    }
     Ok(())
 }
 
