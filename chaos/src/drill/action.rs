@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use crate::history::What;
 use crate::node::Node;
 
+/// How long every connection is silent in a storm of reconnects: longer than any of them lives without a packet.
+pub const STORM: Duration = Duration::from_secs(10);
+
 /// A fault, or the end of one.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "fault", content = "on", rename_all = "kebab-case")]
@@ -73,7 +76,8 @@ pub enum Fault {
     },
     /// A voter is gone for good: a new one, with a new id and an empty disk, takes its place.
     ReplaceVoter(Node),
-    /// Every connection of the edges to the voters is cut at once, and they all come back.
+    /// Every connection of the edges to the voters is cut at once, and they all come back. It is over when it has been
+    /// brought about.
     ReconnectStorm(Vec<Node>),
 }
 

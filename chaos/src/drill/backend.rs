@@ -60,6 +60,10 @@ pub trait Backend: Send + Sync {
     /// Why this world cannot do a fault; asked for every step before anything is started or touched.
     fn unable(&self, fault: &Fault) -> Option<String>;
 
+    /// How long a drill takes at most; told before it starts. Faults that end by themselves when nobody ends them must
+    /// last longer.
+    fn will_last(&mut self, _at_most: Duration) {}
+
     /// Builds and starts the mesh: every voter knows a leader, every edge is alive. Nothing is published yet.
     fn start(&mut self, shape: Shape, history: History) -> BoxFuture<'_, Result<()>>;
 

@@ -120,8 +120,10 @@ pub async fn play(
         () = options.interrupt.requested() => Begun::Interrupted,
         begun = begin(drill, backend, crew, &history, watcher) => begun,
     };
+    // What is not as it was before; whoever reads that everything was undone does not look for himself.
+    let mut left: Vec<String> = Vec::new();
     match began {
-        Begun::Ready => run(drill, backend, crew, options, watcher, &history, &mut outcome).await,
+        Begun::Ready => left.extend(run(drill, backend, crew, options, watcher, &history, &mut outcome).await),
         Begun::Interrupted => {
             outcome.status = RunStatus::Interrupted;
             outcome.why = Some("stopped before the mesh was ready".to_owned());
@@ -133,11 +135,16 @@ pub async fn play(
         }
     }
     if let Err(fault) = backend.stop().await {
-        watcher.note(&format!("not everything could be put away: {fault:#}"));
         let why = format!("not everything could be put away: {fault:#}");
-        outcome.why.get_or_insert(why);
-        outcome.deviated = true;
+        watcher.note(&why);
+        left.push(why);
     }
+    outcome.deviated |= !left.is_empty();
+    if left.is_empty() && outcome.status == RunStatus::Interrupted {
+        left.push("everything was undone".to_owned());
+    }
+    let whys: Vec<String> = outcome.why.take().into_iter().chain(left).collect();
+    outcome.why = (!whys.is_empty()).then(|| whys.join("; "));
     outcome.events = history.events();
     outcome
 }
@@ -156,6 +163,7 @@ async fn begin(
     watcher: &dyn Watcher,
 ) -> Begun {
     watcher.phase("setup");
+    backend.will_last(drill.lasts_at_most());
     if let Err(fault) = backend.start(drill.shape.clone(), history.clone()).await {
         return Begun::Failed(format!("the mesh did not start: {fault:#}"));
     }
@@ -166,7 +174,7 @@ async fn begin(
     Begun::Ready
 }
 
-/// From a mesh at work to a judgement.
+/// From a mesh at work to a judgement. Says what could not be undone.
 async fn run(
     drill: &Drill,
     backend: &mut dyn Backend,
@@ -175,10 +183,10 @@ async fn run(
     watcher: &dyn Watcher,
     history: &History,
     outcome: &mut DrillOutcome,
-) {
+) -> Option<String> {
     let access = backend.access();
     let kind = backend.kind();
-    {
+    let left = {
         let stage = Stage::new(drill, backend, &*crew, history, watcher, &options.interrupt);
         stage.phase("steady");
         stage.pause(drill.lead_in).await;
@@ -195,7 +203,7 @@ async fn run(
             stage.play_method().await;
         }
         stage.phase("heal");
-        stage.undo().await;
+        let left = stage.undo().await;
         let interrupted = options.interrupt.is_requested();
         if !interrupted && outcome.before.as_ref().is_none_or(|before| before.iter().all(|reading| reading.within)) {
             stage.recover(drill.heal_within).await;
@@ -206,23 +214,36 @@ async fn run(
             }
         }
         stage.finish(outcome);
-    }
+        left
+    };
     crew.stop().await;
-    if options.interrupt.is_requested() {
-        outcome.status = RunStatus::Interrupted;
-        outcome.why = Some("stopped by a signal; everything was undone".to_owned());
-    }
     outcome.roster = access.roster();
-    if !matches!(outcome.status, RunStatus::Failed | RunStatus::Interrupted) {
-        tokio::time::sleep(SETTLE).await;
-        watcher.phase("check");
-        history.note(access.now(), "drill", Kind::Info, What::Phase { name: "check".to_owned() });
-        crew.gather().await;
-        search(backend, crew, history, &*access, watcher).await;
-        judge(drill, kind, crew.bounds(), history, outcome);
+    if outcome.status != RunStatus::Failed {
+        let look = async {
+            tokio::time::sleep(SETTLE).await;
+            watcher.phase("check");
+            history.note(access.now(), "drill", Kind::Info, What::Phase { name: "check".to_owned() });
+            crew.gather().await;
+            search(backend, crew, history, &*access, watcher).await
+        };
+        // A signal is heard until there is a judgement: nobody has to wait for a verdict that nobody wants.
+        let looked = tokio::select! {
+            biased;
+            () = options.interrupt.requested() => None,
+            looked = look => Some(looked),
+        };
+        match looked {
+            Some(looked) => judge(drill, kind, crew.bounds(), history, outcome, looked.err()),
+            None => {
+                outcome.status = RunStatus::Interrupted;
+                let earlier = outcome.why.take().map_or_else(String::new, |why| format!("{why}; "));
+                outcome.why = Some(format!("{earlier}stopped by a signal"));
+            }
+        }
     }
     outcome.duration = access.now();
     outcome.ended = add(outcome.started, outcome.duration);
+    left
 }
 
 fn add(time: Timestamp, by: Duration) -> Timestamp {
@@ -230,13 +251,16 @@ fn add(time: Timestamp, by: Duration) -> Timestamp {
 }
 
 /// Looks for the secret where it must not be.
+///
+/// # Errors
+/// Says why nobody could look everywhere: then nobody knows where the secret is.
 async fn search(
     backend: &dyn Backend,
     crew: &dyn Crew,
     history: &History,
     access: &dyn super::backend::Access,
     watcher: &dyn Watcher,
-) {
+) -> Result<(), String> {
     let note = |what| history.note(access.now(), "drill", Kind::Info, what);
     match backend.find_secret(crew.secret()).await {
         Ok(places) => {
@@ -244,30 +268,36 @@ async fn search(
             for place in places {
                 note(What::Canary { place });
             }
+            Ok(())
         }
-        Err(fault) => watcher.note(&format!("nobody could search for the secret: {fault:#}")),
+        Err(fault) => {
+            let why = format!("nobody could search for the secret: {fault:#}");
+            watcher.note(&why);
+            Err(why)
+        }
     }
 }
 
-fn judge(drill: &Drill, kind: BackendKind, bounds: Bounds, history: &History, outcome: &mut DrillOutcome) {
+fn judge(
+    drill: &Drill,
+    kind: BackendKind,
+    bounds: Bounds,
+    history: &History,
+    outcome: &mut DrillOutcome,
+    unsearched: Option<String>,
+) {
     let events = history.events();
     let mut context = Context::new(bounds, outcome.roster.clone());
     context.minimums = drill.expect;
     context.heal_within = drill.heal_within;
     context.epsilon = if kind == BackendKind::Sim { Duration::ZERO } else { EPSILON_REAL };
-    let mut judgement = invariant::check(&events, &context);
-    for verdict in &mut judgement.verdicts {
-        if let Some(reason) = drill.except.get(&verdict.id) {
-            let seen = verdict.breaches_total;
-            verdict.notes.push(format!("this drill does not assert it: {reason} ({seen} breaches seen)"));
-            verdict.status = Status::NotMeasured;
-        }
-    }
+    context.not_asserted = drill.except.clone();
+    let judgement = invariant::check(&events, &context);
     let figures = &judgement.figures;
     let limited =
         |(figure, limit): (&super::limit::Figure, &f64)| figure.limited(*limit, &events, figures, &outcome.roster);
     outcome.limits = drill.limits.iter().map(limited).collect();
-    let mut wrong: Vec<String> = Vec::new();
+    let mut wrong: Vec<String> = unsearched.into_iter().collect();
     for limit in outcome.limits.iter().filter(|limit| !limit.within) {
         let measured = limit.measured.map_or_else(|| "was not measured".to_owned(), |value| format!("is {value:.0}"));
         wrong.push(format!("`{}` {measured}; the drill allows {}", limit.name, limit.limit));

@@ -28,6 +28,8 @@ pub const STEPS_MAX: usize = 200;
 const WINDOW: Duration = Duration::from_secs(10);
 const LEAD_IN: Duration = Duration::from_secs(10);
 const HEAL_WITHIN: Duration = Duration::from_secs(30);
+/// One step without its pauses, with all that it may wait for.
+const STEP_TAKES: Duration = Duration::from_secs(120);
 
 /// A drill that can be played.
 #[derive(Debug, Clone)]
@@ -178,6 +180,13 @@ impl Drill {
     /// Every step in the order in which it is played.
     pub fn steps(&self) -> impl Iterator<Item = &Step> {
         self.method.iter().chain(&self.rollbacks)
+    }
+
+    /// How long it takes at most, without building the mesh: each step may wait for a leader, insist on an answer, or
+    /// take its own time.
+    #[must_use]
+    pub fn lasts_at_most(&self) -> Duration {
+        self.steps().fold(self.lasts(), |sum, _| sum.saturating_add(STEP_TAKES))
     }
 
     /// How long it takes at least, without building the mesh.

@@ -21,7 +21,7 @@ pub enum Probe {
     WriteAgeMs,
     /// Edges that say that they are `fresh`.
     FreshEdges,
-    /// Edges that run the newest bundle.
+    /// Edges that run the newest bundle, apart from one that was published a moment ago.
     CurrentEdges,
     /// The oldest knowledge of any edge.
     StalenessMs,

@@ -12,6 +12,8 @@ use crate::history::{Edge, Event, Kind, Verdict, Voter, What, WriteKind};
 pub(super) const WINDOW_MAX: Duration = Duration::from_secs(120);
 /// How long ago a node must have been heard to count.
 const HEARD_WITHIN_US: u64 = 5_000_000;
+/// How long a bundle may be on its way to an edge that hears everything, and until somebody looks there.
+const ON_ITS_WAY_US: u64 = 5_000_000;
 
 /// A call that returned, or did not.
 struct Called {
@@ -34,7 +36,8 @@ pub(super) struct Pulse {
     voters: BTreeMap<VoterId, (u64, Voter)>,
     edges: BTreeMap<EdgeId, (u64, Edge)>,
     written_us: Option<u64>,
-    newest: Option<BundleVersion>,
+    /// When each good bundle was acknowledged.
+    published: BTreeMap<BundleVersion, u64>,
 }
 
 impl Pulse {
@@ -64,7 +67,7 @@ impl Pulse {
                     if kind == Kind::Ok {
                         self.written_us = Some(event.time_us);
                         if let WriteKind::Publish { version, good: true, .. } = write.write {
-                            self.newest = self.newest.max(Some(version));
+                            self.published.entry(version).or_insert(event.time_us);
                         }
                     }
                 }
@@ -125,7 +128,12 @@ impl Pulse {
             }
             Probe::WriteAgeMs => self.written_us.map(|at| float_of(micros(now).saturating_sub(at)) / 1_000.0),
             Probe::FreshEdges => Some(float(self.edges_at(now).filter(|edge| edge.mode == "fresh").count())),
-            Probe::CurrentEdges => Some(float(self.edges_at(now).filter(|edge| edge.bundle == self.newest).count())),
+            Probe::CurrentEdges => {
+                // One that was published a moment ago is still on its way.
+                let known = micros(now).saturating_sub(ON_ITS_WAY_US);
+                let newest = self.published.iter().rev().find(|(_, at)| **at <= known).map(|(version, _)| *version);
+                Some(float(self.edges_at(now).filter(|edge| edge.bundle >= newest).count()))
+            }
             Probe::StalenessMs => {
                 let ages = self.edges_at(now).map(|edge| edge.staleness_ms.map_or(f64::INFINITY, float_of));
                 ages.max_by(f64::total_cmp).filter(|age| age.is_finite())

@@ -7,7 +7,7 @@ use remit_common::id::Region;
 use super::complaint::Book;
 use super::fields::{self, Fields};
 use super::select::{Selector, planned};
-use super::step::{Does, FaultPlan, Step};
+use super::step::{Does, FaultPlan, Hold, Step};
 use super::yaml::Tree;
 use crate::node::{Node, Roster};
 
@@ -30,7 +30,7 @@ impl Default for Radius {
 }
 
 /// Who is hit by what.
-pub(super) type Held<K> = BTreeMap<K, BTreeSet<&'static str>>;
+pub(super) type Held<K> = BTreeMap<K, BTreeSet<Hold>>;
 
 /// A node, or one that is known only when the step begins: the how-manieth of which step.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -50,7 +50,19 @@ impl Radius {
             }
         }
         let never = map.take("never").map(|tree| fields::texts(tree, book, "never", 64)).unwrap_or_default();
-        radius.never = never.into_iter().filter_map(|(at, text)| Selector::read(text, at, roster, book)).collect();
+        for (at, text) in never {
+            let Some(selector) = Selector::read(text, at, roster, book) else { continue };
+            if selector.fixed(roster).is_none() {
+                let message =
+                    format!("`never` cannot protect `{selector}`: who that is changes while the drill is played");
+                book.wrong_help(
+                    at,
+                    message,
+                    "name nodes that stay the same: `role=control`, `voter=1`, `region=eu-west`",
+                );
+            }
+            radius.never.push(selector);
+        }
         map.end(book);
         radius
     }
@@ -62,12 +74,24 @@ impl Radius {
             let Does::Fault(plan) = &step.does else { continue };
             let mut tokens = BTreeSet::new();
             for selector in &plan.target {
+                if !plan.kind.is_cure()
+                    && let Some(reason) = self.may_hit_protected(selector, roster)
+                {
+                    let help = "aim at a voter by its number, `voter=2`, or take it out of `never`";
+                    book.wrong_help(step.at, format!("this reaches beyond the blast radius: {reason}"), help);
+                    return;
+                }
                 match selector.fixed(roster) {
                     Some(nodes) => tokens.extend(nodes.into_iter().map(Token::Node)),
                     None => tokens.extend((0..selector.width(roster)).map(|place| Token::Later(number, place))),
                 }
             }
             let is_hit = plan.target.contains(&Selector::Hit);
+            if plan.hits_nobody(&held) {
+                let message = "`hit` is nobody here: no step before this one has begun what it could mean";
+                book.wrong_help(step.at, message, "name whom it hits: `target: leader`, `target: \"voter=2\"`");
+                return;
+            }
             let cures_all = is_hit || plan.target.is_empty() || plan.target.contains(&Selector::Everyone);
             change(&mut held, plan, &tokens, cures_all);
             if plan.kind.is_cure() {
@@ -85,6 +109,18 @@ impl Radius {
                 return;
             }
         }
+    }
+
+    /// Why a target that is known only when its step begins may turn out to be protected. Who leads is nobody's choice,
+    /// so every voter may be meant.
+    fn may_hit_protected(&self, selector: &Selector, roster: &Roster) -> Option<String> {
+        if !selector.needs_leader() {
+            return None;
+        }
+        self.never.iter().find_map(|never| {
+            let protected = never.fixed(roster)?.into_iter().find(|node| matches!(node, Node::Voter(_)))?;
+            Some(format!("`{selector}` may be {protected}, which is never to be hit (`{never}`)"))
+        })
     }
 
     /// Whether these may be hit at the same time.
@@ -125,6 +161,20 @@ impl Radius {
     }
 }
 
+impl FaultPlan {
+    /// Whom of these `hit` means here: those with what this ends, or with any fault where it ends nothing.
+    pub(super) fn hit_of<K: Ord + Clone>(&self, held: &Held<K>) -> BTreeSet<K> {
+        let ends = self.kind.ends();
+        let is_meant = |faults: &BTreeSet<Hold>| ends.is_empty() || faults.iter().any(|fault| ends.contains(fault));
+        held.iter().filter(|(_, faults)| is_meant(faults)).map(|(who, _)| who.clone()).collect()
+    }
+
+    /// Whether this would break something at whoever is hit, and nobody is.
+    fn hits_nobody<K: Ord + Clone>(&self, held: &Held<K>) -> bool {
+        !self.kind.is_cure() && self.target == [Selector::Hit] && self.hit_of(held).is_empty()
+    }
+}
+
 fn tokens_of(tokens: &BTreeSet<Token>) -> BTreeSet<Node> {
     let nodes = tokens.iter().filter_map(|token| match token {
         Token::Node(node) => Some(node.clone()),
@@ -136,18 +186,19 @@ fn tokens_of(tokens: &BTreeSet<Token>) -> BTreeSet<Node> {
 /// What a fault changes about who is hit.
 pub(super) fn change<K: Ord + Clone>(held: &mut Held<K>, plan: &FaultPlan, targets: &BTreeSet<K>, everybody: bool) {
     let ends = plan.kind.ends();
-    if !ends.is_empty() {
-        for (token, faults) in held.iter_mut() {
-            if everybody || targets.contains(token) {
-                faults.retain(|fault| !ends.contains(fault));
-            }
+    let mut cured = BTreeSet::new();
+    for (token, faults) in held.iter_mut().filter(|(token, _)| everybody || targets.contains(token)) {
+        let before = faults.len();
+        faults.retain(|fault| !ends.contains(fault));
+        if faults.len() < before {
+            cured.insert(token.clone());
         }
-        held.retain(|_, faults| !faults.is_empty());
     }
-    if let Some(name) = plan.kind.holds() {
-        for token in targets {
-            held.entry(token.clone()).or_default().insert(name);
-        }
+    held.retain(|_, faults| !faults.is_empty());
+    // A clock that was set right has not jumped once more.
+    let Some(hold) = plan.kind.holds() else { return };
+    for token in targets.iter().filter(|token| !cured.contains(token)) {
+        held.entry(token.clone()).or_default().insert(hold);
     }
 }
 

@@ -271,9 +271,7 @@ impl<'a> Stage<'a> {
             let aimed = {
                 let state = self.state();
                 let leader = state.pulse.leader(self.access.now());
-                let ends = plan.kind.ends();
-                let hit = |faults: &BTreeSet<&str>| ends.is_empty() || faults.iter().any(|fault| ends.contains(fault));
-                let hit = state.held.iter().filter(|(_, faults)| hit(faults)).map(|(node, _)| node.clone()).collect();
+                let hit = plan.hit_of(&state.held);
                 let now = Now { roster: &roster, leader, hit: &hit };
                 let target = resolve_all(&plan.target, &now);
                 target.and_then(|target| Ok((target, resolve_all(&plan.to, &now)?)))
@@ -286,6 +284,9 @@ impl<'a> Stage<'a> {
                 other => other?,
             };
             if !plan.kind.is_cure() {
+                if target.is_empty() {
+                    return Err("it would hit nobody".to_owned());
+                }
                 let aimed: BTreeSet<Node> = target.iter().cloned().collect();
                 let hit: BTreeSet<Node> = self.state().held.keys().chain(&aimed).cloned().collect();
                 let reach = self.drill.radius.admits(&hit, hit.len(), &aimed, &roster);
@@ -386,18 +387,18 @@ impl<'a> Stage<'a> {
         }
     }
 
-    /// Rollbacks, then everything that is left.
-    pub(super) async fn undo(&self) {
+    /// Rollbacks, then everything that is left. Says what could not be undone.
+    pub(super) async fn undo(&self) -> Option<String> {
         self.play(&self.drill.rollbacks, self.drill.method.len()).await;
         for (fault, begins) in self.left() {
             self.note_fault(&fault, begins);
         }
         self.state().held.clear();
-        if let Err(why) = self.backend.lock().await.undo_all().await {
-            self.deviate(format!("not everything could be undone: {why:#}"));
-        }
+        let undone = self.backend.lock().await.undo_all().await;
         // What is known of the end of faults is known now, not when the undoing began.
         self.note(What::Phase { name: "heal".to_owned() });
+        let left = undone.err().map(|why| format!("not everything could be undone: {why:#}"));
+        left.inspect(|why| self.watcher.note(why))
     }
 
     /// What ends the faults that are still there.
@@ -405,7 +406,7 @@ impl<'a> Stage<'a> {
         let mut by_fault: BTreeMap<&str, Vec<Node>> = BTreeMap::new();
         for (node, faults) in &self.state().held {
             for fault in faults {
-                by_fault.entry(fault).or_default().push(node.clone());
+                by_fault.entry(fault.fault).or_default().push(node.clone());
             }
         }
         let mut down: BTreeSet<Node> = BTreeSet::new();

@@ -99,49 +99,67 @@ pub(super) const FAULTS: [&str; 17] = [
     "reconnect-storm",
 ];
 
+/// What a fault leaves behind on whom it hits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Hold {
+    /// The fault, as drill files name it.
+    pub fault: &'static str,
+    /// Of a clock, how far it jumped; 0 of everything else.
+    pub by_ms: i64,
+}
+
+impl Hold {
+    fn of(fault: &'static str) -> Self {
+        Self { fault, by_ms: 0 }
+    }
+}
+
 impl FaultKind {
     /// What it leaves behind on whom it hits, until something ends it.
     #[must_use]
-    pub fn holds(&self) -> Option<&'static str> {
-        match self {
-            Self::Kill => Some("kill"),
-            Self::PowerCut => Some("power-cut"),
-            Self::Stop => Some("stop"),
-            Self::Pause => Some("pause"),
-            Self::Partition { .. } => Some("partition"),
-            Self::Link(_) => Some("link"),
-            Self::DiskFull => Some("disk-full"),
-            Self::FsyncError => Some("fsync-error"),
-            Self::ClockJump { .. } => Some("clock-jump"),
-            Self::CpuLimit { percent } if *percent < 100 => Some("cpu-limit"),
-            Self::Lie(_) => Some("lie"),
+    pub fn holds(&self) -> Option<Hold> {
+        let fault = match self {
+            Self::Kill => "kill",
+            Self::PowerCut => "power-cut",
+            Self::Stop => "stop",
+            Self::Pause => "pause",
+            Self::Partition { .. } => "partition",
+            Self::Link(_) => "link",
+            Self::DiskFull => "disk-full",
+            Self::FsyncError => "fsync-error",
+            Self::ClockJump { by_ms } => return Some(Hold { fault: "clock-jump", by_ms: *by_ms }),
+            Self::CpuLimit { percent } if *percent < 100 => "cpu-limit",
+            Self::Lie(_) => "lie",
             Self::CpuLimit { .. }
             | Self::Start
             | Self::Resume
             | Self::HealNetwork
             | Self::DiskFree
             | Self::ReplaceVoter
-            | Self::ReconnectStorm => None,
-        }
+            | Self::ReconnectStorm => return None,
+        };
+        Some(Hold::of(fault))
     }
 
-    /// What it ends.
+    /// What it ends. A jump of a clock ends one of the same length in the other direction.
     #[must_use]
-    pub fn ends(&self) -> &'static [&'static str] {
-        match self {
+    pub fn ends(&self) -> Vec<Hold> {
+        let faults: &[&'static str] = match self {
             Self::Start => &["kill", "power-cut", "stop", "fsync-error", "lie"],
             Self::Resume => &["pause"],
             Self::HealNetwork => &["partition", "link"],
             Self::DiskFree => &["disk-full"],
             Self::CpuLimit { percent } if *percent >= 100 => &["cpu-limit"],
+            Self::ClockJump { by_ms } => return vec![Hold { fault: "clock-jump", by_ms: by_ms.saturating_neg() }],
             _ => &[],
-        }
+        };
+        faults.iter().map(|fault| Hold::of(fault)).collect()
     }
 
     /// Whether it only ends what other steps began.
     #[must_use]
     pub fn is_cure(&self) -> bool {
-        !self.ends().is_empty()
+        !matches!(self, Self::ClockJump { .. }) && !self.ends().is_empty()
     }
 }
 

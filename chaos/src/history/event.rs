@@ -1,7 +1,5 @@
 //! The events of a history, shaped like Jepsen's: who, when, invoked or returned, what, with which value.
 
-use std::collections::BTreeMap;
-
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, RevocationEpoch, VoterId};
 use remit_common::lattice::Effect;
@@ -258,9 +256,6 @@ pub struct Voter {
     pub applied: LogIndex,
     /// The digest of every entry applied so far, chained; equal for equal `applied` at every voter, ever.
     pub applied_digest: Option<Digest>,
-    /// Further log positions that are known with their payload hashes: index to (term, digest). In JSON a list.
-    #[serde(default, with = "entries")]
-    pub entries: BTreeMap<u64, (u64, Digest)>,
 }
 
 /// What an edge says of itself (`/status` of its operations listener).
@@ -318,26 +313,4 @@ pub struct RecordSeen {
     pub verified: bool,
     /// Of a gap: how many records it stands for; 0 when nobody can tell.
     pub gap: u64,
-}
-
-/// JSON has texts as keys only, which a flattened value does not turn back into numbers.
-mod entries {
-    use std::collections::BTreeMap;
-
-    use remit_common::crypto::digest::Digest;
-    use serde::{Deserialize, Deserializer, Serializer};
-
-    pub(super) fn serialize<S: Serializer>(
-        entries: &BTreeMap<u64, (u64, Digest)>,
-        serializer: S,
-    ) -> Result<S::Ok, S::Error> {
-        serializer.collect_seq(entries.iter().map(|(index, (term, digest))| (index, term, digest)))
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
-        deserializer: D,
-    ) -> Result<BTreeMap<u64, (u64, Digest)>, D::Error> {
-        let entries = Vec::<(u64, u64, Digest)>::deserialize(deserializer)?;
-        Ok(entries.into_iter().map(|(index, term, digest)| (index, (term, digest))).collect())
-    }
 }

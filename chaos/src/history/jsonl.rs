@@ -4,7 +4,10 @@
 
 use std::io::{self, BufRead, Read as _};
 
+use serde::{Deserialize, Serialize};
+
 use super::Event;
+use crate::invariant::Context;
 
 /// The longest line. A read that shows ten thousand sessions fits.
 pub const LINE_BYTES_MAX: usize = 1024 * 1024;
@@ -68,11 +71,35 @@ pub fn write(events: &[Event]) -> String {
     events.iter().map(|event| line(event) + "\n").collect()
 }
 
-/// Reads a history back. Empty lines are stepped over.
+/// A line before the events.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Basis<C> {
+    judged_by: C,
+}
+
+/// Events, and before them by what they are judged, so that whoever judges anew judges by the same.
+#[must_use]
+pub fn write_judged(events: &[Event], context: &Context) -> String {
+    let basis = serde_json::to_string(&Basis { judged_by: context });
+    let basis = basis.unwrap_or_else(|fault| format!("# cannot be written: {fault}"));
+    format!("{basis}\n{}", write(events))
+}
+
+/// Reads the events of a history back. Empty lines are stepped over.
 ///
 /// # Errors
 /// [`NoHistory`], at the first line that does not fit.
-pub fn read(mut file: impl BufRead) -> Result<Vec<Event>, NoHistory> {
+pub fn read(file: impl BufRead) -> Result<Vec<Event>, NoHistory> {
+    read_judged(file).map(|(_, events)| events)
+}
+
+/// Reads a history back, and by what it is judged where it says so.
+///
+/// # Errors
+/// [`NoHistory`], at the first line that does not fit.
+pub fn read_judged(mut file: impl BufRead) -> Result<(Option<Context>, Vec<Event>), NoHistory> {
+    let mut context = None;
     let mut events: Vec<Event> = Vec::new();
     let mut bytes = 0_u64;
     let mut text = Vec::new();
@@ -97,6 +124,12 @@ pub fn read(mut file: impl BufRead) -> Result<Vec<Event>, NoHistory> {
         if text.trim_ascii().is_empty() {
             continue;
         }
+        if line == 1
+            && let Ok(Basis { judged_by }) = serde_json::from_slice(&text)
+        {
+            context = Some(judged_by);
+            continue;
+        }
         let event: Event = serde_json::from_slice(&text).map_err(|source| NoHistory::NoEvent { line, source })?;
         if let Some(last) = events.last() {
             in_order(line, "index", event.index, last.index.saturating_add(1))?;
@@ -104,7 +137,7 @@ pub fn read(mut file: impl BufRead) -> Result<Vec<Event>, NoHistory> {
         }
         events.push(event);
     }
-    Ok(events)
+    Ok((context, events))
 }
 
 fn in_order(line: usize, what: &'static str, found: u64, least: u64) -> Result<(), NoHistory> {
@@ -118,11 +151,13 @@ mod tests {
 
     use remit_common::crypto::digest::Digest;
     use remit_common::id::{EdgeId, LogIndex, VoterId};
+    use remit_common::policy::Bounds;
 
     use super::*;
     use crate::drill::action::{Fault, Lie, LinkQuality};
     use crate::history::{Kind, Voter, What};
-    use crate::node::Node;
+    use crate::invariant::Invariant;
+    use crate::node::{Node, Roster};
 
     fn phase(index: u64, time_us: u64) -> Event {
         let what = What::Phase { name: "steady".to_owned() };
@@ -140,6 +175,21 @@ mod tests {
         assert_eq!(refused(&format!("{good}nonsense")), "line 2 is no event of a history");
         let long = format!("{good}{}", " ".repeat(LINE_BYTES_MAX + 1));
         assert!(refused(&long).starts_with("line 2 has more than"), "{}", refused(&long));
+    }
+
+    #[test]
+    fn a_history_says_by_what_it_is_judged() {
+        let events = [phase(0, 5), phase(1, 5)];
+        let mut context = Context::new(Bounds { read: 77, ..Bounds::DEFAULT }, Roster::default());
+        context.minimums.faults = 0;
+        context.heal_within = Duration::from_secs(60);
+        context.not_asserted.insert(Invariant::Revocation, "one voter's word".to_owned());
+        let text = write_judged(&events, &context);
+        assert_eq!(read_judged(text.as_bytes()).unwrap(), (Some(context), events.to_vec()));
+        assert_eq!(read(text.as_bytes()).unwrap(), events);
+        assert_eq!(read_judged(write(&events).as_bytes()).unwrap(), (None, events.to_vec()));
+        let later = text.lines().rev().collect::<Vec<_>>().join("\n");
+        assert!(refused(&later).contains("is no event of a history") || refused(&later).contains("out of order"));
     }
 
     #[test]
@@ -196,7 +246,6 @@ mod tests {
                 leader: None,
                 applied: LogIndex(7),
                 applied_digest: Some(digest),
-                entries: [(6, (1, digest)), (7, (2, digest))].into(),
             }),
             What::Records { of: Some(3), voter: VoterId(1) },
             What::Lied { voter: VoterId(3), edge: EdgeId::new("eu-1").unwrap() },

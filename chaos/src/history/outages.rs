@@ -67,7 +67,7 @@ fn ended_by(name: &str) -> Option<&'static [&'static str]> {
 
 /// Whether a fault is over as soon as it has happened.
 fn is_momentary(name: &str) -> bool {
-    matches!(name, "clock-jump" | "replace-voter" | "reconnect-storm")
+    matches!(name, "clock-jump" | "replace-voter")
 }
 
 /// Every fault of a run, in the order in which they began. A fault ends with an event of its name that does not begin,
@@ -197,6 +197,15 @@ mod tests {
         check(fault(9, "partition", &[], false), &[None, None, Some(9), None, None]);
         check(fault(9, "start", &[2], true), &[None, None, None, None, None]);
         check(phase(9, "check"), &[Some(9); 5]);
+    }
+
+    #[test]
+    fn what_has_no_duration_ends_at_once_and_a_storm_does_not() {
+        let storm = [fault(1, "clock-jump", &[1], true), fault(2, "reconnect-storm", &[1], true)];
+        let ends = |events: &[Event]| outages(events).into_iter().map(|outage| outage.to_us).collect::<Vec<_>>();
+        assert_eq!(ends(&storm), [Some(1), None]);
+        let [jump, storm] = storm;
+        assert_eq!(ends(&[jump, storm, fault(9, "reconnect-storm", &[1], false)]), [Some(1), Some(9)]);
     }
 
     #[test]

@@ -1,10 +1,12 @@
 //! What judges have to know besides the history: the promised bounds, who takes part, and how much must have happened.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use remit_common::policy::bounds::Bounds;
 use serde::{Deserialize, Serialize};
 
+use super::verdict::Invariant;
 use crate::node::Roster;
 
 /// What the history does not say.
@@ -24,6 +26,9 @@ pub struct Context {
     pub heal_within: Duration,
     /// How long after a disturbance edges may need until their knowledge is as young as it usually is.
     pub settle: Duration,
+    /// What the run does not assert, with the reason.
+    #[serde(default)]
+    pub not_asserted: BTreeMap<Invariant, String>,
 }
 
 impl Context {
@@ -37,6 +42,7 @@ impl Context {
             epsilon: Duration::ZERO,
             heal_within: Duration::from_secs(30),
             settle: Duration::from_secs(10),
+            not_asserted: BTreeMap::new(),
         }
     }
 }

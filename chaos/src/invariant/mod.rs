@@ -106,7 +106,7 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
     let (recorded, lost) = records::check(events, &story, &stored, &drained, context);
     let (recorded_first, missing) = recorded_first::check(&story, &stored, &drained);
     figures.records_lost = lost.saturating_add(missing);
-    let verdicts = vec![
+    let mut verdicts = vec![
         raft_safety::check(events, context),
         linearizable::check(events, &story, context),
         bundles::check(events, &story),
@@ -122,6 +122,13 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
         available,
         monotone::check(events),
     ];
+    for verdict in &mut verdicts {
+        if let Some(reason) = context.not_asserted.get(&verdict.id) {
+            let seen = verdict.breaches_total;
+            verdict.notes.push(format!("this run does not assert it: {reason} ({seen} breaches seen)"));
+            verdict.status = Status::NotMeasured;
+        }
+    }
     Judgement { verdicts, vacuous: vacuity::check(events, &context.minimums), figures }
 }
 

@@ -1,8 +1,10 @@
 //! R1: voters never disagree about the log, and never go back in it.
 //!
 //! Source: Ongaro, "Consensus: Bridging Theory and Practice" (2014), section 3.2 (figure 3.2) and 3.6: election safety,
-//! log matching, state-machine safety; promise I-9 of docs/ARCHITECTURE.md. What is compared are hashes of payloads, not
-//! only terms and indexes: two voters once held the same log id with different contents, and a check of ids saw nothing.
+//! log matching, state-machine safety; promise I-9 of docs/ARCHITECTURE.md. What is compared are the digests of C-10,
+//! chained over the payloads of all entries so far, not only terms and indexes: two voters once held the same log id with
+//! different contents, and a check of ids saw nothing. Whoever differs at one entry differs at every later one, so each
+//! look at a voter is compared with every other look, at any voter and at any time, that showed the same index.
 //!
 //! The Raft library's leader is a pair of term and voter, and a greater voter may take over within a term; so election
 //! safety is that (term, leader) never falls at any voter: nobody who followed one leader follows a lesser one again.
@@ -33,7 +35,6 @@ pub(super) fn check(events: &[Event], context: &Context) -> Verdict {
     let (outages, settle_us) = (outages(events), micros(context.settle));
     let mut before: BTreeMap<(VoterId, &str), Before> = BTreeMap::new();
     let mut states: BTreeMap<u64, (Digest, VoterId, Witness)> = BTreeMap::new();
-    let mut entries: BTreeMap<u64, (u64, Digest, VoterId, Witness)> = BTreeMap::new();
     for event in events {
         match &event.what {
             What::Voter(voter) => {
@@ -42,7 +43,6 @@ pub(super) fn check(events: &[Event], context: &Context) -> Verdict {
                 let may_restart = outages.iter().any(|outage| outage.hits(&node, event.time_us, settle_us));
                 going_back(&mut findings, &mut before, event, voter, may_restart);
                 same_state(&mut findings, &mut states, event, voter);
-                same_entries(&mut findings, &mut entries, event, voter);
             }
             What::Fault { nodes, .. } => {
                 for ((voter, _), before) in &mut before {
@@ -145,33 +145,5 @@ fn same_state(
                 at(seen_at.time_us),
             )
         });
-    }
-}
-
-fn same_entries(
-    findings: &mut Findings,
-    entries: &mut BTreeMap<u64, (u64, Digest, VoterId, Witness)>,
-    event: &Event,
-    voter: &Voter,
-) {
-    let now = Witness::from(event);
-    for (index, (term, digest)) in &voter.entries {
-        let (first_term, first, other, seen_at) = *entries.entry(*index).or_insert((*term, *digest, voter.voter, now));
-        if seen_at == now {
-            continue;
-        }
-        findings.compared("log entries seen again");
-        if (first_term, first) != (*term, *digest) {
-            findings.breach(&[seen_at, now], || {
-                format!(
-                    "Entry {index} of the log is of term {term} at voter {} (seen at {}) and of term {first_term} at voter \
-                     {other} (seen at {}), and their contents {}.",
-                    voter.voter,
-                    at(now.time_us),
-                    at(seen_at.time_us),
-                    if first == *digest { "are the same" } else { "differ" },
-                )
-            });
-        }
     }
 }

@@ -30,7 +30,7 @@ use crate::launcher::{LocalMesh, Plan, UpstreamPlan};
 use crate::liar::Liar;
 use crate::node::Node;
 
-/// How long a fault lasts when nobody ends it: longer than any drill rehearses, short enough for a forgotten one.
+/// How long a fault lasts when nobody ends it, unless the drill takes longer: short enough for a forgotten one.
 const FAULT_TTL: Duration = Duration::from_secs(900);
 
 /// For connections to the tools to end with the run.
@@ -60,6 +60,8 @@ pub struct Netns {
     clocks_jump: AtomicBool,
     access: Shared,
     running: Option<Running>,
+    /// How long a fault lasts when nobody ends it.
+    ttl: Duration,
 }
 
 /// A mesh and everything around it.
@@ -98,6 +100,7 @@ impl Netns {
             probe: Probe::of_this_machine(),
             clocks_jump: AtomicBool::new(false),
             running: None,
+            ttl: FAULT_TTL,
         })
     }
 
@@ -174,7 +177,7 @@ impl Netns {
             ground,
             mesh,
             probe: self.probe.clone(),
-            ttl: FAULT_TTL,
+            ttl: self.ttl,
             tables: Vec::new(),
             tables_made: 0,
             liars: BTreeMap::new(),
@@ -223,6 +226,10 @@ impl Backend for Netns {
             self.clocks_jump.store(true, Ordering::Relaxed);
         }
         self.probe.missing(fault)
+    }
+
+    fn will_last(&mut self, at_most: Duration) {
+        self.ttl = FAULT_TTL.max(at_most);
     }
 
     fn start(&mut self, shape: Shape, history: History) -> BoxFuture<'_, Result<()>> {

@@ -7,22 +7,18 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use remit_common::net::env::deadline;
-use remit_common::net::quic::QuicLimits;
 
 use super::access::LiveAccess;
 use super::backend::Running;
 use super::machine::Machine;
 use super::{lie, replace};
-use crate::drill::action::{Fault, LinkQuality};
+use crate::drill::action::{Fault, LinkQuality, STORM};
 use crate::node::Node;
 
 /// For a process whose disk is gone to notice and end by itself.
 const NOTICE_WITHIN: Duration = Duration::from_secs(3);
 /// Between two looks whether it has.
 const LOOK: Duration = Duration::from_millis(50);
-
-/// How much longer than the idle time of a connection a storm's silence lasts.
-const STORM_MARGIN: Duration = Duration::from_secs(1);
 
 /// Brings a fault about, or ends one.
 pub(super) async fn apply(running: &mut Running, access: &LiveAccess, fault: Fault) -> Result<()> {
@@ -70,7 +66,13 @@ pub(super) async fn apply(running: &mut Running, access: &LiveAccess, fault: Fau
             let cgroups = running.probe.cgroups.clone().map_err(anyhow::Error::msg)?;
             each(running, &nodes, |machine| machine.limit_cpu(&cgroups, percent, ttl))
         }
-        Fault::ReconnectStorm(edges) => storm(running, &edges),
+        Fault::ReconnectStorm(edges) => {
+            storm(running, &edges)?;
+            // It is over when this returns, here as in the simulation.
+            tokio::time::sleep(STORM).await;
+            (running.note)(Fault::ReconnectStorm(edges).told(false));
+            Ok(())
+        }
         Fault::ReplaceVoter(node) => replace::replace(running, access, &node).await,
         Fault::Lie { node, lie } => lie::begin(running, access, &node, lie).await,
     }
@@ -178,8 +180,8 @@ fn set_quality(running: &Running, from: &[Node], to: &[Node], quality: LinkQuali
     let wire = running.ground.wire();
     for one in &ones {
         for other in others.iter().filter(|other| *other != one) {
-            wire.set_quality(*one, *other, quality);
-            wire.set_quality(*other, *one, quality);
+            wire.set_quality(*one, *other, quality, running.ttl);
+            wire.set_quality(*other, *one, quality, running.ttl);
         }
     }
     Ok(())
@@ -197,13 +199,12 @@ fn heal_network(running: &mut Running) -> Result<()> {
 /// is over, everybody comes back at once.
 fn storm(running: &Running, edges: &[Node]) -> Result<()> {
     let edges = addresses(running, edges)?;
-    let silence = QuicLimits::dist_edge().idle.min(QuicLimits::dist_voter().idle) + STORM_MARGIN;
     let wire = running.ground.wire();
     for (node, machine) in running.ground.machines() {
         if let Node::Voter(_) = node {
             for edge in &edges {
-                wire.cut(*edge, machine.addr, silence);
-                wire.cut(machine.addr, *edge, silence);
+                wire.cut(*edge, machine.addr, STORM);
+                wire.cut(machine.addr, *edge, STORM);
             }
         }
     }

@@ -53,8 +53,12 @@ pub fn write(drill: &DrillOutcome, folder: &Folder) -> Result<Files> {
     let view = View::of(drill);
     let journal = journal::journal(&view).context("the journal has no JSON form")?;
     let junit = junit::junit(&view).context("the results have no JUnit form")?;
+    let history = match &drill.context {
+        Some(context) => jsonl::write_judged(&drill.events, context),
+        None => jsonl::write(&drill.events),
+    };
     Ok(Files {
-        history: folder.write(HISTORY, jsonl::write(&drill.events).as_bytes())?,
+        history: folder.write(HISTORY, history.as_bytes())?,
         journal: folder.write(JOURNAL, journal.as_bytes())?,
         junit: folder.write(JUNIT, junit.as_bytes())?,
         report: folder.write(PAGE, page::page(&view).as_bytes())?,

@@ -111,7 +111,6 @@ fn polls(notes: &mut Notes, dice: &mut Dice) {
                         leader,
                         applied: LogIndex(at * 2),
                         applied_digest: None,
-                        entries: BTreeMap::new(),
                     }),
                 );
             }

@@ -48,8 +48,6 @@ const RESTART_AFTER: Duration = Duration::from_secs(1);
 const STOP_WITHIN: Duration = Duration::from_secs(20);
 /// From start to a known leader and live edges.
 const READY_WITHIN: Duration = Duration::from_secs(60);
-/// A storm of reconnects: long enough that every connection is given up.
-const STORM: Duration = Duration::from_secs(10);
 
 /// A simulated mesh. Cloning gives the same mesh.
 #[derive(Clone)]

@@ -117,7 +117,6 @@ impl Observer {
             leader: status.leader,
             applied,
             applied_digest: status.applied_digest,
-            entries: BTreeMap::new(),
         }));
     }
 

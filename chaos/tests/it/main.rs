@@ -1,4 +1,6 @@
 //! Drills from outside: whole runs of the simulation.
 
 #[cfg(test)]
+mod drills;
+#[cfg(test)]
 mod seeds;

@@ -19,6 +19,8 @@ use crate::failure::{Exit, Failure};
 const VOTERS: &str = "/v1/voters";
 /// Between two looks at how far a change is.
 const POLL: Duration = Duration::from_millis(250);
+/// A change that stands still for so long is waited for no more.
+const STALLED_MS: u64 = 60_000;
 /// A hand-over takes a lease and an election.
 const HAND_OVER_WITHIN: Duration = Duration::from_secs(20);
 
@@ -130,17 +132,32 @@ async fn change(context: &Context, request: &VoterRequest, id: VoterId, no_wait:
         return Ok(Exit::Done);
     }
     let bar = context.output.progress("waiting for the leader");
+    let (mut last, mut moved) = (None, context.env.now().boot);
     let voters = loop {
         // Whoever goes does not hear that it has gone, so it is not asked.
-        if let Some(voters) = look(&admin, &mesh, id, |voters| voters.applied >= index).await {
-            match &voters.change {
-                None => break voters,
-                Some(change) => bar.set_message(progress(change)),
-            }
+        let seen = look(&admin, &mesh, id, |voters| voters.applied >= index).await;
+        // A later change is not ours.
+        let ours = seen.as_ref().and_then(|voters| voters.change.clone()).filter(|change| change.index == index);
+        if let Some(voters) = seen
+            && ours.is_none()
+        {
+            break voters;
+        }
+        let now = context.env.now().boot;
+        if ours.is_some() && ours != last {
+            bar.set_message(ours.as_ref().map(progress).unwrap_or_default());
+            (last, moved) = (ours, now);
+        } else if now.as_millis().saturating_sub(moved.as_millis()) > STALLED_MS {
+            bar.finish_and_clear();
+            let how_far = last.as_ref().map_or_else(|| "no voter tells how far it is".to_owned(), progress);
+            return Err(Failure::new(Exit::Failed, format!("nothing has moved for a minute: {how_far}")).hint(format!(
+                "entry {index} stands; `remit voter ls` shows how far it is, `remit voter remove {id}` takes it back"
+            )));
         }
         tokio::time::sleep(POLL).await;
     };
     bar.finish_and_clear();
+    came_to_pass(&voters, id, written.votes)?;
     context.output.document(&voters);
     print(context, &voters);
     if !written.votes {
@@ -149,6 +166,20 @@ async fn change(context: &Context, request: &VoterRequest, id: VoterId, no_wait:
             .line(format!("\nvoter {id} takes no part any more: stop its process, and install a directory without it"));
     }
     Ok(Exit::Done)
+}
+
+/// Nothing is under way any more; whether the change was made, or taken back by somebody else, the seats tell.
+fn came_to_pass(voters: &Voters, id: VoterId, votes: bool) -> Result<(), Failure> {
+    let is_voter = voters.voters.iter().any(|seat| seat.id == id && seat.seat == "voter");
+    if is_voter == votes {
+        return Ok(());
+    }
+    let message = if votes {
+        format!("voter {id} does not vote: its addition was taken back")
+    } else {
+        format!("voter {id} votes on")
+    };
+    Err(Failure::new(Exit::Failed, message).reason("change_taken_back").hint("`remit voter ls` shows who votes now"))
 }
 
 fn advise(failure: Failure) -> Failure {
@@ -203,4 +234,33 @@ async fn transfer(context: &Context, to: Option<VoterId>) -> Result<Exit, Failur
     context.output.document(&json!({ "index": asked.index, "leader": leader }));
     context.output.line(format!("voter {leader} leads"));
     Ok(Exit::Done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// As voters answer.
+    fn voters(seat: Option<&str>) -> Voters {
+        let seats = seat.map(|seat| {
+            json!({
+                "id": 4, "seat": seat, "listed": true, "raft": null, "dist": null,
+                "status": { "id": 4, "state": "follower" },
+            })
+        });
+        let shown =
+            json!({ "applied": 9, "leader": 1, "voters": seats.into_iter().collect::<Vec<_>>(), "change": null });
+        serde_json::from_value(shown).unwrap()
+    }
+
+    #[test]
+    fn a_change_that_somebody_took_back_is_no_success() {
+        for seat in [None, Some("none"), Some("learner")] {
+            let refused = came_to_pass(&voters(seat), VoterId(4), true).unwrap_err();
+            assert_eq!(refused.reason.as_deref(), Some("change_taken_back"), "{seat:?}");
+            assert!(came_to_pass(&voters(seat), VoterId(4), false).is_ok(), "{seat:?}");
+        }
+        assert!(came_to_pass(&voters(Some("voter")), VoterId(4), true).is_ok());
+        assert!(came_to_pass(&voters(Some("voter")), VoterId(4), false).is_err());
+    }
 }

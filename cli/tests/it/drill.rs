@@ -1,4 +1,4 @@
-//! Drills as people type them; playing them is tested where they are made.
+//! Drills as people type them. `chaos/tests/it/drills.rs` plays them.
 
 use crate::process::{remit, stdout_of, write};
 

@@ -126,6 +126,50 @@ fn targets_outside_the_blast_radius_are_refused() {
 }
 
 #[test]
+fn a_target_that_may_turn_out_to_be_protected_is_refused() {
+    let help = "aim at a voter by its number, `voter=2`, or take it out of `never`";
+    for (never, whom) in [("role=control", "role=control"), ("voter=1", "voter=1")] {
+        let protect = format!("max-regions: 0, never: [\"{never}\"]");
+        let message = format!(
+            "this reaches beyond the blast radius: `leader` may be voter/1, which is never to be hit (`{whom}`)"
+        );
+        let said = said(&changed("max-regions: 0", &protect));
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines[0].starts_with("drill.yaml:") && lines[0].ends_with(&message), "{said}");
+        assert_eq!(lines[3], format!("  = {help}"), "{said}");
+    }
+    // Whom nobody can be mistaken for does not matter, and a voter that is named may be hit beside a protected one.
+    let text = changed("max-regions: 0", "max-regions: 0, never: [\"role=edge\"]");
+    assert!(Drill::read("drill.yaml", &text).is_ok());
+    let text = changed("max-regions: 0", "max-regions: 0, never: [\"voter=1\"]")
+        .replace("target: leader", "target: \"voter=2\"");
+    assert!(Drill::read("drill.yaml", &text).is_ok());
+}
+
+#[test]
+fn nobody_can_protect_whoever_it_may_be() {
+    for word in ["leader", "follower", "minority", "majority", "hit"] {
+        check(
+            "max-regions: 0",
+            &format!("max-regions: 0, never: [{word}]"),
+            &format!("`never` cannot protect `{word}`: who that is changes while the drill is played"),
+            "name nodes that stay the same: `role=control`, `voter=1`, `region=eu-west`",
+        );
+    }
+}
+
+#[test]
+fn a_fault_on_whoever_is_hit_needs_somebody_who_is() {
+    let nobody = "`hit` is nobody here: no step before this one has begun what it could mean";
+    let help = "name whom it hits: `target: leader`, `target: \"voter=2\"`";
+    check("fault: kill, target: leader", "fault: kill, target: hit", nobody, help);
+    let jump = "fault: clock-jump, target: hit, by: -10m";
+    check("fault: start, target: hit", jump, nobody, help);
+    let text = changed("fault: kill, target: leader", "fault: clock-jump, target: leader, by: +10m");
+    assert!(Drill::read("drill.yaml", &text.replacen("fault: start, target: hit", jump, 1)).is_ok());
+}
+
+#[test]
 fn times_numbers_and_forms_are_checked() {
     let help = "write `5s`, `250ms`, `2m`, `1h`, or a number of seconds";
     check("after: 12s", "after: 12 sec", "`after` is `12 sec`; that is no length of time", help);

@@ -132,11 +132,70 @@ fn what_a_world_cannot_do_is_said_before_it_starts() {
 }
 
 #[test]
-fn a_target_that_turns_out_to_be_protected_is_not_hit() {
-    let (outcome, done) = played(&changed("max-regions: 0", "max-regions: 0, never: [\"voter=1\"]"), |_| {}, None);
-    assert_eq!(outcome.status, RunStatus::Aborted);
-    assert!(outcome.why.unwrap().contains("voter/1 is never to be hit"));
-    assert!(!done.iter().any(|what| what.starts_with("kill")), "{done:?}");
+fn each_clock_is_set_right_by_the_jump_that_is_the_opposite_of_its_own() {
+    let (outcome, done) = played(shipped("clock-jump").unwrap(), |_| {}, None);
+    assert_eq!(outcome.status, RunStatus::Completed, "{:?}", outcome.why);
+    let jumps: Vec<&str> = done.iter().filter_map(|what| what.strip_prefix("clock-jump the clock of ")).collect();
+    let expected = [
+        "voter/1 jumps by 600000 ms",
+        "edge/us-east-1 jumps by -20000 ms",
+        "voter/1 jumps by -600000 ms",
+        "edge/us-east-1 jumps by 20000 ms",
+    ];
+    assert_eq!(jumps, expected);
+}
+
+#[test]
+fn whoever_says_that_everything_was_undone_has_looked() {
+    for secs in [12, 45, 85] {
+        let stopped = |wrong: &'static str| {
+            let (outcome, _) = played(shipped("leader-loss").unwrap(), |known| known.stays = Some(wrong), Some(secs));
+            assert_eq!(outcome.status, RunStatus::Interrupted, "{wrong} after {secs} s");
+            assert!(outcome.deviated);
+            outcome.why.unwrap()
+        };
+        let undo = stopped("undo");
+        assert!(undo.contains("stopped by a signal; not everything could be undone: it is stuck"), "{undo}");
+        let stop = stopped("mesh stops");
+        assert!(stop.contains("stopped by a signal; not everything could be put away: it is stuck"), "{stop}");
+        assert!(!undo.contains("everything was undone") && !stop.contains("everything was undone"));
+    }
+    let (outcome, _) = played(shipped("leader-loss").unwrap(), |known| known.stays = Some("mesh stops"), None);
+    assert_eq!(outcome.conclusion(), Conclusion::Deviated);
+    assert!(outcome.why.unwrap().contains("not everything could be put away: it is stuck"));
+}
+
+#[test]
+fn a_signal_while_everybody_waits_for_the_verdict_is_heard() {
+    let (judged, _) = played(shipped("leader-loss").unwrap(), |_| {}, None);
+    let end = judged.duration.as_secs();
+    let (outcome, done) = played(shipped("leader-loss").unwrap(), |_| {}, Some(end - 2));
+    assert_eq!(outcome.status, RunStatus::Interrupted);
+    assert!(outcome.judgement.is_none() && done.ends_with(&UNDONE.map(str::to_owned)), "{done:?}");
+    assert!(outcome.why.unwrap().ends_with("stopped by a signal; everything was undone"));
+}
+
+#[test]
+fn a_search_for_the_secret_that_fails_is_no_pass() {
+    let (outcome, _) = played(shipped("leader-loss").unwrap(), |known| known.stays = Some("search"), None);
+    assert_eq!(outcome.conclusion(), Conclusion::Deviated);
+    let why = outcome.why.unwrap();
+    assert!(why.contains("nobody could search for the secret: it is stuck"), "{why}");
+    assert!(why.contains("C1 is what the drill is about"), "{why}");
+}
+
+#[test]
+fn no_fault_has_to_end_before_its_drill_does() {
+    let lasts = |text: &str| {
+        let drill = Drill::read("drill.yaml", text).unwrap();
+        assert!(drill.lasts_at_most() > drill.lasts());
+        drill.lasts_at_most()
+    };
+    let long = changed("pauses: { after: 12s }", "pauses: { after: 1h }");
+    let (outcome, done) = played(&long, |_| {}, None);
+    assert_eq!(outcome.status, RunStatus::Completed, "{:?}", outcome.why);
+    assert!(outcome.duration < lasts(&long));
+    assert!(!done.is_empty() && lasts(&long) > Duration::from_secs(3_600));
 }
 
 #[test]

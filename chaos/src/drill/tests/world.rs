@@ -33,6 +33,8 @@ pub(super) struct Known {
     pub(super) fails: Option<&'static str>,
     /// Faults that this world does not know.
     pub(super) unable: Option<&'static str>,
+    /// What of `undo`, `search` and `mesh stops` does not succeed.
+    pub(super) stays: Option<&'static str>,
     /// Whether agents are served.
     pub(super) broken: bool,
 }
@@ -44,6 +46,11 @@ pub(super) struct World(pub(super) Arc<Mutex<Known>>);
 impl World {
     pub(super) fn done(&self) -> Vec<String> {
         self.0.lock().unwrap().done.clone()
+    }
+
+    /// Whether something can be done at the end.
+    fn can(&self, what: &str) -> Result<()> {
+        if self.0.lock().unwrap().stays == Some(what) { bail!("it is stuck") } else { Ok(()) }
     }
 
     fn note(&self, what: impl Into<String>) {
@@ -113,16 +120,16 @@ impl Backend for World {
     fn undo_all(&mut self) -> BoxFuture<'_, Result<()>> {
         self.note("undo");
         self.0.lock().unwrap().down.clear();
-        Box::pin(async { Ok(()) })
+        Box::pin(async { self.can("undo") })
     }
 
     fn find_secret(&self, _: &[u8]) -> BoxFuture<'_, Result<Vec<String>>> {
-        Box::pin(async { Ok(Vec::new()) })
+        Box::pin(async { self.can("search").map(|()| Vec::new()) })
     }
 
     fn stop(&mut self) -> BoxFuture<'_, Result<()>> {
         self.note("mesh stops");
-        Box::pin(async { Ok(()) })
+        Box::pin(async { self.can("mesh stops") })
     }
 }
 
@@ -156,7 +163,6 @@ fn look(world: &World, history: &History) {
             leader,
             applied: LogIndex(1),
             applied_digest: None,
-            entries: std::collections::BTreeMap::new(),
         };
         history.note(at, "observer", Kind::Info, What::Voter(seen));
     }

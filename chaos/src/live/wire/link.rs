@@ -37,7 +37,9 @@ pub(in crate::live) struct Counts {
 /// One direction of one link. Times are since the wire began.
 #[derive(Debug)]
 pub(super) struct Link {
-    pub(super) quality: LinkQuality,
+    quality: LinkQuality,
+    /// Then it is good again.
+    quality_until: Duration,
     /// Packets vanish until then.
     pub(super) cut_until: Option<Duration>,
     pub(super) counts: Counts,
@@ -59,11 +61,17 @@ impl Link {
     pub(super) fn new(quality: LinkQuality) -> Self {
         Self {
             quality,
+            quality_until: Duration::MAX,
             cut_until: None,
             counts: Counts::default(),
             free_at: Duration::ZERO,
             last_arrival: Duration::ZERO,
         }
+    }
+
+    /// What happens to packets until then.
+    pub(super) fn set_quality(&mut self, quality: LinkQuality, until: Duration) {
+        (self.quality, self.quality_until) = (quality, until);
     }
 
     /// What becomes of a packet of so many bytes: it arrives never, once, or twice.
@@ -72,6 +80,9 @@ impl Link {
         if self.cut_until.is_some_and(|until| now < until) {
             self.counts.cut += 1;
             return [None; 2];
+        }
+        if now >= self.quality_until {
+            self.set_quality(LinkQuality::GOOD, Duration::MAX);
         }
         let LinkQuality { latency, jitter, loss, duplicate, reorder, corrupt, rate } = self.quality;
         if chance(random, loss) {
@@ -171,6 +182,15 @@ mod tests {
             let travel = fate[0].map_or(Duration::ZERO, |arrival| arrival.at - Duration::from_millis(n));
             assert!(travel < QUALITY.latency + QUALITY.jitter + BACKLOG_MAX + Duration::from_millis(5), "{travel:?}");
         }
+    }
+
+    #[test]
+    fn a_bad_link_becomes_good_by_itself() {
+        let (mut link, mut random) = (Link::new(LinkQuality::GOOD), Pcg64Mcg::new(7));
+        link.set_quality(LinkQuality { loss: 1.0, ..QUALITY }, Duration::from_secs(2));
+        assert_eq!(link.send(Duration::from_secs(1), 100, &mut random), [None; 2]);
+        let arrival = link.send(Duration::from_secs(2), 100, &mut random)[0].unwrap();
+        assert!(arrival.at <= Duration::from_secs(2) + LinkQuality::GOOD.latency + LinkQuality::GOOD.jitter);
     }
 
     #[test]

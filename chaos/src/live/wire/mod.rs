@@ -149,9 +149,10 @@ impl Wire {
         self.shared.lock().private.insert(addr);
     }
 
-    /// Sets what happens to packets of one direction.
-    pub(super) fn set_quality(&self, from: Ipv4Addr, to: Ipv4Addr, quality: LinkQuality) {
-        self.shared.lock().link(from, to).quality = quality;
+    /// Sets what happens to packets of one direction, for so long at most.
+    pub(super) fn set_quality(&self, from: Ipv4Addr, to: Ipv4Addr, quality: LinkQuality, within: Duration) {
+        let until = self.shared.now().saturating_add(within);
+        self.shared.lock().link(from, to).set_quality(quality, until);
     }
 
     /// Lets the packets of one direction vanish, for so long at most.
@@ -163,7 +164,7 @@ impl Wire {
     /// Makes every link good and ends every cut.
     pub(super) fn heal(&self) {
         for link in self.shared.lock().links.values_mut() {
-            link.quality = LinkQuality::GOOD;
+            link.set_quality(LinkQuality::GOOD, Duration::MAX);
             link.cut_until = None;
         }
     }

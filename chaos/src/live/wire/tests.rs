@@ -64,7 +64,7 @@ fn datagrams_meet_the_fate_that_the_link_has_in_store() {
         reorder: 0.1,
         ..LinkQuality::GOOD
     };
-    wire.set_quality(A, B, quality);
+    wire.set_quality(A, B, quality, Duration::from_secs(600));
     let arrived = exchange(&a, &b, 500);
     let counts = wire.counts()[&(A, B)];
     assert_eq!(counts.sent, 500);
@@ -96,7 +96,7 @@ fn a_cut_is_one_way_and_silent() {
 #[test]
 fn a_flipped_bit_reaches_the_program() {
     let Ok((wire, a, b)) = two().map_err(Skipped::print) else { return };
-    wire.set_quality(A, B, LinkQuality { corrupt: 1.0, ..LinkQuality::GOOD });
+    wire.set_quality(A, B, LinkQuality { corrupt: 1.0, ..LinkQuality::GOOD }, Duration::from_secs(600));
     let (at_a, at_b) = (bind(&a, A), bind(&b, B));
     at_a.send_to(&[0; 64], (B, 9_000)).unwrap();
     let mut bytes = [0; 64];

@@ -8,8 +8,8 @@ use remit_common::net::env::{Entropy, Spawn};
 use remit_common::net::tasks::Shutdown;
 
 use super::process::Death;
-use super::{DIST_PORT, HOME, Running, STORM, SimMesh, voter_ip};
-use crate::drill::action::{Fault, Lie};
+use super::{DIST_PORT, HOME, Running, SimMesh, voter_ip};
+use crate::drill::action::{Fault, Lie, STORM};
 use crate::drill::backend::{Access as _, Backend as _};
 use crate::history::Kind;
 use crate::liar::{Liar, Role, Truth, noted};
@@ -93,6 +93,7 @@ impl SimMesh {
                     net.mend(edge, voter);
                     net.mend(voter, edge);
                 });
+                self.note_fault(fault.name(), nodes, &fault.detail(), false);
             }
             Fault::Lie { node, lie } => self.begin_lie(node, *lie).await?,
             Fault::ReplaceVoter(node) => Box::pin(self.replace_voter(node)).await?,

@@ -22,10 +22,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let shown = args.history.display();
     let file =
         open(&args.history).map_err(|error| Failure::new(Exit::Usage, format!("cannot read `{shown}`: {error}")))?;
-    let events = jsonl::read(BufReader::new(file)).map_err(|fault| {
+    let (judged_by, events) = jsonl::read_judged(BufReader::new(file)).map_err(|fault| {
         Failure::caused(Exit::Usage, &fault).hint("name the `history.jsonl` of a report of `remit drill run`")
     })?;
-    let judgement = invariant::check(&events, &Judging::new(Bounds::DEFAULT, roster_of(&events)));
+    let judged_by = judged_by.unwrap_or_else(|| {
+        let note = "the history does not say by what it was judged: it is judged by what most drills demand";
+        context.output.line(context.output.faint(note));
+        Judging::new(Bounds::DEFAULT, roster_of(&events))
+    });
+    let judgement = invariant::check(&events, &judged_by);
     context.output.document(&judgement);
     let output = &context.output;
     for verdict in &judgement.verdicts {

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use remit_chaos::history::{Event, jsonl};
-use remit_chaos::invariant::{Judgement, Outcome, Status};
+use remit_chaos::invariant::{Context as Judging, Judgement, Outcome, Status};
 use remit_chaos::launcher::Folder;
 use remit_chaos::sim::run::{Setup, run as simulate};
 use remit_common::net::tasks::Shutdown;
@@ -41,6 +41,7 @@ pub(super) struct Args {
 /// One seed, run.
 struct Ran {
     seed: u64,
+    context: Judging,
     judgement: Judgement,
     trace: String,
     /// Kept of runs that failed.
@@ -114,7 +115,14 @@ async fn one(seed: u64, twice: bool, seconds: u64, context: &Context) -> Result<
         let diverged = again.filter(|again| *again != first.digest).map(|again| again.to_string());
         let failed = first.judgement.outcome() != Outcome::Held || diverged.is_some();
         let events = if failed { first.history.events() } else { Vec::new() };
-        Ok(Ran { seed, judgement: first.judgement, trace: first.digest.to_string(), events, diverged })
+        Ok(Ran {
+            seed,
+            context: first.context,
+            judgement: first.judgement,
+            trace: first.digest.to_string(),
+            events,
+            diverged,
+        })
     };
     let ran: anyhow::Result<Ran> =
         context.env.run_blocking(work).await.map_err(|_| (seed, "it panicked".to_owned()))?;
@@ -160,7 +168,7 @@ impl Soaked {
         }
         let folder = args.report.clone().unwrap_or_else(|| Path::new(DEFAULT_FOLDER).join("soak"));
         let folder = Folder::create(&context.env, &folder)?.sub(&ran.seed.to_string())?;
-        let history = folder.write("history.jsonl", jsonl::write(&ran.events).as_bytes())?;
+        let history = folder.write("history.jsonl", jsonl::write_judged(&ran.events, &ran.context).as_bytes())?;
         let is_vacuous = ran.judgement.outcome() == Outcome::Vacuous && ran.diverged.is_none();
         let exit = if is_vacuous { Exit::Vacuous } else { Exit::Fault };
         self.failing.push(Failing { seed: ran.seed, why, history: Some(history), reproduce: again(ran.seed), exit });

@@ -24,7 +24,6 @@ impl World {
                 leader: (voter.term == self.term).then_some(self.leader),
                 applied: LogIndex(applied),
                 applied_digest: Some(state(applied)),
-                entries: (1..=applied).rev().take(3).map(|index| (index, (1, state(index)))).collect(),
             };
             let fresh: Vec<_> = voter.store.iter().skip(voter.followed).cloned().collect();
             self.note("observer", Kind::Info, What::Voter(status));

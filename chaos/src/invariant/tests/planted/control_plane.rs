@@ -26,22 +26,6 @@ fn voters_that_disagree_are_found() {
                     },
                 )
             }),
-            ("another entry at a place that was seen before", |history| {
-                let mut seen = BTreeSet::new();
-                let again = |voter: &Voter| {
-                    let first = voter.entries.keys().next().copied();
-                    let known = first.is_some_and(|first| seen.contains(&first));
-                    seen.extend(voter.entries.keys().copied());
-                    known
-                };
-                let mut again = again;
-                history.any_voter(
-                    |_, voter| again(voter),
-                    |voter| {
-                        voter.entries.first_entry().unwrap().get_mut().1 = Digest::of(&[b"other"]);
-                    },
-                )
-            }),
             ("a term that falls", |history| {
                 history.any_voter(|time, voter| second(time, 3, 39) && voter.term > 0, |voter| voter.term = 0)
             }),
@@ -55,7 +39,6 @@ fn voters_that_disagree_are_found() {
                     |voter| {
                         voter.applied = LogIndex(1);
                         voter.applied_digest = None;
-                        voter.entries.clear();
                     },
                 )
             }),

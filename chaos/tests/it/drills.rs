@@ -1,0 +1,81 @@
+//! The drills that come with remit, played on the simulated mesh as `remit drill run` plays them: each passes.
+
+use std::num::NonZero;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use remit_chaos::drill::crew::Workers;
+use remit_chaos::drill::engine::{Nobody, Options, play};
+use remit_chaos::drill::file::Drill;
+use remit_chaos::drill::outcome::{ActivityStatus, Conclusion, DrillOutcome};
+use remit_chaos::drill::shipped::{DRILLS, shipped};
+use remit_chaos::sim::mesh::SimMesh;
+use remit_chaos::sim::runtime::block_on;
+use remit_common::net::tasks::Shutdown;
+use remit_common::time::Timestamp;
+
+/// One with which `disk-full-voter` once left a voter that never started again.
+const SEED: u64 = 3;
+
+fn played(name: &str, seed: u64) -> DrillOutcome {
+    let drill = Drill::read(&format!("{name}.yaml"), shipped(name).unwrap()).unwrap();
+    let options = Options {
+        seed,
+        wall: Timestamp::from_secs(1_800_000_000),
+        reproduce: format!("remit drill run {name} --seed {seed}"),
+        interrupt: Shutdown::new(),
+    };
+    block_on(seed, async {
+        let mut sim = SimMesh::new(seed).unwrap();
+        let mut crew = Workers::new(sim.secret().to_vec());
+        Box::pin(play(&drill, &mut sim, &mut crew, &options, &Nobody)).await
+    })
+}
+
+/// What is wrong with a drill, if anything.
+fn fault(name: &str, seed: u64) -> Option<String> {
+    let outcome = played(name, seed);
+    let steps = outcome.activities.iter().filter(|run| run.status != ActivityStatus::Succeeded);
+    let steps: Vec<&str> = steps.map(|run| run.name.as_str()).collect();
+    let passed = outcome.conclusion() == Conclusion::Passed && steps.is_empty();
+    let (why, vacuous) = (outcome.why, outcome.judgement.and_then(|judgement| judgement.vacuous));
+    (!passed).then(|| format!("{name}, seed {seed}: {why:?} {vacuous:?}, not done: {steps:?}"))
+}
+
+#[test]
+fn the_loss_of_a_leader_passes() {
+    assert_eq!(fault("leader-loss", SEED), None);
+}
+
+#[test]
+fn a_lying_voter_passes() {
+    assert_eq!(fault("lying-voter", SEED), None);
+}
+
+#[test]
+fn a_voter_with_a_full_disk_passes() {
+    assert_eq!(fault("disk-full-voter", SEED), None);
+}
+
+#[test]
+#[ignore = "half an hour of simulated time takes some of real time: ask for it by name, with the seeds"]
+fn every_shipped_drill_passes_with_the_seeds() {
+    let (next, faults) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let work = || {
+        while let Some((name, _)) = DRILLS.get(next.fetch_add(1, Ordering::SeqCst)) {
+            if let Some(fault) = fault(name, SEED) {
+                println!("{fault}");
+                faults.lock().unwrap().push(fault);
+            }
+        }
+    };
+    let jobs = std::thread::available_parallelism().map_or(1, NonZero::get);
+    std::thread::scope(|scope| {
+        for _ in 1..jobs {
+            scope.spawn(work);
+        }
+        work();
+    });
+    let faults = faults.into_inner().unwrap();
+    assert!(faults.is_empty(), "{} of {} drills:\n{}", faults.len(), DRILLS.len(), faults.join("\n"));
+}
