@@ -245,7 +245,7 @@ mod tests {
         let seats = seat.map(|seat| {
             json!({
                 "id": 4, "seat": seat, "listed": true, "raft": null, "dist": null,
-                "status": { "id": 4, "state": "follower" },
+                "status": { "id": 4, "reachable": true, "state": "follower" },
             })
         });
         let shown =
