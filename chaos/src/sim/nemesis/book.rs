@@ -15,6 +15,8 @@ pub(super) enum Thing {
     Host(Node),
     /// Its wall clock.
     Clock(Node),
+    /// The wall clock of whichever voter: what the mesh promises holds while a majority of them is right (C-52).
+    VoterClock,
     /// The network: its healing ends everything at once.
     Network,
 }

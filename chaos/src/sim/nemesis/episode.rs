@@ -12,6 +12,9 @@ const REPLACING: Duration = Duration::from_secs(12);
 /// Edges have noticed that their connections are gone, and are back, within this.
 const RECONNECTING: Duration = Duration::from_secs(12);
 
+/// What a voter said of its clock is counted by the others for so long (`HEARD_WITHIN` of a leader).
+const CLOCK_REMEMBERED: Duration = Duration::from_secs(20);
+
 /// How a node goes away.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum End {
@@ -259,10 +262,16 @@ impl Draft<'_> {
     fn clock_jump(&mut self) -> Option<&'static str> {
         let (node, from, long) = (self.victim()?, self.sometime(), self.millis(1_000, 12_000));
         let span = Span { from, to: from + long };
-        if !self.book.is_free(&Thing::Clock(node.clone()), span) {
+        let mut things = vec![(Thing::Clock(node.clone()), span)];
+        if let Node::Voter(_) = node {
+            // What a voter said of its clock counts for a while.
+            let (from, to) = (span.from, (span.to + CLOCK_REMEMBERED).min(self.book.window().1));
+            things.push((Thing::VoterClock, Span { from, to }));
+        }
+        if things.iter().any(|(thing, span)| !self.book.is_free(thing, *span)) {
             return None;
         }
-        self.book.take(Thing::Clock(node.clone()), span);
+        things.into_iter().for_each(|(thing, span)| self.book.take(thing, span));
         let size = match self.random_below(4) {
             0 => self.millis(100, 1_000),
             1 => self.millis(1_000, 15_000),

@@ -79,6 +79,8 @@ impl Wrong {
             Fault::CpuLimit { .. } | Fault::Lie { .. } => panic!("not for the simulation: {fault:?}"),
         }
         self.clocks.retain(|_, skew| *skew != 0);
+        let wrong = self.clocks.keys().filter(|node| matches!(node, Node::Voter(_))).count();
+        assert!(wrong <= 1, "a majority of the clocks has to be right");
     }
 
     fn away(&self) -> usize {
