@@ -5,13 +5,17 @@
 //! one replaces, or this one before its disk failed; so a newcomer votes only when it has read so many others that every
 //! majority is among them (Clause K-18).
 
+mod reading;
+
 use std::time::Duration;
 
 use remit_common::id::VoterId;
 use remit_common::net::tasks::Shutdown;
 
 use crate::cluster::{Cluster, PeerReply, PeerRequest};
-use crate::collect::{Arrivals, Collector, NotCopied};
+use crate::collect::{Collector, NotCopied};
+
+use self::reading::{Reading, Step};
 
 /// Between two rounds while something is missing.
 const EVERY: Duration = Duration::from_secs(1);
@@ -27,25 +31,19 @@ pub(crate) async fn keep(cluster: Cluster, collector: Collector, shutdown: Shutd
     let copying = async {
         let mut votes_since = None;
         while collector.lacks() {
-            let pause = match round(&cluster, &collector).await {
-                Ok(true) => {
-                    if !collector.is_whole() {
-                        tracing::info!("the records of the other voters are copied");
-                        collector.caught_up();
-                    }
-                    let votes = cluster.status().is_some_and(|status| status.voters.contains(&cluster.id));
-                    let now = cluster.env.now().boot;
-                    if votes && now.since(*votes_since.get_or_insert(now)) > OVERLAP {
-                        collector.complete().await;
-                    }
-                    AFTERWARDS
+            let round = round(&cluster, &collector).await;
+            if round.is_enough {
+                if !collector.is_whole() {
+                    tracing::info!("the records of the other voters are copied");
+                    collector.caught_up();
                 }
-                Ok(false) => EVERY,
-                Err(NotCopied { from, reason }) => {
-                    tracing::warn!(%from, reason, "a voter's records cannot be copied, and are asked for again");
-                    AFTERWARDS
+                let votes = cluster.status().is_some_and(|status| status.voters.contains(&cluster.id));
+                let now = cluster.env.now().boot;
+                if votes && now.since(*votes_since.get_or_insert(now)) > OVERLAP {
+                    collector.complete().await;
                 }
-            };
+            }
+            let pause = if round.is_enough || round.has_failed { AFTERWARDS } else { EVERY };
             tokio::time::sleep(pause).await;
         }
         shutdown.requested().await;
@@ -57,16 +55,29 @@ pub(crate) async fn keep(cluster: Cluster, collector: Collector, shutdown: Shutd
     }
 }
 
-/// Reads every other voter to its end, and says whether these were enough.
-async fn round(cluster: &Cluster, collector: &Collector) -> Result<bool, NotCopied> {
+/// What came of one look at every other voter.
+struct Round {
+    /// So many were read to their ends that no majority is without one of them.
+    is_enough: bool,
+    /// One of them gave what cannot be copied.
+    has_failed: bool,
+}
+
+/// Reads every other voter, each as far as it gets; one that is bad keeps nobody from the others.
+async fn round(cluster: &Cluster, collector: &Collector) -> Round {
     let voters = cluster.status().map(|status| status.voters).unwrap_or_default();
-    let mut read = 0usize;
+    let (mut read, mut has_failed) = (0usize, false);
     for from in voters.iter().copied().filter(|voter| *voter != cluster.id) {
-        if copy_from(cluster, collector, from).await? {
-            read = read.saturating_add(1);
+        match copy_from(cluster, collector, from).await {
+            Ok(true) => read = read.saturating_add(1),
+            Ok(false) => {}
+            Err(NotCopied { from, reason }) => {
+                has_failed = true;
+                tracing::warn!(%from, reason, "a voter's records cannot be copied, and are asked for again");
+            }
         }
     }
-    Ok(!voters.is_empty() && read >= enough(voters.len()))
+    Round { is_enough: !voters.is_empty() && read >= enough(voters.len()), has_failed }
 }
 
 /// So many of the voters that every majority has one of them, also when one of that majority is gone.
@@ -76,23 +87,21 @@ fn enough(voters: usize) -> usize {
 
 /// Copies what another voter has by now; whether it has everything itself and was read to the end.
 async fn copy_from(cluster: &Cluster, collector: &Collector, from: VoterId) -> Result<bool, NotCopied> {
-    let Ok(PeerReply::RecordStore { whole, last }) = cluster.ask(from, &PeerRequest::RecordStore).await else {
-        return Ok(false);
-    };
-    // A voter that begins anew counts its arrivals anew.
-    let mut at = collector.copied(from).await?.filter(|at| *at <= last).unwrap_or(0);
-    while at < last {
-        let ask = PeerRequest::RecordsSince { after: Some(at), limit: PAGE };
-        let Ok(PeerReply::Arrivals(Arrivals { last: upto, records })) = cluster.ask(from, &ask).await else {
+    let mut reading = Reading::new(collector.copied(from).await?, cluster.env.now().boot);
+    loop {
+        let ask = PeerRequest::Copies { after: reading.after(), limit: PAGE };
+        let Ok(PeerReply::Copies(copies)) = cluster.ask(from, &ask).await else {
             return Ok(false);
         };
-        if upto <= at {
-            return Ok(false);
+        match reading.take(copies).map_err(|reason| NotCopied { from, reason: reason.to_owned() })? {
+            Step::Again => {}
+            Step::Store { upto, records } => collector.copy(from, upto, records).await?,
+            Step::End { whole } => return Ok(whole),
         }
-        collector.copy(from, upto, records).await?;
-        at = upto;
+        if let Some(read) = reading.is_over(cluster.env.now().boot) {
+            return Ok(read);
+        }
     }
-    Ok(whole)
 }
 
 #[cfg(test)]

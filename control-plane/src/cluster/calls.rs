@@ -78,6 +78,9 @@ impl Services {
             PeerRequest::Records(query) => {
                 PeerReply::Records(self.collector.query(query).await.map_err(|error| error.to_string())?)
             }
+            PeerRequest::Copies { after, limit } => {
+                PeerReply::Copies(self.collector.copies(after, limit).await.map_err(|error| error.to_string())?)
+            }
             PeerRequest::RecordsSince { after, limit } => {
                 PeerReply::Arrivals(self.collector.since(after, limit).await.map_err(|error| error.to_string())?)
             }

@@ -10,7 +10,7 @@ use remit_common::identity::SignedRequest;
 use remit_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use crate::collect::{Arrivals, RecordQuery, StoredRecord};
+use crate::collect::{Arrivals, Copies, RecordQuery, StoredRecord};
 use crate::edges::EdgeReport;
 use crate::entry::{self, Kind};
 use crate::registry::Applied;
@@ -62,6 +62,13 @@ pub(crate) enum PeerRequest {
     Clock,
     /// How your store of records is.
     RecordStore,
+    /// Records to copy, in the order in which they came to you.
+    Copies {
+        /// After this arrival.
+        after: u64,
+        /// At most this many.
+        limit: u32,
+    },
 }
 
 /// The answer.
@@ -118,6 +125,8 @@ pub(crate) enum PeerReply {
         /// The last arrival.
         last: u64,
     },
+    /// The records to copy.
+    Copies(Copies),
 }
 
 /// How a voter is.
@@ -173,7 +182,8 @@ impl PeerRequest {
             | Self::ReadIndex
             | Self::SignRoot { .. }
             | Self::Records(_)
-            | Self::RecordsSince { .. } => ANSWERED_WITHIN,
+            | Self::RecordsSince { .. }
+            | Self::Copies { .. } => ANSWERED_WITHIN,
         }
     }
 

@@ -6,6 +6,7 @@ use remit_common::id::DecisionId;
 use remit_common::text;
 
 use super::*;
+use crate::collect::StoreId;
 
 fn tenant() -> TenantId {
     TenantId::new("acme").unwrap()
@@ -50,6 +51,7 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
         (PeerRequest::Health, "524d54430004000108"),
         (PeerRequest::Clock, "524d54430004000109"),
         (PeerRequest::RecordStore, "524d5443000400010a"),
+        (PeerRequest::Copies { after: 3, limit: 100 }, "524d5443000400010b0364"),
     ]
 }
 
@@ -108,6 +110,15 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
         ),
         (PeerReply::Clock(Timestamp::from_millis(7)), "524d5443000500010d07"),
         (PeerReply::RecordStore { whole: true, last: 9 }, "524d5443000500010e0109"),
+        (
+            PeerReply::Copies(Copies {
+                store: StoreId([0x88; 16]),
+                whole: true,
+                end: 9,
+                arrivals: Arrivals { last: 8, records: Vec::new() },
+            }),
+            "524d5443000500010f8888888888888888888888888888888801090800",
+        ),
     ]
 }
 

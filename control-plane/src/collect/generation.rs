@@ -8,10 +8,14 @@ use std::path::{Path, PathBuf};
 
 use remit_common::net::env::Disk;
 
+use super::query::StoreId;
 use super::store::{Fresh, Store, StoreFailed};
 
 /// Files beside each other. Whoever loses so many should replace the disk, and room for more is not for the taking.
 const FILES_MAX: u32 = 4;
+
+/// Bytes of a marker, with room.
+const MARKER_BYTES_MAX: usize = 64;
 
 /// What opening the records gives.
 #[derive(Debug)]
@@ -19,6 +23,17 @@ pub(super) struct Opened {
     pub(super) store: Store,
     /// Damaged files that lie beside it.
     pub(super) set_aside: u32,
+    pub(super) last_arrival: u64,
+    /// Other voters may have what is missing in it.
+    pub(super) lacks: bool,
+}
+
+impl Opened {
+    /// What every start reads is read here, so that damage to it is found while the file can still be set aside.
+    fn read(store: Store, set_aside: u32) -> Result<Self, StoreFailed> {
+        let (last_arrival, lacks) = (store.last_arrival()?, store.copied()?.is_some());
+        Ok(Self { store, set_aside, last_arrival, lacks })
+    }
 }
 
 /// Whether other voters may have what this one lacks.
@@ -44,22 +59,41 @@ fn newest(disk: &dyn Disk, folder: &Path) -> Result<u32, StoreFailed> {
     Ok((1..=FILES_MAX).rev().find(is_there).unwrap_or(1))
 }
 
-/// Opens the newest file, or makes the first; sets it aside when it is damaged. Blocks.
-pub(super) fn open(disk: &dyn Disk, folder: &Path, others: Others) -> Result<Opened, StoreFailed> {
+/// Beside a file that was found damaged while it was in use: pages that opening does not read. The next start sets it
+/// aside.
+fn marker(file: &Path) -> PathBuf {
+    file.with_extension("damaged")
+}
+
+/// Notes that the newest file is damaged. Blocks.
+pub(super) fn mark(disk: &dyn Disk, folder: &Path) -> Result<(), StoreFailed> {
+    let file = path(folder, newest(disk, folder)?);
+    Ok(disk.replace(&marker(&file), b"damaged").map_err(redb::Error::from)?)
+}
+
+/// Opens the newest file, or makes the first; sets it aside when it is damaged. A store that is made gets this number.
+/// Blocks.
+pub(super) fn open(disk: &dyn Disk, folder: &Path, others: Others, id: StoreId) -> Result<Opened, StoreFailed> {
     let number = newest(disk, folder)?;
     let fresh = if others == Others::Older || number > 1 { Fresh::Lacking } else { Fresh::Whole };
     let file = path(folder, number);
-    match Store::open(disk, &file, fresh) {
-        Ok(store) => Ok(Opened { store, set_aside: number.saturating_sub(1) }),
-        Err(error) if error.is_damage() && others != Others::None && number < FILES_MAX => {
+    let may_be_set_aside = others != Others::None && number < FILES_MAX;
+    let is_marked = disk.read(&marker(&file), MARKER_BYTES_MAX).map_err(redb::Error::from)?.is_some();
+    let opened = if is_marked && may_be_set_aside {
+        Err(redb::Error::Corrupted("it was found damaged while it was in use".to_owned()).into())
+    } else {
+        Store::open(disk, &file, fresh, id).and_then(|store| Opened::read(store, number.saturating_sub(1)))
+    };
+    match opened {
+        Err(error) if error.is_damage() && may_be_set_aside => {
             let next = path(folder, number.saturating_add(1));
             tracing::error!(
                 file = %file.display(), %error, next = %next.display(),
                 "the records of this voter are damaged and set aside: it begins anew and copies what the other voters \
                  have; keep the file until that is done, and lose no other voter meanwhile"
             );
-            Ok(Opened { store: Store::open(disk, &next, Fresh::Lacking)?, set_aside: number })
+            Opened::read(Store::open(disk, &next, Fresh::Lacking, id)?, number)
         }
-        Err(error) => Err(error),
+        opened => opened,
     }
 }

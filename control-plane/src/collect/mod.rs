@@ -7,10 +7,11 @@
 
 mod arriving;
 mod generation;
+mod hearsay;
 mod query;
 mod store;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -24,7 +25,7 @@ use remit_common::wire::frame::PeerMisbehaved;
 use tokio::sync::{mpsc, oneshot, watch};
 
 pub(crate) use generation::Others;
-pub(crate) use query::{Arrivals, RecordQuery, StoredRecord, union};
+pub(crate) use query::{Arrivals, Copies, RecordQuery, StoreId, StoredRecord, union};
 pub(crate) use store::StoreFailed;
 
 use self::arriving::Arriving;
@@ -101,6 +102,7 @@ pub(crate) struct Collector {
     whole: Arc<Whole>,
     metrics: Metrics,
     fatal: Fatal,
+    folder: PathBuf,
 }
 
 /// Whether other voters may have records that are missing here.
@@ -123,16 +125,16 @@ impl Collector {
         fatal: Fatal,
         shutdown: Shutdown,
     ) -> Result<(Self, impl Future<Output = ()> + Send + 'static), StoreFailed> {
-        let Opened { store, set_aside } = generation::open(&*env.disk, folder, others)?;
+        let Opened { store, set_aside, last_arrival, lacks } =
+            generation::open(&*env.disk, folder, others, StoreId(env.random()))?;
         let store = Arc::new(store);
         let (jobs, queue) = mpsc::channel(QUEUE);
-        let arrivals = watch::Sender::new(store.last_arrival()?);
-        let lacks = store.copied()?.is_some();
+        let arrivals = watch::Sender::new(last_arrival);
         metrics.record_files_set_aside.set(set_aside.into());
         metrics.records_lacking.set(lacks.into());
         let whole = Arc::new(Whole { lacks: lacks.into(), caught_up: AtomicBool::new(!lacks) });
         let (env, metrics) = (env.clone(), metrics.clone());
-        let collector = Self { mesh, env, store, jobs, arrivals, whole, metrics, fatal };
+        let collector = Self { mesh, env, store, jobs, arrivals, whole, metrics, fatal, folder: folder.to_owned() };
         let writer = Writer { collector: collector.clone() };
         Ok((collector, writer.run(queue, shutdown)))
     }
@@ -180,7 +182,7 @@ impl Collector {
     }
 
     /// How far another voter's records have been copied.
-    pub(crate) async fn copied(&self, from: VoterId) -> Result<Option<u64>, NotCopied> {
+    pub(crate) async fn copied(&self, from: VoterId) -> Result<Option<(StoreId, u64)>, NotCopied> {
         let store = self.store.clone();
         let copied = self.env.run_blocking(move || store.copied()).await;
         let copied = copied.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|copied| copied);
@@ -190,8 +192,13 @@ impl Collector {
         }
     }
 
-    /// Stores what another voter has, up to its arrival `upto`; returns once the disk has it.
-    pub(crate) async fn copy(&self, from: VoterId, upto: u64, records: Vec<StoredRecord>) -> Result<(), NotCopied> {
+    /// Stores what another voter has, up to this arrival in its store; returns once the disk has it.
+    pub(crate) async fn copy(
+        &self,
+        from: VoterId,
+        upto: (StoreId, u64),
+        records: Vec<StoredRecord>,
+    ) -> Result<(), NotCopied> {
         let not_copied = |reason| NotCopied { from, reason };
         let read = records.into_iter().map(|record| arriving::copied(&self.mesh, record));
         let records = read.collect::<Result<Vec<_>, _>>().map_err(not_copied)?;
@@ -199,10 +206,13 @@ impl Collector {
         let store = self.store.clone();
         let written = self.env.run_blocking(move || store.copy(from, upto, &records)).await;
         let written = written.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|written| written);
-        let Appended { stored, repeated, last_arrival, .. } = written.map_err(|error| {
-            self.fatal.raise(format_args!("decision records cannot be written: {error}"));
-            not_copied(error.to_string())
-        })?;
+        let Appended { stored, repeated, last_arrival, .. } = match written {
+            Ok(appended) => appended,
+            Err(error) => {
+                self.cannot_write(&error).await;
+                return Err(not_copied(error.to_string()));
+            }
+        };
         self.note_written(stored, repeated, last_arrival);
         Ok(())
     }
@@ -213,8 +223,20 @@ impl Collector {
         let written = self.env.run_blocking(move || store.complete()).await;
         match written.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|written| written) {
             Ok(()) => self.whole.lacks.store(false, Ordering::SeqCst),
-            Err(error) => self.fatal.raise(format_args!("decision records cannot be written: {error}")),
+            Err(error) => self.cannot_write(&error).await,
         }
+    }
+
+    /// Ends the voter. A file that is damaged for good would do so at every start, so the next one sets it aside.
+    async fn cannot_write(&self, error: &StoreFailed) {
+        if error.is_damage() {
+            let (disk, folder) = (Arc::clone(&self.env.disk), self.folder.clone());
+            let marked = self.env.run_blocking(move || generation::mark(&*disk, &folder)).await;
+            if !matches!(marked, Ok(Ok(()))) {
+                tracing::error!("it cannot be noted that the records are damaged: move their file away by hand");
+            }
+        }
+        self.fatal.raise(format_args!("decision records cannot be written: {error}"));
     }
 
     fn note_written(&self, stored: u64, repeated: u64, last_arrival: u64) {
@@ -227,7 +249,14 @@ impl Collector {
         });
     }
 
-    /// What another voter is told before it copies.
+    /// For another voter that copies what is here.
+    pub(crate) async fn copies(&self, after: u64, limit: u32) -> Result<Copies, StoreFailed> {
+        let (whole, end) = (self.is_whole(), self.last_arrival());
+        let arrivals = self.since(Some(after), limit).await?;
+        Ok(Copies { store: self.store.id(), whole, end, arrivals })
+    }
+
+    /// What another voter is told that asks how this store is.
     pub(crate) fn last_arrival(&self) -> u64 {
         *self.arrivals.borrow()
     }
@@ -273,7 +302,7 @@ impl Writer {
             let (jobs, results) = match written.await {
                 Ok((jobs, Ok(results))) => (jobs, results),
                 Ok((_, Err(error))) => {
-                    collector.fatal.raise(format_args!("decision records cannot be written: {error}"));
+                    collector.cannot_write(&error).await;
                     return;
                 }
                 Err(error) => {

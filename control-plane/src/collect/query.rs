@@ -44,6 +44,23 @@ pub(crate) struct Arrivals {
     pub(crate) records: Vec<StoredRecord>,
 }
 
+/// A store of records: a voter that begins anew has another one, and counts its arrivals anew.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct StoreId(pub(crate) [u8; 16]);
+
+/// What one voter gives another one that copies its records.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Copies {
+    /// Where the arrivals are counted.
+    pub(crate) store: StoreId,
+    /// Nothing is missing there that other voters could have.
+    pub(crate) whole: bool,
+    /// The last arrival there is.
+    pub(crate) end: u64,
+    /// The first ones after what was asked for.
+    pub(crate) arrivals: Arrivals,
+}
+
 /// The union of several voters' answers, each record once, in the order of their decisions.
 pub(crate) fn union(answers: impl IntoIterator<Item = StoredRecord>) -> Vec<StoredRecord> {
     let once: BTreeMap<(Option<DecisionId>, Digest), StoredRecord> =

@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 
 use super::Collected;
 use super::arriving::Arriving;
-use super::query::{Arrivals, RecordQuery, StoredRecord};
+use super::hearsay::{self, HEARSAY};
+use super::query::{Arrivals, RecordQuery, StoreId, StoredRecord};
 use crate::entry::{self, Kind};
 use crate::raft::{ImageBackend, open_database};
 
@@ -28,8 +29,12 @@ const CONTINUED: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("conti
 /// edge, boot -> the number and the digest with which a fork was found.
 const FORKS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("forks-v1");
 
-/// voter -> its last arrival that has been copied. There only while this store may lack what other voters have.
-const COPIED: TableDefinition<'_, u64, u64> = TableDefinition::new("copied-v1");
+/// There, and empty, only while this store may lack what other voters have. It had rows once; nobody reads them.
+const LACKING: TableDefinition<'_, u64, u64> = TableDefinition::new("copied-v1");
+/// voter -> its store, and the last arrival there that has been copied.
+const COPIED: TableDefinition<'_, u64, (u128, u64)> = TableDefinition::new("copied-v2");
+/// Nothing -> the number that this store was given when it was made.
+const STORE: TableDefinition<'_, (), u128> = TableDefinition::new("store-v1");
 
 /// Bytes of pages kept in memory: the newest records, which are asked for most.
 const CACHE_BYTES: usize = 32 * 1024 * 1024;
@@ -62,7 +67,14 @@ impl StoreFailed {
     /// Whether the file is damaged for good, so that opening it again would fail again.
     pub(super) fn is_damage(&self) -> bool {
         match self {
-            Self::Database(error) => matches!(**error, redb::Error::Corrupted(_)),
+            Self::Database(error) => match &**error {
+                redb::Error::Corrupted(_) => true,
+                // A file whose head is lost, or that is cut off.
+                redb::Error::Io(error) => {
+                    matches!(error.kind(), std::io::ErrorKind::InvalidData | std::io::ErrorKind::UnexpectedEof)
+                }
+                _ => false,
+            },
             Self::Damaged(_) => true,
             Self::Task(_) => false,
         }
@@ -89,25 +101,52 @@ pub(super) struct Appended {
     pub(super) outcomes: Vec<Collected>,
     pub(super) stored: u64,
     pub(super) repeated: u64,
+    /// Known by hearsay, and now from the edge itself.
+    pub(super) confirmed: u64,
     pub(super) last_arrival: u64,
 }
 
 #[derive(Debug)]
 pub(super) struct Store {
     database: Database,
+    id: StoreId,
 }
 
+/// How far the records of other voters have been copied.
+pub(super) type Copied = BTreeMap<VoterId, (StoreId, u64)>;
+
 impl Store {
-    pub(super) fn open(disk: &dyn Disk, path: &Path, fresh: Fresh) -> Result<Self, StoreFailed> {
+    /// Opens the store, or makes it; one that has no number yet gets this one.
+    pub(super) fn open(disk: &dyn Disk, path: &Path, fresh: Fresh, id: StoreId) -> Result<Self, StoreFailed> {
         let is_new = disk.open_random(path).and_then(|file| file.len()).map_err(redb::Error::from)? == 0;
         if is_new {
-            disk.replace(path, &Self::image(fresh)?).map_err(redb::Error::from)?;
+            disk.replace(path, &Self::image(fresh, id)?).map_err(redb::Error::from)?;
         }
-        Ok(Self { database: open_database(disk, path, CACHE_BYTES)? })
+        Self::of(open_database(disk, path, CACHE_BYTES)?, id)
+    }
+
+    fn of(database: Database, id: StoreId) -> Result<Self, StoreFailed> {
+        let known = match database.begin_read()?.open_table(STORE) {
+            Ok(table) => table.get(())?.map(|known| StoreId(known.value().to_be_bytes())),
+            Err(TableError::TableDoesNotExist(_)) => None,
+            Err(error) => return Err(error.into()),
+        };
+        if known.is_none() {
+            let transaction = database.begin_write()?;
+            transaction.open_table(STORE)?.insert((), u128::from_be_bytes(id.0))?;
+            transaction.open_table(HEARSAY)?;
+            transaction.commit()?;
+        }
+        Ok(Self { database, id: known.unwrap_or(id) })
+    }
+
+    /// Which store this is: arrivals are counted in one store.
+    pub(super) fn id(&self) -> StoreId {
+        self.id
     }
 
     /// An empty store as bytes: made in memory and written as a whole, so that a crash leaves none rather than half.
-    fn image(fresh: Fresh) -> Result<Vec<u8>, StoreFailed> {
+    fn image(fresh: Fresh, id: StoreId) -> Result<Vec<u8>, StoreFailed> {
         let image = ImageBackend::default();
         let database = Database::builder().set_cache_size(0).create_with_backend(image.clone())?;
         let transaction = database.begin_write()?;
@@ -116,8 +155,10 @@ impl Store {
         transaction.open_table(ARRIVALS)?;
         transaction.open_table(CONTINUED)?;
         transaction.open_table(FORKS)?;
+        transaction.open_table(HEARSAY)?;
+        transaction.open_table(STORE)?.insert((), u128::from_be_bytes(id.0))?;
         if fresh == Fresh::Lacking {
-            transaction.open_table(COPIED)?;
+            transaction.open_table(LACKING)?;
         }
         transaction.commit()?;
         drop(database);
@@ -139,13 +180,13 @@ impl Store {
             transaction.set_durability(redb::Durability::None)?;
         }
         let last_arrival = transaction.open_table(ARRIVALS)?.last()?.map_or(0, |(arrival, _)| arrival.value());
-        let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, last_arrival };
+        let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, confirmed: 0, last_arrival };
         for (edge, records) in batches {
             let outcome = append(&transaction, edge, records, &mut appended)?;
             appended.outcomes.push(outcome);
         }
         let has_fork = appended.outcomes.iter().any(|outcome| matches!(outcome, Collected::Fork { .. }));
-        if appended.stored > 0 || has_fork {
+        if appended.stored > 0 || appended.confirmed > 0 || has_fork {
             transaction.commit()?;
         } else {
             transaction.abort()?; // every record is on the disk already: nothing to sync
@@ -154,43 +195,42 @@ impl Store {
     }
 
     /// How far the records of other voters have been copied; `None` when nothing is missing here.
-    pub(super) fn copied(&self) -> Result<Option<BTreeMap<VoterId, u64>>, StoreFailed> {
+    pub(super) fn copied(&self) -> Result<Option<Copied>, StoreFailed> {
         let transaction = self.database.begin_read()?;
+        if let Err(TableError::TableDoesNotExist(_)) = transaction.open_table(LACKING) {
+            return Ok(None);
+        }
         let table = match transaction.open_table(COPIED) {
             Ok(table) => table,
-            Err(TableError::TableDoesNotExist(_)) => return Ok(None),
+            Err(TableError::TableDoesNotExist(_)) => return Ok(Some(Copied::new())),
             Err(error) => return Err(error.into()),
         };
-        let mut copied = BTreeMap::new();
+        let mut copied = Copied::new();
         for row in table.iter()? {
             let (voter, upto) = row?;
-            copied.insert(VoterId(voter.value()), upto.value());
+            let (store, upto) = upto.value();
+            copied.insert(VoterId(voter.value()), (StoreId(store.to_be_bytes()), upto));
         }
         Ok(Some(copied))
     }
 
-    /// Stores what another voter has, up to its arrival `upto`. It is no finding if that contradicts what is here: an
-    /// edge's fork is found when the edge itself sends it, and which record came first nobody can say here.
+    /// Stores what another voter has, up to its arrival `upto`, as hearsay: it is no finding if that contradicts what
+    /// is here, and takes no place from what the edge itself sends.
     pub(super) fn copy(
         &self,
         from: VoterId,
-        upto: u64,
+        (store, upto): (StoreId, u64),
         records: &[(EdgeId, Arriving)],
     ) -> Result<Appended, StoreFailed> {
         let transaction = self.database.begin_write()?;
         let last_arrival = transaction.open_table(ARRIVALS)?.last()?.map_or(0, |(arrival, _)| arrival.value());
-        let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, last_arrival };
+        let mut appended = Appended { outcomes: Vec::new(), stored: 0, repeated: 0, confirmed: 0, last_arrival };
         {
             let mut tables = Tables::open(&transaction)?;
             for (edge, record) in records {
-                let place = record_key(edge, record.boot, record.seq);
-                if tables.records.get(place.as_slice())?.is_some() {
-                    appended.repeated += 1;
-                } else {
-                    tables.insert(edge, record, &mut appended)?;
-                }
+                tables.hear(edge, record, &mut appended)?;
             }
-            transaction.open_table(COPIED)?.insert(from.0, upto)?;
+            transaction.open_table(COPIED)?.insert(from.0, (u128::from_be_bytes(store.0), upto))?;
         }
         transaction.commit()?;
         Ok(appended)
@@ -199,6 +239,7 @@ impl Store {
     /// Nothing is missing here any more.
     pub(super) fn complete(&self) -> Result<(), StoreFailed> {
         let transaction = self.database.begin_write()?;
+        transaction.delete_table(LACKING)?;
         transaction.delete_table(COPIED)?;
         transaction.commit()?;
         Ok(())
@@ -208,6 +249,7 @@ impl Store {
         let RecordQuery { tenant, id, after, limit, newest } = query;
         let transaction = self.database.begin_read()?;
         let (records, decisions) = (transaction.open_table(RECORDS)?, transaction.open_table(DECISIONS)?);
+        let hearsay = transaction.open_table(HEARSAY)?;
         let tenant = prefixed(tenant.as_str());
         let from = match (id, after) {
             (Some(id), _) => [tenant.as_slice(), &id.to_bytes()].concat(),
@@ -222,9 +264,7 @@ impl Store {
         let mut found = Vec::new();
         let mut take = |key: &[u8]| -> Result<(), StoreFailed> {
             let key = key.get(tenant.len() + 16..).unwrap_or_default();
-            if let Some(kept) = records.get(key)? {
-                found.push(kept_record(kept.value())?);
-            }
+            found.extend(hearsay::find(&records, &hearsay, key)?);
             Ok(())
         };
         let range = decisions.range(from.as_slice()..until.as_slice())?;
@@ -246,26 +286,26 @@ impl Store {
         let Some(after) = after else { return Ok(Arrivals { last: self.last_arrival()?, records: Vec::new() }) };
         let transaction = self.database.begin_read()?;
         let (records, arrivals) = (transaction.open_table(RECORDS)?, transaction.open_table(ARRIVALS)?);
+        let hearsay = transaction.open_table(HEARSAY)?;
         let limit = usize::try_from(limit).unwrap_or(usize::MAX).min(PAGE_MAX);
         let mut answer = Arrivals { last: after, records: Vec::new() };
         let Some(first) = after.checked_add(1) else { return Ok(answer) };
         for entry in arrivals.range(first..)?.take(limit) {
             let (arrival, key) = entry?;
             answer.last = arrival.value();
-            if let Some(kept) = records.get(key.value())? {
-                answer.records.push(kept_record(kept.value())?);
-            }
+            answer.records.extend(hearsay::find(&records, &hearsay, key.value())?);
         }
         Ok(answer)
     }
 }
 
 /// What a record stands in.
-struct Tables<'t> {
-    records: Table<'t, &'static [u8], &'static [u8]>,
-    decisions: Table<'t, &'static [u8], ()>,
-    arrivals: Table<'t, u64, &'static [u8]>,
+pub(super) struct Tables<'t> {
+    pub(super) records: Table<'t, &'static [u8], &'static [u8]>,
+    pub(super) decisions: Table<'t, &'static [u8], ()>,
+    pub(super) arrivals: Table<'t, u64, &'static [u8]>,
     continued: Table<'t, &'static [u8], &'static [u8]>,
+    pub(super) hearsay: Table<'t, &'static [u8], &'static [u8]>,
 }
 
 impl<'t> Tables<'t> {
@@ -275,15 +315,14 @@ impl<'t> Tables<'t> {
             decisions: transaction.open_table(DECISIONS)?,
             arrivals: transaction.open_table(ARRIVALS)?,
             continued: transaction.open_table(CONTINUED)?,
+            hearsay: transaction.open_table(HEARSAY)?,
         })
     }
 
     /// Puts a record in its place, which is free.
     fn insert(&mut self, edge: &EdgeId, record: &Arriving, appended: &mut Appended) -> Result<(), StoreFailed> {
         let key = record_key(edge, record.boot, record.seq);
-        let Arriving { hash, tenant, decision, bytes, .. } = record;
-        let kept = StoredRecord { hash: *hash, tenant: tenant.clone(), decision: *decision, bytes: bytes.clone() };
-        self.records.insert(key.as_slice(), entry::encode(Kind::StoredRecord, &Kept { record: kept }).as_slice())?;
+        self.records.insert(key.as_slice(), kept_bytes(record).as_slice())?;
         if let Some((tenant, decision)) = record.tenant.as_ref().zip(record.decision) {
             self.decisions.insert(decision_key(tenant, decision, &key).as_slice(), ())?;
         }
@@ -291,8 +330,16 @@ impl<'t> Tables<'t> {
         if self.continued.get(link.as_slice())?.is_none() {
             self.continued.insert(link.as_slice(), place(record).as_slice())?;
         }
+        if self.replace_hearsay(&key, &record.hash)? {
+            appended.confirmed += 1; // it has arrived already
+            return Ok(());
+        }
+        self.arrived(&key, appended)
+    }
+
+    pub(super) fn arrived(&mut self, key: &[u8], appended: &mut Appended) -> Result<(), StoreFailed> {
         appended.last_arrival += 1;
-        self.arrivals.insert(appended.last_arrival, key.as_slice())?;
+        self.arrivals.insert(appended.last_arrival, key)?;
         appended.stored += 1;
         Ok(())
     }
@@ -370,7 +417,13 @@ fn find_fork(
     Ok(None)
 }
 
-fn kept_record(bytes: &[u8]) -> Result<StoredRecord, StoreFailed> {
+pub(super) fn kept_bytes(record: &Arriving) -> Vec<u8> {
+    let Arriving { hash, tenant, decision, bytes, .. } = record;
+    let kept = StoredRecord { hash: *hash, tenant: tenant.clone(), decision: *decision, bytes: bytes.clone() };
+    entry::encode(Kind::StoredRecord, &Kept { record: kept })
+}
+
+pub(super) fn kept_record(bytes: &[u8]) -> Result<StoredRecord, StoreFailed> {
     Ok(entry::decode::<KEPT_BYTES_MAX, Kept>(Kind::StoredRecord, bytes)?.record)
 }
 
@@ -389,11 +442,11 @@ fn place(record: &Arriving) -> Vec<u8> {
     [record.boot.0.as_slice(), &record.seq.to_be_bytes()].concat()
 }
 
-fn record_key(edge: &EdgeId, boot: BootId, seq: u64) -> Vec<u8> {
+pub(super) fn record_key(edge: &EdgeId, boot: BootId, seq: u64) -> Vec<u8> {
     [prefixed(edge.as_str()).as_slice(), &boot.0, &seq.to_be_bytes()].concat()
 }
 
-fn decision_key(tenant: &TenantId, decision: DecisionId, record: &[u8]) -> Vec<u8> {
+pub(super) fn decision_key(tenant: &TenantId, decision: DecisionId, record: &[u8]) -> Vec<u8> {
     [prefixed(tenant.as_str()).as_slice(), &decision.to_bytes(), record].concat()
 }
 

@@ -7,6 +7,8 @@ use super::super::generation::{self, Opened, Others};
 use super::*;
 use crate::raft::FaultDisk;
 
+const ID: StoreId = StoreId([1; 16]);
+
 impl Store {
     fn in_memory() -> Self {
         let database = Database::builder().create_with_backend(ImageBackend::default()).unwrap();
@@ -17,7 +19,7 @@ impl Store {
         transaction.open_table(CONTINUED).unwrap();
         transaction.open_table(FORKS).unwrap();
         transaction.commit().unwrap();
-        Self { database }
+        Self::of(database, ID).unwrap()
     }
 
     fn put(&self, edge: &EdgeId, batch: &[Arriving]) -> Collected {
@@ -89,19 +91,19 @@ fn a_failed_fsync_and_a_power_cut_lose_no_acknowledged_record() {
     let records = chain("e1", 1, 9, Digest::default());
     for kept in 0..40 {
         let disk = FaultDisk::default();
-        let store = Store::open(&disk, path, Fresh::Whole).unwrap();
+        let store = Store::open(&disk, path, Fresh::Whole, ID).unwrap();
         assert_eq!(store.put(&edge("e1"), &records[..3]), Collected::Stored { seq: 3 });
         disk.forget_at_next_sync(kept);
         let one = edge("e1");
         assert!(store.append(std::iter::once((&one, &records[3..6]))).is_err());
         drop(store);
 
-        let store = Store::open(&disk, path, Fresh::Whole).unwrap();
+        let store = Store::open(&disk, path, Fresh::Whole, ID).unwrap();
         let shown = store.last_arrival().unwrap();
-        let after = Store::open(&disk.after_power_cut(0, 0), path, Fresh::Whole).unwrap();
+        let after = Store::open(&disk.after_power_cut(0, 0), path, Fresh::Whole, ID).unwrap();
         assert_eq!(after.last_arrival().unwrap(), shown, "{kept}");
         assert_eq!(store.put(&edge("e1"), &records[3..]), Collected::Stored { seq: 9 });
-        let store = Store::open(&disk.after_power_cut(0, 0), path, Fresh::Whole).unwrap();
+        let store = Store::open(&disk.after_power_cut(0, 0), path, Fresh::Whole, ID).unwrap();
         assert_eq!(store.since(Some(0), 100).unwrap().records.len(), 9, "{kept}");
     }
 }
@@ -112,38 +114,160 @@ fn a_damaged_file_is_set_aside_and_its_records_are_copied() {
     let (folder, voter) = (Path::new("/data"), VoterId(2));
     let records = chain("e1", 1, 9, Digest::default());
     let (disk, other) = (FaultDisk::default(), Store::in_memory());
-    let store = generation::open(&disk, folder, Others::Equal).unwrap().store;
+    let store = generation::open(&disk, folder, Others::Equal, ID).unwrap().store;
     assert_eq!(store.copied().unwrap(), None, "nobody has had a record before it");
     for store in [&store, &other] {
         assert_eq!(store.put(&edge("e1"), &records[..6]), Collected::Stored { seq: 6 });
     }
     drop(store);
     disk.damage(&folder.join("records.redb"), |bytes| bytes.iter_mut().skip(64).for_each(|byte| *byte ^= 0x5a));
-    assert!(generation::open(&disk, folder, Others::None).is_err(), "nobody else has them");
+    assert!(generation::open(&disk, folder, Others::None, ID).is_err(), "nobody else has them");
 
     for _start in 0..2 {
-        let Opened { store, set_aside } = generation::open(&disk, folder, Others::Equal).unwrap();
+        let Opened { store, set_aside, .. } = generation::open(&disk, folder, Others::Equal, ID).unwrap();
         assert_eq!((set_aside, store.last_arrival().unwrap()), (1, 0));
         assert_eq!(store.copied().unwrap(), Some(BTreeMap::new()));
     }
-    let store = generation::open(&disk, folder, Others::Equal).unwrap().store;
+    let store = generation::open(&disk, folder, Others::Equal, ID).unwrap().store;
     // An edge does not wait until everything is copied.
     assert_eq!(store.put(&edge("e1"), &records[4..]), Collected::Stored { seq: 9 });
     let copies: Vec<_> = records[..6].iter().map(|record| (edge("e1"), record.clone())).collect();
     for _twice in 0..2 {
-        store.copy(voter, 6, &copies).unwrap();
+        store.copy(voter, (ID, 6), &copies).unwrap();
         assert_eq!(store.last_arrival().unwrap(), 9);
     }
-    assert_eq!(store.copied().unwrap(), Some(BTreeMap::from([(voter, 6)])));
+    assert_eq!(store.copied().unwrap(), Some(BTreeMap::from([(voter, (ID, 6))])));
     store.complete().unwrap();
     drop(store);
-    let store = generation::open(&disk.after_power_cut(0, 0), folder, Others::Older).unwrap().store;
+    let store = generation::open(&disk.after_power_cut(0, 0), folder, Others::Older, ID).unwrap().store;
     assert_eq!(store.copied().unwrap(), None);
     assert_eq!(store.since(Some(0), 100).unwrap().records.len(), 9);
     // The whole chain is there, so what contradicts it is found.
     assert_eq!(store.put(&edge("e1"), &records[..9]), Collected::Stored { seq: 9 });
     let elsewhere = chain("e1", 7, 1, records[2].hash);
     assert_eq!(store.put(&edge("e1"), &elsewhere), Collected::Fork { seq: 1, stored: records[2].hash });
+}
+
+fn hearsay(records: &[Arriving]) -> Vec<(EdgeId, Arriving)> {
+    records.iter().map(|record| (edge("e1"), record.clone())).collect()
+}
+
+fn hashes(store: &Store) -> Vec<Digest> {
+    store.since(Some(0), 100).unwrap().records.into_iter().map(|record| record.hash).collect()
+}
+
+fn shown(store: &Store) -> Vec<Digest> {
+    let query = |tenant: &str| {
+        let tenant = TenantId::new(tenant).unwrap();
+        store.query(&RecordQuery { tenant, id: None, after: None, limit: 100, newest: false }).unwrap()
+    };
+    ["acme", "globex"].into_iter().flat_map(query).map(|record| record.hash).collect()
+}
+
+/// Another chain of the same edge and boot, as a voter can invent it: only the hashes differ.
+fn invented(records: &[Arriving]) -> Vec<Arriving> {
+    let invent = |record: &Arriving| Arriving {
+        hash: Digest::of(&[b"invented", &record.hash.0]),
+        decision: Some(DecisionId::new(Timestamp::from_millis(record.seq), [0xee; 10])),
+        ..record.clone()
+    };
+    records.iter().map(invent).collect()
+}
+
+/// K-18: a lying voter invents what an edge is about to send. The edge's own batch is no fork, and takes its place.
+#[test]
+fn records_that_a_voter_invents_make_no_fork_of_what_the_edge_sends() {
+    let store = Store::in_memory();
+    let records = chain("e1", 1, 6, Digest::default());
+    assert_eq!(store.put(&edge("e1"), &records[..3]), Collected::Stored { seq: 3 });
+    // In the next places, in a place that is taken, and as a second boot that continues the same head.
+    let mut lies = invented(&records[2..]);
+    lies.extend(chain("e1", 9, 1, records[2].hash));
+    store.copy(VoterId(3), (ID, 5), &hearsay(&lies)).unwrap();
+    assert_eq!(store.put(&edge("e1"), &records[3..]), Collected::Stored { seq: 6 });
+    assert_eq!(store.put(&edge("e1"), &chain("e1", 2, 1, records[5].hash)), Collected::Stored { seq: 1 });
+    // What was invented for places that the edge has filled is gone, and the count of arrivals has no hole.
+    let last = usize::try_from(store.last_arrival().unwrap()).unwrap();
+    assert_eq!(hashes(&store).len(), last);
+    for record in &records {
+        assert!(hashes(&store).contains(&record.hash) && shown(&store).contains(&record.hash), "{}", record.seq);
+    }
+    for lie in &lies[..4] {
+        assert!(!hashes(&store).contains(&lie.hash) && !shown(&store).contains(&lie.hash), "{}", lie.seq);
+    }
+    // A fork of what edges themselves sent is found as ever.
+    let elsewhere = invented(&records[4..5]);
+    assert_eq!(store.put(&edge("e1"), &elsewhere), Collected::Fork { seq: 5, stored: records[4].hash },);
+}
+
+/// K-18: a forgery that is read first hides no acknowledged record.
+#[test]
+fn a_forgery_that_is_copied_first_does_not_keep_the_true_record_out() {
+    let (store, next) = (Store::in_memory(), Store::in_memory());
+    let records = chain("e1", 1, 4, Digest::default());
+    for _twice in 0..2 {
+        store.copy(VoterId(3), (ID, 4), &hearsay(&invented(&records))).unwrap();
+        store.copy(VoterId(2), (ID, 4), &hearsay(&records)).unwrap();
+        assert_eq!(store.last_arrival().unwrap(), 8, "each of them once");
+    }
+    for record in &records {
+        assert!(hashes(&store).contains(&record.hash) && shown(&store).contains(&record.hash), "{}", record.seq);
+    }
+    // Whoever copies from here gets both, and the edge's word settles it.
+    let both: Vec<_> = invented(&records).into_iter().chain(records.clone()).collect();
+    next.copy(VoterId(1), (ID, 8), &hearsay(&both)).unwrap();
+    assert_eq!(hashes(&next).len(), 8);
+    assert_eq!(next.put(&edge("e1"), &records), Collected::Stored { seq: 4 });
+    assert_eq!(next.last_arrival().unwrap(), 8, "they had arrived");
+    assert_eq!(shown(&next).len(), 4);
+    assert!(hashes(&next).iter().all(|hash| records.iter().any(|record| record.hash == *hash)));
+}
+
+/// K-18: damage that opening does not read is found before the file is in use, or noted for the next start.
+#[test]
+fn a_file_that_is_damaged_anywhere_does_not_end_every_start() {
+    let folder = Path::new("/data");
+    let file = folder.join("records.redb");
+    let filled = || {
+        let disk = FaultDisk::default();
+        let Opened { store, .. } = generation::open(&disk, folder, Others::Equal, ID).unwrap();
+        assert_eq!(store.put(&edge("e1"), &chain("e1", 1, 30, Digest::default())), Collected::Stored { seq: 30 });
+        drop(store);
+        disk
+    };
+    let mut len = 0;
+    filled().damage(&file, |bytes| len = bytes.len());
+    let mut set_aside = 0;
+    for page in (0..len).step_by(4096) {
+        let disk = filled();
+        disk.damage(&file, |bytes| bytes.iter_mut().skip(page).take(4096).for_each(|byte| *byte ^= 0x5a));
+        // On some pages redb panics; whatever error it gives, the file is set aside.
+        let open = std::panic::AssertUnwindSafe(|| generation::open(&disk, folder, Others::Equal, ID));
+        if let Ok(opened) = std::panic::catch_unwind(open) {
+            set_aside += opened.unwrap().set_aside;
+        }
+    }
+    assert!(set_aside > 0);
+
+    let disk = filled();
+    generation::mark(&disk, folder).unwrap();
+    let Opened { store, set_aside, .. } = generation::open(&disk, folder, Others::None, ID).unwrap();
+    assert_eq!((set_aside, store.last_arrival().unwrap()), (0, 30), "nobody else has them");
+    drop(store);
+    for _start in 0..2 {
+        let Opened { set_aside, last_arrival, lacks, .. } = generation::open(&disk, folder, Others::Equal, ID).unwrap();
+        assert_eq!((set_aside, last_arrival, lacks), (1, 0, true));
+    }
+}
+
+/// K-18: arrivals are counted in one store, which keeps its number; the next one has another.
+#[test]
+fn a_store_keeps_its_number() {
+    let (folder, disk, other) = (Path::new("/data"), FaultDisk::default(), StoreId([2; 16]));
+    assert_eq!(generation::open(&disk, folder, Others::Equal, ID).unwrap().store.id(), ID);
+    assert_eq!(generation::open(&disk, folder, Others::Equal, other).unwrap().store.id(), ID);
+    generation::mark(&disk, folder).unwrap();
+    assert_eq!(generation::open(&disk, folder, Others::Equal, other).unwrap().store.id(), other);
 }
 
 #[test]
