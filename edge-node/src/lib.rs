@@ -52,7 +52,7 @@ use material::Material;
 use ops::Operations;
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
-use sync::{Dialler, Followed, Follower, Greeting, Links, VoterLinks};
+use sync::{Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
 use telemetry::Telemetry;
 use vault::Vault;
 
@@ -62,8 +62,6 @@ const REQUESTS_END_WITHIN: Duration = Duration::from_secs(5);
 const TASKS_END_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks at how fresh this edge is: what is open in memory outlives its bound by this at most.
 const SENTINEL_EVERY: Duration = Duration::from_millis(500);
-/// What voters tell about others, waiting to be looked at.
-const TOLD_QUEUE: usize = 4;
 /// Operators and their scrapers.
 const OPS_CONNECTIONS_MAX: usize = 64;
 /// How long a scraper may still read when everything else has ended.
@@ -202,7 +200,7 @@ impl Edge {
         let endpoint = open_endpoint(&config, &env, material.identity, material.voters)?;
         let greeting = Greeting { mesh: config.mesh_id, edge: config.id.clone(), boot };
         let (tell_fork, forked) = mpsc::channel(1);
-        let (tell_voters, told) = mpsc::channel(TOLD_QUEUE);
+        let (tell_voters, told) = watch::channel(Told::default());
         let (table, links) = watch::channel(Links::default());
         let voter_links = VoterLinks {
             dialler: Dialler {

@@ -4,7 +4,7 @@
 //! batches are under way unacknowledged; what a lost connection leaves open is sent again, and the voter knows it by
 //! its number.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -24,6 +24,7 @@ use remit_common::wire::message::{EdgeMessage, Hello, RecordAck, VoterAddresses,
 use remit_common::wire::version::SPOKEN;
 use tokio::sync::{mpsc, watch};
 
+use super::voters::{HINTS_MAX, Places, Told, next_place};
 use super::{FRAME_WITHIN, Greeting, Link};
 use crate::report::{Batch, Cursor, Feed, Majority};
 
@@ -47,8 +48,8 @@ pub(crate) struct Dialler {
     pub(crate) feed: Arc<Feed>,
     /// Told when a majority of voters says that this edge's chain has forked.
     pub(crate) forked: mpsc::Sender<()>,
-    /// Told where voters are that joined later.
-    pub(crate) told: mpsc::Sender<Vec<(VoterId, SocketAddr)>>,
+    /// Told where voters are that joined later, by whom.
+    pub(crate) told: watch::Sender<Told>,
 }
 
 /// The task that keeps one link.
@@ -56,8 +57,8 @@ pub(crate) struct Dialler {
 pub(crate) struct LinkTask {
     pub(crate) dialler: Dialler,
     pub(crate) voter: VoterId,
-    /// Where it may be; tried in turn.
-    pub(crate) addrs: Vec<SocketAddr>,
+    /// Where it may be, by who says so; tried in turn.
+    pub(crate) places: watch::Receiver<Places>,
     pub(crate) cell: watch::Sender<Option<Arc<Link>>>,
 }
 
@@ -94,7 +95,12 @@ impl LinkTask {
         let voter = self.voter;
         let mut backoff = BACKOFF_MIN;
         let mut told = false;
-        for addr in self.addrs.iter().copied().cycle() {
+        let mut last = None;
+        loop {
+            // Whoever changes what it says all the time keeps nobody from trying what the others say.
+            let next = next_place(&self.places.borrow(), last);
+            let Some((source, addr)) = next else { break };
+            last = Some(source);
             let attempt = tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
@@ -258,8 +264,11 @@ impl LinkTask {
             }
             VoterMessage::Refused(refused) => Err(LinkFailed::Refused { code: refused.code, detail: refused.detail }),
             VoterMessage::Voters(VoterAddresses { voters }) => {
-                // Full: others have told more than can be looked at, and tell it again when they connect.
-                let _ = self.dialler.told.try_send(voters);
+                let voters: BTreeMap<VoterId, SocketAddr> = voters.into_iter().take(HINTS_MAX).collect();
+                self.dialler.told.send_if_modified(|told| {
+                    let before = told.insert(self.voter, voters.clone());
+                    before.as_ref() != Some(&voters)
+                });
                 Ok(())
             }
             VoterMessage::Unknown { .. } => Ok(()),

@@ -20,7 +20,7 @@ use tokio::sync::watch;
 
 pub(crate) use follow::{Followed, Follower};
 pub(crate) use link::Dialler;
-pub(crate) use voters::VoterLinks;
+pub(crate) use voters::{Told, VoterLinks};
 
 /// Time for a message to be taken by the peer, or to arrive once it has begun.
 const FRAME_WITHIN: Duration = Duration::from_secs(20);

@@ -2,10 +2,13 @@
 //!
 //! Who is a voter is what the directory says, and nothing else; until there is one it is the configuration. Where a
 //! voter is, is a hint: the configuration has one, and connected voters tell where those are that joined later. A
-//! wrong hint costs attempts, because whoever answers there has to show that voter's certificate. Clause N-14.
+//! wrong hint costs attempts, because whoever answers there has to show that voter's certificate. What one voter tells
+//! lies beside what another one tells and never in its place, and each has its turn: one that lies keeps this edge from
+//! nobody. Clause N-14.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
+use std::ops::Bound;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,7 +16,7 @@ use std::time::Duration;
 use remit_common::id::VoterId;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use serde::{Deserialize, Serialize};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::watch;
 
 use super::link::{Dialler, LinkTask};
 use super::{LinkCell, Links};
@@ -21,10 +24,12 @@ use crate::active::ViewCell;
 
 /// Between two looks at the directory.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// Hints that are kept: as many as a directory lists voters, and those that are leaving.
-const HINTS_MAX: usize = 16;
-/// Bytes of the file that keeps hints over a restart.
-const FILE_BYTES_MAX: usize = 8 * 1024;
+/// Hints of one voter that are kept: as many as a directory lists voters, and those that are leaving.
+pub(super) const HINTS_MAX: usize = 16;
+/// Bytes of the file that keeps hints over a restart: of as many voters.
+const FILE_BYTES_MAX: usize = 32 * 1024;
+/// Between two writes of that file.
+const STORE_EVERY: Duration = Duration::from_secs(5);
 /// How long links may take to end.
 const END_WITHIN: Duration = Duration::from_secs(3);
 
@@ -36,21 +41,36 @@ pub(crate) struct VoterLinks {
     pub(crate) file: PathBuf,
     pub(crate) views: ViewCell,
     /// What connected voters tell.
-    pub(crate) told: mpsc::Receiver<Vec<(VoterId, SocketAddr)>>,
+    pub(crate) told: watch::Receiver<Told>,
     pub(crate) table: watch::Sender<Links>,
 }
 
-/// The file of hints, version 1.
-#[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+/// What each voter last told about where voters are.
+pub(crate) type Told = BTreeMap<VoterId, BTreeMap<VoterId, SocketAddr>>;
+
+/// Where one voter may be, by who says so: the configuration, or a voter.
+pub(super) type Places = BTreeMap<Option<VoterId>, SocketAddr>;
+
+/// The file of hints, version 2.
+#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Hints {
     v: u8,
-    voters: BTreeMap<VoterId, SocketAddr>,
+    /// By who told it.
+    told: Told,
 }
+
+impl Default for Hints {
+    fn default() -> Self {
+        Self { v: HINTS_VERSION, told: Told::default() }
+    }
+}
+
+const HINTS_VERSION: u8 = 2;
 
 struct Open {
     cell: LinkCell,
-    addrs: Vec<SocketAddr>,
+    places: watch::Sender<Places>,
     stop: Shutdown,
 }
 
@@ -60,60 +80,62 @@ impl VoterLinks {
         let mut hints = self.load().await;
         let mut open: BTreeMap<VoterId, Open> = BTreeMap::new();
         let mut tasks = TaskGroup::new(&self.dialler.env);
+        let (mut is_stored, mut stored_at) = (true, None);
         loop {
             self.adjust(&hints, &mut open, &mut tasks);
-            let told = tokio::select! {
+            let now = self.dialler.env.now().boot;
+            if !is_stored && stored_at.is_none_or(|at| now.since(at) >= STORE_EVERY) {
+                self.store(&hints).await;
+                (is_stored, stored_at) = (true, Some(now));
+            }
+            tokio::select! {
                 biased;
                 () = shutdown.requested() => break,
-                Some(_ended) = tasks.next_finished() => None,
-                told = self.told.recv() => told,
-                () = tokio::time::sleep(LOOK_EVERY) => None,
-            };
-            if let Some(told) = told
-                && note(&mut hints, &told)
-            {
-                self.store(&hints).await;
+                Some(_ended) = tasks.next_finished() => {}
+                Ok(()) = self.told.changed() => {}
+                () = tokio::time::sleep(LOOK_EVERY) => {}
             }
+            let told = self.told.borrow_and_update().clone();
+            if note(&mut hints, told, &self.voters()) {
+                is_stored = false;
+            }
+        }
+        if !is_stored {
+            self.store(&hints).await;
         }
         self.table.send_replace(Arc::default());
         open.values().for_each(|open| open.stop.trigger());
         drop(tasks.join_all(END_WITHIN).await);
     }
 
-    /// Where each voter may be, the configured place first.
-    fn wanted(&self, hints: &Hints) -> BTreeMap<VoterId, Vec<SocketAddr>> {
-        let view = self.views.load();
-        let ids: Vec<VoterId> = match &view.directory {
+    /// Who is a voter.
+    fn voters(&self) -> BTreeSet<VoterId> {
+        match &self.views.load().directory {
             Some(directory) => directory.voters().map(|voter| voter.id).collect(),
             None => self.configured.keys().copied().collect(),
-        };
-        let places = |id: VoterId| {
-            let mut places: Vec<SocketAddr> = self.configured.get(&id).into_iter().copied().collect();
-            places.extend(hints.voters.get(&id).filter(|hint| !places.contains(hint)).copied().as_slice());
-            (!places.is_empty()).then_some((id, places))
-        };
-        ids.into_iter().filter_map(places).collect()
+        }
     }
 
     fn adjust(&self, hints: &Hints, open: &mut BTreeMap<VoterId, Open>, tasks: &mut TaskGroup) {
-        let wanted = self.wanted(hints);
-        let is_connected = |open: &Open| open.cell.borrow().is_some();
-        // What is connected stays, whatever is said about its address.
-        let stays = |id: &VoterId, open: &Open| {
-            wanted.get(id).is_some_and(|places| *places == open.addrs || is_connected(open))
+        let places = |id: VoterId| {
+            let places = places(hints, self.configured.get(&id).copied(), id);
+            (!places.is_empty()).then_some((id, places))
         };
-        let leaving: Vec<VoterId> = open.iter().filter(|(id, open)| !stays(id, open)).map(|(id, _)| *id).collect();
+        let wanted: BTreeMap<VoterId, Places> = self.voters().into_iter().filter_map(places).collect();
+        let leaving: Vec<VoterId> = open.keys().filter(|id| !wanted.contains_key(id)).copied().collect();
         let ending: Vec<Open> = leaving.iter().filter_map(|id| open.remove(id)).collect();
         let mut changed = !ending.is_empty();
-        for (id, addrs) in wanted {
-            if open.contains_key(&id) {
+        for (id, places) in wanted {
+            if let Some(open) = open.get(&id) {
+                open.places.send_if_modified(|known| std::mem::replace(known, places.clone()) != places);
                 continue;
             }
             let sender = watch::Sender::new(None);
             let (cell, stop) = (sender.subscribe(), Shutdown::new());
-            let task = LinkTask { dialler: self.dialler.clone(), voter: id, addrs: addrs.clone(), cell: sender };
+            let places = watch::Sender::new(places);
+            let task = LinkTask { dialler: self.dialler.clone(), voter: id, places: places.subscribe(), cell: sender };
             tasks.spawn("link to a voter", task.run(stop.clone()));
-            open.insert(id, Open { cell, addrs, stop });
+            open.insert(id, Open { cell, places, stop });
             changed = true;
         }
         if changed {
@@ -131,7 +153,7 @@ impl VoterLinks {
             Ok(Ok(Some(bytes))) => serde_json::from_slice(&bytes).unwrap_or_default(),
             Ok(Ok(None) | Err(_)) | Err(_) => Hints::default(),
         };
-        if hints.v == 1 { hints } else { Hints { v: 1, ..Hints::default() } }
+        if hints.v == HINTS_VERSION { hints } else { Hints::default() }
     }
 
     async fn store(&self, hints: &Hints) {
@@ -144,16 +166,26 @@ impl VoterLinks {
     }
 }
 
-/// Takes in what a voter told; whether anything is new.
-fn note(hints: &mut Hints, told: &[(VoterId, SocketAddr)]) -> bool {
-    let mut is_new = false;
-    for (id, addr) in told.iter().take(HINTS_MAX) {
-        let has_room = hints.voters.len() < HINTS_MAX || hints.voters.contains_key(id);
-        if has_room && hints.voters.insert(*id, *addr) != Some(*addr) {
-            is_new = true;
-        }
-    }
+/// Takes in what voters told; whether anything is new. Whoever is no voter any more tells nothing.
+fn note(hints: &mut Hints, told: Told, voters: &BTreeSet<VoterId>) -> bool {
+    let mut next = hints.told.clone();
+    next.extend(told);
+    next.retain(|teller, _| voters.contains(teller));
+    let is_new = next != hints.told;
+    hints.told = next;
     is_new
+}
+
+/// Where a voter may be.
+fn places(hints: &Hints, configured: Option<SocketAddr>, id: VoterId) -> Places {
+    let told = hints.told.iter().filter_map(|(teller, told)| told.get(&id).map(|addr| (Some(*teller), *addr)));
+    configured.map(|addr| (None, addr)).into_iter().chain(told).collect()
+}
+
+/// The place to try after this one: each source has its turn, however often another one changes its mind.
+pub(super) fn next_place(places: &Places, last: Option<Option<VoterId>>) -> Option<(Option<VoterId>, SocketAddr)> {
+    let behind = last.and_then(|last| places.range((Bound::Excluded(last), Bound::Unbounded)).next());
+    behind.or_else(|| places.first_key_value()).map(|(source, addr)| (*source, *addr))
 }
 
 #[cfg(test)]
@@ -164,25 +196,59 @@ mod tests {
         ([10, 0, 0, 1], port).into()
     }
 
-    #[test]
-    fn hints_are_bounded_and_the_newest_counts() {
-        let mut hints = Hints { v: 1, ..Hints::default() };
-        assert!(note(&mut hints, &[(VoterId(4), addr(1))]));
-        assert!(!note(&mut hints, &[(VoterId(4), addr(1))]));
-        assert!(note(&mut hints, &[(VoterId(4), addr(2))]));
-        for id in 100..200 {
-            note(&mut hints, &[(VoterId(id), addr(3))]);
-        }
-        assert_eq!(hints.voters.len(), HINTS_MAX);
-        assert!(note(&mut hints, &[(VoterId(4), addr(5))]), "who is known can still move");
+    fn voters(ids: std::ops::RangeInclusive<u64>) -> BTreeSet<VoterId> {
+        ids.map(VoterId).collect()
     }
 
-    /// N-14: version 1 of the file.
+    fn tells(teller: u64, of: &[(u64, u16)]) -> Told {
+        BTreeMap::from([(VoterId(teller), of.iter().map(|(id, port)| (VoterId(*id), addr(*port))).collect())])
+    }
+
+    #[test]
+    fn a_voter_that_lies_about_where_another_one_is_takes_no_true_hint_away() {
+        let mut hints = Hints::default();
+        assert!(note(&mut hints, tells(2, &[(4, 1)]), &voters(1..=4)));
+        assert!(!note(&mut hints, tells(2, &[(4, 1)]), &voters(1..=4)));
+        let invented: Vec<(u64, u16)> = (100..116).map(|id| (id, 3)).collect();
+        note(&mut hints, tells(3, &invented), &voters(1..=4));
+        assert_eq!(places(&hints, None, VoterId(4)), BTreeMap::from([(Some(VoterId(2)), addr(1))]));
+        // And repeats another place, ever again another one: it has every second turn at most.
+        let (mut last, mut tried) = (None, Vec::new());
+        for port in 1_000..1_010 {
+            note(&mut hints, tells(3, &[(4, port)]), &voters(1..=4));
+            let (source, place) = next_place(&places(&hints, None, VoterId(4)), last).unwrap();
+            last = Some(source);
+            tried.push(place);
+        }
+        assert_eq!(tried.iter().filter(|place| **place == addr(1)).count(), 5, "{tried:?}");
+        // Who moves says so itself, and the others say so.
+        assert!(note(&mut hints, tells(2, &[(4, 5)]), &voters(1..=4)));
+        assert_eq!(places(&hints, Some(addr(9)), VoterId(4))[&Some(VoterId(2))], addr(5));
+        assert_eq!(places(&hints, Some(addr(9)), VoterId(4))[&None], addr(9));
+    }
+
+    #[test]
+    fn who_is_no_voter_tells_nothing() {
+        let mut hints = Hints::default();
+        for teller in 1..200 {
+            note(&mut hints, tells(teller, &[(4, 1)]), &voters(1..=4));
+        }
+        assert_eq!(hints.told.len(), 4);
+        assert!(note(&mut hints, Told::new(), &voters(2..=4)), "one has left");
+        assert_eq!(hints.told.len(), 3);
+    }
+
+    /// N-14: version 2 of the file, and the most that it may hold.
     #[test]
     fn the_file_keeps_its_form() {
-        let hints = Hints { v: 1, voters: BTreeMap::from([(VoterId(4), addr(7401))]) };
-        let text = r#"{"v":1,"voters":{"4":"10.0.0.1:7401"}}"#;
+        let hints = Hints { told: tells(2, &[(4, 7401)]), ..Hints::default() };
+        let text = r#"{"v":2,"told":{"2":{"4":"10.0.0.1:7401"}}}"#;
         assert_eq!(serde_json::to_string(&hints).unwrap(), text);
         assert_eq!(serde_json::from_str::<Hints>(text).unwrap(), hints);
+        let long: SocketAddr = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff%4294967295]:65535".parse().unwrap();
+        let of: BTreeMap<VoterId, SocketAddr> = (0u64..16).map(|id| (VoterId(u64::MAX - id), long)).collect();
+        let told = (0u64..16).map(|teller| (VoterId(u64::MAX - teller), of.clone())).collect();
+        let bytes = serde_json::to_vec(&Hints { told, ..Hints::default() }).unwrap();
+        assert!(bytes.len() <= FILE_BYTES_MAX, "{}", bytes.len());
     }
 }
