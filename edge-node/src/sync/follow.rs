@@ -82,6 +82,8 @@ enum Left {
     NotFresh,
     #[error("it is not to be believed")]
     NotBelieved(#[source] Refused),
+    #[error("it sent more than may wait for the directory, which is asked for again")]
+    TooEarly,
     #[error("it ended the conversation: {0}")]
     Refused(String),
     #[error("the state is lost")]

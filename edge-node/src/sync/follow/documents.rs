@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, LogIndex, TenantId};
+use remit_common::identity::SignedRequest;
 use remit_common::revocation::{RevocationRefused, RevocationUpdate};
 use remit_common::shard::ShardRefused;
 use remit_common::trust::activation::Activation;
@@ -21,25 +22,83 @@ const REFUSALS_MAX: u32 = 64;
 const SHARDS_EARLY_MAX: usize = 256;
 /// Changes of the revocations that wait for a directory.
 const UPDATES_EARLY_MAX: usize = 64;
+/// Bytes of all that waits: shards of every tenant, or the cuts of days. What needs more is asked for again.
+const EARLY_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// What a cut or a shard takes besides the texts in it.
+const ITEM_BYTES: usize = 512;
 
 /// What came before the directory that it hangs on.
 ///
 /// Lanes overtake one another: a shard or a cut can arrive while the directory that lists its sealer or its
 /// administrator is still being fetched. What is refused for that is looked at again when a directory has been
-/// accepted. It dies with the connection.
+/// accepted. It dies with the connection. When it is more than may wait, all of it is dropped, and the edge subscribes
+/// anew once there is a directory.
 #[derive(Default)]
 pub(super) struct TooEarly {
     shards: BTreeMap<(TenantId, CredentialId), ShardOffer>,
     updates: VecDeque<RevocationUpdate>,
+    bytes: usize,
+    /// More came than may wait.
+    has_dropped: bool,
+}
+
+impl TooEarly {
+    /// Whether so much more may wait.
+    fn has_room(&self, bytes: usize) -> bool {
+        !self.has_dropped && self.bytes.saturating_add(bytes) <= EARLY_BYTES_MAX
+    }
+
+    fn keep_shard(&mut self, offer: ShardOffer) {
+        let key = (offer.tenant.clone(), offer.credential.clone());
+        let before = self.shards.get(&key).map_or(0, shard_bytes);
+        self.bytes = self.bytes.saturating_sub(before);
+        if self.has_room(shard_bytes(&offer)) && (before > 0 || self.shards.len() < SHARDS_EARLY_MAX) {
+            self.bytes = self.bytes.saturating_add(shard_bytes(&offer));
+            self.shards.insert(key, offer);
+        } else {
+            self.drop_all();
+        }
+    }
+
+    fn keep_update(&mut self, update: RevocationUpdate) {
+        let bytes = update_bytes(&update);
+        if self.has_room(bytes) && self.updates.len() < UPDATES_EARLY_MAX {
+            self.bytes = self.bytes.saturating_add(bytes);
+            self.updates.push_back(update);
+        } else {
+            self.drop_all();
+        }
+    }
+
+    fn drop_all(&mut self) {
+        *self = Self { has_dropped: true, ..Self::default() };
+    }
+}
+
+fn shard_bytes(offer: &ShardOffer) -> usize {
+    offer.bytes.len().saturating_add(ITEM_BYTES)
+}
+
+fn update_bytes(update: &RevocationUpdate) -> usize {
+    let added = update.added.iter().map(|entry| {
+        let SignedRequest { method, path, body, nonce, .. } = &entry.request;
+        [method.len(), path.len(), body.len(), nonce.len(), entry.cut.id.len()].iter().sum::<usize>()
+    });
+    let removed = update.removed.iter().map(|cut| cut.id.len());
+    added.chain(removed).fold(ITEM_BYTES, |sum, texts| sum.saturating_add(texts).saturating_add(ITEM_BYTES))
 }
 
 impl Follower {
     pub(super) async fn take_shard(&mut self, conversation: &mut Conversation, offer: ShardOffer) -> Result<(), Left> {
         let digest = Digest::of(&[&offer.bytes]);
-        let kept = offer.clone();
-        let accepted = self.with_state(move |state, now| state.accept_shard(&offer.bytes, now)).await?;
-        if hangs_on_directory(&accepted) && conversation.too_early.shards.len() < SHARDS_EARLY_MAX {
-            conversation.too_early.shards.insert((kept.tenant.clone(), kept.credential.clone()), kept);
+        let (offer, accepted) = self
+            .with_state(move |state, now| {
+                let accepted = state.accept_shard(&offer.bytes, now);
+                (offer, accepted)
+            })
+            .await?;
+        if hangs_on_directory(&accepted) {
+            conversation.too_early.keep_shard(offer);
         }
         if self.settle(conversation, "shard", digest, accepted)?.is_some() {
             self.refresh();
@@ -53,10 +112,14 @@ impl Follower {
         update: RevocationUpdate,
     ) -> Result<(), Left> {
         let digest = update.digest;
-        let kept = update.clone();
+        // What may not wait anyway is not copied.
+        let kept = conversation.too_early.has_room(update_bytes(&update)).then(|| update.clone());
         let accepted = self.with_state(move |state, now| state.accept_revocations(update, now)).await?;
-        if hangs_on_directory(&accepted) && conversation.too_early.updates.len() < UPDATES_EARLY_MAX {
-            conversation.too_early.updates.push_back(kept);
+        if hangs_on_directory(&accepted) {
+            match kept {
+                Some(update) => conversation.too_early.keep_update(update),
+                None => conversation.too_early.drop_all(),
+            }
         }
         if self.settle(conversation, "revocations", digest, accepted)?.is_some() {
             self.refresh();
@@ -67,7 +130,10 @@ impl Follower {
 
     /// Looks again at what came before its directory.
     pub(super) async fn take_again(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
-        let TooEarly { shards, updates } = std::mem::take(&mut conversation.too_early);
+        let TooEarly { shards, updates, bytes: _, has_dropped } = std::mem::take(&mut conversation.too_early);
+        if has_dropped {
+            return Err(Left::TooEarly);
+        }
         for update in updates {
             self.take_revocations(conversation, update).await?;
         }
@@ -198,4 +264,86 @@ fn hangs_on_directory(accepted: &Result<Accepted, Refused>) -> bool {
 /// What a voter passes on to people: bounded, because it may quote what somebody else wrote.
 fn nack_text(refused: &Refused) -> String {
     chain_text(refused).chars().take(200).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::crypto::sign::Signature;
+    use remit_common::id::{KeyId, RevocationEpoch};
+    use remit_common::revocation::{Cut, CutKind, Revocation};
+    use remit_common::time::Timestamp;
+
+    use super::*;
+
+    fn update(entries: usize, body: usize) -> RevocationUpdate {
+        let request = SignedRequest {
+            method: "POST".to_owned(),
+            path: "/v1/revocations".to_owned(),
+            body: vec![0; body],
+            created: 1,
+            expires: 2,
+            nonce: String::new(),
+            key: KeyId(Digest([1; 32])),
+            signature: Signature([2; 64]),
+        };
+        let cut = Cut { tenant: TenantId::new("acme").unwrap(), kind: CutKind::Session, id: "sess-1".to_owned() };
+        let entry = Revocation { cut, until: Timestamp::from_millis(1), index: LogIndex(1), request };
+        RevocationUpdate {
+            from: RevocationEpoch(0),
+            to: RevocationEpoch(1),
+            digest: Digest::default(),
+            added: vec![entry; entries],
+            removed: Vec::new(),
+        }
+    }
+
+    fn shard(credential: usize, bytes: usize) -> ShardOffer {
+        ShardOffer {
+            tenant: TenantId::new("acme").unwrap(),
+            credential: CredentialId::new(&format!("c{credential}")).unwrap(),
+            version: 1,
+            bytes: vec![0; bytes],
+        }
+    }
+
+    #[test]
+    fn a_voter_that_withholds_the_directory_does_not_fill_the_memory() {
+        type Fill = fn(&mut TooEarly, usize);
+        let mut early = TooEarly::default();
+        for _ in 0..8 {
+            early.keep_update(update(1, 1_000));
+        }
+        assert!(!early.has_dropped && early.updates.len() == 8);
+        // One that is too large, and small ones afterwards, which alone would have gaps.
+        early.keep_update(update(5, 1024 * 1024));
+        assert!(early.has_dropped && early.updates.is_empty());
+        early.keep_update(update(1, 10));
+        early.keep_shard(shard(1, 10));
+        assert!(early.updates.is_empty() && early.shards.is_empty() && early.bytes == 0);
+
+        let fills: [(&str, Fill); 4] = [
+            ("updates", |early, _| early.keep_update(update(10_000, 0))),
+            ("many updates", |early, _| early.keep_update(update(0, 0))),
+            ("shards", |early, n| early.keep_shard(shard(n, 100_000))),
+            ("many shards", |early, n| early.keep_shard(shard(n, 1))),
+        ];
+        for (name, fill) in fills {
+            let mut early = TooEarly::default();
+            for n in 0..300 {
+                fill(&mut early, n);
+                assert!(early.bytes <= EARLY_BYTES_MAX, "{name}");
+            }
+            assert!(early.has_dropped, "{name}: what was dropped is asked for again");
+        }
+    }
+
+    #[test]
+    fn a_shard_that_is_sent_again_waits_once() {
+        let mut early = TooEarly::default();
+        for _ in 0..300 {
+            early.keep_shard(shard(1, 100_000));
+        }
+        assert!(!early.has_dropped);
+        assert_eq!(early.shards.len(), 1);
+    }
 }
