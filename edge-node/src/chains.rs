@@ -54,7 +54,7 @@ impl Chains {
     /// [`Unauthenticated`].
     pub(crate) fn authenticate(
         &self,
-        raw: RawPresentation,
+        raw: &RawPresentation,
         mesh: &MeshId,
         directory: &Directory,
     ) -> Result<Arc<Effective>, Unauthenticated> {
@@ -62,7 +62,7 @@ impl Chains {
         if let Some(found) = self.lock().get(&key) {
             return Ok(found);
         }
-        let effective = Arc::new(raw.verify(mesh, directory.issuers())?.effective());
+        let effective = Arc::new(raw.clone().verify(mesh, directory.issuers())?.effective());
         self.lock().insert(key, Arc::clone(&effective));
         Ok(effective)
     }

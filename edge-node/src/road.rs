@@ -4,13 +4,14 @@
 //! which rule, which fact and what would have been needed stand in the record, for those who may read it. Clauses
 //! G-8 to G-33, in the order of this file.
 
+mod recorded;
+
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, RawPresentation};
-use remit_common::id::{CredentialId, DecisionId, EdgeId, MeshId, TenantId, ToolName};
+use remit_common::id::{CredentialId, DecisionId, EdgeId, MeshId, ToolName};
 use remit_common::lattice::{Effect, Effects};
 use remit_common::net::env::Env;
 use remit_common::policy::call::ToolCall;
@@ -18,7 +19,7 @@ use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::{self, Json};
 use remit_common::policy::response::{self, Filtered};
-use remit_common::record::{Detail, RecordKind, ResultFigures, salted};
+use remit_common::record::{Detail, RecordKind, salted};
 use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
 use tokio::sync::{Semaphore, oneshot};
@@ -27,10 +28,10 @@ use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::Chains;
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
-use crate::pdp::{self, Basis, Cleared, Refusal};
+use crate::pdp::{self, Cleared, Refusal};
 use crate::pep::{self, Duties};
-use crate::report::{Draft, Durability, NotOnDisk, Reporter, Weight};
-use crate::telemetry::{Metrics, bounded, chain_text};
+use crate::report::{Durability, NotOnDisk, Reporter, Weight};
+use crate::telemetry::{Metrics, chain_text};
 use crate::vault::{Credential, Vault};
 
 /// How often one call is decided: a bundle that comes into force between decision and first byte has it decided again,
@@ -59,6 +60,8 @@ pub(crate) struct Journey {
     pub(crate) decision: DecisionId,
     pub(crate) arrived: Now,
     pub(crate) view: Arc<View>,
+    /// What the caller showed, once it has been looked at.
+    presented: Option<Arc<RawPresentation>>,
     envelope: Option<Arc<Effective>>,
     tool: Option<ToolName>,
     salt: [u8; 16],
@@ -109,6 +112,7 @@ impl Gateway {
             decision: DecisionId::new(arrived.wall, self.env.random()),
             arrived,
             view: self.views.load_full(),
+            presented: None,
             envelope: None,
             tool: None,
             salt: self.env.random(),
@@ -128,7 +132,13 @@ impl Gateway {
     /// # Errors
     /// Why not; recorded.
     pub(crate) fn admit(&self, journey: &mut Journey, raw: RawPresentation) -> Result<Arc<Effective>, Box<Refusal>> {
-        let admitted = self.authenticate(journey, raw).and_then(|effective| {
+        journey.presented = Some(Arc::new(raw));
+        self.admit_again(journey)
+    }
+
+    /// The same under the view that the journey has now: who may issue envelopes can have changed with it.
+    fn admit_again(&self, journey: &mut Journey) -> Result<Arc<Effective>, Box<Refusal>> {
+        let admitted = self.authenticate(journey).and_then(|effective| {
             journey.envelope = Some(Arc::clone(&effective));
             pdp::standing(&journey.view, &effective, &self.edge, journey.arrived)?;
             Ok(effective)
@@ -136,7 +146,11 @@ impl Gateway {
         admitted.inspect_err(|refusal| self.deny(journey, refusal))
     }
 
-    fn authenticate(&self, journey: &Journey, raw: RawPresentation) -> Result<Arc<Effective>, Box<Refusal>> {
+    fn authenticate(&self, journey: &Journey) -> Result<Arc<Effective>, Box<Refusal>> {
+        let raw = journey
+            .presented
+            .as_deref()
+            .ok_or_else(|| Refusal::of_envelope(Denied::new(Reason::NoEnvelope, "no envelope was shown")))?;
         let directory = journey
             .view
             .directory(journey.arrived.wall)
@@ -174,7 +188,7 @@ impl Gateway {
     }
 
     /// Judges a call, makes it, and filters what comes back. When another policy comes into force before the first byte
-    /// goes out, it is a new decision, with an id of its own, under that policy.
+    /// goes out, it is a new decision, with an id of its own, under that policy and that directory.
     ///
     /// # Errors
     /// Why there is no result; recorded.
@@ -187,13 +201,15 @@ impl Gateway {
     ) -> Result<Released, NoResult> {
         journey.tool = Some(call.tool.clone());
         journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
+        let mut effective = Arc::clone(effective);
         let mut decisions = 1;
         loop {
-            match self.decide(journey, effective, call.clone(), headers).await {
+            match self.decide(journey, &effective, call.clone(), headers).await {
                 Err(Undone::Overtaken(_)) if decisions < DECISIONS_MAX => {
                     decisions += 1;
                     self.arrived(journey);
                     journey.decision = DecisionId::new(journey.arrived.wall, self.env.random());
+                    effective = self.admit_again(journey)?;
                 }
                 Err(Undone::Overtaken(refusal)) => return Err(NoResult::Refused(refusal)),
                 Err(Undone::NoResult(none)) => return Err(none),
@@ -409,127 +425,6 @@ impl Gateway {
                 tracing::warn!(%decision, %why, "a call was called off");
             }
             other => tracing::warn!(%decision, error = chain_text(other), "a permitted call failed"),
-        }
-    }
-
-    fn record_outcome(
-        &self,
-        journey: &Journey,
-        effects: Effects,
-        released: &Result<(Filtered, &'static str), (&'static str, Box<Refusal>)>,
-    ) {
-        let (word, result, note) = match released {
-            Ok((filtered, word)) => {
-                let response::ResultFigures { records_before, records_released, fields_dropped, bytes } =
-                    filtered.figures;
-                let figures = ResultFigures { records_before, records_released, fields_dropped, bytes };
-                (*word, Some(figures), None)
-            }
-            Err((word, refusal)) => (*word, None, Some(refusal.denied.detail.clone())),
-        };
-        let detail = Detail { result, note, salt: self.env.random(), tool: journey.tool.clone(), ..Detail::default() };
-        let draft = Draft { at: self.env.now(), ..self.draft(journey, RecordKind::Outcome, effects, word, detail) };
-        let weight = match pep::durability(effects) {
-            Durability::Soon => Weight::Read,
-            Durability::First => Weight::Beyond,
-        };
-        self.reporter.soon(draft, weight);
-    }
-
-    /// Records a denial.
-    fn denied(&self, journey: &Journey, refusal: Box<Refusal>) -> NoResult {
-        self.deny(journey, &refusal);
-        NoResult::Refused(refusal)
-    }
-
-    fn deny(&self, journey: &Journey, refusal: &Refusal) {
-        let Denied { reason, dimension, hop, policies, policies_total, detail } = refusal.denied.clone();
-        let detail = Detail {
-            dimension,
-            hop,
-            policies,
-            policies_total,
-            note: Some(bounded(detail)).filter(|note| !note.is_empty()),
-            ..journey.detail()
-        };
-        let effects = self.effects_of(journey);
-        let draft = self.draft(journey, RecordKind::Decision, effects, reason.as_str(), detail);
-        self.metrics.decided(reason, self.took(journey));
-        // An envelope that does not stand is a pen for whoever finds it: such refusals are capped like a stranger's.
-        if journey.envelope.is_some() && !refusal.challenge {
-            self.reporter.soon(draft, Weight::Refusal);
-        } else {
-            self.reporter.refused_caller(draft);
-        }
-    }
-
-    /// Records that a request was refused before it had an envelope that could be judged.
-    pub(crate) fn refuse_request(&self, journey: &Journey, reason: Reason, detail: impl Into<String>) -> Box<Refusal> {
-        let refusal = Refusal::of_envelope(Denied::new(reason, detail));
-        self.deny(journey, &refusal);
-        refusal
-    }
-
-    /// Records that a request with a good envelope was refused for its shape.
-    pub(crate) fn refuse_call(&self, journey: &Journey, denied: Denied) {
-        self.deny(journey, &Refusal::of_call(denied));
-    }
-
-    /// What the call would have done, as far as the catalogue knows the tool.
-    fn effects_of(&self, journey: &Journey) -> Effects {
-        let Some((envelope, tool)) = journey.envelope.as_ref().zip(journey.tool.as_ref()) else {
-            return Effects::default();
-        };
-        let active = journey.view.bundles.get(&envelope.tenant);
-        let tool = active.and_then(|active| active.bundle.policy().catalogue().tools.get(tool));
-        tool.map(|tool| tool.effects).unwrap_or_default()
-    }
-
-    fn draft(
-        &self,
-        journey: &Journey,
-        kind: RecordKind,
-        effects: Effects,
-        reason: &'static str,
-        detail: Detail,
-    ) -> Draft {
-        let tenant: Option<&TenantId> = journey.envelope.as_ref().map(|envelope| &envelope.tenant);
-        Draft {
-            at: journey.arrived,
-            kind,
-            decision: journey.decision,
-            tenant: tenant.cloned(),
-            effects,
-            reason,
-            basis: Basis::of(&journey.view, tenant, journey.arrived),
-            detail,
-        }
-    }
-
-    fn took(&self, journey: &Journey) -> Duration {
-        self.env.now().boot.since(journey.arrived.boot)
-    }
-}
-
-impl Journey {
-    /// What is known of the caller and the call.
-    fn detail(&self) -> Detail {
-        let Some(envelope) = &self.envelope else {
-            return Detail { salt: self.salt, ..Detail::default() };
-        };
-        let active = self.view.bundles.get(&envelope.tenant);
-        let purpose = active.and_then(|active| active.bundle.policy().taxonomy().purpose_name(&envelope.purpose));
-        Detail {
-            salt: self.salt,
-            delegator: Some(envelope.delegator.clone()),
-            session: Some(envelope.session.clone()),
-            task: Some(envelope.task.clone()),
-            purpose: purpose.map(str::to_owned),
-            links: envelope.links().to_vec(),
-            agents: envelope.chain_agents.iter().map(|agent| agent.id.clone()).collect(),
-            tool: self.tool.clone(),
-            arguments: self.arguments,
-            ..Detail::default()
         }
     }
 }

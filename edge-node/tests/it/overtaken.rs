@@ -2,12 +2,14 @@
 
 use remit_common::crypto::digest::Digest;
 use remit_common::record::RecordKind;
+use remit_common::trust::directory::SignedDirectory;
 use serde_json::{Value, json};
 use std::time::Duration;
 
 use crate::support::agent::Answered;
 use crate::support::bundle::Variant;
 use crate::support::eventually;
+use crate::support::keys;
 use crate::support::scene::Scene;
 
 fn customer() -> Value {
@@ -77,6 +79,34 @@ async fn the_bundle_that_overtakes_a_call_can_forbid_it() {
     assert_eq!(answered.reason(), "forbidden");
     assert_eq!(scene.upstream.calls(), 0);
     assert_eq!(recorded(&scene, RecordKind::Decision).await, ["permit", "forbidden"]);
+    scene.stop_edge().await;
+}
+
+/// G-17: the directory that came with the bundle does not list those who issued the envelope any more.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_envelope_of_issuers_that_are_gone_permits_nothing_after_a_bundle_has_overtaken_its_call() {
+    let scene = Scene::new().await;
+    scene.world.stop_clock();
+    hold_decisions(&scene).await;
+    let overtaking = async {
+        eventually("the decision waits", || async { scene.world.waits().then_some(()) }).await;
+        let mut content = keys::directory_content(scene.now, 2, &scene.tenants);
+        for (issuer, seed) in content.issuers.iter_mut().zip(24..) {
+            issuer.key = *keys::key(seed).public();
+        }
+        let directory = SignedDirectory::make(&content, &[&keys::key(keys::DIRECTORY)]).unwrap();
+        scene.log.set_directory(2, directory.to_bytes());
+        scene.until("the directory is here", |status| status["directory_version"] == 2).await;
+        scene.publish(&Variant::new(2, &scene.upstream.url()));
+        scene.forward(Duration::from_millis(10));
+        scene.until("the next bundle is active", |status| status["bundle_version"] == 2).await;
+        scene.world.hold(None);
+    };
+    let maya = scene.maya();
+    let (answered, ()) = tokio::join!(maya.call("tickets.create", customer()), overtaking);
+    assert_eq!((answered.status.as_u16(), answered.reason().as_str()), (401, "bad_signature"));
+    assert_eq!(scene.upstream.calls(), 0);
+    assert_eq!(recorded(&scene, RecordKind::Decision).await, ["permit", "bad_signature"]);
     scene.stop_edge().await;
 }
 

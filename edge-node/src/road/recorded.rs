@@ -1,0 +1,138 @@
+//! What is on record of a call: its denial, its end, and what they say about the caller.
+
+use std::time::Duration;
+
+use remit_common::id::TenantId;
+use remit_common::lattice::Effects;
+use remit_common::policy::decision::{Denied, Reason};
+use remit_common::policy::response::{self, Filtered};
+use remit_common::record::{Detail, RecordKind, ResultFigures};
+
+use super::{Gateway, Journey, NoResult};
+use crate::pdp::{Basis, Refusal};
+use crate::pep;
+use crate::report::{Draft, Durability, Weight};
+use crate::telemetry::bounded;
+
+impl Gateway {
+    pub(super) fn record_outcome(
+        &self,
+        journey: &Journey,
+        effects: Effects,
+        released: &Result<(Filtered, &'static str), (&'static str, Box<Refusal>)>,
+    ) {
+        let (word, result, note) = match released {
+            Ok((filtered, word)) => {
+                let response::ResultFigures { records_before, records_released, fields_dropped, bytes } =
+                    filtered.figures;
+                let figures = ResultFigures { records_before, records_released, fields_dropped, bytes };
+                (*word, Some(figures), None)
+            }
+            Err((word, refusal)) => (*word, None, Some(refusal.denied.detail.clone())),
+        };
+        let detail = Detail { result, note, salt: self.env.random(), tool: journey.tool.clone(), ..Detail::default() };
+        let draft = Draft { at: self.env.now(), ..self.draft(journey, RecordKind::Outcome, effects, word, detail) };
+        let weight = match pep::durability(effects) {
+            Durability::Soon => Weight::Read,
+            Durability::First => Weight::Beyond,
+        };
+        self.reporter.soon(draft, weight);
+    }
+
+    /// Records a denial.
+    pub(super) fn denied(&self, journey: &Journey, refusal: Box<Refusal>) -> NoResult {
+        self.deny(journey, &refusal);
+        NoResult::Refused(refusal)
+    }
+
+    pub(super) fn deny(&self, journey: &Journey, refusal: &Refusal) {
+        let Denied { reason, dimension, hop, policies, policies_total, detail } = refusal.denied.clone();
+        let detail = Detail {
+            dimension,
+            hop,
+            policies,
+            policies_total,
+            note: Some(bounded(detail)).filter(|note| !note.is_empty()),
+            ..journey.detail()
+        };
+        let effects = self.effects_of(journey);
+        let draft = self.draft(journey, RecordKind::Decision, effects, reason.as_str(), detail);
+        self.metrics.decided(reason, self.took(journey));
+        // An envelope that does not stand is a pen for whoever finds it: such refusals are capped like a stranger's.
+        if journey.envelope.is_some() && !refusal.challenge {
+            self.reporter.soon(draft, Weight::Refusal);
+        } else {
+            self.reporter.refused_caller(draft);
+        }
+    }
+
+    /// Records that a request was refused before it had an envelope that could be judged.
+    pub(crate) fn refuse_request(&self, journey: &Journey, reason: Reason, detail: impl Into<String>) -> Box<Refusal> {
+        let refusal = Refusal::of_envelope(Denied::new(reason, detail));
+        self.deny(journey, &refusal);
+        refusal
+    }
+
+    /// Records that a request with a good envelope was refused for its shape.
+    pub(crate) fn refuse_call(&self, journey: &Journey, denied: Denied) {
+        self.deny(journey, &Refusal::of_call(denied));
+    }
+
+    /// What the call would have done, as far as the catalogue knows the tool.
+    fn effects_of(&self, journey: &Journey) -> Effects {
+        let Some((envelope, tool)) = journey.envelope.as_ref().zip(journey.tool.as_ref()) else {
+            return Effects::default();
+        };
+        let active = journey.view.bundles.get(&envelope.tenant);
+        let tool = active.and_then(|active| active.bundle.policy().catalogue().tools.get(tool));
+        tool.map(|tool| tool.effects).unwrap_or_default()
+    }
+
+    pub(super) fn draft(
+        &self,
+        journey: &Journey,
+        kind: RecordKind,
+        effects: Effects,
+        reason: &'static str,
+        detail: Detail,
+    ) -> Draft {
+        let tenant: Option<&TenantId> = journey.envelope.as_ref().map(|envelope| &envelope.tenant);
+        Draft {
+            at: journey.arrived,
+            kind,
+            decision: journey.decision,
+            tenant: tenant.cloned(),
+            effects,
+            reason,
+            basis: Basis::of(&journey.view, tenant, journey.arrived),
+            detail,
+        }
+    }
+
+    pub(super) fn took(&self, journey: &Journey) -> Duration {
+        self.env.now().boot.since(journey.arrived.boot)
+    }
+}
+
+impl Journey {
+    /// What is known of the caller and the call.
+    pub(super) fn detail(&self) -> Detail {
+        let Some(envelope) = &self.envelope else {
+            return Detail { salt: self.salt, ..Detail::default() };
+        };
+        let active = self.view.bundles.get(&envelope.tenant);
+        let purpose = active.and_then(|active| active.bundle.policy().taxonomy().purpose_name(&envelope.purpose));
+        Detail {
+            salt: self.salt,
+            delegator: Some(envelope.delegator.clone()),
+            session: Some(envelope.session.clone()),
+            task: Some(envelope.task.clone()),
+            purpose: purpose.map(str::to_owned),
+            links: envelope.links().to_vec(),
+            agents: envelope.chain_agents.iter().map(|agent| agent.id.clone()).collect(),
+            tool: self.tool.clone(),
+            arguments: self.arguments,
+            ..Detail::default()
+        }
+    }
+}
