@@ -372,10 +372,11 @@ impl Config {
 pub const VOTERS_MAX: usize = remit_common::limits::ROOT_SIGNATURES_MAX;
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    const FILE: &str = r#"
+    /// One that is whole.
+    pub(crate) const FILE: &str = r#"
         mesh_id = "00112233445566778899aabbccddeeff"
         id = 1
         data_dir = "data"

@@ -346,30 +346,12 @@ mod tests {
 
     use super::*;
     use crate::config::Peer;
+    use crate::config::tests::FILE;
 
     fn config(join: bool, peers: &[u64]) -> Config {
         let at = SocketAddr::from(([127, 0, 0, 1], 1));
-        let file = r#"
-            mesh_id = "00112233445566778899aabbccddeeff"
-            id = 4
-            data_dir = "data"
-            root = "root.json"
-            directory = "directory.json"
-            issuer_key = "issuer.key"
-            peers = []
-            [tls]
-            certificate = "voter.pem"
-            key = "voter.key"
-            voters_ca = "voters-ca.pem"
-            edges_ca = "edges-ca.pem"
-            [listen]
-            raft = "127.0.0.1:1"
-            dist = "127.0.0.1:2"
-            admin = "127.0.0.1:3"
-            ops = "127.0.0.1:4"
-        "#;
         let peers = peers.iter().map(|id| Peer { id: VoterId(*id), raft: at }).collect();
-        Config { join, peers, ..toml::from_str(file).unwrap() }
+        Config { id: VoterId(4), join, peers, ..toml::from_str(FILE).unwrap() }
     }
 
     fn log_of(ids: &[u64]) -> Members {

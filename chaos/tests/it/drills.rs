@@ -1,9 +1,5 @@
 //! The drills that come with remit, played on the simulated mesh as `remit drill run` plays them: each passes.
 
-use std::num::NonZero;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
-
 use remit_chaos::drill::crew::Workers;
 use remit_chaos::drill::engine::{Nobody, Options, play};
 use remit_chaos::drill::file::Drill;
@@ -13,6 +9,8 @@ use remit_chaos::sim::mesh::SimMesh;
 use remit_chaos::sim::runtime::block_on;
 use remit_common::net::tasks::Shutdown;
 use remit_common::time::Timestamp;
+
+use crate::processors::play_all;
 
 /// One with which `disk-full-voter` once left a voter that never started again.
 const SEED: u64 = 3;
@@ -60,22 +58,6 @@ fn a_voter_with_a_full_disk_passes() {
 #[test]
 #[ignore = "half an hour of simulated time takes some of real time: ask for it by name, with the seeds"]
 fn every_shipped_drill_passes_with_the_seeds() {
-    let (next, faults) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
-    let work = || {
-        while let Some((name, _)) = DRILLS.get(next.fetch_add(1, Ordering::SeqCst)) {
-            if let Some(fault) = fault(name, SEED) {
-                println!("{fault}");
-                faults.lock().unwrap().push(fault);
-            }
-        }
-    };
-    let jobs = std::thread::available_parallelism().map_or(1, NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 1..jobs {
-            scope.spawn(work);
-        }
-        work();
-    });
-    let faults = faults.into_inner().unwrap();
+    let faults = play_all(DRILLS, |(name, _)| fault(name, SEED).into_iter().collect());
     assert!(faults.is_empty(), "{} of {} drills:\n{}", faults.len(), DRILLS.len(), faults.join("\n"));
 }

@@ -3,4 +3,6 @@
 #[cfg(test)]
 mod drills;
 #[cfg(test)]
+mod processors;
+#[cfg(test)]
 mod seeds;

@@ -1,13 +1,13 @@
 //! Runs of a minute whose seed decides what fails: every promise holds, and the same seed plays the same run.
 
 use std::collections::BTreeMap;
-use std::num::NonZero;
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use remit_chaos::invariant::{Judgement, Outcome};
 use remit_chaos::sim::run::{Run, Setup, run};
+
+use crate::processors::play_all;
 
 const SEEDS: u64 = 40;
 /// Later ones that once broke a promise.
@@ -32,43 +32,26 @@ fn fault(seed: u64, judgement: &Judgement) -> Option<String> {
 #[ignore = "fifty minutes of simulated time take some of real time: ask for it by name"]
 fn every_promise_holds_under_any_seed_and_every_run_can_be_repeated() {
     let setup = Setup::usual(LENGTH).unwrap();
-    let (next, faults) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
     let seeds: Vec<u64> = (1..=SEEDS).chain(FOUND).collect();
     let happened: Mutex<BTreeMap<&str, u32>> = Mutex::default();
-    let work = || {
-        while let Some(&seed) = seeds.get(next.fetch_add(1, Ordering::SeqCst)) {
-            let note = |fault: String| {
-                println!("{fault}");
-                faults.lock().unwrap().push(fault);
-            };
-            let Run { digest, judgement, faults: planned, .. } = match run(seed, &setup) {
-                Ok(run) => run,
-                Err(error) => {
-                    note(format!("seed {seed} cannot be played: {error:#}"));
-                    continue;
-                }
-            };
-            fault(seed, &judgement).into_iter().for_each(note);
-            for (name, count) in planned {
-                *happened.lock().unwrap().entry(name).or_default() += count;
-            }
-            if seed <= TWICE && run(seed, &setup).unwrap().digest != digest {
-                note(format!("seed {seed} plays another run the second time"));
-            }
+    let faults = play_all(&seeds, |&seed| {
+        let Run { digest, judgement, faults: planned, .. } = match run(seed, &setup) {
+            Ok(run) => run,
+            Err(error) => return vec![format!("seed {seed} cannot be played: {error:#}")],
+        };
+        for (name, count) in planned {
+            *happened.lock().unwrap().entry(name).or_default() += count;
         }
-    };
-    let jobs = std::thread::available_parallelism().map_or(1, NonZero::get);
-    std::thread::scope(|scope| {
-        for _ in 1..jobs {
-            scope.spawn(work);
+        let mut found = Vec::from_iter(fault(seed, &judgement));
+        if seed <= TWICE && run(seed, &setup).unwrap().digest != digest {
+            found.push(format!("seed {seed} plays another run the second time"));
         }
-        work();
+        found
     });
     let happened = happened.into_inner().unwrap();
     println!("faults in {} runs: {happened:?}", seeds.len());
     for fault in ["kill", "power-cut", "pause", "partition", "link", "disk-full", "fsync-error", "clock-jump"] {
         assert!(happened.get(fault).is_some_and(|count| *count > 0), "no run had a `{fault}`");
     }
-    let faults = faults.into_inner().unwrap();
     assert!(faults.is_empty(), "{} faults:\n{}", faults.len(), faults.join("\n"));
 }

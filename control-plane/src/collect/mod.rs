@@ -183,10 +183,7 @@ impl Collector {
 
     /// How far another voter's records have been copied.
     pub(crate) async fn copied(&self, from: VoterId) -> Result<Option<(StoreId, u64)>, NotCopied> {
-        let store = self.store.clone();
-        let copied = self.env.run_blocking(move || store.copied()).await;
-        let copied = copied.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|copied| copied);
-        match copied {
+        match self.on_disk(Store::copied).await {
             Ok(copied) => Ok(copied.and_then(|copied| copied.get(&from).copied())),
             Err(error) => Err(NotCopied { from, reason: error.to_string() }),
         }
@@ -203,9 +200,7 @@ impl Collector {
         let read = records.into_iter().map(|record| arriving::copied(&self.mesh, record));
         let records = read.collect::<Result<Vec<_>, _>>().map_err(not_copied)?;
         // Transactions of one file wait for each other, so this one may be made beside the writer's.
-        let store = self.store.clone();
-        let written = self.env.run_blocking(move || store.copy(from, upto, &records)).await;
-        let written = written.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|written| written);
+        let written = self.on_disk(move |store| store.copy(from, upto, &records)).await;
         let Appended { stored, repeated, last_arrival, .. } = match written {
             Ok(appended) => appended,
             Err(error) => {
@@ -219,9 +214,7 @@ impl Collector {
 
     /// Nothing is to be copied any more, also by later processes.
     pub(crate) async fn complete(&self) {
-        let store = self.store.clone();
-        let written = self.env.run_blocking(move || store.complete()).await;
-        match written.map_err(|error| StoreFailed::Task(error.to_string())).and_then(|written| written) {
+        match self.on_disk(Store::complete).await {
             Ok(()) => self.whole.lacks.store(false, Ordering::SeqCst),
             Err(error) => self.cannot_write(&error).await,
         }
@@ -263,18 +256,22 @@ impl Collector {
 
     /// Records by content, oldest first.
     pub(crate) async fn query(&self, query: RecordQuery) -> Result<Vec<StoredRecord>, StoreFailed> {
-        let store = self.store.clone();
-        self.env
-            .run_blocking(move || store.query(&query))
-            .await
-            .map_err(|error| StoreFailed::Task(error.to_string()))?
+        self.on_disk(move |store| store.query(&query)).await
     }
 
     /// Records in the order in which they came to this voter.
     pub(crate) async fn since(&self, after: Option<u64>, limit: u32) -> Result<Arrivals, StoreFailed> {
-        let store = self.store.clone();
-        let task = self.env.run_blocking(move || store.since(after, limit));
-        task.await.map_err(|error| StoreFailed::Task(error.to_string()))?
+        self.on_disk(move |store| store.since(after, limit)).await
+    }
+
+    /// Work on the store, where it holds up nobody.
+    async fn on_disk<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Store) -> Result<T, StoreFailed> + Send + 'static,
+    ) -> Result<T, StoreFailed> {
+        let store = Arc::clone(&self.store);
+        let done = self.env.run_blocking(move || work(&store)).await;
+        done.map_err(|error| StoreFailed::Task(error.to_string()))?
     }
 }
 
