@@ -46,6 +46,8 @@ pub enum Bug {
     AgeRestartsAtZero,
     /// The age counts from the arrival of an answer, not from the sending of the nonce.
     AgeFromArrival,
+    /// An edge takes the number of an answer as it comes: a tick from long ago counts again.
+    RepeatedTickCounts,
     /// An edge sends the records of its own process only, and not those of the one before.
     EarlierRecordsNotSent,
     /// An edge calls the tool while the record is on its way to the disk.
@@ -93,7 +95,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 22] = [
+        pub const ALL: [Self; 23] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -112,6 +114,7 @@ mod on {
             Self::RevocationsForgottenAtRestart,
             Self::AgeRestartsAtZero,
             Self::AgeFromArrival,
+            Self::RepeatedTickCounts,
             Self::EarlierRecordsNotSent,
             Self::CallBeforeRecorded,
             Self::AnswerNotSearched,
@@ -140,6 +143,7 @@ mod on {
                 Self::RevocationsForgottenAtRestart => "revocations-forgotten-at-restart",
                 Self::AgeRestartsAtZero => "age-restarts-at-zero",
                 Self::AgeFromArrival => "age-from-arrival",
+                Self::RepeatedTickCounts => "repeated-tick-counts",
                 Self::EarlierRecordsNotSent => "earlier-records-not-sent",
                 Self::CallBeforeRecorded => "call-before-recorded",
                 Self::AnswerNotSearched => "answer-not-searched",

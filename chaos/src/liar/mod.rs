@@ -190,7 +190,7 @@ impl Speaker {
         let mut objects = FramedSend::new(connection.quic.open_uni().await?);
         let mut tells = self.told.clone();
         let told = tells.borrow_and_update().clone();
-        let mut tick = told.ticks_from;
+        let mut ticks = told.ticks();
         let mut publisher = Publisher::new(self.mesh, edge.clone(), self.voter, told.state, self.env.now().boot);
         loop {
             tokio::select! {
@@ -198,7 +198,7 @@ impl Speaker {
                 message = heard.recv::<EdgeMessage>(WAIT) => {
                     let Some(message) = message? else { return Ok(()) };
                     if let Some(report) = publisher.handle_message(message)? {
-                        self.hear(&mut publisher, edge, &mut tick, report);
+                        self.hear(&mut publisher, edge, &mut ticks, report);
                     }
                 }
                 changed = tells.changed() => {
@@ -218,11 +218,18 @@ impl Speaker {
         }
     }
 
-    fn hear(&self, publisher: &mut Publisher, edge: &EdgeId, tick: &mut LogIndex, report: EdgeReport) {
+    fn hear(
+        &self,
+        publisher: &mut Publisher,
+        edge: &EdgeId,
+        ticks: &mut impl Iterator<Item = LogIndex>,
+        report: EdgeReport,
+    ) {
         let heard = match report {
             EdgeReport::Nonce(message) => {
-                tick.0 += 1;
-                self.vouch(publisher, edge, *tick, message.nonce);
+                if let Some(tick) = ticks.next() {
+                    self.vouch(publisher, edge, tick, message.nonce);
+                }
                 Heard::Asked
             }
             EdgeReport::Ack(ack) if ack.stage == Stage::Active => Heard::Answered(Answered::Active(ack.manifest)),

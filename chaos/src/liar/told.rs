@@ -53,8 +53,17 @@ pub struct Told {
     pub directory: u64,
     /// The version of the root.
     pub root: u64,
-    /// In each conversation its ticks are numbered from here on.
+    /// In each conversation its ticks are numbered from here on; the first repeats one of long ago.
     pub ticks_from: LogIndex,
+}
+
+impl Told {
+    /// The numbers of its ticks in one conversation: one that edges have counted long ago, which changes nothing at
+    /// an edge that remembers, and then such as are still to come.
+    pub(super) fn ticks(&self) -> impl Iterator<Item = LogIndex> + use<> {
+        let from = self.ticks_from.0;
+        std::iter::once(from / 2).chain(from.saturating_add(1)..).map(LogIndex)
+    }
 }
 
 impl Truth {

@@ -10,4 +10,5 @@ pub mod nemesis;
 pub mod net;
 pub mod run;
 pub mod runtime;
+pub mod shipped;
 pub mod spawn;

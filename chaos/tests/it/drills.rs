@@ -1,38 +1,17 @@
 //! The drills that come with remit, played on the simulated mesh as `remit drill run` plays them: each passes.
 
-use remit_chaos::drill::crew::Workers;
-use remit_chaos::drill::engine::{Nobody, Options, play};
-use remit_chaos::drill::file::Drill;
-use remit_chaos::drill::outcome::{ActivityStatus, Conclusion, DrillOutcome};
-use remit_chaos::drill::shipped::{DRILLS, shipped};
-use remit_chaos::sim::mesh::SimMesh;
-use remit_chaos::sim::runtime::block_on;
-use remit_common::net::tasks::Shutdown;
-use remit_common::time::Timestamp;
+use remit_chaos::drill::outcome::{ActivityStatus, Conclusion};
+use remit_chaos::drill::shipped::DRILLS;
+use remit_chaos::sim::shipped::rehearse;
 
 use crate::processors::play_all;
 
 /// One with which `disk-full-voter` once left a voter that never started again.
 const SEED: u64 = 3;
 
-fn played(name: &str, seed: u64) -> DrillOutcome {
-    let drill = Drill::read(&format!("{name}.yaml"), shipped(name).unwrap()).unwrap();
-    let options = Options {
-        seed,
-        wall: Timestamp::from_secs(1_800_000_000),
-        reproduce: format!("remit drill run {name} --seed {seed}"),
-        interrupt: Shutdown::new(),
-    };
-    block_on(seed, async {
-        let mut sim = SimMesh::new(seed).unwrap();
-        let mut crew = Workers::new(sim.secret().to_vec());
-        Box::pin(play(&drill, &mut sim, &mut crew, &options, &Nobody)).await
-    })
-}
-
 /// What is wrong with a drill, if anything.
 fn fault(name: &str, seed: u64) -> Option<String> {
-    let outcome = played(name, seed);
+    let outcome = rehearse(name, seed).unwrap();
     let steps = outcome.activities.iter().filter(|run| run.status != ActivityStatus::Succeeded);
     let steps: Vec<&str> = steps.map(|run| run.name.as_str()).collect();
     let passed = outcome.conclusion() == Conclusion::Passed && steps.is_empty();

@@ -257,7 +257,7 @@ impl Freshness {
         now: Now,
     ) -> Result<Learned, AnswerRefused> {
         self.on_clock(now);
-        if answer.n <= self.view.n {
+        if answer.n <= self.view.n && !planted(Bug::RepeatedTickCounts) {
             return Ok(Learned::Nothing);
         }
         let Some(at) = self.sent.iter().find(|(nonce, _)| *nonce == answer.nonce).map(|(_, at)| *at) else {
@@ -338,7 +338,7 @@ impl Freshness {
         if self.view.proven.is_some_and(|proven| answered.at.boot <= proven.boot) {
             return Learned::Nothing;
         }
-        let n = self.view.n.max(answered.n);
+        let n = if planted(Bug::RepeatedTickCounts) { answered.n } else { self.view.n.max(answered.n) };
         let proof = StoredProof { n, sent: answered.at.wall, stored: now.wall, epoch: self.view.epoch };
         self.provable = Some((answered, proof));
         Learned::Younger(proof)

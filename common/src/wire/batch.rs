@@ -1,6 +1,9 @@
 //! Decision records on their way to a voter: consecutive, compressed, and bounded before they are unpacked.
 
+use std::cell::RefCell;
+
 use serde::{Deserialize, Serialize};
+use zstd::bulk::{Compressor, Decompressor};
 
 use super::frame::PeerMisbehaved;
 use crate::id::BootId;
@@ -8,6 +11,26 @@ use crate::limits::{RECORD_BATCH_BYTES_MAX, RECORD_BYTES_MAX};
 
 /// Speed matters more than the last percent: an edge compresses beside its calls.
 const LEVEL: i32 = 1;
+
+thread_local! {
+    // To make one takes longer than to pack a small batch.
+    static PACKER: RefCell<Option<Compressor<'static>>> = const { RefCell::new(None) };
+    static UNPACKER: RefCell<Option<Decompressor<'static>>> = const { RefCell::new(None) };
+}
+
+fn compressed(raw: &[u8]) -> std::io::Result<Vec<u8>> {
+    PACKER.with_borrow_mut(|packer| match packer {
+        Some(packer) => packer.compress(raw),
+        None => packer.insert(Compressor::new(LEVEL)?).compress(raw),
+    })
+}
+
+fn decompressed(packed: &[u8], raw_len: usize) -> std::io::Result<Vec<u8>> {
+    UNPACKER.with_borrow_mut(|unpacker| match unpacker {
+        Some(unpacker) => unpacker.decompress(packed, raw_len),
+        None => unpacker.insert(Decompressor::new()?).decompress(packed, raw_len),
+    })
+}
 
 /// Consecutive records of one boot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,7 +82,7 @@ impl RecordBatch {
             raw.extend_from_slice(record);
             count += 1;
         }
-        let packed = zstd::bulk::compress(&raw, LEVEL).map_err(|_| unpackable.clone())?;
+        let packed = compressed(&raw).map_err(|_| unpackable.clone())?;
         let raw_len = u32::try_from(raw.len()).map_err(|_| unpackable)?;
         Ok(Self { boot, first, count, raw_len, packed })
     }
@@ -75,7 +98,7 @@ impl RecordBatch {
         if raw_len > RECORD_BATCH_BYTES_MAX {
             return Err(PeerMisbehaved::TooLong { len: self.raw_len.into(), max: RECORD_BATCH_BYTES_MAX });
         }
-        let raw = zstd::bulk::decompress(&self.packed, raw_len).map_err(|_| MALFORMED)?;
+        let raw = decompressed(&self.packed, raw_len).map_err(|_| MALFORMED)?;
         if raw.len() != raw_len {
             return Err(MALFORMED);
         }

@@ -4,11 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use remit_chaos::invariant::Invariant;
-use remit_chaos::sim::run::{Setup, run};
 use remit_common::planted::{self, Bug};
 
-use crate::scene::breaks;
+use crate::scene::{Broken, Play, breaks};
 
 /// How far to look.
 #[derive(Debug, Clone, Copy)]
@@ -18,9 +16,6 @@ pub(crate) struct Limits {
     /// Runs at the same time.
     pub(crate) jobs: usize,
 }
-
-/// What was seen broken in one run, with the first breach of each as a sentence.
-pub(crate) type Broken = BTreeMap<Invariant, String>;
 
 /// Ids, in the order of reports: `R1 R2`.
 pub(crate) fn ids(broken: &Broken) -> String {
@@ -51,14 +46,14 @@ pub(crate) struct Hunt {
 
 /// Runs without a bug: nothing that is broken there counts against one.
 pub(crate) struct Clean<'a> {
-    setup: &'a Setup,
+    play: &'a Play,
     played: BTreeMap<u64, Broken>,
     progress: &'a (dyn Fn(&str) + Sync),
 }
 
 impl<'a> Clean<'a> {
-    pub(crate) fn new(setup: &'a Setup, progress: &'a (dyn Fn(&str) + Sync)) -> Self {
-        Self { setup, played: BTreeMap::new(), progress }
+    pub(crate) fn new(play: &'a Play, progress: &'a (dyn Fn(&str) + Sync)) -> Self {
+        Self { play, played: BTreeMap::new(), progress }
     }
 
     /// Plays these seeds.
@@ -66,7 +61,7 @@ impl<'a> Clean<'a> {
         planted::set(None);
         let played = Mutex::new(BTreeMap::new());
         each_seed(limits, |seed| {
-            let broken = play(seed, self.setup);
+            let broken = self.play.broken(seed);
             if !broken.is_empty() {
                 let (ids, evidence) = (ids(&broken), evidence(&broken));
                 (self.progress)(&format!("seed {seed} breaks {ids} without any bug planted: {evidence}"));
@@ -94,12 +89,12 @@ impl<'a> Clean<'a> {
 /// Plays one seed after the other with this bug planted, some at the same time, and gives the lowest in which
 /// it was found: the same whatever the number of jobs. Every find is held against the same seed without the bug.
 pub(crate) fn hunt(bug: Bug, limits: Limits, clean: &mut Clean<'_>) -> Hunt {
-    let (setup, progress) = (clean.setup, clean.progress);
+    let (play, progress) = (clean.play, clean.progress);
     let (name, end) = (bug.as_str(), limits.first_seed.saturating_add(limits.seeds_max));
     let mut from = limits.first_seed;
     while from < end {
         planted::set(Some(bug));
-        let suspect = first_broken(bug, setup, Limits { first_seed: from, seeds_max: end - from, ..limits });
+        let suspect = first_broken(bug, play, Limits { first_seed: from, seeds_max: end - from, ..limits });
         planted::set(None);
         let Some(Found { seed, mut broken }) = suspect else { break };
         let known = clean.of(seed);
@@ -116,10 +111,10 @@ pub(crate) fn hunt(bug: Bug, limits: Limits, clean: &mut Clean<'_>) -> Hunt {
 }
 
 /// The lowest seed in which a promise is broken that the planted bug breaks.
-fn first_broken(bug: Bug, setup: &Setup, limits: Limits) -> Option<Found> {
+fn first_broken(bug: Bug, play: &Play, limits: Limits) -> Option<Found> {
     let found: Mutex<Option<Found>> = Mutex::default();
     each_seed(limits, |seed| {
-        let mut broken = play(seed, setup);
+        let mut broken = play.broken(seed);
         broken.retain(|id, _| breaks(bug).contains(id));
         if broken.is_empty() {
             return Next::GoOn;
@@ -161,14 +156,4 @@ fn each_seed(limits: Limits, play: impl Fn(u64) -> Next + Sync) {
         }
         work();
     });
-}
-
-/// Plays the run that a seed decides, and gives the promises that are broken in it. A run that does not come about, or
-/// in which too little happens, breaks none: that it fails would show, but not what is wrong.
-fn play(seed: u64, setup: &Setup) -> Broken {
-    let Ok(Ok(run)) = std::panic::catch_unwind(|| run(seed, setup)) else { return Broken::new() };
-    let first = |breaches: &[remit_chaos::invariant::Breach]| {
-        breaches.first().map(|breach| breach.sentence.clone()).unwrap_or_default()
-    };
-    run.judgement.violated().map(|verdict| (verdict.id, first(&verdict.breaches))).collect()
 }

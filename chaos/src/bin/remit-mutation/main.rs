@@ -19,7 +19,7 @@ use clap::Parser;
 use remit_common::planted::{Bug, MARKER};
 
 use self::hunt::{Clean, Hunt, Limits};
-use self::scene::Scene;
+use self::scene::{Play, Scene, drill_for};
 
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
@@ -86,8 +86,8 @@ fn main() -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
-    let setup = match cli.scene.setup(Duration::from_secs(cli.seconds)) {
-        Ok(setup) => setup,
+    let play = match cli.scene.setup(Duration::from_secs(cli.seconds)) {
+        Ok(setup) => Play::Random(Box::new(setup)),
         Err(error) => {
             progress(&format!("{error:#}"));
             return ExitCode::FAILURE;
@@ -95,7 +95,7 @@ fn main() -> ExitCode {
     };
     let jobs = cli.jobs.or_else(|| std::thread::available_parallelism().ok()).map_or(1, NonZero::get);
     let limits = Limits { first_seed: cli.first_seed, seeds_max: cli.seeds_max, jobs };
-    let mut clean = Clean::new(&setup, &progress);
+    let mut clean = Clean::new(&play, &progress);
     clean.play(Limits { seeds_max: cli.clean_seeds, ..limits });
     if clean.counts().1 > 0 && !cli.keep_going {
         progress("what is found with a bug proves little then; --keep-going counts only what such seeds do not break");
@@ -103,7 +103,13 @@ fn main() -> ExitCode {
     }
     // A planted bug makes voters panic, as it should; what comes of that is judged like everything else.
     std::panic::set_hook(Box::new(|_| {}));
-    let hunts: Vec<Hunt> = bugs.into_iter().map(|bug| hunt::hunt(bug, limits, &mut clean)).collect();
+    let hunts: Vec<Hunt> = bugs
+        .into_iter()
+        .map(|bug| match drill_for(bug) {
+            Some(drill) => hunt::hunt(bug, limits, &mut Clean::new(&Play::Drill(drill), &progress)),
+            None => hunt::hunt(bug, limits, &mut clean),
+        })
+        .collect();
     let render = if cli.json { table::json } else { table::text };
     let printed = print(&render(&hunts, cli.scene, clean.counts()));
     if hunts.iter().all(|hunt| hunt.found.is_some()) { printed } else { ExitCode::from(FAULT) }

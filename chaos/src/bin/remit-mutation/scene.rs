@@ -1,11 +1,14 @@
 //! In which runs bugs are looked for, and which promises each of them breaks.
 
+use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::catch_unwind;
 use std::time::Duration;
 
 use anyhow::Result;
 use remit_chaos::invariant::Invariant;
-use remit_chaos::sim::run::Setup;
+use remit_chaos::sim::run::{Setup, run};
+use remit_chaos::sim::shipped::rehearse;
 use remit_common::planted::Bug;
 
 /// A kind of run.
@@ -35,6 +38,40 @@ impl fmt::Display for Scene {
     }
 }
 
+/// What was seen broken in one run, with the first breach of each as a sentence.
+pub(crate) type Broken = BTreeMap<Invariant, String>;
+
+/// What a seed is played in.
+#[derive(Debug)]
+pub(crate) enum Play {
+    /// A run whose accidents the seed draws.
+    Random(Box<Setup>),
+    /// A shipped drill, for what no accident brings about: a voter that lies.
+    Drill(&'static str),
+}
+
+impl Play {
+    /// The promises that are broken with this seed. A run that does not come about, or in which too little happens,
+    /// breaks none: that it fails would show, but not what is wrong.
+    pub(crate) fn broken(&self, seed: u64) -> Broken {
+        let judged = catch_unwind(|| match self {
+            Self::Random(setup) => run(seed, setup).ok().map(|run| run.judgement),
+            Self::Drill(name) => rehearse(name, seed).ok().and_then(|outcome| outcome.judgement),
+        });
+        let Some(judgement) = judged.ok().flatten() else { return Broken::new() };
+        let violated = judgement.violated().map(|verdict| {
+            let first = verdict.breaches.first().map(|breach| breach.sentence.clone());
+            (verdict.id, first.unwrap_or_default())
+        });
+        violated.collect()
+    }
+}
+
+/// The drill that a bug is looked for in, if no accident brings it to light.
+pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
+    (bug == Bug::RepeatedTickCounts).then_some("lying-voter")
+}
+
 /// Which promises a bug breaks. A breach of another one may be an accident, and does not count.
 pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
     use Invariant::{
@@ -56,6 +93,7 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::ActivationUncheckedAfterRestart => &[Bundles, Monotone],
         Bug::RevocationsForgottenAtRestart => &[Revocation, Resurrection, Monotone],
         Bug::AgeRestartsAtZero | Bug::AgeFromArrival => &[HonestAge, Revocation],
+        Bug::RepeatedTickCounts => &[Monotone],
         Bug::CallBeforeRecorded => &[RecordedFirst],
         Bug::AnswerNotSearched => &[Secrecy],
         Bug::LastDimensionDecides => &[Authority],

@@ -4,7 +4,7 @@ use remit_common::planted::Bug;
 use serde_json::{Value, json};
 
 use crate::hunt::{Hunt, evidence, ids};
-use crate::scene::Scene;
+use crate::scene::{Scene, drill_for};
 
 /// Every bug, a line each.
 pub(crate) fn catalogue() -> String {
@@ -36,7 +36,14 @@ pub(crate) fn text(hunts: &[Hunt], scene: Scene, clean: (usize, usize)) -> Strin
         0 => "nothing found".to_owned(),
         count => format!("something found in {count}; that did not count"),
     };
-    lines.push(format!("{} runs without a bug: {nevertheless}. All runs are of the kind `{scene}`.", clean.0));
+    let drills: Vec<String> = hunts
+        .iter()
+        .filter_map(|hunt| {
+            Some(format!(", but for those of {}: the drill `{}`", hunt.bug.as_str(), drill_for(hunt.bug)?))
+        })
+        .collect();
+    let drills = drills.concat();
+    lines.push(format!("{} runs without a bug: {nevertheless}. All runs are of the kind `{scene}`{drills}.", clean.0));
     lines.join("\n")
 }
 
@@ -52,6 +59,7 @@ pub(crate) fn json(hunts: &[Hunt], scene: Scene, clean: (usize, usize)) -> Strin
         .map(|Hunt { bug, seeds, found }| {
             json!({
                 "bug": bug.as_str(),
+                "drill": drill_for(*bug),
                 "found_by": found.as_ref().map(|found| ids(&found.broken)),
                 "seeds": seeds,
                 "seed": found.as_ref().map(|found| found.seed),

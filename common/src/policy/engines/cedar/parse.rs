@@ -1,7 +1,7 @@
 //! From `*.cedar` and a schema to rules.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use cedar_policy_core::ast::{
     ActionConstraint, AnyId, Effect, EntityUID, Expr, ExprKind, Literal, Policy, PolicyID, PolicySet,
@@ -18,8 +18,13 @@ use super::{Kind, Shape};
 use crate::id::PolicyId;
 use crate::policy::fault::{PolicyFault, Source};
 
-/// A schema, parsed.
-pub struct CedarSchema(pub(super) ValidatorSchema);
+/// A schema, parsed. Cheap to clone.
+#[derive(Clone)]
+pub struct CedarSchema(pub(super) Arc<ValidatorSchema>);
+
+/// The last schema that held, with its text: most bundles bring the one of the bundle before, and reading it is the
+/// longest part of compiling them.
+static LAST: Mutex<Option<(Arc<str>, CedarSchema)>> = Mutex::new(None);
 
 /// One policy, ready to be evaluated.
 #[derive(Debug)]
@@ -47,10 +52,20 @@ impl CedarSchema {
     /// # Errors
     /// The faults that Cedar finds.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyFault>> {
+        let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, schema)) = last().as_ref().filter(|(known, _)| **known == *text) {
+            return Ok(schema.clone());
+        }
+        let schema = Self::parse_anew(file, text)?;
+        *last() = Some((text.into(), schema.clone()));
+        Ok(schema)
+    }
+
+    fn parse_anew(file: &str, text: &str) -> Result<Self, Vec<PolicyFault>> {
         let source = Source { file, text };
         let parsed = ValidatorSchema::from_cedarschema_str(text, Extensions::all_available());
         match parsed.map(|(schema, warnings)| (schema, warnings.map(|w| labelled(&source, &w)).collect::<Vec<_>>())) {
-            Ok((schema, warnings)) if warnings.is_empty() => Ok(Self(schema)),
+            Ok((schema, warnings)) if warnings.is_empty() => Ok(Self(Arc::new(schema))),
             Ok((_, warnings)) => Err(warnings),
             Err(CedarSchemaError::Parsing(error)) => Err(vec![labelled(&source, &error)]),
             Err(CedarSchemaError::Schema(error)) => Err(vec![labelled(&source, &error)]),
@@ -88,7 +103,7 @@ impl CedarSchema {
             uid(query.action),
             uid(query.resource),
             query.context.to_cedar(),
-            Some(&self.0),
+            Some(&*self.0),
             Extensions::all_available(),
         )
         .map(|_| ())
@@ -110,7 +125,7 @@ pub(super) fn rules(
 ) -> Result<Vec<Rule>, Vec<PolicyFault>> {
     let (mut rules, mut faults) = (Vec::new(), Vec::new());
     let mut seen: BTreeMap<PolicyId, PolicyFault> = BTreeMap::new();
-    let validator = schema.map(|schema| Validator::new(schema.0.clone()));
+    let validator = schema.map(|schema| Validator::new((*schema.0).clone()));
     for (file, text) in files {
         let source = Source { file, text };
         let set = match parse_policyset(text) {
