@@ -8,7 +8,7 @@ pub mod entropy;
 pub mod mesh;
 pub mod nemesis;
 pub mod net;
+pub mod rehearsal;
 pub mod run;
 pub mod runtime;
-pub mod shipped;
 pub mod spawn;

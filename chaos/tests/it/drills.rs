@@ -2,7 +2,7 @@
 
 use remit_chaos::drill::outcome::{ActivityStatus, Conclusion};
 use remit_chaos::drill::shipped::DRILLS;
-use remit_chaos::sim::shipped::rehearse;
+use remit_chaos::sim::rehearsal::rehearse_shipped;
 
 use crate::processors::play_all;
 
@@ -11,7 +11,7 @@ const SEED: u64 = 3;
 
 /// What is wrong with a drill, if anything.
 fn fault(name: &str, seed: u64) -> Option<String> {
-    let outcome = rehearse(name, seed).unwrap();
+    let outcome = rehearse_shipped(name, seed).unwrap();
     let steps = outcome.activities.iter().filter(|run| run.status != ActivityStatus::Succeeded);
     let steps: Vec<&str> = steps.map(|run| run.name.as_str()).collect();
     let passed = outcome.conclusion() == Conclusion::Passed && steps.is_empty();

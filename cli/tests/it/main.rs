@@ -7,6 +7,7 @@ mod drill;
 #[cfg(test)]
 mod mesh;
 #[cfg(test)]
+mod netns;
 mod planted;
 #[cfg(test)]
 mod process;

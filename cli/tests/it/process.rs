@@ -1,10 +1,11 @@
 //! Runs the executable that is under test.
 
 use std::path::Path;
-use std::process::{Child, Command, Output, Stdio};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
 
 use remit_common::net::env::Disk;
 use remit_common::net::real::real;
+use rustix::process::Pid;
 use serde_json::Value;
 
 #[expect(clippy::disallowed_methods, reason = "these tests are about processes")]
@@ -43,6 +44,14 @@ pub(crate) fn write(path: &Path, bytes: &[u8]) {
     disk().replace(path, bytes).unwrap();
 }
 
+/// The names in a folder; none, if there is no such folder.
+pub(crate) fn listed(folder: &Path) -> Vec<String> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut names: Vec<String> = entries.map(|entry| entry.file_name().to_string_lossy().into_owned()).collect();
+    names.sort();
+    names
+}
+
 fn disk() -> std::sync::Arc<dyn Disk> {
     real().disk
 }
@@ -54,6 +63,27 @@ impl Running {
     pub(crate) fn start(folder: &Path, args: &[&str]) -> Self {
         let mut command = command(folder, args);
         Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("remit starts"))
+    }
+
+    /// One whose standard output is read.
+    pub(crate) fn telling(folder: &Path, args: &[&str]) -> Self {
+        let mut command = command(folder, args);
+        Self(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("remit starts"))
+    }
+
+    /// What it tells; once.
+    pub(crate) fn stdout(&mut self) -> ChildStdout {
+        self.0.stdout.take().expect("its output is read, and was not taken")
+    }
+
+    /// By which signals reach it.
+    pub(crate) fn pid(&self) -> Pid {
+        Pid::from_child(&self.0)
+    }
+
+    /// Waits for its end.
+    pub(crate) fn exit_code(&mut self) -> Option<i32> {
+        self.0.wait().expect("it was started").code()
     }
 }
 

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::Result;
 use remit_chaos::invariant::Invariant;
+use remit_chaos::sim::rehearsal::rehearse_shipped;
 use remit_chaos::sim::run::{Setup, run};
-use remit_chaos::sim::shipped::rehearse;
 use remit_common::planted::Bug;
 
 /// A kind of run.
@@ -56,7 +56,7 @@ impl Play {
     pub(crate) fn broken(&self, seed: u64) -> Broken {
         let judged = catch_unwind(|| match self {
             Self::Random(setup) => run(seed, setup).ok().map(|run| run.judgement),
-            Self::Drill(name) => rehearse(name, seed).ok().and_then(|outcome| outcome.judgement),
+            Self::Drill(name) => rehearse_shipped(name, seed).ok().and_then(|outcome| outcome.judgement),
         });
         let Some(judgement) = judged.ok().flatten() else { return Broken::new() };
         let violated = judgement.violated().map(|verdict| {

@@ -12,8 +12,7 @@ use remit_chaos::drill::outcome::{Conclusion, DrillOutcome, RunStatus};
 use remit_chaos::launcher::Folder;
 use remit_chaos::live::{self, Netns};
 use remit_chaos::report;
-use remit_chaos::sim::mesh::SimMesh;
-use remit_chaos::sim::runtime::block_on;
+use remit_chaos::sim::rehearsal::rehearse;
 use remit_common::crypto::digest::Digest;
 use remit_common::net::tasks::Shutdown;
 
@@ -112,17 +111,8 @@ async fn simulated(
     terminal: Arc<Terminal>,
     context: &Context,
 ) -> Result<DrillOutcome, Failure> {
-    let work = move || {
-        block_on(options.seed, async {
-            let mut sim = SimMesh::new(options.seed)?;
-            let mut crew = Workers::new(sim.secret().to_vec());
-            let mut outcome = Box::pin(play(&drill, &mut sim, &mut crew, &options, &*terminal)).await;
-            outcome.trace = Some(sim.net().digest().to_string());
-            Ok(outcome)
-        })
-    };
-    let played = context.env.run_blocking(work).await;
-    let played: anyhow::Result<DrillOutcome> =
+    let played = context.env.run_blocking(move || rehearse(&drill, &options, &*terminal)).await;
+    let played =
         played.map_err(|_| Failure::new(Exit::Failed, "the simulation broke down; what it said stands above"))?;
     played.map_err(Failure::from)
 }
