@@ -103,6 +103,8 @@ struct Running {
     shutdown: Shutdown,
     /// Somebody has asked for its end.
     is_stopping: bool,
+    /// Its main function has returned, so that it is over, whatever tasks it left.
+    has_ended: bool,
     /// Not the voter that belongs there, but a liar with its keys.
     is_liar: bool,
 }

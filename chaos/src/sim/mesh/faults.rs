@@ -123,7 +123,7 @@ impl SimMesh {
             liar.stop().await;
         }));
         if let Some(host) = self.state().hosts.get_mut(node) {
-            host.running = Some(Running { boot, group, shutdown, is_stopping: false, is_liar: true });
+            host.running = Some(Running { boot, group, shutdown, is_stopping: false, has_ended: false, is_liar: true });
         }
         Ok(())
     }

@@ -72,17 +72,21 @@ impl SimMesh {
             Process::Nothing => {}
         }
         if let Some(host) = self.state().hosts.get_mut(node) {
-            host.running = Some(Running { boot, group, shutdown, is_stopping: false, is_liar: false });
+            host.running =
+                Some(Running { boot, group, shutdown, is_stopping: false, has_ended: false, is_liar: false });
         }
         Ok(())
     }
 
     /// A process has ended by itself: it is started again, unless somebody wanted its end.
     pub(super) fn ended(&self, node: Node, boot: u64, reason: Option<String>) {
-        let is_wanted =
-            self.state().hosts.get(&node).is_none_or(|host| {
-                host.running.as_ref().is_none_or(|running| running.boot != boot || running.is_stopping)
-            });
+        let is_wanted = {
+            let mut state = self.state();
+            let running = state.hosts.get_mut(&node).and_then(|host| host.running.as_mut());
+            let Some(running) = running.filter(|running| running.boot == boot) else { return };
+            running.has_ended = true;
+            running.is_stopping
+        };
         if is_wanted {
             return;
         }
@@ -137,13 +141,20 @@ impl SimMesh {
         while self.0.time.elapsed() < until && !self.has_drained(node, boot) {
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.take_down(node, Death::Killed).await
+        // Whoever asked first may have taken it down, and the next process may run already: nobody asked that to stop.
+        self.is_boot(node, boot) && self.take_down(node, Death::Killed).await
+    }
+
+    fn is_boot(&self, node: &Node, boot: u64) -> bool {
+        let state = self.state();
+        let running = state.hosts.get(node).and_then(|host| host.running.as_ref());
+        running.is_some_and(|running| running.boot == boot)
     }
 
     pub(super) fn has_drained(&self, node: &Node, boot: u64) -> bool {
         let state = self.state();
         let running = state.hosts.get(node).and_then(|host| host.running.as_ref());
-        running.is_none_or(|running| running.boot != boot || running.group.is_idle())
+        running.is_none_or(|running| running.boot != boot || running.has_ended || running.group.is_idle())
     }
 
     /// From now on nobody starts the node again when it ends. Gives its disk if it runs.

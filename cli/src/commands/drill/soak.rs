@@ -136,6 +136,7 @@ impl Soaked {
         let ran = match ran {
             Ok(ran) => ran,
             Err((seed, fault)) => {
+                tracing::warn!(seed, fault, "a run broke down");
                 let why = vec![format!("the run broke down: {fault}")];
                 self.failing.push(Failing { seed, why, history: None, reproduce: again(seed), exit: Exit::Failed });
                 return Ok(());
@@ -166,6 +167,8 @@ impl Soaked {
         if why.is_empty() {
             return Ok(());
         }
+        // Said at once, because a soak may take hours.
+        tracing::warn!(seed = ran.seed, why = why.join("; "), "a seed fails");
         let folder = args.report.clone().unwrap_or_else(|| Path::new(DEFAULT_FOLDER).join("soak"));
         let folder = Folder::create(&context.env, &folder)?.sub(&ran.seed.to_string())?;
         let history = folder.write("history.jsonl", jsonl::write_judged(&ran.events, &ran.context).as_bytes())?;
