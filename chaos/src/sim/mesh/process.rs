@@ -93,7 +93,7 @@ impl SimMesh {
         let reason = reason.unwrap_or_else(|| "no reason".to_owned());
         self.note_fault("exit", std::slice::from_ref(&node), &reason, true);
         self.0.net.note(&format!("exit {node} {reason}"));
-        tracing::warn!(%node, reason, "a process has ended by itself");
+        tracing::info!(%node, reason, "a process has ended by itself");
         let mesh = self.clone();
         drop(Spawn::spawn(
             &self.0.world,
@@ -178,5 +178,38 @@ impl SimMesh {
         if let Some(running) = self.state().hosts.get(node).and_then(|host| host.running.as_ref()) {
             use_it(running);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::time::Duration;
+
+    use remit_common::id::{Region, VoterId};
+
+    use crate::drill::action::Fault;
+    use crate::drill::backend::{Backend as _, Shape};
+    use crate::history::History;
+    use crate::node::Node;
+    use crate::sim::mesh::SimMesh;
+    use crate::sim::runtime::block_on;
+
+    /// Two operators stop a voter, a third one starts it: the second order is for the process that is stopping, not for
+    /// the one that comes after it.
+    #[test]
+    fn a_second_stop_leaves_the_next_process_alone() -> anyhow::Result<()> {
+        block_on(83, async {
+            let mut mesh = SimMesh::new(83)?;
+            let regions = BTreeMap::from([(Region::new("eu-west")?, 1)]);
+            mesh.start(Shape { voters: 3, regions, agents: 1 }, History::default()).await?;
+            let voter = Node::Voter(VoterId(3));
+            for fault in [Fault::Stop, Fault::Start, Fault::Stop] {
+                mesh.begin(fault(vec![voter.clone()]));
+            }
+            tokio::time::sleep(Duration::from_secs(30)).await;
+            assert!(mesh.is_running(&voter));
+            mesh.stop().await
+        })
     }
 }
