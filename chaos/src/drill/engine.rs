@@ -106,12 +106,6 @@ pub async fn play(
     if !outcome.unable.is_empty() {
         outcome.status = RunStatus::Skipped;
         outcome.why = Some("this world cannot do every step; nothing was started".to_owned());
-        for run in &mut outcome.activities {
-            if let Some(unable) = outcome.unable.iter().find(|unable| unable.step == run.name) {
-                run.status = ActivityStatus::Skipped;
-                run.message = Some(unable.reason.clone());
-            }
-        }
         return outcome;
     }
     let history = History::default();
