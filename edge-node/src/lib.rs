@@ -52,7 +52,7 @@ use ingress::Ingress;
 use ingress::mcp::list::Cursors;
 use material::Material;
 use ops::Operations;
-use pdp::Demands;
+use pdp::ProofFloor;
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
 use sync::{Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
@@ -258,7 +258,7 @@ impl Edge {
             views,
             chains: Chains::default(),
             channels,
-            demands: Demands { floor: config.proof.floor },
+            floor: ProofFloor(config.proof.floor),
             key: material.key,
             vault,
             egress: Egress::new(&env, config.upstream_deadline()),

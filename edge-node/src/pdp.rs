@@ -75,20 +75,22 @@ pub(crate) struct Proven {
     pub(crate) definition: Option<Digest>,
 }
 
-/// How much proof this edge asks for, whatever bundles say.
+/// The least proof that this edge asks for, whatever bundles say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Demands {
-    /// Asked for everywhere.
-    pub(crate) floor: Grade,
+pub(crate) struct ProofFloor(pub(crate) Grade);
+
+/// The grade that the links of a chain demand. No link of this version can carry such a demand (clause E-9).
+pub(crate) fn demanded_by(_: &Effective) -> Grade {
+    Grade::None
 }
 
-impl Demands {
+impl ProofFloor {
     /// Whether `proven` is enough where `least` is asked for besides (clause X-11).
     ///
     /// # Errors
     /// [`ProofRefused::Missing`] or [`ProofRefused::Grade`].
     pub(crate) fn check(self, proven: Grade, least: Grade) -> Result<(), ProofRefused> {
-        match self.floor.max(least) {
+        match self.0.max(least) {
             required if proven >= required => Ok(()),
             _ if proven == Grade::None => Err(ProofRefused::Missing),
             required => Err(ProofRefused::Grade { required, proven }),
@@ -96,9 +98,9 @@ impl Demands {
     }
 
     /// Whether what was proven is enough for this tool, and about this tool.
-    fn check_tool(self, proven: Proven, tool: &Tool) -> Result<(), Box<Refusal>> {
-        // An obligation of the envelope to prove more belongs into this maximum, too, once links may carry one.
-        self.check(proven.grade, tool.min_pop).map_err(|refused| Refusal::of_proof(&refused))?;
+    fn check_tool(self, proven: Proven, effective: &Effective, tool: &Tool) -> Result<(), Box<Refusal>> {
+        let least = demanded_by(effective).max(tool.min_pop);
+        self.check(proven.grade, least).map_err(|refused| Refusal::of_proof(&refused))?;
         match proven.definition {
             Some(seen) if tool.definition != Some(seen) => {
                 let detail = "the caller has seen another definition of the tool than the bundle pins";
@@ -271,7 +273,7 @@ pub(crate) fn judge(
     effective: &Effective,
     edge: &EdgeId,
     call: ToolCall,
-    (demands, proven): (Demands, Proven),
+    (floor, proven): (ProofFloor, Proven),
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
     let active = standing(view, effective, edge, now)?;
@@ -280,7 +282,7 @@ pub(crate) fn judge(
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
-    demands.check_tool(proven, &permitted.tool)?;
+    floor.check_tool(proven, effective, &permitted.tool)?;
     check_evidence(view, effective, permitted.facts.effects)?;
     let tool = &permitted.tool;
     let credential = tool.credential.as_ref().map(|name| {

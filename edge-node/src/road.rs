@@ -31,7 +31,7 @@ use crate::chains::Chains;
 use crate::channels::Channels;
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
-use crate::pdp::{self, Cleared, Demands, Proven, Refusal};
+use crate::pdp::{self, Cleared, ProofFloor, Proven, Refusal};
 use crate::pep::{self, Duties};
 use crate::report::{Durability, NotOnDisk, Reporter, Weight};
 use crate::telemetry::{Metrics, chain_text};
@@ -50,7 +50,7 @@ pub(crate) struct Gateway {
     pub(crate) views: ViewCell,
     pub(crate) chains: Chains,
     pub(crate) channels: Arc<Channels>,
-    pub(crate) demands: Demands,
+    pub(crate) floor: ProofFloor,
     /// The edge's identity: answers to requests for channels are signed with it.
     pub(crate) key: Arc<SigningKey>,
     pub(crate) vault: Arc<Vault>,
@@ -238,7 +238,7 @@ impl Gateway {
         call: ToolCall,
         headers: &HeaderMap,
     ) -> Result<Released, Undone> {
-        let proof = (self.demands, journey.proven);
+        let proof = (self.floor, journey.proven);
         let cleared = match pdp::judge(&journey.view, effective, &self.edge, call, proof, journey.arrived) {
             Ok(cleared) => cleared,
             Err(refusal) => return Err(self.denied(journey, refusal).into()),

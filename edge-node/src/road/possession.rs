@@ -13,7 +13,7 @@ use zeroize::Zeroizing;
 use super::{Gateway, Journey};
 use crate::channels::{Channel, Source};
 use crate::ingress::carrier::Carried;
-use crate::pdp::{Proven, Refusal};
+use crate::pdp::{self, Proven, Refusal};
 
 impl Gateway {
     /// Opens a channel for the holder of an envelope: gives the answer.
@@ -99,7 +99,7 @@ impl Gateway {
         let grade = grade.map_err(|refused| self.refuse_proof(journey, &refused))?;
         journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition) };
         // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
-        let enough = self.demands.check(journey.proven.grade, Grade::None);
+        let enough = self.floor.check(journey.proven.grade, pdp::demanded_by(&effective));
         enough.map_err(|refused| self.refuse_proof(journey, &refused))?;
         Ok(effective)
     }
