@@ -15,11 +15,13 @@ use remit_common::lattice::{Effect, Effects};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
+use remit_common::proof::{Grade, ProofFault, ProofRefused};
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
 use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale};
 
 use crate::active::{ActiveBundle, View};
+use crate::telemetry::chain_text;
 
 /// What this edge knew when it decided. Stands in every record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,17 +55,82 @@ pub(crate) struct Refusal {
     pub(crate) denied: Denied,
     /// The envelope itself does not stand: the caller needs another one, not another call.
     pub(crate) challenge: bool,
+    /// What is wrong with the proof that came with it.
+    pub(crate) proof: Option<ProofWanting>,
+}
+
+/// What a caller has to prove, or to do about its proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProofWanting {
+    pub(crate) fault: ProofFault,
+    /// The grade that would do.
+    pub(crate) required: Option<Grade>,
+}
+
+/// What the caller of a request has proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Proven {
+    pub(crate) grade: Grade,
+    /// The digest of the tool's definition that it has seen, as part of what was proven.
+    pub(crate) definition: Option<Digest>,
+}
+
+/// The least proof that this edge asks for, whatever bundles say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProofFloor(pub(crate) Grade);
+
+/// The grade that the links of a chain demand. No link of this version can carry such a demand (clause E-9).
+pub(crate) fn demanded_by(_: &Effective) -> Grade {
+    Grade::None
+}
+
+impl ProofFloor {
+    /// Whether `proven` is enough where `least` is asked for besides (clause X-11).
+    ///
+    /// # Errors
+    /// [`ProofRefused::Missing`] or [`ProofRefused::Grade`].
+    pub(crate) fn check(self, proven: Grade, least: Grade) -> Result<(), ProofRefused> {
+        match self.0.max(least) {
+            required if proven >= required => Ok(()),
+            _ if proven == Grade::None => Err(ProofRefused::Missing),
+            required => Err(ProofRefused::Grade { required, proven }),
+        }
+    }
+
+    /// Whether what was proven is enough for this tool, and about this tool.
+    fn check_tool(self, proven: Proven, effective: &Effective, tool: &Tool) -> Result<(), Box<Refusal>> {
+        let least = demanded_by(effective).max(tool.min_pop);
+        self.check(proven.grade, least).map_err(|refused| Refusal::of_proof(&refused))?;
+        match proven.definition {
+            Some(seen) if tool.definition != Some(seen) => {
+                let detail = "the caller has seen another definition of the tool than the bundle pins";
+                Err(Refusal::of_call(Denied::new(Reason::ToolQuarantined, detail)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl Refusal {
     /// The envelope stands, the call does not.
     pub(crate) fn of_call(denied: Denied) -> Box<Self> {
-        Box::new(Self { denied, challenge: false })
+        Box::new(Self { denied, challenge: false, proof: None })
     }
 
     /// The envelope does not stand.
     pub(crate) fn of_envelope(denied: Denied) -> Box<Self> {
-        Box::new(Self { denied, challenge: true })
+        Box::new(Self { denied, challenge: true, proof: None })
+    }
+
+    /// The proof does not do.
+    pub(crate) fn of_proof(refused: &ProofRefused) -> Box<Self> {
+        let reason = refused.reason_code().parse().unwrap_or(Reason::BadProof);
+        let required = match refused {
+            ProofRefused::Grade { required, .. } => Some(*required),
+            _ => None,
+        };
+        let proof = Some(ProofWanting { fault: refused.fault(), required });
+        Box::new(Self { denied: Denied::new(reason, chain_text(refused)), challenge: true, proof })
     }
 }
 
@@ -197,7 +264,7 @@ fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Resul
     Err(Refusal::of_call(Denied::new(Reason::ApprovalRequired, detail)))
 }
 
-/// Judges one call.
+/// Judges one call of somebody who has proven this much.
 ///
 /// # Errors
 /// Why it does not go on.
@@ -206,6 +273,7 @@ pub(crate) fn judge(
     effective: &Effective,
     edge: &EdgeId,
     call: ToolCall,
+    (floor, proven): (ProofFloor, Proven),
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
     let active = standing(view, effective, edge, now)?;
@@ -214,6 +282,7 @@ pub(crate) fn judge(
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
+    floor.check_tool(proven, effective, &permitted.tool)?;
     check_evidence(view, effective, permitted.facts.effects)?;
     let tool = &permitted.tool;
     let credential = tool.credential.as_ref().map(|name| {

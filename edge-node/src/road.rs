@@ -4,12 +4,14 @@
 //! which rule, which fact and what would have been needed stand in the record, for those who may read it. Clauses
 //! G-8 to G-33, in the order of this file.
 
+mod possession;
 mod recorded;
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{Effective, RawPresentation};
 use remit_common::id::{CredentialId, DecisionId, EdgeId, MeshId, ToolName};
 use remit_common::lattice::{Effect, Effects};
@@ -26,9 +28,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::Chains;
+use crate::channels::Channels;
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
-use crate::pdp::{self, Cleared, Refusal};
+use crate::pdp::{self, Cleared, ProofFloor, Proven, Refusal};
 use crate::pep::{self, Duties};
 use crate::report::{Durability, NotOnDisk, Reporter, Weight};
 use crate::telemetry::{Metrics, chain_text};
@@ -46,6 +49,10 @@ pub(crate) struct Gateway {
     pub(crate) edge: EdgeId,
     pub(crate) views: ViewCell,
     pub(crate) chains: Chains,
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) floor: ProofFloor,
+    /// The edge's identity: answers to requests for channels are signed with it.
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) egress: Egress,
     pub(crate) reporter: Reporter,
@@ -63,6 +70,8 @@ pub(crate) struct Journey {
     /// What the caller showed, once it has been looked at.
     presented: Option<Arc<RawPresentation>>,
     envelope: Option<Arc<Effective>>,
+    /// That the caller has the envelope's key.
+    proven: Proven,
     tool: Option<ToolName>,
     salt: [u8; 16],
     arguments: Option<Digest>,
@@ -114,6 +123,7 @@ impl Gateway {
             view: self.views.load_full(),
             presented: None,
             envelope: None,
+            proven: Proven::default(),
             tool: None,
             salt: self.env.random(),
             arguments: None,
@@ -131,8 +141,8 @@ impl Gateway {
     ///
     /// # Errors
     /// Why not; recorded.
-    pub(crate) fn admit(&self, journey: &mut Journey, raw: RawPresentation) -> Result<Arc<Effective>, Box<Refusal>> {
-        journey.presented = Some(Arc::new(raw));
+    fn admit(&self, journey: &mut Journey, raw: Arc<RawPresentation>) -> Result<Arc<Effective>, Box<Refusal>> {
+        journey.presented = Some(raw);
         self.admit_again(journey)
     }
 
@@ -228,7 +238,8 @@ impl Gateway {
         call: ToolCall,
         headers: &HeaderMap,
     ) -> Result<Released, Undone> {
-        let cleared = match pdp::judge(&journey.view, effective, &self.edge, call, journey.arrived) {
+        let proof = (self.floor, journey.proven);
+        let cleared = match pdp::judge(&journey.view, effective, &self.edge, call, proof, journey.arrived) {
             Ok(cleared) => cleared,
             Err(refusal) => return Err(self.denied(journey, refusal).into()),
         };

@@ -21,7 +21,7 @@ mod tests;
 
 pub use bounds::Bounds;
 pub use call::ToolCall;
-pub use catalogue::{Catalogue, MinPop, Tool, Upstream};
+pub use catalogue::{Catalogue, Tool, Upstream};
 pub use compile::CompiledPolicy;
 pub use decide::{decide, visible_tools};
 pub use decision::{Decision, Denied, Obligations, Permitted, Reason};

@@ -218,9 +218,13 @@ fn arguments() -> impl Strategy<Value = Json> {
 
 fn texts_outside_of_what_is_free(json: &Json, path: &str, out: &mut Vec<(String, String)>) {
     match json {
-        Json::Object(members) => {
-            members.iter().for_each(|(key, value)| texts_outside_of_what_is_free(value, &format!("{path}/{key}"), out));
-        }
+        Json::Object(members) => members.iter().for_each(|(key, value)| match value {
+            // `*` stands for the members of an object as it does for the elements of an array.
+            Json::Object(items) if path.is_empty() && key == "items" => {
+                items.iter().for_each(|(_, item)| texts_outside_of_what_is_free(item, "/items", out));
+            }
+            value => texts_outside_of_what_is_free(value, &format!("{path}/{key}"), out),
+        }),
         Json::Array(elements) => elements.iter().for_each(|element| texts_outside_of_what_is_free(element, path, out)),
         _ if path.starts_with("/note") || path.starts_with("/items/memo") => {}
         leaf => out.push((path.to_owned(), encode_text(leaf).trim_matches('"').to_owned())),

@@ -8,7 +8,8 @@ use remit_common::id::{ToolName, UpstreamName};
 use remit_common::lattice::{ClassSet, Effect, Effects};
 use remit_common::policy::json::{Json, Mode, encode_text, parse};
 use remit_common::policy::response::{TOOL_ERROR_TEXT, UnusableResult, filter};
-use remit_common::policy::{Filtered, MinPop, Obligations, Tool};
+use remit_common::policy::{Filtered, Obligations, Tool};
+use remit_common::proof::Grade;
 
 use super::{compiled, example};
 
@@ -218,7 +219,7 @@ fn tool(classes: &[(Pattern, u8)], records: Option<&Pattern>, open: bool) -> Too
         free: Vec::new(),
         open,
         definition: None,
-        min_pop: MinPop::None,
+        min_pop: Grade::P1,
     }
 }
 
