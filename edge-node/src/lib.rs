@@ -50,6 +50,7 @@ use ingress::Ingress;
 use ingress::mcp::list::Cursors;
 use material::Material;
 use ops::Operations;
+use pdp::Place;
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
 use sync::{Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
@@ -243,7 +244,7 @@ impl Edge {
         let gateway = Arc::new(Gateway {
             env: env.clone(),
             mesh: config.mesh_id,
-            edge: config.id.clone(),
+            place: Place { edge: config.id.clone(), region: config.region.clone() },
             views,
             chains: Chains::default(),
             vault,

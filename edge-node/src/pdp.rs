@@ -1,8 +1,8 @@
 //! Decides, from one view of the world.
 //!
 //! Pure: the same view, envelope, call and time give the same answer on every edge, and again when somebody looks
-//! into it later. First whether the envelope stands at all (it holds now, nothing it hangs on has been cut, there is
-//! a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
+//! into it later. First whether the envelope stands at all (it holds now and here, nothing it hangs on has been cut,
+//! there is a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
 //! does. Everything that is missing is a named reason to deny. Clauses G-10 to G-14.
 
 use std::sync::Arc;
@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
-use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId};
-use remit_common::lattice::{Effect, Effects};
+use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
+use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
@@ -45,6 +45,13 @@ impl Basis {
             age: view.freshness.age(now),
         }
     }
+}
+
+/// Where calls are decided: this edge.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) edge: EdgeId,
+    pub(crate) region: Region,
 }
 
 /// Why a call does not go on.
@@ -103,7 +110,7 @@ impl Cleared {
 pub(crate) fn standing<'v>(
     view: &'v View,
     effective: &Effective,
-    edge: &EdgeId,
+    place: &Place,
     now: Now,
 ) -> Result<&'v ActiveBundle, Box<Refusal>> {
     if let Some(cause) = view.freshness.quarantined(now) {
@@ -116,12 +123,30 @@ pub(crate) fn standing<'v>(
         };
         Refusal::of_envelope(Denied { hop: Some(hop), ..Denied::new(reason, denied.to_string()) })
     })?;
-    check_cuts(view, effective, edge)?;
+    effective.check_audience(&place.region, &place.edge).map_err(|wrong| {
+        Refusal::of_call(Denied { hop: Some(wrong.hop), ..Denied::new(Reason::WrongAudience, wrong.to_string()) })
+    })?;
+    check_cuts(view, effective, &place.edge)?;
+    check_possession(effective, Grade::None)?;
     let active = view
         .bundle(&effective.tenant, now.wall)
         .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
     active.bundle.check_limits(effective.authority()).map_err(Refusal::of_call)?;
     Ok(active)
+}
+
+/// Whether the caller has proven as much as every link of the chain demands. Nothing proves more than that it has the
+/// bytes of the envelope yet, so an envelope that demands more is good for nothing here, which is what it asks for.
+///
+/// # Errors
+/// What is missing.
+fn check_possession(effective: &Effective, shown: Grade) -> Result<(), Box<Refusal>> {
+    let needed = effective.demands.min_pop;
+    if shown >= needed {
+        return Ok(());
+    }
+    let detail = format!("the envelope demands proof of possession of grade {needed}, and {shown} was shown");
+    Err(Refusal::of_call(Denied::new(Reason::BadProof, detail)))
 }
 
 /// Whether nothing that the envelope hangs on has been cut.
@@ -204,11 +229,11 @@ fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Resul
 pub(crate) fn judge(
     view: &View,
     effective: &Effective,
-    edge: &EdgeId,
+    place: &Place,
     call: ToolCall,
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
-    let active = standing(view, effective, edge, now)?;
+    let active = standing(view, effective, place, now)?;
     let policy = active.bundle.policy();
     let permitted = match active.bundle.decide(effective.authority(), &call, now.wall) {
         Decision::Permit(permitted) => permitted,

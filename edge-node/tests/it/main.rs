@@ -16,3 +16,4 @@ mod overtaken;
 mod records;
 #[cfg(test)]
 mod support;
+mod terms;

@@ -9,7 +9,9 @@ use remit_common::envelope::{
     RootStamp, VerifiedChain, assemble_root, delegate, sign_root_part,
 };
 use remit_common::id::{DimensionName, MeshId, ResourceId, TenantId};
-use remit_common::lattice::{ClassSet, Effect, Effects, Grant, IdSet, PurposePath, ToolPattern};
+use remit_common::lattice::{
+    Audience, ClassSet, Demands, Effect, Effects, Grant, IdSet, PurposePath, SortedMap, ToolPattern,
+};
 use remit_common::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -85,27 +87,28 @@ pub(super) fn root_request() -> RootRequest {
         purpose: PurposePath::new(&[1, 4]).expect("short"),
         grants: vec![
             Grant {
-                of: 0,
                 tools: patterns(&["crm.read", "contracts.read"]),
-                ids: BTreeMap::from([
+                ids: SortedMap::from([
                     (dimension("customer"), these(&["cust_acme_1042"])),
                     (dimension("contract"), these(&["contract_7781", "contract_7782"])),
                 ]),
-                maxima: BTreeMap::from([(dimension("records"), 25)]),
+                maxima: SortedMap::from([(dimension("records"), 25)]),
                 classes: Some(ClassSet::from_iter([1, 2, 5])),
                 effects: Some(Effects::from(Effect::Read)),
+                ..Grant::default()
             },
             Grant {
-                of: 0,
                 tools: patterns(&["tickets.create"]),
-                ids: BTreeMap::from([(dimension("customer"), these(&["cust_acme_1042"]))]),
-                maxima: BTreeMap::new(),
+                ids: SortedMap::from([(dimension("customer"), these(&["cust_acme_1042"]))]),
                 classes: Some(ClassSet::EMPTY),
                 effects: Some(Effects::from_iter([Effect::Write, Effect::Irreversible])),
+                ..Grant::default()
             },
         ],
         life: std::time::Duration::from_secs(3_600),
         delegation: Some(Delegation { depth_left: 3, fanout_max: 8, offline: false }),
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         intent: Some("Is Acme about to leave?".to_owned()),
     }
 }
@@ -135,15 +138,14 @@ pub(super) fn restriction() -> Restriction {
         purpose: None,
         subtask: Some("classify the clauses".to_owned()),
         grants: vec![Grant {
-            of: 0,
             tools: patterns(&["contracts.*"]),
-            ids: BTreeMap::from([(dimension("contract"), these(&["contract_7781"]))]),
-            maxima: BTreeMap::new(),
-            classes: None,
-            effects: None,
+            ids: SortedMap::from([(dimension("contract"), these(&["contract_7781"]))]),
+            ..Grant::default()
         }],
         life: std::time::Duration::from_secs(600),
         delegation: Some(Delegation { depth_left: 2, fanout_max: 1, offline: true }),
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         intent: None,
     }
 }
