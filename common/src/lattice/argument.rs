@@ -225,6 +225,11 @@ impl Constraint {
                 .is_none_or(|max| text().is_some_and(|text| u32::try_from(text.len()).is_ok_and(|len| len <= max)))
     }
 
+    /// Texts and other values that it keeps.
+    pub(super) fn texts(&self) -> usize {
+        self.listed.as_ref().map_or(1, SortedSet::len)
+    }
+
     /// Whether no value at all is admitted, as far as one dimension alone shows it.
     #[must_use]
     pub fn is_nothing(&self) -> bool {
@@ -457,6 +462,20 @@ mod tests {
         assert_eq!(met.said(), Said::Met);
         assert_eq!(Constraint::one_of([]).said(), Said::Met);
         assert_eq!(Constraint::default().said(), Said::Met);
+    }
+
+    /// Clause E-4: the order of the encodings 00, 17, 18 18, 20, 37, 61.., 62.., f4, f5.
+    #[test]
+    fn values_are_ordered_by_their_encodings() {
+        let ints = |numbers: &[i64]| numbers.iter().map(|n| Scalar::Int(*n)).collect::<Vec<_>>();
+        let texts = ["b", "c", "aa"].map(Scalar::from).to_vec();
+        let bools = [false, true].map(Scalar::Bool).to_vec();
+        let order = [ints(&[0, 23, 24, i64::MAX, -1, -24, i64::MIN]), texts, bools].concat();
+        for (at, a) in order.iter().enumerate() {
+            for (other, b) in order.iter().enumerate() {
+                assert_eq!(a.encoded_order(b), at.cmp(&other), "{a:?} and {b:?}");
+            }
+        }
     }
 
     #[test]

@@ -51,6 +51,13 @@ mod tests {
         std::iter::once(None).chain(sets).collect()
     }
 
+    /// What an audience says, read off.
+    fn is_named(audience: &Audience, region: &Region, edge: &EdgeId) -> bool {
+        let Audience { regions, edges } = audience;
+        regions.as_ref().is_none_or(|regions| regions.iter().any(|one| one == region))
+            && edges.as_ref().is_none_or(|edges| edges.iter().any(|one| one == edge))
+    }
+
     /// Clause L-1 over every audience of two regions and three edges, at every edge of three regions, one of each
     /// named nowhere.
     #[test]
@@ -66,6 +73,7 @@ mod tests {
         assert_eq!((regions.len(), edges.len(), all.len()), (3, 4, 45));
         let mut held = 0u32;
         for a in &all {
+            assert!(regions.iter().all(|at| edges.iter().all(|edge| a.admits(at, edge) == is_named(a, at, edge))));
             for b in &all {
                 let (mut meet, mut other_way) = (a.clone(), b.clone());
                 meet.meet(b.clone());
@@ -73,7 +81,7 @@ mod tests {
                 assert_eq!(meet, other_way);
                 for region in &regions {
                     for edge in &edges {
-                        let both = a.admits(region, edge) && b.admits(region, edge);
+                        let both = [a, b].into_iter().all(|audience| is_named(audience, region, edge));
                         assert_eq!(meet.admits(region, edge), both, "{a:?} ∧ {b:?} at {edge} in {region}");
                         held += u32::from(both);
                     }

@@ -210,6 +210,20 @@ impl Grant {
         }
     }
 
+    /// About how many bytes it takes in memory, rounded up: for whoever keeps many.
+    pub(super) fn bytes(&self) -> usize {
+        /// What an id or a listed value takes beside its place in the set: a short text.
+        const TEXT: usize = 64;
+        let ids = self.ids.iter().map(|(_, IdSet::In(ids) | IdSet::NotIn(ids))| ids.len());
+        let listed = self.args.iter().map(|(_, constraint)| constraint.texts());
+        let texts = ids.chain(listed).fold(0usize, |sum, texts| sum.saturating_add(texts).saturating_add(2));
+        let entries = self.pins.len() + self.maxima.len() + self.args.len();
+        size_of::<Self>()
+            .saturating_add(self.tools.len().saturating_mul(size_of::<ToolPattern>()))
+            .saturating_add(texts.saturating_mul(TEXT + size_of::<crate::id::ResourceId>()))
+            .saturating_add(entries.saturating_mul(2 * TEXT))
+    }
+
     /// A copy with room for whatever [`Self::meet`] moves over from `child`, so that the meet allocates nothing.
     #[must_use]
     pub fn with_room_for(&self, child: &Self) -> Self {

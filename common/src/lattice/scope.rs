@@ -190,8 +190,19 @@ impl Scope {
 
     /// The arguments that some grant of some link constrains; one may come several times.
     pub fn constrained(&self) -> impl Iterator<Item = &ArgumentPointer> {
+        self.all().flat_map(|grant| grant.args.keys())
+    }
+
+    /// About how many bytes it takes in memory, the scopes of the links before included: for whoever keeps many.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.all().map(Grant::bytes).fold(0, usize::saturating_add)
+    }
+
+    /// What is left of every grant of every link.
+    fn all(&self) -> impl Iterator<Item = &Grant> {
         let levels = std::iter::successors(Some(self), |scope| scope.parent());
-        levels.flat_map(|scope| scope.grants()).filter_map(|(_, grant)| grant).flat_map(|grant| grant.args.keys())
+        levels.flat_map(|scope| scope.grants()).filter_map(|(_, grant)| grant)
     }
 
     /// Whether this grant, alone, admits the call.

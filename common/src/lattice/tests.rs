@@ -315,6 +315,25 @@ fn the_meet_limits_results_exactly() {
     }
 }
 
+/// Whoever keeps scopes within a bound of bytes has to see what a holder can make large.
+#[test]
+fn a_scope_counts_what_it_keeps() {
+    let names: Vec<String> = (0..64).map(|n| format!("tool{n}")).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let small = Scope::root(vec![root_grant(&["a"])]).unwrap();
+    let many_tools = Scope::root(vec![root_grant(&names)]).unwrap();
+    let many_ids = Scope::root(vec![with_ids(root_grant(&["a"]), "contract", IdSet::In(ids(&names)))]).unwrap();
+    let listed = Constraint::one_of(names.iter().map(|name| Scalar::from(*name)));
+    let args = SortedMap::from([(pointer("/x"), listed)]);
+    let many_values = Scope::root(vec![Grant { args, ..root_grant(&["a"]) }]).unwrap();
+    assert!((1..1_024).contains(&small.bytes()), "{}", small.bytes());
+    for large in [&many_tools, &many_ids, &many_values] {
+        assert!(large.bytes() > small.bytes() + 64 * 64, "{}", large.bytes());
+    }
+    let twice = many_tools.narrow(vec![grant(&["**"])]).unwrap();
+    assert_eq!(twice.bytes(), 2 * many_tools.bytes(), "the link before is kept, too");
+}
+
 /// Clause L-6: a grant of which nothing is left keeps its place, so that no index shifts.
 #[test]
 fn tombstones_keep_indices() {
@@ -420,13 +439,71 @@ fn lists_that_make_no_scope_are_refused() {
 /// Wildcards in both lists could multiply with every hop; they may not.
 #[test]
 fn pattern_sets_that_would_multiply_are_refused() {
-    let (left, right): (Vec<String>, Vec<String>) = (0..9).map(|n| (format!("a{n}.*"), format!("*.b{n}"))).unzip();
-    let texts = |list: &[String]| list.iter().map(|text| text.parse().unwrap()).collect::<Vec<ToolPattern>>();
-    let root = Scope::root(vec![Grant { tools: texts(&left), ..root_grant(&[]) }]).unwrap();
-    let within = root.narrow(vec![Grant { tools: texts(&right[..7]), ..grant(&[]) }]).unwrap();
-    assert_eq!(within.grant(0).map(|grant| grant.tools.len()), Some(63));
-    let beyond = root.narrow(vec![Grant { tools: texts(&right), ..grant(&[]) }]);
-    let expected = InvalidScope::TooManyPatterns { grant: 0, source: TooManyPatterns };
-    assert_eq!(beyond, Err(expected));
+    let patterns = |count: usize, of: &str| -> Vec<ToolPattern> {
+        (0..count).map(|n| of.replace('N', &n.to_string()).parse().unwrap()).collect()
+    };
+    let met = |left: usize, right: usize| {
+        let root = Grant { tools: patterns(left, "aN.*"), ..root_grant(&[]) };
+        let hop = Grant { tools: patterns(right, "*.bN"), ..grant(&[]) };
+        let scope = Scope::root(vec![root]).unwrap().narrow(vec![hop])?;
+        Ok(scope.grant(0).map(|grant| grant.tools.len()))
+    };
+    assert_eq!(met(9, 7), Ok(Some(63)));
+    assert_eq!(met(8, 8), Ok(Some(64)));
+    let beyond = InvalidScope::TooManyPatterns { grant: 0, source: TooManyPatterns };
+    assert_eq!(met(13, 5), Err(beyond.clone()));
+    assert_eq!(met(9, 9), Err(beyond));
     assert_eq!(PATTERNS_MAX, 64);
+}
+
+/// What another pattern says as well is not kept, whichever came first.
+#[test]
+fn redundant_patterns_go() {
+    let tools = |parent: &[&str], child: &[&str]| {
+        let met = meet(&root_grant(parent), &grant(child), Omitted::Closed).unwrap().unwrap();
+        met.tools.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert_eq!(tools(&["*.x", "a.**"], &["a.**"]), ["a.**"]);
+    assert_eq!(tools(&["a.**", "*.x"], &["a.**"]), ["a.**"]);
+    assert_eq!(tools(&["a.**", "b.*"], &["a.x", "a.*", "b.y", "a.**"]), ["a.**", "b.y"]);
+    assert_eq!(tools(&["**"], &["a", "b", "a.*"]), ["a", "b", "a.*"]);
+    assert_eq!(tools(&["a", "b", "c"], &["*", "b"]), ["a", "b", "c"]);
+}
+
+/// Every dimension of a grant counts, not only its last.
+#[test]
+fn every_dimension_counts() {
+    let grant = with_ids(root_grant(&["a"]), "customer", IdSet::In(ids(&["1"])));
+    let root = Scope::root(vec![with_ids(grant, "contract", IdSet::In(ids(&["7"])))]).unwrap();
+    let call = |customer: &str, contract: &str| {
+        let mut call = call_with_ids("a", "customer", &[customer]);
+        call.ids.insert(dimension("contract"), ids(&[contract]));
+        call
+    };
+    let miss = |name| Err(OutOfScope { miss: ScopeMiss::Dimension(dimension(name)), hop: 0 });
+    assert_eq!(root.admits_any(&call("1", "7")), Ok(0));
+    assert_eq!(root.admits_any(&call("2", "7")), miss("customer"));
+    assert_eq!(root.admits_any(&call("1", "8")), miss("contract"));
+}
+
+/// Of grants that miss equally closely the first one's miss is reported.
+#[test]
+fn of_equal_misses_the_first_is_reported() {
+    let with = |name| with_ids(root_grant(&["a"]), name, IdSet::In(ids(&["1"])));
+    let root = Scope::root(vec![root_grant(&["b"]), with("customer"), with("contract")]).unwrap();
+    let mut call = call_with_ids("a", "customer", &["2"]);
+    call.ids.insert(dimension("contract"), ids(&["2"]));
+    assert_eq!(
+        root.admits_any(&call).map_err(|refused| refused.miss),
+        Err(ScopeMiss::Dimension(dimension("customer")))
+    );
+}
+
+/// A link carries as many grants as it may, in a root and in a hop, and no more.
+#[test]
+fn the_bound_on_grants_is_exact() {
+    let many = |count| vec![root_grant(&["a"]); count];
+    let root = Scope::root(many(GRANTS_MAX)).unwrap();
+    assert_eq!(root.narrow(many(GRANTS_MAX)).map(|scope| scope.grants().count()), Ok(GRANTS_MAX));
+    assert_eq!(root.narrow(many(GRANTS_MAX + 1)), Err(InvalidScope::Count));
 }

@@ -11,8 +11,7 @@ fn contract() -> Value {
 
 /// Maya's task with something more said at its end.
 fn task(more: &str) -> String {
-    let (head, grants) = TASK.split_once("[[grant]]").unwrap();
-    format!("{head}{more}\n[[grant]]{grants}")
+    TASK.replacen("[[grant]]", &format!("{more}\n[[grant]]"), 1)
 }
 
 #[tokio::test(flavor = "multi_thread")]
