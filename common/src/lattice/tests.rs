@@ -383,6 +383,9 @@ fn absent_never_satisfies() {
     assert_eq!(silent.admits_any(&call_with_ids("a", "customer", &["x"])), unmapped("customer"));
     let rows = CallFacts { result_maxima: BTreeSet::from([dimension("records")]), ..call("a") };
     assert_eq!(silent.admits_any(&rows), unmapped("records"));
+    let limited = Grant { maxima: SortedMap::from([(dimension("records"), 25)]), ..root_grant(&["a"]) };
+    let limited = Scope::root(vec![limited]).unwrap();
+    assert_eq!((limited.admits_any(&rows), limited.admits_any(&call("a"))), (Ok(0), unmapped("records")));
     let effectless = CallFacts { effects: Effects::NONE, ..call("a") };
     assert_eq!(silent.admits_any(&effectless), Err(OutOfScope { miss: ScopeMiss::Effect, hop: 0 }));
     // A hop cannot open a dimension that the root left out, nor free one that it constrains.
