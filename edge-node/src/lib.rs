@@ -52,7 +52,7 @@ use ingress::Ingress;
 use ingress::mcp::list::Cursors;
 use material::Material;
 use ops::Operations;
-use pdp::ProofFloor;
+use pdp::{Place, ProofFloor};
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
 use sync::{Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
@@ -254,7 +254,7 @@ impl Edge {
         let gateway = Arc::new(Gateway {
             env: env.clone(),
             mesh: config.mesh_id,
-            edge: config.id.clone(),
+            place: Place { edge: config.id.clone(), region: config.region.clone() },
             views,
             chains: Chains::default(),
             channels,

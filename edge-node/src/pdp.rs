@@ -1,8 +1,8 @@
 //! Decides, from one view of the world.
 //!
 //! Pure: the same view, envelope, call and time give the same answer on every edge, and again when somebody looks
-//! into it later. First whether the envelope stands at all (it holds now, nothing it hangs on has been cut, there is
-//! a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
+//! into it later. First whether the envelope stands at all (it holds now and here, nothing it hangs on has been cut,
+//! there is a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
 //! does. Everything that is missing is a named reason to deny. Clauses G-10 to G-14.
 
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
-use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId};
-use remit_common::lattice::{Effect, Effects};
+use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
+use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
-use remit_common::proof::{Grade, ProofFault, ProofRefused};
+use remit_common::proof::{ProofFault, ProofRefused};
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
 use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale};
@@ -49,6 +49,13 @@ impl Basis {
     }
 }
 
+/// Where calls are decided: this edge.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) edge: EdgeId,
+    pub(crate) region: Region,
+}
+
 /// Why a call does not go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
@@ -79,9 +86,9 @@ pub(crate) struct Proven {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct ProofFloor(pub(crate) Grade);
 
-/// The grade that the links of a chain demand. No link of this version can carry such a demand (clause E-9).
-pub(crate) fn demanded_by(_: &Effective) -> Grade {
-    Grade::None
+/// The grade that the links of a chain demand (clause E-29).
+pub(crate) fn demanded_by(effective: &Effective) -> Grade {
+    effective.demands.min_pop
 }
 
 impl ProofFloor {
@@ -170,7 +177,7 @@ impl Cleared {
 pub(crate) fn standing<'v>(
     view: &'v View,
     effective: &Effective,
-    edge: &EdgeId,
+    place: &Place,
     now: Now,
 ) -> Result<&'v ActiveBundle, Box<Refusal>> {
     if let Some(cause) = view.freshness.quarantined(now) {
@@ -183,7 +190,10 @@ pub(crate) fn standing<'v>(
         };
         Refusal::of_envelope(Denied { hop: Some(hop), ..Denied::new(reason, denied.to_string()) })
     })?;
-    check_cuts(view, effective, edge)?;
+    effective.check_audience(&place.region, &place.edge).map_err(|wrong| {
+        Refusal::of_call(Denied { hop: Some(wrong.hop), ..Denied::new(Reason::WrongAudience, wrong.to_string()) })
+    })?;
+    check_cuts(view, effective, &place.edge)?;
     let active = view
         .bundle(&effective.tenant, now.wall)
         .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
@@ -271,12 +281,12 @@ fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Resul
 pub(crate) fn judge(
     view: &View,
     effective: &Effective,
-    edge: &EdgeId,
+    place: &Place,
     call: ToolCall,
     (floor, proven): (ProofFloor, Proven),
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
-    let active = standing(view, effective, edge, now)?;
+    let active = standing(view, effective, place, now)?;
     let policy = active.bundle.policy();
     let permitted = match active.bundle.decide(effective.authority(), &call, now.wall) {
         Decision::Permit(permitted) => permitted,

@@ -12,7 +12,7 @@ use super::model::Circumstances;
 use super::{CompiledPolicy, Tool, ToolCall};
 use crate::envelope::{AgentIdentity, Authority};
 use crate::id::{AgentClass, AgentId, BundleVersion, Delegator, DimensionName, SessionId, TaskId, TenantId, ToolName};
-use crate::lattice::{ClassSet, Effect, Effects, Grant, PurposePath, Scope, ToolPattern};
+use crate::lattice::{Audience, ClassSet, Demands, Effect, Effects, Grant, PurposePath, Scope, ToolPattern};
 use crate::time::Timestamp;
 
 const CATALOGUE: &str = r#"
@@ -303,12 +303,11 @@ fn authority(records: Option<u64>) -> Authority {
         attestation: None,
     };
     let grant = Grant {
-        of: 0,
         tools: vec![ToolPattern::new("**").expect("pattern")],
-        ids: BTreeMap::new(),
         maxima: records.map(|max| (DimensionName::new("records").expect("name"), max)).into_iter().collect(),
         classes: Some(ClassSet::from_iter([0, 9, 77])),
         effects: Some(Effects::from(Effect::Spend)),
+        ..Grant::default()
     };
     Authority {
         tenant: TenantId::new("acme").expect("tenant"),
@@ -322,6 +321,10 @@ fn authority(records: Option<u64>) -> Authority {
         not_before: Timestamp::from_secs(0),
         expires: Timestamp::MAX,
         depth_left: 0,
+        fanout_max: 0,
+        offline: false,
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         chain_depth: 1,
         scope: Scope::root(vec![grant]).expect("scope"),
         min_bundle_version: BundleVersion(1),

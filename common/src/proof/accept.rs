@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use super::Grade;
 use super::binding::{Binding, Exchange};
 use super::channel::{ChannelId, ChannelRequest};
-use super::grade::Grade;
 use super::header::{Evidence, Proof};
 use super::refused::ProofRefused;
 use super::window::Window;

@@ -1,8 +1,8 @@
 //! A proof as it travels: the header `Remit-Proof`. Clause X-5.
 
+use super::Grade;
 use super::cbor::{Reader, Writer};
 use super::channel::ChannelId;
-use super::grade::Grade;
 use super::refused::MalformedProof;
 use crate::crypto::digest::Digest;
 use crate::crypto::mac::TAG_BYTES;

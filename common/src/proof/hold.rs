@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use zeroize::Zeroizing;
 
+use super::Grade;
 use super::binding::{Binding, Exchange, Target};
 use super::channel::{Answer, ChannelId, ChannelRequest, derive};
-use super::grade::Grade;
 use super::header::{Evidence, Proof};
 use super::refused::ProofRefused;
 use crate::crypto::agreement::{AgreementRefused, EphemeralKey};

@@ -1,6 +1,6 @@
 //! Why a proof does not count.
 
-use super::grade::Grade;
+use super::Grade;
 use crate::crypto::sign::SignatureInvalid;
 
 /// Bytes are no proof, no request for a channel and no answer to one.

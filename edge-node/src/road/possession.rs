@@ -32,7 +32,7 @@ impl Gateway {
     ) -> Result<Vec<u8>, Box<Refusal>> {
         let now = journey.arrived;
         let request = RawRequest::parse(body).map_err(ProofRefused::from).and_then(|request| {
-            request.check_place_and_time(&self.mesh, &self.edge, now.wall)?;
+            request.check_place_and_time(&self.mesh, &self.place.edge, now.wall)?;
             self.channels.check(&request.request().nonce, source, now.boot)?;
             Ok(request)
         });

@@ -18,3 +18,4 @@ mod proofs;
 mod records;
 #[cfg(test)]
 mod support;
+mod terms;

@@ -70,6 +70,9 @@ pub struct Tool {
     pub open: bool,
     /// The pinned digest of the tool's own definition.
     pub definition: Option<Digest>,
+    /// The version of the bundle in which it first stood; 0 where nobody says. An envelope that was minted for an older
+    /// one reaches it only through a grant that is for tools to come.
+    pub since: u64,
     /// The least proof of possession that a call needs.
     pub min_pop: Grade,
 }

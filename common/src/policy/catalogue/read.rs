@@ -73,6 +73,8 @@ struct ToolEntry {
     #[serde(default)]
     open: bool,
     definition: Option<Text>,
+    #[serde(default)]
+    since: u64,
     min_pop: Option<Text>,
 }
 
@@ -197,6 +199,7 @@ impl ToolReader<'_> {
             free,
             open: entry.open,
             definition,
+            since: entry.since,
             min_pop,
         };
         self.check_overlap(entry, &tool);

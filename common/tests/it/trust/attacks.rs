@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use remit_common::bundle::{BuildOverrides, BundleRejected, FileEntry, SignedBundle, VerifiedBundle, verify_manifest};
 use remit_common::envelope::{AgentIdentity, Authority, GrantRequest};
 use remit_common::id::{BundleVersion, MeshId};
-use remit_common::lattice::Scope;
+use remit_common::lattice::{Audience, Demands, Scope};
 use remit_common::policy::json::Json;
 use remit_common::policy::{Decision, Reason, ToolCall};
 use remit_common::trust::dsse::NotVerified;
@@ -320,6 +320,10 @@ fn the_bundles_own_limits_come_before_its_policy() {
         not_before: NOW,
         expires: at(60),
         depth_left: 0,
+        fanout_max: 8,
+        offline: false,
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         chain_depth: 4,
         scope: Scope::root(vec![grant.resolve(0, compiled.policy().taxonomy()).unwrap()]).unwrap(),
         min_bundle_version: BundleVersion(7),
