@@ -23,7 +23,7 @@ async fn an_envelope_holds_where_every_link_says_so() {
         (answered.status.as_u16(), answered.reason(), hop)
     };
     let permitted = (200, "permit".to_owned(), None);
-    let refused = |hop| (200, "wrong_audience".to_owned(), Some(hop));
+    let refused = |hop| (403, "wrong_audience".to_owned(), Some(hop));
     let at = |audience: &str| scene.envelope(&task(&format!("[audience]\n{audience}")));
     assert_eq!(call(&at("regions = [\"eu-west\", \"us-east\"]")).await, permitted);
     assert_eq!(call(&at("edges = [\"eu-west-1\"]")).await, permitted);
