@@ -34,5 +34,10 @@ soak *args:
 mutation *args:
     cargo run --release --target-dir target/mutation -p remit-chaos --features planted --bin remit-mutation -- {{args}}
 
+# Change the lattice, one place at a time, and see whether its tests notice: no survivor may stand in a `meet` or an
+# `admits`. Needs `cargo install cargo-mutants --locked`; a single function: `just mutants --re 'Constraint::meet'`.
+mutants *args:
+    cargo mutants -p remit-common --file 'common/src/lattice/*.rs' -j1 -o target {{args}} -- --lib --test it -- lattice:: envelope:: policy::terms
+
 ci:
     .ci/run

@@ -14,6 +14,7 @@ order=(
     "identity"
     "lattice"
     "envelope revocation"
+    "proof"
     "policy"
     "trust"
     "bundle shard record"

@@ -1,6 +1,6 @@
 //! A bundle of any size, an authority and calls: the whole way of a decision, as an edge takes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
@@ -8,7 +8,9 @@ use remit_common::envelope::{AgentIdentity, Authority};
 use remit_common::id::{
     AgentClass, AgentId, BundleVersion, Delegator, DimensionName, ResourceId, SessionId, TaskId, TenantId, ToolName,
 };
-use remit_common::lattice::{ClassSet, Effects, Grant, IdSet, Scope, ToolPattern};
+use remit_common::lattice::{
+    Audience, ClassSet, Demands, Effects, Grant, IdSet, Scope, SortedMap, SortedSet, ToolPattern,
+};
 use remit_common::policy::json::Json;
 use remit_common::policy::{CompiledPolicy, ToolCall};
 use remit_common::time::Timestamp;
@@ -123,6 +125,10 @@ impl Fixture {
                 not_before: Timestamp::from_secs(0),
                 expires: Timestamp::from_secs(1_800_003_600),
                 depth_left: 3,
+                fanout_max: 8,
+                offline: false,
+                audience: Audience::EVERYWHERE,
+                demands: Demands::NONE,
                 chain_depth: 1,
                 scope: scope()?,
                 min_bundle_version: BundleVersion(1),
@@ -147,14 +153,14 @@ impl Fixture {
 }
 
 fn scope() -> Result<Scope> {
-    let grant = |ids: BTreeSet<ResourceId>| -> Result<Grant> {
+    let grant = |ids: SortedSet<ResourceId>| -> Result<Grant> {
         Ok(Grant {
-            of: 0,
             tools: vec![ToolPattern::new("*.read")?],
-            ids: BTreeMap::from([(DimensionName::new("record")?, IdSet::In(ids))]),
-            maxima: BTreeMap::from([(DimensionName::new("records")?, 25)]),
+            ids: SortedMap::from([(DimensionName::new("record")?, IdSet::In(ids))]),
+            maxima: SortedMap::from([(DimensionName::new("records")?, 25)]),
             classes: Some(ClassSet::from_iter([0])),
             effects: Some(Effects::from(remit_common::lattice::Effect::Read)),
+            ..Grant::default()
         })
     };
     let ids = (0..RECORDS).map(|record| ResourceId::new(&format!("r{record}"))).collect::<Result<_, _>>()?;

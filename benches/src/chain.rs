@@ -1,6 +1,5 @@
 //! A chain of links by a mesh of three issuers, as an edge sees it for the first time.
 
-use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -13,7 +12,9 @@ use remit_common::envelope::{
 use remit_common::id::{
     AgentClass, AgentId, Delegator, DimensionName, MeshId, ResourceId, SessionId, TaskId, TenantId,
 };
-use remit_common::lattice::{ClassSet, Effect, Effects, Grant, IdSet, PurposePath, ToolPattern};
+use remit_common::lattice::{
+    Audience, ClassSet, Demands, Effect, Effects, Grant, IdSet, PurposePath, SortedMap, ToolPattern,
+};
 use remit_common::time::Timestamp;
 
 /// When the root of the fixture is issued.
@@ -45,20 +46,19 @@ fn grants() -> Result<Vec<Grant>> {
     let customer = (DimensionName::new("customer")?, ids(&["cust_acme_1042"])?);
     Ok(vec![
         Grant {
-            of: 0,
             tools: vec![ToolPattern::new("contracts.read")?],
-            ids: BTreeMap::from([contract, customer.clone()]),
-            maxima: BTreeMap::from([(DimensionName::new("records")?, 25)]),
+            ids: SortedMap::from([contract, customer.clone()]),
+            maxima: SortedMap::from([(DimensionName::new("records")?, 25)]),
             classes: Some(ClassSet::from_iter([1, 2, 3])),
             effects: Some(Effects::from(Effect::Read)),
+            ..Grant::default()
         },
         Grant {
-            of: 0,
             tools: vec![ToolPattern::new("tickets.create")?],
-            ids: BTreeMap::from([customer]),
-            maxima: BTreeMap::new(),
+            ids: SortedMap::from([customer]),
             classes: Some(ClassSet::from_iter([3])),
             effects: Some(Effects::from(Effect::Irreversible)),
+            ..Grant::default()
         },
     ])
 }
@@ -82,6 +82,8 @@ impl Fixture {
             grants: grants()?,
             life: Duration::from_secs(3_600),
             delegation: delegation(links),
+            audience: Audience::EVERYWHERE,
+            demands: Demands::NONE,
             intent: None,
         };
         let stamp = RootStamp {
@@ -111,7 +113,7 @@ impl Fixture {
             let kept = grants()?
                 .into_iter()
                 .enumerate()
-                .map(|(of, grant)| Ok(Grant { of: u16::try_from(of)?, ids: BTreeMap::new(), ..grant }));
+                .map(|(of, grant)| Ok(Grant { of: u16::try_from(of)?, ids: SortedMap::new(), ..grant }));
             let restriction = Restriction {
                 agent: agent("helper")?,
                 purpose: None,
@@ -119,6 +121,8 @@ impl Fixture {
                 grants: kept.collect::<Result<_>>()?,
                 life: Duration::from_secs(600),
                 delegation: delegation(links - hop),
+                audience: Audience::EVERYWHERE,
+                demands: Demands::NONE,
                 intent: None,
             };
             presentation = delegate(&presentation, &holder, &mesh, &restriction, next.public(), ISSUED, [hop; 16])?;

@@ -6,8 +6,8 @@
 //! arguments. The one exception is [`net`], behind the feature of that name.
 //!
 //! Modules in reading order; each imports only from those before it:
-//! `text time limits planted <- id <- crypto <- identity <- lattice <- envelope, revocation <- policy <- trust <- bundle,
-//! shard, record <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
+//! `text time limits planted <- id <- crypto <- identity <- lattice <- envelope, revocation <- proof <- policy <- trust
+//! <- bundle, shard, record <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
 
 pub mod id;
 pub mod limits;
@@ -22,6 +22,8 @@ pub mod lattice;
 
 pub mod envelope;
 pub mod revocation;
+
+pub mod proof;
 
 pub mod policy;
 

@@ -31,6 +31,20 @@ pub const ROOT_LIFE_MAX: Duration = Duration::from_secs(3_600);
 /// The longest life of a hop.
 pub const HOP_LIFE_MAX: Duration = Duration::from_secs(900);
 
+/// Counters of one channel that may overtake each other.
+pub const PROOF_WINDOW: u64 = 1_024;
+/// Bytes of a proof as its header carries it, before base64url: the longest has a signature and a digest.
+pub const PROOF_BYTES_MAX: usize = 256;
+/// Bytes of a request for a channel, and of its answer.
+pub const CHANNEL_BYTES_MAX: usize = 512;
+/// The longest life of a channel.
+pub const CHANNEL_LIFE_MAX: Duration = Duration::from_secs(600);
+/// How far apart the clocks of a holder and an edge may be when it opens a channel, and how much later than it was
+/// made a proof may come.
+pub const PROOF_CLOCKS_APART_MAX: Duration = Duration::from_secs(30);
+/// Bytes of an idempotency key.
+pub const IDEMPOTENCY_KEY_BYTES_MAX: usize = 128;
+
 /// Bytes of a bundle container. Ten thousand policies of 300 bytes are 3 MiB.
 pub const BUNDLE_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Files of a bundle.

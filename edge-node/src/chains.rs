@@ -12,8 +12,11 @@ use remit_common::envelope::{Effective, RawPresentation, Unauthenticated};
 use remit_common::id::{MeshId, TenantId};
 use remit_common::trust::directory::Directory;
 
-/// Chains of one generation. A chain with full grants takes some tens of kilobytes in memory; most take two.
+/// Chains of one generation.
 const GENERATION_MAX: usize = 2_048;
+/// About how many bytes the scopes of one generation take: most chains take some kilobytes, and one whose holders
+/// wrote as many patterns as they may takes a hundred times that.
+const GENERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// Tenant, presentation, directory.
 type Key = (TenantId, Digest, Digest);
@@ -21,29 +24,38 @@ type Key = (TenantId, Digest, Digest);
 /// The newest chains, in two generations: when the young one is full, the old one is forgotten and the young one
 /// becomes the old one. What is used moves to the young one, so the oldest unused go first.
 #[derive(Debug, Default)]
-pub(crate) struct Chains(Mutex<Generations>);
+pub(crate) struct Chains(Mutex<Generations<Key, Arc<Effective>>>);
 
-#[derive(Debug, Default)]
-struct Generations {
-    young: BTreeMap<Key, Arc<Effective>>,
-    old: BTreeMap<Key, Arc<Effective>>,
+#[derive(Debug)]
+struct Generations<K, V> {
+    young: BTreeMap<K, (V, usize)>,
+    young_bytes: usize,
+    old: BTreeMap<K, (V, usize)>,
 }
 
-impl Generations {
-    fn get(&mut self, key: &Key) -> Option<Arc<Effective>> {
-        if let Some(found) = self.young.get(key) {
-            return Some(Arc::clone(found));
+impl<K, V> Default for Generations<K, V> {
+    fn default() -> Self {
+        Self { young: BTreeMap::new(), young_bytes: 0, old: BTreeMap::new() }
+    }
+}
+
+impl<K: Ord, V: Clone> Generations<K, V> {
+    fn get(&mut self, key: &K) -> Option<V> {
+        if let Some((found, _)) = self.young.get(key) {
+            return Some(found.clone());
         }
-        let (key, found) = self.old.remove_entry(key)?;
-        self.insert(key, Arc::clone(&found));
+        let (key, (found, bytes)) = self.old.remove_entry(key)?;
+        self.insert(key, found.clone(), bytes);
         Some(found)
     }
 
-    fn insert(&mut self, key: Key, effective: Arc<Effective>) {
-        if self.young.len() >= GENERATION_MAX {
+    fn insert(&mut self, key: K, value: V, bytes: usize) {
+        if self.young.len() >= GENERATION_MAX || self.young_bytes >= GENERATION_BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
+            self.young_bytes = 0;
         }
-        self.young.insert(key, effective);
+        self.young_bytes = self.young_bytes.saturating_add(bytes);
+        self.young.insert(key, (value, bytes));
     }
 }
 
@@ -63,7 +75,8 @@ impl Chains {
             return Ok(found);
         }
         let effective = Arc::new(raw.clone().verify(mesh, directory.issuers())?.effective());
-        self.lock().insert(key, Arc::clone(&effective));
+        let bytes = effective.scope.bytes();
+        self.lock().insert(key, Arc::clone(&effective), bytes);
         Ok(effective)
     }
 
@@ -73,8 +86,28 @@ impl Chains {
         generations.young.len() + generations.old.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Generations<Key, Arc<Effective>>> {
         // A panic while it was held loses at most an entry of a cache.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_not_used_is_forgotten_by_number_and_by_bytes() {
+        let kept = |chains: &Generations<usize, ()>| chains.young.len() + chains.old.len();
+        for (bytes, most) in [(1_000, 2 * GENERATION_MAX), (GENERATION_BYTES_MAX / 16, 2 * 16)] {
+            let mut chains = Generations::default();
+            for key in 0..5_000 {
+                chains.insert(key, (), bytes);
+                assert!(chains.get(&0).is_some(), "what is used stays, {key} later");
+                assert!(kept(&chains) <= most, "{} are kept", kept(&chains));
+            }
+            assert!(chains.get(&1).is_none());
+            assert!(kept(&chains) * 2 > most, "{} are kept", kept(&chains));
+        }
     }
 }

@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use remit_common::id::{EdgeId, MeshId, Region, TenantId, VoterId};
 use remit_common::limits::CONFIG_BYTES_MAX;
+use remit_common::proof::Grade;
 use serde::{Deserialize, Serialize};
 use toml::{Table, Value};
 
@@ -52,6 +53,9 @@ pub struct Config {
     pub listen: Listen,
     /// The control plane, in order of preference.
     pub voters: Vec<VoterAddr>,
+    /// What callers have to prove.
+    #[serde(default)]
+    pub proof: Proofs,
     /// How much it takes on.
     #[serde(default)]
     pub limits: Limits,
@@ -87,6 +91,21 @@ pub struct VoterAddr {
     pub id: VoterId,
     /// Its distribution endpoint (QUIC).
     pub dist: SocketAddr,
+}
+
+/// What callers have to prove: that they have the key of the envelope that they show.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Proofs {
+    /// The least grade, whatever a bundle says: `none`, `P0`, `P1` or `P2`. Below `P1` only tools that read and take no
+    /// credential can be called without a proof, and only if the bundle says so, too.
+    pub floor: Grade,
+}
+
+impl Default for Proofs {
+    fn default() -> Self {
+        Self { floor: Grade::P1 }
+    }
 }
 
 /// How much an edge takes on.
@@ -175,7 +194,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set, and whether their value is a number.
-const SETTABLE: [(&str, bool); 15] = [
+const SETTABLE: [(&str, bool); 16] = [
     ("mesh_id", false),
     ("id", false),
     ("region", false),
@@ -187,6 +206,7 @@ const SETTABLE: [(&str, bool); 15] = [
     ("tls.voters_ca", false),
     ("listen.agent", false),
     ("listen.ops", false),
+    ("proof.floor", false),
     ("limits.spool_bytes_max", true),
     ("limits.agent_connections_max", true),
     ("limits.calls_max", true),
@@ -211,9 +231,11 @@ pub fn resolve(
     }
     let mut table: Table = file.parse().map_err(|e: toml::de::Error| ConfigError::Syntax(e.to_string()))?;
     let mut origins = BTreeMap::new();
-    let defaults = Table::try_from(Limits::default()).map_err(|e| ConfigError::Shape(e.to_string()))?;
-    for (name, value) in defaults {
-        let key = format!("limits.{name}");
+    let table_of = |table: Result<Table, toml::ser::Error>| table.map_err(|e| ConfigError::Shape(e.to_string()));
+    let limits = table_of(Table::try_from(Limits::default()))?.into_iter().map(|(name, value)| ("limits", name, value));
+    let proofs = table_of(Table::try_from(Proofs::default()))?.into_iter().map(|(name, value)| ("proof", name, value));
+    for (section, name, value) in limits.chain(proofs) {
+        let key = format!("{section}.{name}");
         if lookup(&table, &key).is_none() {
             put(&mut table, &key, value)?;
             origins.insert(key, Source::Default);
@@ -301,6 +323,7 @@ impl Config {
             tls,
             listen: _,
             voters: _,
+            proof: _,
             limits: _,
         } = self;
         let TlsFiles { certificate, key, voters_ca } = tls;

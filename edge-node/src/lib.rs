@@ -8,6 +8,7 @@
 
 mod active;
 mod chains;
+mod channels;
 pub mod config;
 mod egress;
 mod ingress;
@@ -45,11 +46,13 @@ pub use telemetry::LogFormat;
 
 use active::{State, StateConfig, ViewCell};
 use chains::Chains;
+use channels::Channels;
 use egress::Egress;
 use ingress::Ingress;
 use ingress::mcp::list::Cursors;
 use material::Material;
 use ops::Operations;
+use pdp::{Place, ProofFloor};
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
 use sync::{Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
@@ -234,18 +237,29 @@ impl Edge {
             forked,
         };
         back.spawn("follower", follower.run(back_shutdown.clone()));
+        let channels = Arc::new(Channels::default());
         back.spawn(
             "sentinel",
-            sentinel(env.clone(), Arc::clone(&config), Arc::clone(&views), Arc::clone(&vault), back_shutdown.clone()),
+            Sentinel {
+                env: env.clone(),
+                config: Arc::clone(&config),
+                views: Arc::clone(&views),
+                vault: Arc::clone(&vault),
+                channels: Arc::clone(&channels),
+            }
+            .watch(back_shutdown.clone()),
         );
 
         let calls = Arc::new(Semaphore::new(config.limits.calls_max));
         let gateway = Arc::new(Gateway {
             env: env.clone(),
             mesh: config.mesh_id,
-            edge: config.id.clone(),
+            place: Place { edge: config.id.clone(), region: config.region.clone() },
             views,
             chains: Chains::default(),
+            channels,
+            floor: ProofFloor(config.proof.floor),
+            key: material.key,
             vault,
             egress: Egress::new(&env, config.upstream_deadline()),
             reporter,
@@ -463,17 +477,31 @@ fn listen(env: &Env, addr: SocketAddr) -> Result<Box<dyn Listener>, RunError> {
     env.socket.listen(addr).map_err(|source| RunError::Listen { addr, source })
 }
 
-/// Wipes what is open in memory once this edge may decide nothing.
-async fn sentinel(env: Env, config: Arc<Config>, views: ViewCell, vault: Arc<Vault>, shutdown: Shutdown) {
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            () = tokio::time::sleep(SENTINEL_EVERY) => {}
-        }
-        let holds = ops::mode(&views.load(), config.tenants.iter().cloned(), env.now());
-        if matches!(holds, Mode::Isolated | Mode::Quarantined) {
-            vault.wipe();
+/// Looks, twice a second, after what is kept in memory.
+struct Sentinel {
+    env: Env,
+    config: Arc<Config>,
+    views: ViewCell,
+    vault: Arc<Vault>,
+    channels: Arc<Channels>,
+}
+
+impl Sentinel {
+    /// Wipes what is open once this edge may decide nothing, and lets go channels that have ended or been cut.
+    async fn watch(self, shutdown: Shutdown) {
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => return,
+                () = tokio::time::sleep(SENTINEL_EVERY) => {}
+            }
+            let (view, now) = (self.views.load(), self.env.now());
+            let holds = ops::mode(&view, self.config.tenants.iter().cloned(), now);
+            if matches!(holds, Mode::Isolated | Mode::Quarantined) {
+                self.vault.wipe();
+            }
+            let is_cut = |effective: &_| pdp::check_cuts(&view, effective, &self.config.id).is_err();
+            self.channels.sweep(now.boot, view.heard.epoch(), is_cut);
         }
     }
 }

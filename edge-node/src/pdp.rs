@@ -1,8 +1,8 @@
 //! Decides, from one view of the world.
 //!
 //! Pure: the same view, envelope, call and time give the same answer on every edge, and again when somebody looks
-//! into it later. First whether the envelope stands at all (it holds now, nothing it hangs on has been cut, there is
-//! a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
+//! into it later. First whether the envelope stands at all (it holds now and here, nothing it hangs on has been cut,
+//! there is a bundle to judge by), then what policy says, then whether this edge knows enough of the present for what the call
 //! does. Everything that is missing is a named reason to deny. Clauses G-10 to G-14.
 
 use std::sync::Arc;
@@ -10,16 +10,18 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
-use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId};
-use remit_common::lattice::{Effect, Effects};
+use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
+use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
+use remit_common::proof::{ProofFault, ProofRefused};
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
 use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale};
 
 use crate::active::{ActiveBundle, View};
+use crate::telemetry::chain_text;
 
 /// What this edge knew when it decided. Stands in every record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,23 +49,95 @@ impl Basis {
     }
 }
 
+/// Where calls are decided: this edge.
+#[derive(Debug, Clone)]
+pub(crate) struct Place {
+    pub(crate) edge: EdgeId,
+    pub(crate) region: Region,
+}
+
 /// Why a call does not go on.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Refusal {
     pub(crate) denied: Denied,
     /// The envelope itself does not stand: the caller needs another one, not another call.
     pub(crate) challenge: bool,
+    /// What is wrong with the proof that came with it.
+    pub(crate) proof: Option<ProofWanting>,
+}
+
+/// What a caller has to prove, or to do about its proof.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProofWanting {
+    pub(crate) fault: ProofFault,
+    /// The grade that would do.
+    pub(crate) required: Option<Grade>,
+}
+
+/// What the caller of a request has proven.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Proven {
+    pub(crate) grade: Grade,
+    /// The digest of the tool's definition that it has seen, as part of what was proven.
+    pub(crate) definition: Option<Digest>,
+}
+
+/// The least proof that this edge asks for, whatever bundles say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct ProofFloor(pub(crate) Grade);
+
+/// The grade that the links of a chain demand (clause E-29).
+pub(crate) fn demanded_by(effective: &Effective) -> Grade {
+    effective.demands.min_pop
+}
+
+impl ProofFloor {
+    /// Whether `proven` is enough where `least` is asked for besides (clause X-11).
+    ///
+    /// # Errors
+    /// [`ProofRefused::Missing`] or [`ProofRefused::Grade`].
+    pub(crate) fn check(self, proven: Grade, least: Grade) -> Result<(), ProofRefused> {
+        match self.0.max(least) {
+            required if proven >= required => Ok(()),
+            _ if proven == Grade::None => Err(ProofRefused::Missing),
+            required => Err(ProofRefused::Grade { required, proven }),
+        }
+    }
+
+    /// Whether what was proven is enough for this tool, and about this tool.
+    fn check_tool(self, proven: Proven, effective: &Effective, tool: &Tool) -> Result<(), Box<Refusal>> {
+        let least = demanded_by(effective).max(tool.min_pop);
+        self.check(proven.grade, least).map_err(|refused| Refusal::of_proof(&refused))?;
+        match proven.definition {
+            Some(seen) if tool.definition != Some(seen) => {
+                let detail = "the caller has seen another definition of the tool than the bundle pins";
+                Err(Refusal::of_call(Denied::new(Reason::ToolQuarantined, detail)))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 impl Refusal {
     /// The envelope stands, the call does not.
     pub(crate) fn of_call(denied: Denied) -> Box<Self> {
-        Box::new(Self { denied, challenge: false })
+        Box::new(Self { denied, challenge: false, proof: None })
     }
 
     /// The envelope does not stand.
     pub(crate) fn of_envelope(denied: Denied) -> Box<Self> {
-        Box::new(Self { denied, challenge: true })
+        Box::new(Self { denied, challenge: true, proof: None })
+    }
+
+    /// The proof does not do.
+    pub(crate) fn of_proof(refused: &ProofRefused) -> Box<Self> {
+        let reason = refused.reason_code().parse().unwrap_or(Reason::BadProof);
+        let required = match refused {
+            ProofRefused::Grade { required, .. } => Some(*required),
+            _ => None,
+        };
+        let proof = Some(ProofWanting { fault: refused.fault(), required });
+        Box::new(Self { denied: Denied::new(reason, chain_text(refused)), challenge: true, proof })
     }
 }
 
@@ -103,7 +177,7 @@ impl Cleared {
 pub(crate) fn standing<'v>(
     view: &'v View,
     effective: &Effective,
-    edge: &EdgeId,
+    place: &Place,
     now: Now,
 ) -> Result<&'v ActiveBundle, Box<Refusal>> {
     if let Some(cause) = view.freshness.quarantined(now) {
@@ -116,7 +190,10 @@ pub(crate) fn standing<'v>(
         };
         Refusal::of_envelope(Denied { hop: Some(hop), ..Denied::new(reason, denied.to_string()) })
     })?;
-    check_cuts(view, effective, edge)?;
+    effective.check_audience(&place.region, &place.edge).map_err(|wrong| {
+        Refusal::of_call(Denied { hop: Some(wrong.hop), ..Denied::new(Reason::WrongAudience, wrong.to_string()) })
+    })?;
+    check_cuts(view, effective, &place.edge)?;
     let active = view
         .bundle(&effective.tenant, now.wall)
         .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
@@ -197,23 +274,25 @@ fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Resul
     Err(Refusal::of_call(Denied::new(Reason::ApprovalRequired, detail)))
 }
 
-/// Judges one call.
+/// Judges one call of somebody who has proven this much.
 ///
 /// # Errors
 /// Why it does not go on.
 pub(crate) fn judge(
     view: &View,
     effective: &Effective,
-    edge: &EdgeId,
+    place: &Place,
     call: ToolCall,
+    (floor, proven): (ProofFloor, Proven),
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
-    let active = standing(view, effective, edge, now)?;
+    let active = standing(view, effective, place, now)?;
     let policy = active.bundle.policy();
     let permitted = match active.bundle.decide(effective.authority(), &call, now.wall) {
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
+    floor.check_tool(proven, effective, &permitted.tool)?;
     check_evidence(view, effective, permitted.facts.effects)?;
     let tool = &permitted.tool;
     let credential = tool.credential.as_ref().map(|name| {

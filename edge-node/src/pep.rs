@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use remit_common::id::DecisionId;
-use remit_common::lattice::{Effect, Effects};
+use remit_common::lattice::{Effect, Effects, Log};
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::Obligations;
 use remit_common::policy::json::Json;
@@ -45,9 +45,12 @@ pub(crate) struct NotRecorded;
 pub(crate) struct TooLate;
 
 /// How durable a decision about a call with these effects has to be before the call is made: one that only reads may
-/// be flushed later, anything beyond must be on the disk.
-pub(crate) fn durability(effects: Effects) -> Durability {
-    if effects.is_within(Effects::from_iter([Effect::Read])) { Durability::Soon } else { Durability::First }
+/// be flushed later, unless its envelope demands otherwise; anything beyond must be on the disk.
+pub(crate) fn durability(effects: Effects, log: Log) -> Durability {
+    match log {
+        Log::Usual if effects.is_within(Effects::from_iter([Effect::Read])) => Durability::Soon,
+        Log::Usual | Log::First => Durability::First,
+    }
 }
 
 /// Makes the permit of a judged call.
@@ -55,7 +58,8 @@ pub(crate) fn durability(effects: Effects) -> Durability {
 /// # Errors
 /// [`NotRecorded`].
 pub(crate) fn permit(cleared: Cleared, receipt: &Receipt) -> Result<(Permit, Duties), NotRecorded> {
-    if receipt.durability() < durability(cleared.permitted().facts.effects) {
+    let permitted = cleared.permitted();
+    if receipt.durability() < durability(permitted.facts.effects, permitted.obligations.demands.log) {
         return Err(NotRecorded);
     }
     let (call, permitted, upstream, deadline) = cleared.into_parts();

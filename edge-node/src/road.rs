@@ -4,14 +4,16 @@
 //! which rule, which fact and what would have been needed stand in the record, for those who may read it. Clauses
 //! G-8 to G-33, in the order of this file.
 
+mod possession;
 mod recorded;
 
 use std::sync::Arc;
 
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{Effective, RawPresentation};
-use remit_common::id::{CredentialId, DecisionId, EdgeId, MeshId, ToolName};
+use remit_common::id::{CredentialId, DecisionId, MeshId, ToolName};
 use remit_common::lattice::{Effect, Effects};
 use remit_common::net::env::Env;
 use remit_common::policy::call::ToolCall;
@@ -26,9 +28,10 @@ use tokio::sync::{Semaphore, oneshot};
 
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::Chains;
+use crate::channels::Channels;
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
-use crate::pdp::{self, Cleared, Refusal};
+use crate::pdp::{self, Cleared, Place, ProofFloor, Proven, Refusal};
 use crate::pep::{self, Duties};
 use crate::report::{Durability, NotOnDisk, Reporter, Weight};
 use crate::telemetry::{Metrics, chain_text};
@@ -43,9 +46,13 @@ const DECISIONS_MAX: u32 = 3;
 pub(crate) struct Gateway {
     pub(crate) env: Env,
     pub(crate) mesh: MeshId,
-    pub(crate) edge: EdgeId,
+    pub(crate) place: Place,
     pub(crate) views: ViewCell,
     pub(crate) chains: Chains,
+    pub(crate) channels: Arc<Channels>,
+    pub(crate) floor: ProofFloor,
+    /// The edge's identity: answers to requests for channels are signed with it.
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) vault: Arc<Vault>,
     pub(crate) egress: Egress,
     pub(crate) reporter: Reporter,
@@ -63,6 +70,8 @@ pub(crate) struct Journey {
     /// What the caller showed, once it has been looked at.
     presented: Option<Arc<RawPresentation>>,
     envelope: Option<Arc<Effective>>,
+    /// That the caller has the envelope's key.
+    proven: Proven,
     tool: Option<ToolName>,
     salt: [u8; 16],
     arguments: Option<Digest>,
@@ -114,6 +123,7 @@ impl Gateway {
             view: self.views.load_full(),
             presented: None,
             envelope: None,
+            proven: Proven::default(),
             tool: None,
             salt: self.env.random(),
             arguments: None,
@@ -131,8 +141,8 @@ impl Gateway {
     ///
     /// # Errors
     /// Why not; recorded.
-    pub(crate) fn admit(&self, journey: &mut Journey, raw: RawPresentation) -> Result<Arc<Effective>, Box<Refusal>> {
-        journey.presented = Some(Arc::new(raw));
+    fn admit(&self, journey: &mut Journey, raw: Arc<RawPresentation>) -> Result<Arc<Effective>, Box<Refusal>> {
+        journey.presented = Some(raw);
         self.admit_again(journey)
     }
 
@@ -140,7 +150,7 @@ impl Gateway {
     fn admit_again(&self, journey: &mut Journey) -> Result<Arc<Effective>, Box<Refusal>> {
         let admitted = self.authenticate(journey).and_then(|effective| {
             journey.envelope = Some(Arc::clone(&effective));
-            pdp::standing(&journey.view, &effective, &self.edge, journey.arrived)?;
+            pdp::standing(&journey.view, &effective, &self.place, journey.arrived)?;
             Ok(effective)
         });
         admitted.inspect_err(|refusal| self.deny(journey, refusal))
@@ -172,7 +182,7 @@ impl Gateway {
         effective: &Effective,
     ) -> Result<&'j ActiveBundle, Box<Refusal>> {
         let read = Effects::from_iter([Effect::Read]);
-        let opened = pdp::standing(&journey.view, effective, &self.edge, journey.arrived).and_then(|active| {
+        let opened = pdp::standing(&journey.view, effective, &self.place, journey.arrived).and_then(|active| {
             journey.view.freshness.check(read, active.bundle.bounds(), journey.arrived).map_err(refuse_stale)?;
             Ok(active)
         });
@@ -228,7 +238,8 @@ impl Gateway {
         call: ToolCall,
         headers: &HeaderMap,
     ) -> Result<Released, Undone> {
-        let cleared = match pdp::judge(&journey.view, effective, &self.edge, call, journey.arrived) {
+        let proof = (self.floor, journey.proven);
+        let cleared = match pdp::judge(&journey.view, effective, &self.place, call, proof, journey.arrived) {
             Ok(cleared) => cleared,
             Err(refusal) => return Err(self.denied(journey, refusal).into()),
         };
@@ -284,7 +295,7 @@ impl Gateway {
         let overtaken = matches!(reply, Err(CallFailed::CalledOff(CalledOff::PolicyChanged)));
         let meanwhile = self.check_meanwhile(effective, &duties.tool, spent.as_ref());
         let released = self.release(journey, reply, meanwhile, &duties);
-        self.record_outcome(journey, effects, &released);
+        self.record_outcome(journey, effects, duties.obligations.demands.log, &released);
         match released {
             Ok((filtered, _)) => Ok(Released { result: filtered.json }),
             Err((_, refusal)) if overtaken => Err(Undone::Overtaken(refusal)),
@@ -334,7 +345,7 @@ impl Gateway {
             ..journey.detail()
         };
         let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);
-        let receipt = match pep::durability(effects) {
+        let receipt = match pep::durability(effects, permitted.obligations.demands.log) {
             Durability::Soon => self.reporter.soon(draft, Weight::Read),
             Durability::First => self.reporter.first(draft).await.map_err(|not_on_disk: NotOnDisk| {
                 let detail = format!("the call was not made, because it could not be recorded first: {not_on_disk}");
@@ -359,7 +370,7 @@ impl Gateway {
             return Err(CalledOff::Quarantined);
         }
         let credential = credential.map(|(name, version)| (name, *version));
-        pdp::check_cuts(&newest, effective, &self.edge)
+        pdp::check_cuts(&newest, effective, &self.place.edge)
             .and_then(|()| pdp::check_tool_cuts(&newest, &effective.tenant, tool, credential))
             .map_err(|refusal| match refusal.denied.reason {
                 Reason::Stale => CalledOff::CutHeard,

@@ -117,6 +117,8 @@ pub(crate) struct Metrics {
     pub(crate) credentials_warm: Gauge,
     /// Verified chains that are kept.
     pub(crate) chains_cached: Gauge,
+    /// Channels that holders have opened.
+    pub(crate) channels_open: Gauge,
     /// Connections of agents that were closed at once, because there were too many.
     pub(crate) connections_shed: Gauge,
 }
@@ -181,6 +183,7 @@ impl Telemetry {
             voters_connected: Gauge::default(),
             credentials_warm: Gauge::default(),
             chains_cached: Gauge::default(),
+            channels_open: Gauge::default(),
             connections_shed: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("remit_edge");
@@ -203,6 +206,7 @@ impl Telemetry {
             voters_connected,
             credentials_warm,
             chains_cached,
+            channels_open,
             connections_shed,
         } = metrics.clone();
         registry.register("decisions", "Decisions by answer and reason", decisions);
@@ -223,6 +227,7 @@ impl Telemetry {
         registry.register("voters_connected", "Voters that are connected", voters_connected);
         registry.register("credentials_warm", "Credentials open in memory", credentials_warm);
         registry.register("chains_cached", "Verified chains that are kept", chains_cached);
+        registry.register("channels_open", "Channels that holders of envelopes have opened", channels_open);
         registry.register("connections_shed", "Agents' connections closed at once", connections_shed);
         Self { metrics, registry }
     }

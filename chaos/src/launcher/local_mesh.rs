@@ -235,6 +235,7 @@ impl LocalMesh {
             },
             listen,
             voters,
+            proof: edge_config::Proofs::default(),
             limits: edge_config::Limits::default(),
         };
         config.check().context("the launcher wrote a configuration that no edge takes")?;

@@ -1,17 +1,22 @@
-//! An agent: calls tools through its edge, one after the other.
+//! An agent: calls tools through its edge, one after the other, and proves each time that the envelope is its own.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
 use remit_common::crypto::secret::Secret;
+use remit_common::crypto::sign::PublicKey;
 use remit_common::id::EdgeId;
 use remit_common::lattice::Effect;
 use remit_common::net::env::Env;
+use remit_common::net::http::HttpClient;
+use remit_common::net::prover::{NotProven, Outgoing, Prover};
 use remit_common::net::tasks::Shutdown;
+use remit_common::proof::{EdgeKey, Grade};
 use serde_json::{Value, json};
 
-use super::http::{addr_of, send};
+use super::http::{ANSWER_BYTES_MAX, addr_of};
 use super::rest::{draw, rest};
 use super::sessions::{Session, Sessions};
 use super::tools::SAY_THE_KEY;
@@ -21,6 +26,8 @@ use crate::node::Node;
 
 /// For one answer; what takes longer is unknown.
 const ANSWER: Duration = Duration::from_secs(5);
+/// Envelopes to which an agent has a channel; more than there are sessions.
+const PROVERS_MAX: usize = 256;
 /// JSON-RPC's code for a refusal by policy.
 const DENIED: i64 = -32_001;
 
@@ -59,6 +66,10 @@ pub(super) struct Agent {
     sessions: Sessions,
     name: String,
     edge: EdgeId,
+    /// With which the edge signs that it opens a channel.
+    edge_key: PublicKey,
+    /// By session.
+    provers: Mutex<BTreeMap<String, Arc<Prover>>>,
     /// What no answer may contain.
     secret: Arc<Secret>,
 }
@@ -69,11 +80,13 @@ impl Agent {
         history: &History,
         sessions: &Sessions,
         name: &str,
-        edge: EdgeId,
+        (edge, edge_key): (EdgeId, PublicKey),
         secret: &Arc<Secret>,
     ) -> Self {
         let (access, history, sessions) = (Arc::clone(access), history.clone(), sessions.clone());
-        Self { access, history, sessions, name: name.to_owned(), edge, secret: Arc::clone(secret) }
+        let provers = Mutex::default();
+        let secret = Arc::clone(secret);
+        Self { access, history, sessions, name: name.to_owned(), edge, edge_key, provers, secret }
     }
 
     /// Calls until asked to stop.
@@ -140,10 +153,21 @@ impl Agent {
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")
             .header("mcp-name", task.tool)
-            .header("remit-envelope", &session.envelope)
             .body(Bytes::from(body.to_string()))
             .ok()?;
-        let response = send(env, to, request, ANSWER).await.ok()?;
+        let grade = match task.effect {
+            Effect::Irreversible | Effect::Spend | Effect::Delegate => Grade::P2,
+            Effect::Read | Effect::Write | Effect::ExternalSend => Grade::P1,
+        };
+        let (method, name) = ("tools/call".to_owned(), task.tool.to_owned());
+        let outgoing = Outgoing { to, request, method, name, grade };
+        // A connection of its own: the node may have been started anew.
+        let client = HttpClient::new(env, ANSWER_BYTES_MAX);
+        let response = match self.prover(env, session)?.send(&client, &outgoing, ANSWER).await {
+            Ok(response) => response,
+            Err(NotProven::Refused(response)) => *response,
+            Err(NotProven::CannotOpen(_) | NotProven::Http(_)) => return None,
+        };
         if response.body().windows(self.secret.expose().len()).any(|window| window == self.secret.expose()) {
             let place = format!("an answer of edge {} to {}", self.edge, self.name);
             self.history.note(self.access.now(), &self.name, Kind::Info, What::Canary { place });
@@ -153,11 +177,31 @@ impl Agent {
     }
 }
 
+impl Agent {
+    fn prover(&self, env: &Env, session: &Session) -> Option<Arc<Prover>> {
+        let mut provers = self.provers.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(prover) = provers.get(&session.name) {
+            return Some(Arc::clone(prover));
+        }
+        let edge = EdgeKey { mesh: self.access.mesh().mesh_id, edge: self.edge.clone(), key: self.edge_key };
+        let prover = Arc::new(Prover::new(env, edge, Arc::clone(&session.holder), &session.envelope)?);
+        if provers.len() >= PROVERS_MAX {
+            provers.clear();
+        }
+        provers.insert(session.name.clone(), Arc::clone(&prover));
+        Some(prover)
+    }
+}
+
 /// What an answer says. A result is a permit, also one in which the tool reports a failure of its own.
 fn outcome_of(body: &[u8], decision: Option<String>) -> Option<Outcome> {
     let answer: Value = serde_json::from_slice(body).ok()?;
     if answer.get("result").is_some() {
         return Some(Outcome { verdict: Verdict::Permit, reason: "permit".to_owned(), decision });
+    }
+    // A channel that is refused: the document is the data of what a call would have been told.
+    if let Some(reason) = answer.get("reason").and_then(Value::as_str) {
+        return Some(Outcome { verdict: Verdict::Deny, reason: reason.to_owned(), decision });
     }
     let error = answer.get("error")?;
     let reason = error.pointer("/data/reason").and_then(Value::as_str);

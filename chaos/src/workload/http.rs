@@ -9,7 +9,7 @@ use remit_common::net::http::{HttpClient, HttpFailed};
 use serde::de::DeserializeOwned;
 
 /// Bytes of one answer: a page of records.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub(super) const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// For the answer to [`fetch`].
 const FETCH_WITHIN: Duration = Duration::from_secs(5);

@@ -15,7 +15,7 @@ mod tools;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Context as _, Result, bail};
 use remit_common::crypto::secret::Secret;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::policy::Bounds;
@@ -113,8 +113,11 @@ impl Workload {
         }
         let secret = Arc::new(Secret::new(secret.to_vec()));
         let edges: Vec<_> = access.roster().edges().cloned().collect();
+        let keys = operator.edge_keys();
         for edge in edges {
-            let agent = agent::Agent::new(&access, &history, &sessions, "agent/setup", edge.clone(), &secret);
+            let key = *keys.get(&edge).with_context(|| format!("the directory does not list edge {edge}"))?;
+            let at = (edge.clone(), key);
+            let agent = agent::Agent::new(&access, &history, &sessions, "agent/setup", at, &secret);
             while !agent.is_permitted().await {
                 pause(until, &access, &format!("edge {edge} does not permit what it should")).await?;
             }
@@ -127,10 +130,11 @@ impl Workload {
         let env = self.access.env_at(&Node::Operator);
         let mut tasks = TaskGroup::new(&env);
         let edges: Vec<_> = self.access.roster().edges().cloned().collect();
-        for (number, edge) in (1..=self.pace.agents).zip(edges.iter().cycle()) {
+        let keys = self.operator.edge_keys();
+        let edges: Vec<_> = edges.into_iter().filter_map(|edge| Some((edge.clone(), *keys.get(&edge)?))).collect();
+        for (number, at) in (1..=self.pace.agents).zip(edges.iter().cycle()) {
             let name = format!("agent/{number}");
-            let agent =
-                agent::Agent::new(&self.access, &self.history, &self.sessions, &name, edge.clone(), &self.secret);
+            let agent = agent::Agent::new(&self.access, &self.history, &self.sessions, &name, at.clone(), &self.secret);
             tasks.spawn("agent", agent.work(self.pace.call_every, self.stop.clone()));
         }
         let Pace { revoke_every, publish_every, poisoned_one_in, seal_every, read_every, .. } = self.pace.clone();

@@ -272,19 +272,14 @@ impl Operator {
     /// Asks the issuers for an envelope of a new session. Gives the session's name.
     pub async fn open_session(&self) -> Option<String> {
         let name = self.0.sessions.next_name();
-        let body = self.envelope_request(&name).ok()?;
+        let holder = SigningKey::from_seed(Zeroizing::new(self.env().random())).ok()?;
+        let body = envelope_request(&name, &holder).ok()?;
         let made = |issued: &EnvelopeIssued| (issued.index, None, None);
         let kind = WriteKind::Envelope { session: name.clone() };
         let issued = self.write(kind, "/v1/envelopes", body, made).await?;
-        self.0.sessions.add(Session { name: name.clone(), envelope: issued.presentation });
+        let envelope = remit_common::text::from_base64url(&issued.presentation)?;
+        self.0.sessions.add(Session { name: name.clone(), envelope, holder: Arc::new(holder) });
         Some(name)
-    }
-
-    fn envelope_request(&self, session: &str) -> Result<Vec<u8>> {
-        let mut task = TaskRequest::parse_toml(example::TASK)?;
-        task.session = SessionId::new(session)?;
-        let holder = SigningKey::from_seed(Zeroizing::new(self.env().random())).context("a key")?;
-        Ok(serde_json::to_vec(&json!({"holder": holder.public(), "task": task}))?)
     }
 
     /// Cuts the oldest open session. Gives its name and the epoch.
@@ -474,6 +469,12 @@ impl Operator {
         }
         None
     }
+}
+
+fn envelope_request(session: &str, holder: &SigningKey) -> Result<Vec<u8>> {
+    let mut task = TaskRequest::parse_toml(example::TASK)?;
+    task.session = SessionId::new(session)?;
+    Ok(serde_json::to_vec(&json!({"holder": holder.public(), "task": task}))?)
 }
 
 fn session_of(revocation: &remit_common::revocation::Revocation) -> Option<String> {

@@ -1,17 +1,27 @@
 //! The sessions of a run and the envelopes issued for them. Everybody may use any: a cut must hold for all.
 
+use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use remit_common::crypto::sign::SigningKey;
 use remit_common::net::env::Env;
 
 use super::rest::draw;
 
 /// An envelope and the session it is for.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) struct Session {
     pub(super) name: String,
-    /// As the header carries it.
-    pub(super) envelope: String,
+    /// The presentation.
+    pub(super) envelope: Vec<u8>,
+    /// The key that the envelope is for.
+    pub(super) holder: Arc<SigningKey>,
+}
+
+impl fmt::Debug for Session {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Session({})", self.name)
+    }
 }
 
 /// Cloning gives the same sessions.

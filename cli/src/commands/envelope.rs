@@ -1,16 +1,17 @@
 //! `remit envelope`: asks for, narrows, shows and checks what an agent carries.
 
+mod show;
+
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use remit_common::bundle::CompiledBundle;
-use remit_common::envelope::{self, EvidenceKind, InvalidRequest, Link, Restriction, TaskRequest};
+use remit_common::envelope::{self, InvalidRequest, Restriction, TaskRequest};
 use remit_common::id::LinkId;
-use remit_common::lattice::{Grant, IdSet, NoNames, PurposePath};
+use remit_common::lattice::NoNames;
 use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::policy::taxonomy::Taxonomy;
 use remit_common::text;
-use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::EnvelopeIssued;
 use serde::Serialize;
 use serde_json::json;
@@ -20,6 +21,10 @@ use crate::context::Context;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
 use crate::{files, local, trust};
+
+use show::{
+    audience_to_json, demands_to_json, grant_text, grant_to_json, link_to_json, print_link, print_terms, purpose_text,
+};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -222,7 +227,9 @@ async fn verify(path: &Path, context: &Context) -> Result<Exit, Failure> {
         "verified": true, "tenant": authority.tenant, "delegator": authority.delegator, "session": authority.session,
         "task": authority.task, "agent": authority.agent, "purpose": purpose_text(&authority.purpose),
         "not_before": authority.not_before.to_string(), "expires": authority.expires.to_string(),
-        "in_time": in_time.is_ok(), "depth_left": authority.depth_left, "grants": grants,
+        "in_time": in_time.is_ok(), "depth_left": authority.depth_left, "fanout": authority.fanout_max,
+        "offline": authority.offline, "audience": audience_to_json(&authority.audience),
+        "obligations": demands_to_json(authority.demands), "grants": grants,
         "links": ids, "holders": effective.holders().iter().map(ToString::to_string).collect::<Vec<_>>(),
     }));
     for (hop, (link, id)) in links.iter().zip(&ids).enumerate() {
@@ -233,6 +240,7 @@ async fn verify(path: &Path, context: &Context) -> Result<Exit, Failure> {
     for (_, grant) in authority.scope.grants() {
         context.output.line(grant.map_or_else(|| "  nothing".to_owned(), |grant| format!("  {}", grant_text(grant))));
     }
+    print_terms(context, &authority.audience, authority.demands);
     let window = format!("from {} to {}", authority.not_before, authority.expires);
     match in_time {
         Ok(()) => context.output.line(format!("{}, {window}", context.output.good("valid"))),
@@ -242,92 +250,4 @@ async fn verify(path: &Path, context: &Context) -> Result<Exit, Failure> {
         }
     }
     Ok(Exit::Done)
-}
-
-fn print_link(context: &Context, hop: usize, link: &Link) {
-    let output = &context.output;
-    let title = if hop == 0 { "root".to_owned() } else { format!("hop {hop}") };
-    output.line(output.strong(&title));
-    output.line(format!("  agent       {} ({})", link.agent.id, link.agent.class));
-    if let Some(root) = &link.context {
-        output.line(format!("  on behalf   {} in tenant {}", root.delegator, root.tenant));
-        output.line(format!("  session     {}, task {}", root.session, root.task));
-    }
-    if let Some(purpose) = &link.purpose {
-        output.line(format!("  purpose     {}", purpose_text(purpose)));
-    }
-    if let Some(words) = link.intent.as_ref().or(link.subtask.as_ref()) {
-        output.line(format!("  in words    {words}"));
-    }
-    let window = (Timestamp::from_secs(link.not_before_secs), Timestamp::from_secs(link.expires_secs));
-    output.line(format!("  holds       {} to {}", window.0, window.1));
-    for grant in &link.grants {
-        output.line(format!("  grant       {}", grant_text(grant)));
-    }
-}
-
-fn grant_text(grant: &Grant) -> String {
-    let mut parts = vec![grant.tools.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ")];
-    for (name, ids) in &grant.ids {
-        let (word, ids) = match ids {
-            IdSet::In(ids) => ("", ids),
-            IdSet::NotIn(ids) => ("not ", ids),
-        };
-        let ids = ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
-        parts.push(format!("{name} {word}{ids}"));
-    }
-    parts.extend(grant.maxima.iter().map(|(name, most)| format!("{name} ≤ {most}")));
-    if let Some(classes) = grant.classes {
-        parts.push(format!("classes {}", numbers(classes.iter().map(u64::from))));
-    }
-    if let Some(effects) = grant.effects {
-        parts.push(effects.iter().map(|effect| effect.to_string()).collect::<Vec<_>>().join(" "));
-    }
-    parts.join("; ")
-}
-
-fn numbers(numbers: impl Iterator<Item = u64>) -> String {
-    numbers.map(|number| number.to_string()).collect::<Vec<_>>().join(",")
-}
-
-fn purpose_text(purpose: &PurposePath) -> String {
-    purpose.numbers().iter().map(ToString::to_string).collect::<Vec<_>>().join(".")
-}
-
-fn grant_to_json(grant: &Grant) -> serde_json::Value {
-    let ids = |ids: &IdSet| match ids {
-        IdSet::In(ids) => json!({ "in": ids }),
-        IdSet::NotIn(ids) => json!({ "not_in": ids }),
-    };
-    json!({
-        "of": grant.of,
-        "tools": grant.tools.iter().map(ToString::to_string).collect::<Vec<_>>(),
-        "ids": grant.ids.iter().map(|(name, set)| (name.to_string(), ids(set))).collect::<serde_json::Map<_, _>>(),
-        "maxima": grant.maxima.iter().map(|(name, most)| (name.to_string(), json!(most))).collect::<serde_json::Map<_, _>>(),
-        "classes": grant.classes.map(|classes| classes.iter().collect::<Vec<_>>()),
-        "effects": grant.effects.map(|effects| effects.iter().map(|effect| effect.to_string()).collect::<Vec<_>>()),
-    })
-}
-
-fn link_to_json(link: &Link) -> serde_json::Value {
-    let context = link.context.as_ref().map(|root| {
-        let evidence = match root.evidence_kind {
-            EvidenceKind::Admin => "admin",
-            EvidenceKind::IdToken => "id_token",
-            EvidenceKind::Jag => "jag",
-            EvidenceKind::Mandate => "mandate",
-        };
-        json!({ "tenant": root.tenant, "delegator": root.delegator, "session": root.session, "task": root.task,
-                "evidence": evidence })
-    });
-    json!({
-        "agent": { "id": link.agent.id, "class": link.agent.class },
-        "holder": link.holder,
-        "context": context,
-        "purpose": link.purpose.as_ref().map(purpose_text),
-        "not_before": Timestamp::from_secs(link.not_before_secs).to_string(),
-        "expires": Timestamp::from_secs(link.expires_secs).to_string(),
-        "grants": link.grants.iter().map(grant_to_json).collect::<Vec<_>>(),
-        "depth_left": link.delegation.map_or(0, |delegation| delegation.depth_left),
-    })
 }

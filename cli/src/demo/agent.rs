@@ -1,10 +1,10 @@
-//! The story's agent: a real MCP client that knows an edge's address and its envelope, and nothing else.
+//! The story's agent: a real MCP client that knows an edge's address, its envelope and the key to it, and nothing else.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::{HeaderName, HeaderValue};
+use http::HeaderName;
 use remit_common::net::env::deadline;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, ErrorData, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
@@ -15,6 +15,8 @@ use rmcp::transport::{DynamicTransportError, StreamableHttpClientTransport};
 use rmcp::{ClientLifecycleMode, ClientServiceExt as _, RoleClient};
 use serde::Serialize;
 use serde_json::{Map, Value};
+
+use super::proving::Proving;
 
 /// For one answer; an edge itself gives a tool half a minute.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -67,16 +69,11 @@ pub(crate) struct Agent {
 
 impl Agent {
     /// Meets the edge: `server/discover` with the envelope in its header.
-    pub(crate) async fn connect(
-        http: &reqwest::Client,
-        edge: &str,
-        presentation: &str,
-        transcript: &Transcript,
-    ) -> Result<Self, Outcome> {
+    pub(crate) async fn connect(proving: Proving, edge: &str, transcript: &Transcript) -> Result<Self, Outcome> {
         let mut config = StreamableHttpClientTransportConfig::with_uri(format!("{edge}/mcp"));
-        let value = HeaderValue::from_str(presentation).map_err(|error| Outcome::Failed(error.to_string()))?;
-        config.custom_headers = HashMap::from([(HeaderName::from_static("remit-envelope"), value)]);
-        let transport = StreamableHttpClientTransport::with_client(http.clone(), config);
+        let envelope = proving.prover.presentation().clone();
+        config.custom_headers = HashMap::from([(HeaderName::from_static("remit-envelope"), envelope)]);
+        let transport = StreamableHttpClientTransport::with_client(proving, config);
         let mode = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
         let starting = Box::pin(ClientConfig::default().serve_with_lifecycle(transport, mode));
         let started = deadline(ANSWER, starting).await;

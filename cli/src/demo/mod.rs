@@ -8,6 +8,7 @@ mod agent;
 mod figures;
 mod hostile;
 mod probe;
+mod proving;
 mod records;
 mod report;
 mod search;

@@ -1,5 +1,6 @@
 //! What the steps of the story share: the mesh, who asks it, and what is known by now.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use remit_chaos::launcher::{EdgeEntry, LocalMesh, MeshFile};
@@ -7,22 +8,29 @@ use remit_common::bundle::source::BundleSource;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::SigningKey;
+use remit_common::net::http::HttpClient;
+use remit_common::net::prover::Prover;
 use remit_common::policy::compile::CompiledPolicy;
+use remit_common::proof::EdgeKey;
 use remit_common::time::BootTime;
 use remit_common::trust::directory::Directory;
 use remit_common::trust::root::Root;
 use zeroize::Zeroizing;
 
 use super::agent::{Agent, Outcome, Transcript};
+use super::proving::Proving;
 use super::report::{Check, Story};
 use crate::admin::{Admin, http_client};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::{local, trust};
 
+/// Bytes of an answer to a request for a channel, and room for whatever else stands there.
+const CHANNEL_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
 /// An envelope in the hands of who holds its key.
 pub(crate) struct Held {
-    pub(crate) key: SigningKey,
+    pub(crate) key: Arc<SigningKey>,
     pub(crate) presentation: Vec<u8>,
 }
 
@@ -134,11 +142,28 @@ impl Stage {
         self.file.edges.get(position).ok_or_else(|| Failure::new(Exit::Failed, format!("there is no edge {position}")))
     }
 
-    /// An agent with this envelope at this edge.
-    pub(crate) async fn agent(&self, edge: &EdgeEntry, header: &str) -> Result<Agent, Failure> {
-        Agent::connect(&self.http, &edge.agent, header, &self.transcript)
-            .await
-            .map_err(|why| Failure::new(Exit::Failed, format!("no agent at {}: {}", edge.id, why.brief())))
+    /// An agent with this envelope, and its key, at this edge.
+    pub(crate) async fn agent(&self, edge: &EdgeEntry, held: &Held) -> Result<Agent, Failure> {
+        let met = self.meet(edge, held).await?;
+        met.map_err(|why| Failure::new(Exit::Failed, format!("no agent at {}: {}", edge.id, why.brief())))
+    }
+
+    /// As [`Self::agent`]; a refusal is an outcome.
+    pub(crate) async fn meet(&self, edge: &EdgeEntry, held: &Held) -> Result<Result<Agent, Outcome>, Failure> {
+        let wrong = |what: &str| Failure::new(Exit::Failed, format!("{what} of {}", edge.id));
+        let (_, directory) = self.trust().await?;
+        let listed = directory.edge(&edge.id).ok_or_else(|| wrong("the directory knows nothing"))?;
+        let key = EdgeKey { mesh: self.file.mesh_id, edge: edge.id.clone(), key: listed.identity };
+        let env = &self.context.env;
+        let prover = Prover::new(env, key, Arc::clone(&held.key), &held.presentation);
+        let to = edge.agent.strip_prefix("http://").and_then(|addr| addr.parse().ok());
+        let proving = Proving {
+            http: self.http.clone(),
+            channels: HttpClient::new(env, CHANNEL_ANSWER_BYTES_MAX),
+            to: to.ok_or_else(|| wrong("no address in the URL"))?,
+            prover: Arc::new(prover.ok_or_else(|| wrong("no envelope for an agent"))?),
+        };
+        Ok(Agent::connect(proving, &edge.agent, &self.transcript).await)
     }
 
     /// The envelope that step 3 made.

@@ -2,11 +2,19 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use http::Request;
+use remit_common::crypto::key_file;
+use remit_common::id::MeshId;
 use remit_common::net::http::HttpClient;
+use remit_common::net::prover::{NotProven, Outgoing, Prover};
 use remit_common::net::real::real;
+use remit_common::proof::{EdgeKey, Grade};
+use remit_common::text;
+use remit_common::trust::directory::SignedDirectory;
+use remit_common::trust::root::SignedRoot;
 use serde_json::{Value, json};
 
 use crate::process::{json as run, read, remit, stdout_of, write};
@@ -59,8 +67,8 @@ impl Mesh {
         }
     }
 
-    /// Calls a tool as an agent would, over plain HTTP.
-    async fn call(&self, envelope: &str, tool: &str, arguments: Value) -> Value {
+    /// Calls a tool as an agent would, with the key that is beside its envelope.
+    async fn call(&self, (envelope, key): (&str, &str), tool: &str, arguments: Value) -> Value {
         let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
         let edge = file["edges"][0]["agent"].as_str().unwrap().trim_start_matches("http://").to_owned();
         let envelope: Value = serde_json::from_slice(&read(&self.path().join(envelope))).unwrap();
@@ -78,12 +86,34 @@ impl Mesh {
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")
             .header("mcp-name", tool)
-            .header("remit-envelope", envelope["presentation"].as_str().unwrap())
             .body(Bytes::from(body.to_string()))
             .unwrap();
-        let client = HttpClient::new(&real(), 1 << 20);
-        let response = client.send(edge.parse().unwrap(), request, std::time::Duration::from_secs(30)).await.unwrap();
-        serde_json::from_slice(response.body()).unwrap()
+        let presentation = text::from_base64url(envelope["presentation"].as_str().unwrap()).unwrap();
+        let holder = Arc::new(key_file::parse_signing(&read(&self.path().join(key))).unwrap());
+        let prover = Prover::new(&real(), self.edge_key(), holder, &presentation).unwrap();
+        let (method, name) = ("tools/call".to_owned(), tool.to_owned());
+        let outgoing = Outgoing { to: edge.parse().unwrap(), request, method, name, grade: Grade::P1 };
+        let within = std::time::Duration::from_secs(30);
+        match prover.send(&HttpClient::new(&real(), 1 << 20), &outgoing, within).await {
+            Ok(response) => serde_json::from_slice(response.body()).unwrap(),
+            Err(NotProven::Refused(response)) => {
+                json!({ "error": { "data": serde_json::from_slice::<Value>(response.body()).unwrap() } })
+            }
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// The only edge, as the directory of the installed root lists it.
+    fn edge_key(&self) -> EdgeKey {
+        let file = |name: &str| read(&self.path().join(".remit").join(name));
+        let root = SignedRoot::parse(&file("root.json")).unwrap();
+        let mesh: MeshId =
+            serde_json::from_slice::<Value>(&file("mesh.json")).unwrap()["mesh_id"].as_str().unwrap().parse().unwrap();
+        let root = root.clone().verify_pinned(&root.digest(), &mesh).unwrap();
+        let directory = SignedDirectory::parse(&file("directory.json")).unwrap();
+        let directory = directory.verify(&root, real().now().wall).unwrap();
+        let edge = directory.edges().next().unwrap();
+        EdgeKey { mesh, edge: edge.id.clone(), key: edge.identity }
     }
 }
 
@@ -119,10 +149,10 @@ async fn the_story_by_hand_from_up_to_down() {
     run(here, &[&delegate[..], &["-o", "child.envelope", "--child-key", "helper.key"]].concat());
     assert_eq!(run(here, &["envelope", "show", "child.envelope"])["links"].as_array().unwrap().len(), 2);
 
-    let answer = mesh.call("maya.envelope", "contracts.read", read_7781()).await;
+    let answer = mesh.call(("maya.envelope", "agent.key"), "contracts.read", read_7781()).await;
     assert_eq!(answer["result"]["structuredContent"]["contracts"].as_array().unwrap().len(), 25, "{answer}");
     let notes = json!({ "customer_id": "cust_acme_1042" });
-    let refused = mesh.call("child.envelope", "crm.read", notes).await;
+    let refused = mesh.call(("child.envelope", "helper.key"), "crm.read", notes).await;
     assert_eq!(refused["error"]["data"]["reason"], "out_of_scope", "{refused}");
     let id = refused["error"]["data"]["decision_id"].as_str().unwrap();
     let shown = loop {
@@ -142,7 +172,7 @@ async fn the_story_by_hand_from_up_to_down() {
     assert_eq!(revoked["epoch"], 1);
     let coverage = run(here, &["revocation", "coverage", "1", "--wait"]);
     assert_eq!((&coverage["committed"], &coverage["covered"]), (&json!(true), &json!(true)), "{coverage}");
-    for envelope in ["maya.envelope", "child.envelope"] {
+    for envelope in [("maya.envelope", "agent.key"), ("child.envelope", "helper.key")] {
         let answer = mesh.call(envelope, "contracts.read", read_7781()).await;
         assert_eq!(answer["error"]["data"]["reason"], "revoked", "{answer}");
     }

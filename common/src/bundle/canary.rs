@@ -12,7 +12,7 @@ use super::rejected::BundleRejected;
 use super::verified::CompiledBundle;
 use crate::envelope::{AgentIdentity, AgentRequest, Authority, GrantRequest};
 use crate::id::{Delegator, DimensionName, InvalidId, PolicyId, SessionId, TaskId, ToolName};
-use crate::lattice::Scope;
+use crate::lattice::{Audience, Delegation, Demands, Scope};
 use crate::policy::{Decision, Reason, ToolCall, json};
 
 /// Canaries of one bundle. Each is decided at every compilation, in microseconds.
@@ -131,7 +131,11 @@ impl Canary {
             purpose,
             not_before: manifest.created,
             expires: manifest.created.plus(LIFE),
-            depth_left: 0,
+            depth_left: Delegation::NOT.depth_left,
+            fanout_max: Delegation::NOT.fanout_max,
+            offline: Delegation::NOT.offline,
+            audience: Audience::EVERYWHERE,
+            demands: Demands::NONE,
             chain_depth,
             scope: Scope::root(grants).map_err(|fault| fault.to_string())?,
             min_bundle_version: manifest.version,

@@ -1,10 +1,10 @@
 //! Why a bundle is not accepted.
 
 use super::container::MalformedBundle;
-use crate::id::{BundleVersion, TenantId, ToolName};
+use crate::id::{BundleVersion, TenantId};
 use crate::policy::bounds::BoundOutOfRange;
 use crate::policy::taxonomy::TaxonomyBroken;
-use crate::policy::{MinPop, PolicyFault, Reason};
+use crate::policy::{PolicyFault, Reason};
 use crate::time::Timestamp;
 use crate::trust::dsse::NotVerified;
 use crate::trust::refused::TrustRefused;
@@ -102,14 +102,6 @@ pub enum BundleRejected {
         /// Everything that was found.
         faults: Vec<PolicyFault>,
     },
-    /// A tool demands a proof that this version cannot check.
-    #[error("tool `{tool}` demands {grade}, a grade that cannot be checked yet")]
-    Grade {
-        /// Which tool.
-        tool: ToolName,
-        /// What it demands.
-        grade: MinPop,
-    },
     /// A canary cannot be asked.
     #[error("canary `{name}`: {fault}")]
     BadCanary {
@@ -161,7 +153,6 @@ impl BundleRejected {
             Self::Rollback { .. } => "rollback",
             Self::SameVersion { .. } => "same_version",
             Self::Policy { .. } => "does_not_compile",
-            Self::Grade { .. } => "grade_not_checkable",
             Self::BadCanary { .. } => "bad_canary",
             Self::Canary { .. } => "canary_failed",
             Self::Taxonomy(_) => "taxonomy_broken",

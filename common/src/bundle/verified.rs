@@ -16,7 +16,7 @@ use crate::envelope::Authority;
 use crate::id::{MeshId, TenantId};
 use crate::limits::CLOCK_AHEAD_MAX;
 use crate::planted::{Bug, planted};
-use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, MinPop, Reason, ToolCall, decide};
+use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, Reason, ToolCall, decide};
 use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
 use crate::trust::root::Root;
@@ -161,10 +161,6 @@ impl CompiledBundle {
         files: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self, BundleRejected> {
         let policy = CompiledPolicy::compile(files).map_err(|faults| BundleRejected::Policy { faults })?;
-        let demanding = policy.catalogue().tools.values().find(|tool| tool.min_pop != MinPop::None);
-        if let Some(tool) = demanding {
-            return Err(BundleRejected::Grade { tool: tool.name.clone(), grade: tool.min_pop });
-        }
         let compiled = Self { manifest, digest, policy };
         for canary in compiled.manifest.canaries.iter().filter(|_| !planted(Bug::CanariesNotAsked)) {
             canary.check(&compiled)?;

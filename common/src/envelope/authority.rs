@@ -6,8 +6,10 @@ use std::time::Duration;
 
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
-use crate::id::{AgentClass, AgentId, BundleVersion, Delegator, KeyId, LinkId, SessionId, TaskId, TenantId};
-use crate::lattice::{PurposePath, Scope};
+use crate::id::{
+    AgentClass, AgentId, BundleVersion, Delegator, EdgeId, KeyId, LinkId, Region, SessionId, TaskId, TenantId,
+};
+use crate::lattice::{Audience, Demands, PurposePath, Scope};
 use crate::time::Timestamp;
 
 use super::link::{AgentIdentity, RootContext};
@@ -46,8 +48,16 @@ pub struct Authority {
     pub expires: Timestamp,
     /// How many hops may still follow.
     pub depth_left: u8,
+    /// How many children the last link may have.
+    pub fanout_max: u16,
+    /// Whether the next hop may be made without registration: every link says so.
+    pub offline: bool,
     /// Links of the chain; 1 is a root alone.
     pub chain_depth: u8,
+    /// Where it holds.
+    pub audience: Audience,
+    /// What has to be met besides being permitted.
+    pub demands: Demands,
     /// What is granted.
     pub scope: Scope,
     /// The oldest bundle that may decide.
@@ -85,6 +95,14 @@ pub enum TimeDenied {
         /// Its index.
         hop: u8,
     },
+}
+
+/// A chain does not hold here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("link {hop} is for other edges or regions")]
+pub struct WrongAudience {
+    /// The first link that does not hold here; 0 is the root.
+    pub hop: u8,
 }
 
 impl TimeDenied {
@@ -155,6 +173,18 @@ impl Effective {
             Some((hop, _)) => Err(TimeDenied::NotYetValid { hop }),
             None => Ok(()),
         }
+    }
+
+    /// Whether every link holds at this edge (clause E-28).
+    ///
+    /// # Errors
+    /// The first link, from the root, that does not.
+    pub fn check_audience(&self, region: &Region, edge: &EdgeId) -> Result<(), WrongAudience> {
+        if self.authority.audience.admits(region, edge) {
+            return Ok(());
+        }
+        let hop = self.chain.iter().position(|link| !link.audience.admits(region, edge));
+        Err(WrongAudience { hop: hop.and_then(|hop| u8::try_from(hop).ok()).unwrap_or(0) })
     }
 }
 

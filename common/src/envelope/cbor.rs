@@ -35,11 +35,6 @@ impl<'b> Reader<'b> {
         self.0.position()
     }
 
-    /// The bytes from `start` up to here.
-    pub(super) fn since(&self, start: usize) -> &'b [u8] {
-        self.0.input().get(start..self.0.position()).unwrap_or(&[])
-    }
-
     /// The number of items of an array, within bounds.
     pub(super) fn array(&mut self, at: &'static str, min: usize, max: usize) -> Result<usize, ShapeFault> {
         let start = self.0.position();

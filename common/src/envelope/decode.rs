@@ -4,20 +4,17 @@
 //! Keys that restrict something this version cannot enforce are decoded like all others and then refused by name
 //! (clause E-9): ignoring a restriction would widen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use super::cbor::{Keys, Reader, Texts};
 use super::error::ShapeFault;
-use super::later;
-use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, RootContext};
+use super::link::{AgentIdentity, EvidenceKind, Link, RootContext};
+use super::{decode_grant, later, terms};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
-use crate::id::{DimensionName, LinkId};
-use crate::lattice::{ClassSet, Effects, Grant, IdSet, PURPOSE_DEPTH_MAX, PurposePath, ToolPattern};
-use crate::limits::{
-    DIMENSIONS_MAX, GRANTS_MAX, HOP_LIFE_MAX, IDS_MAX, LINK_EXT_BYTES_MAX, LINK_PATTERNS_MAX, LINK_TEXT_BYTES_MAX,
-    PATTERNS_MAX, ROOT_LIFE_MAX,
-};
+use crate::id::LinkId;
+use crate::lattice::{Audience, Delegation, Demands, Grant, PURPOSE_DEPTH_MAX, PurposePath, ToolPattern};
+use crate::limits::{HOP_LIFE_MAX, LINK_EXT_BYTES_MAX, LINK_TEXT_BYTES_MAX, ROOT_LIFE_MAX};
 
 /// COSE's number of pure Ed25519 (RFC 9864).
 pub(super) const ALG_ED25519: i64 = -19;
@@ -49,6 +46,8 @@ struct Fields {
     not_before: Option<u64>,
     expires: Option<u64>,
     delegation: Option<Delegation>,
+    audience: Audience,
+    demands: Demands,
     nonce: Option<[u8; 16]>,
     issued: Option<u64>,
     intent: Option<String>,
@@ -92,17 +91,23 @@ fn field(fields: &mut Fields, key: u64, reader: &mut Reader<'_>) -> Result<(), S
         }
         6 => fields.purpose = Some(purpose(reader)?),
         7 => fields.subtask = Some(reader.text("subtask")?.to_owned()),
-        8 => fields.grants = Some(grants(reader, fields)?),
+        8 => {
+            let (grants, unenforceable) = decode_grant::grants(reader)?;
+            unenforceable.into_iter().for_each(|key| fields.refuse(key));
+            fields.grants = Some(grants);
+        }
         9 => fields.not_before = Some(reader.uint("nbf")?),
         10 => fields.expires = Some(reader.uint("exp")?),
-        11 => fields.delegation = Some(delegation(reader, fields)?),
-        12 => {
-            later::audience(reader)?;
-            fields.refuse("aud");
+        11 => {
+            let (delegation, unenforceable) = terms::delegation(reader)?;
+            unenforceable.into_iter().for_each(|key| fields.refuse(key));
+            fields.delegation = Some(delegation);
         }
+        12 => fields.audience = terms::audience(reader)?,
         13 => {
-            later::obligations(reader)?;
-            fields.refuse("obligations");
+            let (demands, unenforceable) = terms::obligations(reader)?;
+            unenforceable.into_iter().for_each(|key| fields.refuse(key));
+            fields.demands = demands;
         }
         14 => {
             later::budgets(reader)?;
@@ -131,19 +136,17 @@ fn finish(fields: Fields) -> Result<Payload, ShapeFault> {
         not_before_secs: fields.not_before.ok_or(missing("nbf"))?,
         expires_secs: fields.expires.ok_or(missing("exp"))?,
         delegation: fields.delegation,
+        audience: fields.audience,
+        demands: fields.demands,
         nonce: fields.nonce.ok_or(missing("nonce"))?,
         issued_secs: fields.issued.ok_or(missing("iat"))?,
         intent: fields.intent,
         extensions: fields.extensions,
     };
-    let mut unenforceable = fields.unenforceable;
+    let unenforceable = fields.unenforceable;
     let life_max = match kind.ok_or(missing("kind"))? {
         0 => {
             check_root(&link)?;
-            // Nothing keeps a wildcard from covering a tool that the catalogue gains tomorrow.
-            if link.grants.iter().flat_map(|grant| &grant.tools).any(|pattern| !pattern.is_exact()) {
-                unenforceable.get_or_insert("tool pattern in a root");
-            }
             ROOT_LIFE_MAX
         }
         1 => {
@@ -181,6 +184,10 @@ fn check_root(link: &Link) -> Result<(), ShapeFault> {
             Grant { of: 1.., .. } => return Err(ShapeFault::Value { at: "grant.of" }),
             Grant { classes: None, .. } => return Err(ShapeFault::Missing { at: "grant.classes" }),
             Grant { effects: None, .. } => return Err(ShapeFault::Missing { at: "grant.effects" }),
+            // A wildcard would cover a tool that the catalogue gains tomorrow; only `future` says that it may.
+            Grant { future: false, tools, .. } if !tools.iter().all(ToolPattern::is_exact) => {
+                return Err(ShapeFault::Misplaced { at: "grant.tools" });
+            }
             Grant { .. } => {}
         }
     }
@@ -279,145 +286,6 @@ fn purpose(reader: &mut Reader<'_>) -> Result<PurposePath, ShapeFault> {
     let levels = reader.array("purpose", 0, PURPOSE_DEPTH_MAX)?;
     let numbers = (0..levels).map(|_| reader.small("purpose")).collect::<Result<Vec<u32>, _>>()?;
     PurposePath::new(&numbers).map_err(|_| ShapeFault::Count { at: "purpose" })
-}
-
-fn delegation(reader: &mut Reader<'_>, fields: &mut Fields) -> Result<Delegation, ShapeFault> {
-    reader.map("deleg", 4, 4)?;
-    let mut keys = Keys::of("deleg");
-    let mut known = |reader: &mut Reader<'_>, expected| match keys.next(reader)? {
-        key if key == expected => Ok(()),
-        _ => Err(ShapeFault::UnknownKey { at: "deleg" }),
-    };
-    known(reader, 1)?;
-    let depth_left = reader.small("deleg.depth_left")?;
-    known(reader, 2)?;
-    let fanout_max = reader.small("deleg.fanout_max")?;
-    known(reader, 3)?;
-    let offline = reader.bool("deleg.offline")?;
-    known(reader, 4)?;
-    match reader.uint("deleg.handoff")? {
-        0 => {}
-        1 => fields.refuse("deleg.handoff exclusive"),
-        _ => return Err(ShapeFault::Value { at: "deleg.handoff" }),
-    }
-    Ok(Delegation { depth_left, fanout_max, offline })
-}
-
-fn grants(reader: &mut Reader<'_>, fields: &mut Fields) -> Result<Vec<Grant>, ShapeFault> {
-    let count = reader.array("grants", 1, GRANTS_MAX)?;
-    let mut grants = Vec::with_capacity(count);
-    let mut patterns = 0usize;
-    for _ in 0..count {
-        let grant = grant(reader, fields)?;
-        patterns = patterns.saturating_add(grant.tools.len());
-        if patterns > LINK_PATTERNS_MAX {
-            return Err(ShapeFault::Count { at: "grant.tools" });
-        }
-        grants.push(grant);
-    }
-    Ok(grants)
-}
-
-fn grant(reader: &mut Reader<'_>, fields: &mut Fields) -> Result<Grant, ShapeFault> {
-    let entries = reader.map("grant", 2, 9)?;
-    let mut keys = Keys::of("grant");
-    let (mut of, mut tools, mut classes, mut effects) = (None, None, None, None);
-    let (mut ids, mut maxima) = (BTreeMap::new(), BTreeMap::new());
-    for _ in 0..entries {
-        match keys.next(reader)? {
-            1 => of = Some(reader.small("grant.of")?),
-            2 => tools = Some(patterns(reader)?),
-            3 => {
-                later::pins(reader)?;
-                fields.refuse("grant.pins");
-            }
-            4 => ids = id_sets(reader, fields)?,
-            5 => maxima = dimensions(reader, "grant.maxima", |reader| reader.uint("grant.maxima"))?,
-            6 => classes = Some(class_set(reader)?),
-            7 => {
-                let bits = reader.uint("grant.effects")?;
-                effects = Some(Effects::from_bits(bits).ok_or(ShapeFault::Value { at: "grant.effects" })?);
-            }
-            8 => {
-                later::arguments(reader)?;
-                fields.refuse("grant.args");
-            }
-            // Absent is false, so that false has one encoding.
-            9 if reader.bool("grant.future")? => fields.refuse("grant.future"),
-            9 => return Err(ShapeFault::Value { at: "grant.future" }),
-            _ => return Err(ShapeFault::UnknownKey { at: "grant" }),
-        }
-    }
-    Ok(Grant {
-        of: of.ok_or(ShapeFault::Missing { at: "grant.of" })?,
-        tools: tools.ok_or(ShapeFault::Missing { at: "grant.tools" })?,
-        ids,
-        maxima,
-        classes,
-        effects,
-    })
-}
-
-fn patterns(reader: &mut Reader<'_>) -> Result<Vec<ToolPattern>, ShapeFault> {
-    let count = reader.array("grant.tools", 1, PATTERNS_MAX)?;
-    let mut order = Texts::new();
-    let mut patterns = Vec::with_capacity(count);
-    for _ in 0..count {
-        let text = reader.text("grant.tools")?;
-        order.check(text, ShapeFault::Unsorted { at: "grant.tools" })?;
-        patterns.push(ToolPattern::new(text).map_err(|_| ShapeFault::Value { at: "grant.tools" })?);
-    }
-    Ok(patterns)
-}
-
-fn class_set(reader: &mut Reader<'_>) -> Result<ClassSet, ShapeFault> {
-    let bytes = reader.bytes("grant.classes", 32)?;
-    ClassSet::from_bytes(bytes).map_err(|_| ShapeFault::Value { at: "grant.classes" })
-}
-
-/// A map from dimensions to something.
-fn dimensions<'b, T>(
-    reader: &mut Reader<'b>,
-    at: &'static str,
-    value: impl Fn(&mut Reader<'b>) -> Result<T, ShapeFault>,
-) -> Result<BTreeMap<DimensionName, T>, ShapeFault> {
-    let count = reader.map(at, 1, DIMENSIONS_MAX)?;
-    let mut order = Texts::new();
-    let mut map = BTreeMap::new();
-    for _ in 0..count {
-        let name = reader.text(at)?;
-        order.check(name, ShapeFault::KeyOrder { at })?;
-        let name = DimensionName::new(name).map_err(|_| ShapeFault::Value { at })?;
-        map.insert(name, value(reader)?);
-    }
-    Ok(map)
-}
-
-fn id_sets(reader: &mut Reader<'_>, fields: &mut Fields) -> Result<BTreeMap<DimensionName, IdSet>, ShapeFault> {
-    let sets = dimensions(reader, "grant.ids", id_set)?;
-    // "All but these" holds only where each resource has one spelling, which no tool can promise yet.
-    if sets.values().any(|set| matches!(set, IdSet::NotIn(ids) if !ids.is_empty())) {
-        fields.refuse("grant.ids all-but");
-    }
-    Ok(sets)
-}
-
-fn id_set(reader: &mut Reader<'_>) -> Result<IdSet, ShapeFault> {
-    reader.array("grant.ids", 2, 2)?;
-    let kind = reader.uint("grant.ids")?;
-    let count = reader.array("grant.ids", 0, IDS_MAX)?;
-    let mut order = Texts::new();
-    let mut ids = BTreeSet::new();
-    for _ in 0..count {
-        let id = reader.text("grant.ids")?;
-        order.check(id, ShapeFault::Unsorted { at: "grant.ids" })?;
-        ids.insert(id.parse().map_err(|_| ShapeFault::Value { at: "grant.ids" })?);
-    }
-    match kind {
-        0 => Ok(IdSet::In(ids)),
-        1 => Ok(IdSet::NotIn(ids)),
-        _ => Err(ShapeFault::Value { at: "grant.ids" }),
-    }
 }
 
 fn extensions(reader: &mut Reader<'_>) -> Result<BTreeMap<String, Vec<u8>>, ShapeFault> {

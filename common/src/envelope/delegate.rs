@@ -6,12 +6,12 @@ use std::time::Duration;
 use super::cose::{self, Header, LinkSignature, Sign1};
 use super::encode;
 use super::error::{MalformedEnvelope, Unauthenticated};
-use super::link::{AgentIdentity, Delegation, Link, Nonce};
+use super::link::{AgentIdentity, Link, Nonce};
 use super::presentation::{self, RawPresentation};
 use super::verify;
 use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::MeshId;
-use crate::lattice::{Grant, PurposePath};
+use crate::lattice::{Audience, Delegation, Demands, Grant, PurposePath};
 use crate::time::Timestamp;
 
 /// What a hop keeps of its parent. Whatever it asks for beyond that, it will not have.
@@ -29,6 +29,10 @@ pub struct Restriction {
     pub life: Duration,
     /// Whether and how it may be handed on again.
     pub delegation: Option<Delegation>,
+    /// Where it holds, as far as its parent does.
+    pub audience: Audience,
+    /// What is demanded besides what its parent demands.
+    pub demands: Demands,
     /// What was meant, for the logs.
     pub intent: Option<String>,
 }
@@ -73,7 +77,7 @@ pub fn delegate(
     let Some(leaf) = links.last().filter(|leaf| leaf.link.holder == *parent_key.public()) else {
         return Err(CannotDelegate::NotTheHolder);
     };
-    let Restriction { agent, purpose, subtask, grants, life, delegation, intent } = restriction;
+    let Restriction { agent, purpose, subtask, grants, life, delegation, audience, demands, intent } = restriction;
     let issued_secs = now.as_secs();
     // The child would end with its parent anyway; saying so keeps what it reads true.
     let parent_expires_secs = links.iter().map(|raw| raw.link.expires_secs).min().unwrap_or(0);
@@ -91,6 +95,8 @@ pub fn delegate(
         not_before_secs: issued_secs,
         expires_secs: issued_secs.saturating_add(life.as_secs()).min(parent_expires_secs),
         delegation: *delegation,
+        audience: audience.clone(),
+        demands: *demands,
         nonce,
         issued_secs,
         intent: intent.clone(),

@@ -2,8 +2,9 @@
 
 use super::cbor::{Writer, in_order};
 use super::decode::ALG_ED25519;
-use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, RootContext};
-use crate::lattice::{Grant, IdSet};
+use super::link::{AgentIdentity, EvidenceKind, Link, RootContext};
+use super::terms;
+use crate::lattice::{Audience, Constraint, Demands, Grant, IdSet, Pin, Said, Scalar};
 
 /// Bytes of a link with a few grants; the buffer grows where they are not enough.
 const TYPICAL_BYTES: usize = 1_024;
@@ -21,6 +22,8 @@ pub(super) fn payload(link: &Link) -> Vec<u8> {
         not_before_secs,
         expires_secs,
         delegation,
+        audience,
+        demands,
         nonce,
         issued_secs,
         intent,
@@ -31,6 +34,8 @@ pub(super) fn payload(link: &Link) -> Vec<u8> {
         purpose.is_some(),
         subtask.is_some(),
         delegation.is_some(),
+        *audience != Audience::EVERYWHERE,
+        *demands != Demands::NONE,
         intent.is_some(),
         !extensions.is_empty(),
     ];
@@ -60,12 +65,17 @@ pub(super) fn payload(link: &Link) -> Vec<u8> {
     }
     out.uint(9).uint(*not_before_secs);
     out.uint(10).uint(*expires_secs);
-    if let Some(Delegation { depth_left, fanout_max, offline }) = delegation {
-        out.uint(11).map(4);
-        out.uint(1).uint(u64::from(*depth_left));
-        out.uint(2).uint(u64::from(*fanout_max));
-        out.uint(3).bool(*offline);
-        out.uint(4).uint(0);
+    if let Some(delegation) = delegation {
+        out.uint(11);
+        terms::write_delegation(&mut out, delegation);
+    }
+    if *audience != Audience::EVERYWHERE {
+        out.uint(12);
+        terms::write_audience(&mut out, audience);
+    }
+    if *demands != Demands::NONE {
+        out.uint(13);
+        terms::write_obligations(&mut out, demands);
     }
     out.uint(15).bytes(nonce);
     out.uint(16).uint(*issued_secs);
@@ -134,15 +144,26 @@ fn write_context(out: &mut Writer, context: &RootContext) {
 }
 
 fn write_grant(out: &mut Writer, grant: &Grant) {
-    let Grant { of, tools, ids, maxima, classes, effects } = grant;
-    let optional = [!ids.is_empty(), !maxima.is_empty(), classes.is_some(), effects.is_some()];
-    out.map(2 + optional.iter().filter(|present| **present).count());
+    let Grant { of, tools, pins, ids, maxima, classes, effects, args, future } = grant;
+    let lists = [!pins.is_empty(), !ids.is_empty(), !maxima.is_empty(), !args.is_empty()];
+    let optional = lists.into_iter().chain([classes.is_some(), effects.is_some(), *future]);
+    out.map(2 + optional.filter(|present| *present).count());
     out.uint(1).uint(u64::from(*of));
     let mut tools = in_order(tools, |pattern| pattern.as_str());
     tools.dedup();
     out.uint(2).array(tools.len());
     for pattern in tools {
         out.text(pattern.as_str());
+    }
+    if !pins.is_empty() {
+        out.uint(3).map(pins.len());
+        for (tool, pin) in in_order(pins, |(tool, _)| tool.as_str()) {
+            out.text(tool.as_str()).bytes(match pin {
+                Pin::Is(digest) => digest.0.as_slice(),
+                // Not a digest: the decoder refuses it, for no link can say this.
+                Pin::Never => &[],
+            });
+        }
     }
     if !ids.is_empty() {
         out.uint(4).map(ids.len());
@@ -168,5 +189,43 @@ fn write_grant(out: &mut Writer, grant: &Grant) {
     }
     if let Some(effects) = effects {
         out.uint(7).uint(u64::from(effects.bits()));
+    }
+    if !args.is_empty() {
+        out.uint(8).map(args.len());
+        for (pointer, constraint) in in_order(args, |(pointer, _)| pointer.as_str()) {
+            out.text(pointer.as_str());
+            write_constraint(out, constraint);
+        }
+    }
+    if *future {
+        out.uint(9).bool(true);
+    }
+}
+
+fn write_constraint(out: &mut Writer, constraint: &Constraint) {
+    match constraint.said() {
+        Said::Is(value) => {
+            out.array(2).uint(0);
+            write_scalar(out, value);
+        }
+        Said::OneOf(values) => {
+            out.array(2).uint(1).array(values.len());
+            let mut values: Vec<&Scalar> = values.iter().collect();
+            values.sort_by(|a, b| a.encoded_order(b));
+            values.into_iter().for_each(|value| write_scalar(out, value));
+        }
+        Said::Within(low, high) => drop(out.array(3).uint(2).int(low).int(high)),
+        Said::Below(prefix) => drop(out.array(2).uint(3).text(prefix.as_str())),
+        Said::LengthMax(bytes) => drop(out.array(2).uint(4).uint(u64::from(bytes))),
+        // Not a constraint: the decoder refuses it, for no link can say this.
+        Said::Met => drop(out.array(0)),
+    }
+}
+
+fn write_scalar(out: &mut Writer, value: &Scalar) {
+    match value {
+        Scalar::Int(number) => drop(out.int(*number)),
+        Scalar::Text(text) => drop(out.text(text)),
+        Scalar::Bool(value) => drop(out.bool(*value)),
     }
 }

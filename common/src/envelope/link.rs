@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{AgentClass, AgentId, Delegator, LinkId, SessionId, TaskId, TenantId};
-use crate::lattice::{Grant, PurposePath};
+use crate::lattice::{Audience, Delegation, Demands, Grant, PurposePath};
 
 /// Sixteen random bytes that make two equal requests two links.
 pub type Nonce = [u8; 16];
@@ -33,6 +33,10 @@ pub struct Link {
     pub expires_secs: u64,
     /// Whether and how it may be handed on; absent is not at all.
     pub delegation: Option<Delegation>,
+    /// Where it holds.
+    pub audience: Audience,
+    /// What has to be met besides being permitted.
+    pub demands: Demands,
     /// Makes two equal requests two links.
     pub nonce: Nonce,
     /// Seconds since the Unix epoch at which it was made.
@@ -94,15 +98,4 @@ pub enum EvidenceKind {
     Jag,
     /// A standing mandate. As above.
     Mandate,
-}
-
-/// Whether and how a holder may hand its authority on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Delegation {
-    /// Hops that may still follow.
-    pub depth_left: u8,
-    /// Children of one link. Counted only once hops are registered; until then it is carried and narrowed.
-    pub fanout_max: u16,
-    /// Whether hops may be made without registration. Carried; until hops are registered, all are made so.
-    pub offline: bool,
 }

@@ -8,12 +8,12 @@ use serde::{Deserialize, Serialize};
 use super::cose::{self, Header, LinkSignature, Sign1};
 use super::encode;
 use super::error::MalformedEnvelope;
-use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, Nonce, RootContext};
+use super::link::{AgentIdentity, EvidenceKind, Link, Nonce, RootContext};
 use super::presentation::{self, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, Signature, SignatureInvalid, SigningKey};
 use crate::id::{Delegator, LinkId, MeshId, SessionId, TaskId, TenantId};
-use crate::lattice::{Grant, PurposePath};
+use crate::lattice::{Audience, Delegation, Demands, Grant, PurposePath};
 use crate::limits::ROOT_SIGNATURES_MAX;
 use crate::time::Timestamp;
 
@@ -32,12 +32,16 @@ pub struct RootRequest {
     pub agent: AgentIdentity,
     /// What for.
     pub purpose: PurposePath,
-    /// What is granted: tools by name, classes and effects given, `of` 0.
+    /// What is granted: tools by name, or by pattern where `future` is set; classes and effects given, `of` 0.
     pub grants: Vec<Grant>,
     /// How long it holds, in whole seconds, from the moment of issue.
     pub life: Duration,
     /// Whether and how it may be handed on.
     pub delegation: Option<Delegation>,
+    /// Where it holds.
+    pub audience: Audience,
+    /// What has to be met besides being permitted.
+    pub demands: Demands,
     /// What the human wrote, for the logs.
     pub intent: Option<String>,
 }
@@ -65,7 +69,7 @@ pub struct RootStamp {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum CannotMint {
     /// A pattern where a root needs the name of a tool.
-    #[error("`{pattern}` is a pattern; a root names each tool")]
+    #[error("`{pattern}` is a pattern; a root names each tool, or sets `future` for those that are still to come")]
     Wildcard {
         /// The pattern.
         pattern: String,
@@ -88,9 +92,10 @@ impl RootPayload {
     /// # Errors
     /// [`CannotMint`] when no verifier would accept the root.
     pub fn build(request: &RootRequest, holder: &PublicKey, stamp: &RootStamp) -> Result<Self, CannotMint> {
-        let RootRequest { tenant, delegator, session, task, agent, purpose, grants, life, delegation, intent } =
-            request;
-        if let Some(pattern) = grants.iter().flat_map(|grant| &grant.tools).find(|pattern| !pattern.is_exact()) {
+        let RootRequest { tenant, delegator, session, task, agent, purpose, grants, .. } = request;
+        let RootRequest { life, delegation, audience, demands, intent, .. } = request;
+        let mut named = grants.iter().filter(|grant| !grant.future).flat_map(|grant| &grant.tools);
+        if let Some(pattern) = named.find(|pattern| !pattern.is_exact()) {
             return Err(CannotMint::Wildcard { pattern: pattern.to_string() });
         }
         let issued_secs = stamp.issued.as_secs();
@@ -118,6 +123,8 @@ impl RootPayload {
             not_before_secs: issued_secs,
             expires_secs: issued_secs.saturating_add(life.as_secs()),
             delegation: *delegation,
+            audience: audience.clone(),
+            demands: *demands,
             nonce: stamp.nonce,
             issued_secs,
             intent: intent.clone(),

@@ -6,15 +6,16 @@
 //! [`Effective`] is what the meet of all links leaves. Policy accepts only the last. A link is a restriction: what it
 //! asks for beyond its parent is not refused, it is simply not there after the meet.
 //!
-//! An envelope holds no credential. In this version it is a bearer, because nothing asks for a proof by the leaf's
-//! key yet; whoever has the full presentation can use it until it expires.
+//! An envelope holds no credential, and by itself opens nothing: whoever uses it proves that it has the last link's key
+//! (clauses ).
 //!
-//! Clauses E-1 to E-27, docs/PROTOCOL.md.
+//! Clauses E-1 to E-29, docs/PROTOCOL.md.
 
 mod authority;
 mod cbor;
 mod cose;
 mod decode;
+mod decode_grant;
 mod delegate;
 mod encode;
 mod error;
@@ -24,20 +25,25 @@ mod link;
 mod mint;
 mod presentation;
 mod request;
+mod request_terms;
+mod terms;
 mod verify;
 
-pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, TimeDenied};
+pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, TimeDenied, WrongAudience};
 pub use delegate::{CannotDelegate, Restriction, delegate};
 pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};
 pub use issuers::{InvalidIssuers, Issuer, Issuers};
-pub use link::{AgentIdentity, Delegation, EvidenceKind, Link, Nonce, RootContext};
+pub use link::{AgentIdentity, EvidenceKind, Link, Nonce, RootContext};
 pub use mint::{CannotMint, RootPayload, RootRequest, RootSignature, RootStamp, assemble_root, sign_root_part};
 pub use presentation::{RawPresentation, leaf_holder};
 pub use request::{
     AgentRequest, Any, DelegationRequest, GrantRequest, IdsRequest, InvalidRequest, MaximumRequest, NumberedOrNamed,
     RestrictionRequest, TaskRequest,
 };
+pub use request_terms::{AudienceRequest, ConstraintRequest, InvalidConstraint, ObligationsRequest, ScalarRequest};
 pub use verify::{VerifiedChain, VerifiedLink};
+
+pub use crate::lattice::Delegation;
 
 #[cfg(test)]
 mod tests;

@@ -10,10 +10,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::delegate::Restriction;
-use super::link::{AgentIdentity, Delegation};
+use super::link::AgentIdentity;
 use super::mint::RootRequest;
+use super::request_terms::{AudienceRequest, ConstraintRequest, InvalidConstraint, ObligationsRequest};
+use crate::crypto::digest::Digest;
 use crate::id::{AgentClass, AgentId, Delegator, DimensionName, ResourceId, SessionId, TaskId, TenantId, ToolName};
-use crate::lattice::{ClassSet, Effect, Grant, IdSet, Names, PurposePath, ToolPattern};
+use crate::lattice::{ClassSet, Delegation, Effect, Grant, IdSet, Names, Pin, PurposePath, ToolPattern};
 
 /// A name of the taxonomy, or the numbers that it stands for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,6 +51,12 @@ pub struct TaskRequest {
     /// Whether and how it may be handed on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<DelegationRequest>,
+    /// Where it holds.
+    #[serde(default, skip_serializing_if = "AudienceRequest::is_everywhere")]
+    pub audience: AudienceRequest,
+    /// What has to be met besides being permitted.
+    #[serde(default, skip_serializing_if = "ObligationsRequest::is_none")]
+    pub obligations: ObligationsRequest,
     /// What is granted.
     #[serde(rename = "grant")]
     pub grants: Vec<GrantRequest>,
@@ -89,8 +97,14 @@ pub struct GrantRequest {
     /// In a hop: which grant of the parent it narrows, from 0.
     #[serde(default)]
     pub of: u16,
-    /// The tools; a root needs their names in the end, see [`TaskRequest::expand_tools`].
+    /// The tools; a root that does not set `future` needs their names in the end, see [`TaskRequest::expand_tools`].
     pub tools: Vec<String>,
+    /// Whether tools are meant, too, that the catalogue does not have yet.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub future: bool,
+    /// The digests of the definitions that tools must have, by the tool's name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub pins: BTreeMap<ToolName, Digest>,
     /// The effects that a tool may have.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub effects: Option<Vec<Effect>>,
@@ -103,6 +117,9 @@ pub struct GrantRequest {
     /// The largest amounts, by dimension.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub maxima: BTreeMap<DimensionName, MaximumRequest>,
+    /// What arguments have to be, by JSON pointer.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub args: BTreeMap<String, ConstraintRequest>,
 }
 
 /// Which resources of a dimension: a list, or `"any"`.
@@ -153,6 +170,12 @@ pub struct RestrictionRequest {
     /// Whether and how it may be handed on again.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub delegation: Option<DelegationRequest>,
+    /// Where it holds.
+    #[serde(default, skip_serializing_if = "AudienceRequest::is_everywhere")]
+    pub audience: AudienceRequest,
+    /// What has to be met besides being permitted.
+    #[serde(default, skip_serializing_if = "ObligationsRequest::is_none")]
+    pub obligations: ObligationsRequest,
     /// What is kept.
     #[serde(rename = "grant")]
     pub grants: Vec<GrantRequest>,
@@ -193,6 +216,17 @@ pub enum InvalidRequest {
         /// What it lacks.
         field: &'static str,
     },
+    /// A constraint on an argument that no link can carry.
+    #[error("grant {grant}: the constraint on argument `{pointer}`")]
+    Argument {
+        /// The grant.
+        grant: usize,
+        /// Where the argument stands.
+        pointer: String,
+        /// The cause.
+        #[source]
+        source: InvalidConstraint,
+    },
     /// A pattern that matches no tool of the catalogue.
     #[error("no tool of the catalogue matches `{pattern}`")]
     NoSuchTool {
@@ -210,7 +244,8 @@ impl TaskRequest {
         toml::from_str(text).map_err(|error| InvalidRequest::Toml(Box::new(error)))
     }
 
-    /// Replaces each pattern by the names of the catalogue that it matches today.
+    /// Replaces each pattern by the names of the catalogue that it matches today, except where a grant is for tools to
+    /// come, too.
     ///
     /// # Errors
     /// [`InvalidRequest`] for a pattern that matches nothing.
@@ -218,7 +253,7 @@ impl TaskRequest {
         &mut self,
         catalogue: impl IntoIterator<Item = &'a ToolName> + Clone,
     ) -> Result<(), InvalidRequest> {
-        for (index, grant) in self.grants.iter_mut().enumerate() {
+        for (index, grant) in self.grants.iter_mut().enumerate().filter(|(_, grant)| !grant.future) {
             let mut expanded = BTreeSet::new();
             for text in &grant.tools {
                 let pattern = pattern(index, text)?;
@@ -260,6 +295,8 @@ impl TaskRequest {
             grants,
             life: Duration::from_secs(self.lifetime_secs),
             delegation: self.delegation.map(Into::into),
+            audience: (&self.audience).into(),
+            demands: self.obligations.into(),
             intent: self.intent.clone(),
         })
     }
@@ -286,6 +323,8 @@ impl RestrictionRequest {
             grants: resolve_grants(&self.grants, names)?,
             life: Duration::from_secs(self.lifetime_secs),
             delegation: self.delegation.map(Into::into),
+            audience: (&self.audience).into(),
+            demands: self.obligations.into(),
             intent: self.intent.clone(),
         })
     }
@@ -309,9 +348,19 @@ impl GrantRequest {
     pub fn resolve(&self, index: usize, names: &dyn Names) -> Result<Grant, InvalidRequest> {
         let tools = self.tools.iter().map(|text| pattern(index, text)).collect::<Result<_, _>>()?;
         let classes = self.classes.as_ref().map(|classes| resolve_classes(classes, names)).transpose()?;
+        let arg = |(pointer, constraint): (&String, &ConstraintRequest)| {
+            let wrong = |source| InvalidRequest::Argument { grant: index, pointer: pointer.clone(), source };
+            Ok((
+                pointer.parse().map_err(|error| wrong(InvalidConstraint::Pointer(error)))?,
+                constraint.resolve().map_err(wrong)?,
+            ))
+        };
         Ok(Grant {
             of: self.of,
             tools,
+            pins: self.pins.iter().map(|(tool, digest)| (tool.clone(), Pin::Is(*digest))).collect(),
+            args: self.args.iter().map(arg).collect::<Result<_, _>>()?,
+            future: self.future,
             ids: self.ids.iter().map(|(name, ids)| (name.clone(), ids.into())).collect(),
             maxima: self.maxima.iter().map(|(name, max)| (name.clone(), (*max).into())).collect(),
             classes,

@@ -1,16 +1,17 @@
 //! Decoding is the inverse of encoding, on links of every shape that this version accepts.
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
-use super::link::{AgentIdentity, Delegation, EvidenceKind, Link, RootContext};
+use super::link::{AgentIdentity, EvidenceKind, Link, RootContext};
 use super::{decode, encode};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::SigningKey;
 use crate::id::{DimensionName, LinkId};
-use crate::lattice::{ClassSet, Effects, Grant, IdSet, PurposePath};
+use crate::lattice::{
+    ArgumentPointer, Audience, ClassSet, Constraint, Delegation, Demands, Effects, Grade, Grant, IdSet, Log,
+    PathPrefix, Pin, PurposePath, Redact, Scalar, SortedMap, SortedSet,
+};
 
 /// An id of any length up to the longest.
 fn id<T: std::str::FromStr + std::fmt::Debug>() -> impl Strategy<Value = T>
@@ -63,13 +64,63 @@ fn context() -> impl Strategy<Value = RootContext> {
 }
 
 fn id_set() -> impl Strategy<Value = IdSet> {
-    prop_oneof![prop::collection::btree_set(id(), 0..5).prop_map(IdSet::In), Just(IdSet::any())]
+    prop_oneof![
+        prop::collection::btree_set(id(), 0..5).prop_map(|ids| IdSet::In(ids.into_iter().collect())),
+        Just(IdSet::any())
+    ]
 }
 
 fn dimensions<T: std::fmt::Debug>(
     value: impl Strategy<Value = T>,
-) -> impl Strategy<Value = BTreeMap<DimensionName, T>> {
-    prop::collection::btree_map(id(), value, 0..4)
+) -> impl Strategy<Value = SortedMap<DimensionName, T>> {
+    prop::collection::btree_map(id(), value, 0..4).prop_map(|map| map.into_iter().collect())
+}
+
+fn scalar() -> impl Strategy<Value = Scalar> {
+    prop_oneof![
+        text().prop_map(|text| Scalar::from(text.as_str())),
+        any::<i64>().prop_map(Scalar::Int),
+        (-30..30i64).prop_map(Scalar::Int),
+        any::<bool>().prop_map(Scalar::Bool),
+    ]
+}
+
+fn constraint() -> impl Strategy<Value = Constraint> {
+    prop_oneof![
+        prop::collection::vec(scalar(), 1..6).prop_map(Constraint::one_of),
+        any::<[i64; 2]>().prop_map(|[a, b]| Constraint::within(a.min(b), a.max(b))),
+        "[a-z/]{1,40}".prop_map(|path| Constraint::below(PathPrefix::new(&path).unwrap())),
+        any::<u32>().prop_map(Constraint::length_max),
+    ]
+}
+
+fn args() -> impl Strategy<Value = SortedMap<ArgumentPointer, Constraint>> {
+    prop::collection::btree_map("(/[a-z*]{1,9}){1,3}", constraint(), 0..4)
+        .prop_map(|args| args.into_iter().map(|(at, constraint)| (at.parse().unwrap(), constraint)).collect())
+}
+
+fn pins() -> impl Strategy<Value = SortedMap<crate::id::ToolName, Pin>> {
+    prop::collection::btree_map(id(), any::<[u8; 32]>(), 0..3)
+        .prop_map(|pins| pins.into_iter().map(|(tool, digest)| (tool, Pin::Is(Digest(digest)))).collect())
+}
+
+fn audience() -> impl Strategy<Value = Audience> {
+    fn names<T: std::str::FromStr + std::fmt::Debug + Ord>() -> impl Strategy<Value = Option<SortedSet<T>>>
+    where
+        T::Err: std::fmt::Debug,
+    {
+        prop::option::weighted(0.3, prop::collection::btree_set(id(), 0..4).prop_map(|set| set.into_iter().collect()))
+    }
+    (names(), names()).prop_map(|(regions, edges)| Audience { regions, edges })
+}
+
+fn demands() -> impl Strategy<Value = Demands> {
+    let log = prop::sample::select(vec![Log::Usual, Log::First]);
+    (prop::sample::select(Grade::ALL.to_vec()), any::<bool>(), log).prop_map(|(min_pop, unclassified, log)| Demands {
+        min_pop,
+        redact: Redact { unclassified },
+        log,
+    })
 }
 
 fn grant(root: bool) -> impl Strategy<Value = Grant> {
@@ -78,15 +129,19 @@ fn grant(root: bool) -> impl Strategy<Value = Grant> {
     let tools = prop::collection::btree_set(pattern, 1..4);
     let classes = (any::<bool>(), prop::collection::vec(any::<u8>(), 0..5));
     let effects = (any::<bool>(), 0..64u64);
-    (0..16u16, tools, dimensions(id_set()), dimensions(any::<u64>()), classes, effects).prop_map(
-        move |(of, tools, ids, maxima, classes, effects)| {
+    let more = (pins(), args(), any::<bool>());
+    (0..16u16, tools, dimensions(id_set()), dimensions(any::<u64>()), classes, effects, more).prop_map(
+        move |(of, tools, ids, maxima, classes, effects, (pins, args, future))| {
             let mut tools: Vec<_> = tools.iter().map(|text| text.parse().unwrap()).collect();
             tools.sort_by(|a: &crate::lattice::ToolPattern, b| super::cbor::text_order(a.as_str(), b.as_str()));
             Grant {
                 of: if root { 0 } else { of },
                 tools,
+                pins,
                 ids,
                 maxima,
+                args,
+                future,
                 classes: (root || classes.0).then(|| ClassSet::from_iter(classes.1)),
                 effects: if root || effects.0 { Effects::from_bits(effects.1) } else { None },
             }
@@ -100,10 +155,11 @@ fn link(root: bool) -> impl Strategy<Value = Link> {
     let words = (prop::option::of(text()), prop::option::of(text()));
     let times = (0..=u64::MAX / 2, 0..100u64, 1..800u64);
     let delegation = (any::<u8>(), any::<u16>(), any::<bool>());
+    let terms = (prop::option::of(delegation), audience(), demands());
     let grants = prop::collection::vec(grant(root), 1..5);
     let extensions = prop::collection::btree_map(text(), prop::collection::vec(any::<u8>(), 0..40), 0..3);
-    (who, words, times, prop::option::of(delegation), grants, extensions, any::<[u8; 16]>()).prop_map(
-        move |((parent, seed, agent, context, purpose), words, times, delegation, grants, extensions, nonce)| Link {
+    (who, words, times, terms, grants, extensions, any::<[u8; 16]>()).prop_map(
+        move |((parent, seed, agent, context, purpose), words, times, terms, grants, extensions, nonce)| Link {
             parent: LinkId(Digest(if root { [0; 32] } else { parent })),
             holder: *SigningKey::from_seed(Zeroizing::new(seed)).unwrap().public(),
             agent,
@@ -114,11 +170,9 @@ fn link(root: bool) -> impl Strategy<Value = Link> {
             issued_secs: times.0,
             not_before_secs: times.0 + times.1,
             expires_secs: times.0 + times.1 + times.2,
-            delegation: delegation.map(|(depth_left, fanout_max, offline)| Delegation {
-                depth_left,
-                fanout_max,
-                offline,
-            }),
+            audience: terms.1,
+            demands: terms.2,
+            delegation: terms.0.map(|(depth_left, fanout_max, offline)| Delegation { depth_left, fanout_max, offline }),
             nonce,
             intent: words.1,
             extensions,

@@ -14,7 +14,7 @@ use super::presentation::{RawLink, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{BundleVersion, LinkId, MeshId};
-use crate::lattice::{DepthLeft, InvalidScope, PurposePath, Scope, Window};
+use crate::lattice::{Audience, Delegation, Demands, InvalidScope, PurposePath, Scope, Window};
 use crate::text;
 use crate::time::Timestamp;
 
@@ -29,6 +29,8 @@ pub struct VerifiedLink {
     pub agent: AgentIdentity,
     /// When it holds, by its own words.
     pub window: Window,
+    /// Where it holds, by its own words.
+    pub audience: Audience,
 }
 
 /// A chain whose signatures and structure hold, and whose links have something in common.
@@ -76,15 +78,18 @@ impl RawPresentation {
         check_structure(&links, &ids)?;
         check_signatures(&links, mesh, issuers)?;
         let mut links: Vec<Link> = links.into_iter().map(|raw| raw.link).collect();
+        // A meet takes what it can use; who needs to be told where a chain went wrong needs each link's own word.
+        let audiences: Vec<Audience> = links.iter().map(|link| link.audience.clone()).collect();
         let met = meet(&mut links)?;
         let chain = links
             .iter()
-            .zip(ids.iter().zip(&met.windows))
-            .map(|(link, (id, window))| VerifiedLink {
+            .zip(ids.iter().zip(&met.windows).zip(audiences))
+            .map(|(link, ((id, window), audience))| VerifiedLink {
                 id: *id,
                 holder: link.holder,
                 agent: link.agent.clone(),
                 window: *window,
+                audience,
             })
             .collect();
         Ok(VerifiedChain { effective: effective(links, ids, chain, met, digest)? })
@@ -114,8 +119,12 @@ fn effective(
         purpose: met.purpose,
         not_before: met.window.not_before(),
         expires: met.window.expires(),
-        depth_left: met.depth_left.0,
+        depth_left: met.delegation.depth_left,
+        fanout_max: met.delegation.fanout_max,
+        offline: met.delegation.offline,
         chain_depth,
+        audience: met.audience,
+        demands: met.demands,
         scope: met.scope,
         min_bundle_version: BundleVersion(context.min_bundle_version),
         taxonomy_version: context.taxonomy_version,
@@ -188,11 +197,13 @@ pub(super) struct Met {
     pub(super) purpose: PurposePath,
     pub(super) window: Window,
     pub(super) windows: Vec<Window>,
-    pub(super) depth_left: DepthLeft,
+    pub(super) delegation: Delegation,
+    pub(super) audience: Audience,
+    pub(super) demands: Demands,
     pub(super) scope: Scope,
 }
 
-/// The meet of a chain (clauses E-15 to E-18), link by link; the first is a root, whose grants are taken, not copied.
+/// The meet of a chain (clauses E-15 to E-18), link by link. Grants and audiences are taken, not copied.
 pub(super) fn meet(links: &mut [Link]) -> Result<Met, Unauthenticated> {
     let mut met: Option<Met> = None;
     for (hop, link) in (0u8..).zip(links) {
@@ -204,9 +215,9 @@ pub(super) fn meet(links: &mut [Link]) -> Result<Met, Unauthenticated> {
     met.ok_or(Unauthenticated::NeverValid { hop: 0 })
 }
 
-/// Absent is depth 0, in a root and in a hop (clause E-18).
-fn depth(link: &Link) -> DepthLeft {
-    DepthLeft(link.delegation.map_or(0, |delegation| delegation.depth_left))
+/// Absent is not at all, in a root and in a hop (clause E-18).
+fn delegation(link: &Link) -> Delegation {
+    link.delegation.unwrap_or(Delegation::NOT)
 }
 
 fn window(link: &Link, hop: u8) -> Result<Window, Unauthenticated> {
@@ -222,23 +233,30 @@ fn meet_root(link: &mut Link) -> Result<Met, Unauthenticated> {
         purpose: link.purpose.ok_or(Unauthenticated::PurposeMismatch { hop: 0 })?,
         window,
         windows: vec![window],
-        depth_left: depth(link),
+        delegation: delegation(link),
+        audience: std::mem::take(&mut link.audience),
+        demands: link.demands,
         scope: Scope::root(std::mem::take(&mut link.grants)).map_err(grants)?,
     })
 }
 
-fn meet_hop(above: Met, link: &Link, hop: u8) -> Result<Met, Unauthenticated> {
+fn meet_hop(above: Met, link: &mut Link, hop: u8) -> Result<Met, Unauthenticated> {
     let own = window(link, hop)?;
     let mut windows = above.windows;
     windows.push(own);
+    let mut audience = above.audience;
+    audience.meet(std::mem::take(&mut link.audience));
+    let grants = std::mem::take(&mut link.grants);
     Ok(Met {
-        depth_left: above.depth_left.hop(depth(link)).ok_or(Unauthenticated::DepthExhausted { hop })?,
+        delegation: above.delegation.hop(delegation(link)).ok_or(Unauthenticated::DepthExhausted { hop })?,
+        audience,
+        demands: above.demands.meet(link.demands),
         purpose: match &link.purpose {
             Some(purpose) => above.purpose.meet(purpose).ok_or(Unauthenticated::PurposeMismatch { hop })?,
             None => above.purpose,
         },
         window: above.window.meet(&own).ok_or(Unauthenticated::NeverValid { hop })?,
         windows,
-        scope: above.scope.narrow(&link.grants).map_err(|source| Unauthenticated::Grants { hop, source })?,
+        scope: above.scope.narrow(grants).map_err(|source| Unauthenticated::Grants { hop, source })?,
     })
 }

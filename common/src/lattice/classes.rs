@@ -125,6 +125,8 @@ mod tests {
             .collect();
         for a in &all {
             for b in &all {
+                let included = (0..=u8::MAX).all(|class| !a.contains(class) || b.contains(class));
+                assert_eq!(a.is_within(*b), included, "{a:?} within {b:?}");
                 for touched in &all {
                     let both = touched.is_within(*a) && touched.is_within(*b);
                     assert_eq!(touched.is_within(a.meet(*b)), both, "{a:?} ∧ {b:?} on {touched:?}");

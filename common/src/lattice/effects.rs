@@ -198,6 +198,15 @@ mod tests {
     fn the_meet_is_exact() {
         let all: Vec<Effects> = (0..64).filter_map(Effects::from_bits).collect();
         assert_eq!(all.len(), 64);
+        for (bits, set) in all.iter().enumerate() {
+            for (place, effect) in Effect::ALL.into_iter().enumerate() {
+                assert_eq!(set.contains(effect), bits >> place & 1 == 1, "{effect} in {bits:b}");
+            }
+            for other in &all {
+                let included = Effect::ALL.into_iter().all(|effect| !set.contains(effect) || other.contains(effect));
+                assert_eq!(set.is_within(*other), included, "{set} within {other}");
+            }
+        }
         for a in &all {
             for b in &all {
                 for request in &all {

@@ -1,9 +1,11 @@
 //! Tool patterns: dotted segments, each a literal or `*`, with an optional `**` at the end.
 //!
 //! Nothing more general, because the meet of two such patterns is again one such pattern or nothing. A star inside
-//! a segment would break that.
+//! a segment would break that. A pattern keeps its text in itself, so that a meet asks for no memory.
 
+use std::cmp::Ordering;
 use std::fmt;
+use std::hash::{Hash, Hasher};
 use std::str::FromStr;
 
 use crate::id::ToolName;
@@ -12,12 +14,21 @@ use crate::limits::LINK_TEXT_BYTES_MAX;
 /// Segments of one pattern. Tools are called `system.object.verb`; eight leaves room.
 pub const TOOL_SEGMENTS_MAX: usize = 8;
 
+/// Bytes of the longest pattern that matches any name: each segment of it stands for at least as many bytes of the
+/// name, which has at most 128, and only `.**` can stand for none.
+const BYTES_MAX: usize = LINK_TEXT_BYTES_MAX + OPEN_END.len();
+/// What makes a pattern open at its end, behind other segments.
+const OPEN_END: &[u8] = b".**";
+
 /// Which tools: `contracts.read`, `crm.*`, `tickets.**`, `**`.
 ///
 /// `*` stands for exactly one segment, a closing `**` for any number of them, none included.
-// INVARIANT: the text is canonical; equal patterns have equal texts.
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct ToolPattern(Box<str>);
+// INVARIANT: the text is canonical; equal patterns have equal texts. Bytes behind it are zero.
+#[derive(Clone)]
+pub struct ToolPattern {
+    bytes: [u8; BYTES_MAX],
+    len: u8,
+}
 
 /// A text is no tool pattern.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,10 +54,13 @@ impl ToolPattern {
             "**" => at + 1 == segments && text != "*.**",
             literal => !literal.is_empty() && !literal.contains('*'),
         });
+        let invalid = || InvalidPattern { found: text.chars().take(64).flat_map(char::escape_default).collect() };
         if printable && each && segments <= TOOL_SEGMENTS_MAX && text.len() <= LINK_TEXT_BYTES_MAX {
-            Ok(Self(text.into()))
+            let mut pattern = Self::EMPTY;
+            pattern.push(text.as_bytes()).ok_or_else(invalid)?;
+            Ok(pattern)
         } else {
-            Err(InvalidPattern { found: text.chars().take(64).flat_map(char::escape_default).collect() })
+            Err(invalid())
         }
     }
 
@@ -56,68 +70,98 @@ impl ToolPattern {
     /// [`InvalidPattern`] when the name is one that no pattern can spell.
     pub fn exact(tool: &ToolName) -> Result<Self, InvalidPattern> {
         Self::new(tool.as_str()).and_then(|pattern| {
-            if pattern.is_exact() { Ok(pattern) } else { Err(InvalidPattern { found: pattern.0.into() }) }
+            if pattern.is_exact() { Ok(pattern) } else { Err(InvalidPattern { found: pattern.to_string() }) }
         })
     }
+
+    const EMPTY: Self = Self { bytes: [0; BYTES_MAX], len: 0 };
 
     /// The pattern as text.
     #[must_use]
     pub fn as_str(&self) -> &str {
-        &self.0
+        // INVARIANT: `new` takes ASCII only, and a meet copies whole segments.
+        std::str::from_utf8(self.text()).unwrap_or_default()
+    }
+
+    fn text(&self) -> &[u8] {
+        self.bytes.get(..usize::from(self.len)).unwrap_or_default()
+    }
+
+    fn segments(&self) -> impl Iterator<Item = &[u8]> {
+        self.text().split(|byte| *byte == b'.')
+    }
+
+    /// Puts bytes behind the text; `None` when there is no room.
+    fn push(&mut self, bytes: &[u8]) -> Option<()> {
+        let (from, to) = (usize::from(self.len), usize::from(self.len).checked_add(bytes.len())?);
+        self.bytes.get_mut(from..to)?.copy_from_slice(bytes);
+        self.len = u8::try_from(to).ok()?;
+        Some(())
+    }
+
+    /// Puts a segment behind the text; `None` when the pattern would match no name that there can be.
+    fn push_segment(&mut self, segment: &[u8]) -> Option<()> {
+        if self.len > 0 {
+            self.push(b".")?;
+        }
+        self.push(segment)?;
+        (segment == b"**" || usize::from(self.len) <= LINK_TEXT_BYTES_MAX).then_some(())
     }
 
     /// Whether it names one tool.
     #[must_use]
     pub fn is_exact(&self) -> bool {
-        !self.0.contains('*')
+        !self.text().contains(&b'*')
     }
 
-    /// Whether the tool is one of those meant.
+    /// Whether the tool is one of those meant. The name of a tool has at most 128 bytes.
     #[must_use]
     pub fn matches(&self, tool: &str) -> bool {
-        let mut segments = tool.split('.');
-        for mine in self.0.split('.') {
-            match (mine, segments.next()) {
-                ("**", _) => return true,
-                ("*", Some(_)) => {}
-                (literal, Some(theirs)) if literal == theirs => {}
+        self.matches_bytes(tool.as_bytes())
+    }
+
+    fn matches_bytes(&self, tool: &[u8]) -> bool {
+        let mut theirs = tool.split(|byte| *byte == b'.');
+        for mine in self.segments() {
+            match (mine, theirs.next()) {
+                (b"**", _) => return true,
+                (b"*", Some(_)) => {}
+                (literal, Some(segment)) if literal == segment => {}
                 _ => return false,
             }
         }
-        segments.next().is_none()
+        theirs.next().is_none()
     }
 
     /// The pattern that matches what both match; `None` when there is no such tool.
     #[must_use]
     pub fn meet(&self, other: &Self) -> Option<Self> {
         if self.is_exact() {
-            return other.matches(&self.0).then(|| self.clone());
+            return other.matches_bytes(self.text()).then(|| self.clone());
         }
         if other.is_exact() {
-            return self.matches(&other.0).then(|| other.clone());
+            return self.matches_bytes(other.text()).then(|| other.clone());
         }
-        let (mut left, mut right) = (self.0.split('.'), other.0.split('.'));
-        let mut out: Vec<&str> = Vec::with_capacity(TOOL_SEGMENTS_MAX);
+        let (mut left, mut right) = (self.segments(), other.segments());
+        let mut met = Self::EMPTY;
         loop {
             match (left.next(), right.next()) {
                 (None, None) => break,
                 // `**` stands for whatever the other side still says, be it nothing.
-                (Some("**"), rest) => {
-                    out.extend(rest);
-                    out.extend(right);
+                (Some(b"**"), rest) => {
+                    rest.into_iter().chain(right).try_for_each(|segment| met.push_segment(segment))?;
                     break;
                 }
-                (rest, Some("**")) => {
-                    out.extend(rest);
-                    out.extend(left);
+                (rest, Some(b"**")) => {
+                    rest.into_iter().chain(left).try_for_each(|segment| met.push_segment(segment))?;
                     break;
                 }
-                (Some("*"), Some(segment)) | (Some(segment), Some("*")) => out.push(segment),
-                (Some(mine), Some(theirs)) if mine == theirs => out.push(mine),
+                (Some(b"*"), Some(segment)) | (Some(segment), Some(b"*")) => met.push_segment(segment)?,
+                (Some(mine), Some(theirs)) if mine == theirs => met.push_segment(mine)?,
                 _ => return None,
             }
         }
-        Some(Self(out.join(".").into()))
+        Some(met)
     }
 
     /// Whether `other` matches whatever this one matches. For leaving out what says nothing, and for diagnostics.
@@ -127,15 +171,41 @@ impl ToolPattern {
     }
 }
 
+impl PartialEq for ToolPattern {
+    fn eq(&self, other: &Self) -> bool {
+        self.text() == other.text()
+    }
+}
+
+impl Eq for ToolPattern {}
+
+impl PartialOrd for ToolPattern {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for ToolPattern {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.text().cmp(other.text())
+    }
+}
+
+impl Hash for ToolPattern {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.text().hash(state);
+    }
+}
+
 impl fmt::Display for ToolPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
+        f.write_str(self.as_str())
     }
 }
 
 impl fmt::Debug for ToolPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "ToolPattern({})", self.0)
+        write!(f, "ToolPattern({})", self.as_str())
     }
 }
 
@@ -217,6 +287,24 @@ mod tests {
                 assert_eq!(a.is_within(b), included, "{a} within {b}");
             }
         }
+    }
+
+    /// A meet whose every match would be longer than a name can be is nothing; one that fits is kept to the last byte.
+    #[test]
+    fn the_meet_of_long_patterns_is_exact() {
+        let pattern = |text: String| ToolPattern::new(&text).expect("a pattern");
+        let left = |bytes: usize| pattern(format!("{}.*.**", "a".repeat(bytes)));
+        let right = |bytes: usize| pattern(format!("*.{}", "b".repeat(bytes)));
+        let longest = format!("{}.{}", "a".repeat(100), "b".repeat(27));
+        assert_eq!(longest.len(), LINK_TEXT_BYTES_MAX);
+        let open = pattern(format!("*.{}.**", "b".repeat(27)));
+        let met = left(100).meet(&open).expect("a name fits");
+        assert_eq!(met.as_str(), format!("{longest}.**"));
+        assert!(met.matches(&longest) && left(100).matches(&longest) && open.matches(&longest));
+        assert_eq!(left(100).meet(&right(27)).map(|met| met.to_string()), Some(longest));
+        assert_eq!(left(100).meet(&right(28)), None);
+        assert_eq!(left(101).meet(&open), None);
+        assert_eq!(left(120).meet(&right(126)), None);
     }
 
     #[test]

@@ -7,8 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::argument::{ArgumentPointer, ArgumentValue};
 use super::grant::Miss;
-use super::{Effects, Grant, Omitted, ScopeMiss, TooManyPatterns};
+use super::{Effects, Grant, Omitted, ScopeMiss, SortedMap, TooManyPatterns};
+use crate::crypto::digest::Digest;
 use crate::id::{DimensionName, ResourceId, ToolName};
 use crate::limits::GRANTS_MAX;
 
@@ -25,6 +27,29 @@ pub struct CallFacts {
     pub amounts: BTreeMap<DimensionName, u64>,
     /// The maxima that are enforced on the result, such as `records`.
     pub result_maxima: BTreeSet<DimensionName>,
+    /// Whether the tool came after the catalogue for which the root was minted.
+    pub is_newer: bool,
+    /// The digest of the tool's definition, as the catalogue states it.
+    pub definition: Option<Digest>,
+    /// What the arguments are at the pointers that some grant constrains; a pointer that reaches nothing is absent.
+    pub arguments: SortedMap<ArgumentPointer, Vec<ArgumentValue>>,
+}
+
+impl CallFacts {
+    /// A call of a tool that yields nothing.
+    #[must_use]
+    pub const fn of_tool(tool: ToolName, effects: Effects) -> Self {
+        Self {
+            tool,
+            effects,
+            ids: BTreeMap::new(),
+            amounts: BTreeMap::new(),
+            result_maxima: BTreeSet::new(),
+            is_newer: false,
+            definition: None,
+            arguments: SortedMap::new(),
+        }
+    }
 }
 
 /// A call lies outside a scope.
@@ -94,10 +119,7 @@ impl Slot {
     fn check<'a>(&'a self, call: &'a CallFacts) -> Result<(), Miss<'a>> {
         match &self.grant {
             Ok(grant) => grant.check(call, Omitted::Closed),
-            Err(ScopeMiss::Tool) => Err(Miss::Tool),
-            Err(ScopeMiss::Effect) => Err(Miss::Effect),
-            Err(ScopeMiss::Dimension(name)) => Err(Miss::Dimension(name)),
-            Err(ScopeMiss::UnmappedDimension(name)) => Err(Miss::Unmapped(name)),
+            Err(miss) => Err(miss.borrowed()),
         }
     }
 }
@@ -123,22 +145,28 @@ impl Scope {
     ///
     /// # Errors
     /// [`InvalidScope`] when the list is empty or too long, or a grant names none of the parent's.
-    pub fn narrow(&self, grants: &[Grant]) -> Result<Self, InvalidScope> {
+    pub fn narrow(&self, grants: Vec<Grant>) -> Result<Self, InvalidScope> {
         if grants.is_empty() || grants.len() > GRANTS_MAX {
             return Err(InvalidScope::Count);
         }
         let hop = self.0.hop.checked_add(1).ok_or(InvalidScope::TooDeep)?;
         let mut slots = Vec::with_capacity(grants.len());
-        for (index, child) in grants.iter().enumerate() {
-            let parent = self.slot(child.of).ok_or(InvalidScope::NoSuchParent { grant: index, of: child.of })?;
+        for (index, child) in grants.into_iter().enumerate() {
+            let of = child.of;
+            let parent = self.slot(of).ok_or(InvalidScope::NoSuchParent { grant: index, of })?;
             let grant = match &parent.grant {
                 Ok(parent) => parent
+                    .with_room_for(&child)
                     .meet(child, Omitted::Closed)
                     .map_err(|source| InvalidScope::TooManyPatterns { grant: index, source })?
-                    .map(|met| Grant { of: child.of, ..met }),
+                    // Kept for as long as the chain is; the room for more patterns is not.
+                    .map(|mut met| {
+                        met.tools.shrink_to_fit();
+                        Grant { of, ..met }
+                    }),
                 Err(why) => Err(why.clone()),
             };
-            slots.push(Slot { of: child.of, grant });
+            slots.push(Slot { of, grant });
         }
         Ok(Self(Arc::new(Level { parent: Some(self.clone()), hop, grants: slots })))
     }
@@ -158,6 +186,23 @@ impl Scope {
     #[must_use]
     pub fn parent(&self) -> Option<&Self> {
         self.0.parent.as_ref()
+    }
+
+    /// The arguments that some grant of some link constrains; one may come several times.
+    pub fn constrained(&self) -> impl Iterator<Item = &ArgumentPointer> {
+        self.all().flat_map(|grant| grant.args.keys())
+    }
+
+    /// About how many bytes it takes in memory, the scopes of the links before included: for whoever keeps many.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.all().map(Grant::bytes).fold(0, usize::saturating_add)
+    }
+
+    /// What is left of every grant of every link.
+    fn all(&self) -> impl Iterator<Item = &Grant> {
+        let levels = std::iter::successors(Some(self), |scope| scope.parent());
+        levels.flat_map(|scope| scope.grants()).filter_map(|(_, grant)| grant)
     }
 
     /// Whether this grant, alone, admits the call.

@@ -53,6 +53,9 @@ mod tests {
             moments.iter().flat_map(|from| moments.iter().filter_map(|to| Window::new(*from, *to))).collect();
         assert_eq!(all.len(), 28);
         for a in &all {
+            for now in &moments {
+                assert_eq!(a.contains(*now), a.not_before() <= *now && *now < a.expires(), "{now} in {a:?}");
+            }
             for b in &all {
                 for now in &moments {
                     let both = a.contains(*now) && b.contains(*now);

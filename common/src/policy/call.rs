@@ -10,7 +10,7 @@ use super::catalogue::Tool;
 use super::decision::{Denied, Reason};
 use super::json::{Json, MalformedJson, Mode, Pointer, Step, check, path_text};
 use crate::id::{DimensionName, ResourceId, ToolName};
-use crate::lattice::CallFacts;
+use crate::lattice::{ArgumentPointer, ArgumentValue, CallFacts, Scalar, SortedMap};
 
 /// The entity type of a tool that acts on no resource of its own.
 pub const TOOL_KIND: &str = "Tool";
@@ -112,8 +112,39 @@ pub fn facts(tool: &Tool, call: &ToolCall) -> Result<(CallFacts, Resources), Arg
     let resources = resources_of(tool, arguments)?;
     check_closed(arguments, tool, &mut Vec::new())?;
     let result_maxima = tool.result_maxima();
-    let facts = CallFacts { tool: tool.name.clone(), effects: tool.effects, ids, amounts, result_maxima };
+    let definition = tool.definition;
+    let facts =
+        CallFacts { ids, amounts, result_maxima, definition, ..CallFacts::of_tool(tool.name.clone(), tool.effects) };
     Ok((facts, resources))
+}
+
+/// What the arguments are at these pointers, arrays at their end taken apart; a pointer that reaches nothing is absent.
+/// Clause P-32.
+pub(super) fn arguments_at<'p>(
+    pointers: impl Iterator<Item = &'p ArgumentPointer>,
+    arguments: &Json,
+) -> SortedMap<ArgumentPointer, Vec<ArgumentValue>> {
+    let mut found = SortedMap::new();
+    for pointer in pointers {
+        if found.contains_key(pointer) {
+            continue;
+        }
+        // Every text that is one of theirs is one of ours; one that were not would reach nothing, which is refused.
+        let Ok(path) = pointer.as_str().parse::<Pointer>() else { continue };
+        if let Some(values) = path.values(arguments) {
+            found.insert(pointer.clone(), values.into_iter().map(value_of).collect());
+        }
+    }
+    found
+}
+
+fn value_of(json: &Json) -> ArgumentValue {
+    match json {
+        Json::Bool(value) => ArgumentValue::Scalar(Scalar::Bool(*value)),
+        Json::Int(number) => ArgumentValue::Scalar(Scalar::Int(*number)),
+        Json::Text(text) => ArgumentValue::Scalar(Scalar::from(text.as_str())),
+        Json::Null | Json::Float(_) | Json::Number(_) | Json::Array(_) | Json::Object(_) => ArgumentValue::Other,
+    }
 }
 
 fn resources_of(tool: &Tool, arguments: &Json) -> Result<Resources, ArgumentFault> {

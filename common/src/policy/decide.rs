@@ -27,12 +27,12 @@ pub fn decide(policy: &CompiledPolicy, authority: &Authority, call: &ToolCall, n
 /// The tools that an agent may list: those that some grant of its envelope reaches, for its purpose.
 #[must_use]
 pub fn visible_tools(policy: &CompiledPolicy, authority: &Authority) -> Vec<Arc<Tool>> {
-    let reached = |tool: &Tool| {
-        authority.scope.grants().filter_map(|(_, grant)| grant).any(|grant| {
-            has_pattern(grant, tool.name.as_str())
-                && grant.effects.is_none_or(|effects| tool.effects.is_within(effects))
-        })
-    };
+    let reached =
+        |tool: &Tool| {
+            authority.scope.grants().filter_map(|(_, grant)| grant).any(|grant| {
+                grant.reaches(&tool.name, tool.effects, is_newer(tool, authority), tool.definition.as_ref())
+            })
+        };
     let tools = policy.catalogue().tools.values();
     tools.filter(|tool| tool.serves(&authority.purpose) && reached(tool)).cloned().collect()
 }
@@ -62,7 +62,9 @@ fn permit(
         let known = taxonomy.purpose_name(&authority.purpose).unwrap_or("an unknown purpose");
         return Err(Denied::new(Reason::PurposeMismatch, format!("`{}` does not serve `{known}`", call.tool)));
     };
-    let (facts, resources) = call::facts(tool, call)?;
+    let (mut facts, resources) = call::facts(tool, call)?;
+    facts.is_newer = is_newer(tool, authority);
+    facts.arguments = call::arguments_at(authority.scope.constrained(), &call.arguments);
     let about = Circumstances { authority, purpose, now, arguments: &call.arguments, facts: &facts, taxonomy };
     let asked = Asked::new(policy, plan, authority, &resources);
     let mut closest: Option<Denied> = None;
@@ -77,6 +79,7 @@ fn permit(
                 let obligations = Obligations {
                     max_records: grant.maxima.get(RECORDS).copied(),
                     classes: grant.classes.unwrap_or_default(),
+                    demands: authority.demands,
                 };
                 let resources = asked.resources.iter().map(Subject::name).collect();
                 let Matched { first: policies, total: policies_total } = permits;
@@ -171,6 +174,11 @@ impl<'a> Asked<'a> {
     }
 }
 
+/// Whether the tool came after the catalogue for which the chain's root was minted (clause P-33).
+fn is_newer(tool: &Tool, authority: &Authority) -> bool {
+    tool.since > authority.catalogue_version
+}
+
 fn has_pattern(grant: &Grant, tool: &str) -> bool {
     grant.tools.iter().any(|pattern| pattern.matches(tool))
 }
@@ -196,7 +204,10 @@ fn out_of_scope(scope: &Scope, facts: &CallFacts) -> Denied {
     let detail = missed.to_string();
     let OutOfScope { miss, hop } = missed;
     let (reason, dimension) = match miss {
-        ScopeMiss::Tool | ScopeMiss::Effect => (Reason::OutOfScope, None),
+        ScopeMiss::Tool | ScopeMiss::Newer | ScopeMiss::Definition | ScopeMiss::Effect | ScopeMiss::Argument(_) => {
+            (Reason::OutOfScope, None)
+        }
+        ScopeMiss::UnmappedArgument(_) => (Reason::UnmappedArgument, None),
         ScopeMiss::Dimension(name) => (Reason::OutOfScope, Some(name)),
         ScopeMiss::UnmappedDimension(name) => (Reason::UnmappedDimension, Some(name)),
     };

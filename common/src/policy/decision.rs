@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::catalogue::Tool;
 use crate::id::{DimensionName, PolicyId};
-use crate::lattice::{CallFacts, ClassSet};
+use crate::lattice::{CallFacts, ClassSet, Demands};
 
 /// Policies that an answer names; how many there were besides is a number.
 pub const POLICIES_NAMED_MAX: usize = 8;
@@ -41,7 +41,7 @@ pub enum Reason {
     OutOfScope,
     /// The tool makes no sense for the envelope's purpose.
     PurposeMismatch,
-    /// An argument that the descriptor does not name.
+    /// An argument that the descriptor does not name, or one that the envelope constrains and the call does not carry.
     UnmappedArgument,
     /// A dimension that should be there has no usable value.
     UnmappedDimension,
@@ -148,13 +148,16 @@ impl From<Reason> for String {
     }
 }
 
-/// What the response has to satisfy before it is released. All of it comes from the one grant that admitted the call.
+/// What has to be satisfied besides: by the response before it is released, from the one grant that admitted the call,
+/// and by the edge, from the chain.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Obligations {
     /// Records that may be released. `None`: the grant says nothing of records, and a tool that has some releases none.
     pub max_records: Option<u64>,
     /// Classes whose fields may be released.
     pub classes: ClassSet,
+    /// What every link of the chain demands, together.
+    pub demands: Demands,
 }
 
 /// The answer to a call.

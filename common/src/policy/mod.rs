@@ -2,7 +2,7 @@
 //!
 //! A bundle's sources are compiled once ([`CompiledPolicy`]); a call is decided by [`decide()`], which is pure: the same
 //! policy, authority, call and time give the same answer on every edge, in every replay. What comes back from a tool
-//! passes [`response::filter`]. Nothing here reads a clock or a file. Clauses P-1 to P-31, docs/PROTOCOL.md.
+//! passes [`response::filter`]. Nothing here reads a clock or a file. Clauses P-1 to P-33, docs/PROTOCOL.md.
 
 pub mod bounds;
 pub mod call;
@@ -21,7 +21,7 @@ mod tests;
 
 pub use bounds::Bounds;
 pub use call::ToolCall;
-pub use catalogue::{Catalogue, MinPop, Tool, Upstream};
+pub use catalogue::{Catalogue, Tool, Upstream};
 pub use compile::CompiledPolicy;
 pub use decide::{decide, visible_tools};
 pub use decision::{Decision, Denied, Obligations, Permitted, Reason};

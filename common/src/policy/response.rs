@@ -11,6 +11,8 @@ use super::json::{Json, MalformedJson, Mode, Pointer, Step, check, encode, encod
 
 /// What an agent reads instead of a tool's own error text.
 pub const TOOL_ERROR_TEXT: &str = "The tool reported an error. Its text is withheld.";
+/// What an agent reads instead of a result without any class, where its envelope shows none.
+pub const UNCLASSIFIED_TEXT: &str = "The result has no class and is withheld: the envelope shows only what has one.";
 /// The key in a result's `_meta` under which a cut is announced.
 pub const CUT_META: &str = "remit/cut";
 
@@ -62,15 +64,22 @@ pub enum UnusableResult {
 /// [`UnusableResult`] when the result cannot be judged.
 pub fn filter(tool: &Tool, result: &Json, limits: &Obligations) -> Result<Filtered, UnusableResult> {
     let parts = Parts::of(result)?;
-    if parts.is_error && tool.open && parts.structured.is_none() {
+    // An envelope can close what the tool's descriptor leaves open, never the other way round.
+    let closed = limits.demands.redact.unclassified;
+    let open = tool.open && !closed;
+    if parts.is_error && open && parts.structured.is_none() {
         return Ok(released(parts.as_they_are(), ResultFigures::default()));
     }
-    if parts.is_error && !tool.open {
+    if parts.is_error && !open {
         let json = Json::object([("content", texts([TOOL_ERROR_TEXT.to_owned()])), ("isError", Json::Bool(true))]);
         return Ok(released(json, ResultFigures::default()));
     }
     if let Some(structured) = parts.structured {
         check(structured, Mode::Arguments, &[]).map_err(UnusableResult::Malformed)?;
+    }
+    if !tool.is_classified() && closed {
+        let json = Json::object([("content", texts([UNCLASSIFIED_TEXT.to_owned()]))]);
+        return Ok(released(json, ResultFigures { fields_dropped: 1, ..ResultFigures::default() }));
     }
     if !tool.is_classified() {
         return Ok(released(parts.as_they_are(), ResultFigures::default()));
@@ -79,6 +88,7 @@ pub fn filter(tool: &Tool, result: &Json, limits: &Obligations) -> Result<Filter
     let mut sieve = Sieve {
         tool,
         limits,
+        open,
         records_left: if tool.records.is_some() { limits.max_records.unwrap_or(0) } else { u64::MAX },
         figures: ResultFigures::default(),
     };
@@ -168,6 +178,8 @@ enum Cover {
 struct Sieve<'a> {
     tool: &'a Tool,
     limits: &'a Obligations,
+    /// Whether parts without a class are released.
+    open: bool,
     records_left: u64,
     figures: ResultFigures,
 }
@@ -187,7 +199,7 @@ impl Sieve<'_> {
         }
         // Something inside may have another class, or be records: the value around it is only structure.
         let has_parts = self.pointers().any(|pointer| pointer.is_below(path));
-        let whole = cover == Cover::Granted || (cover == Cover::None && self.tool.open);
+        let whole = cover == Cover::Granted || (cover == Cover::None && self.open);
         if !whole && !has_parts && !holds_records {
             return Ok(self.drop(path));
         }

@@ -12,7 +12,7 @@ use super::model::Circumstances;
 use super::{CompiledPolicy, Tool, ToolCall};
 use crate::envelope::{AgentIdentity, Authority};
 use crate::id::{AgentClass, AgentId, BundleVersion, Delegator, DimensionName, SessionId, TaskId, TenantId, ToolName};
-use crate::lattice::{ClassSet, Effect, Effects, Grant, PurposePath, Scope, ToolPattern};
+use crate::lattice::{Audience, ClassSet, Demands, Effect, Effects, Grant, PurposePath, Scope, ToolPattern};
 use crate::time::Timestamp;
 
 const CATALOGUE: &str = r#"
@@ -218,9 +218,13 @@ fn arguments() -> impl Strategy<Value = Json> {
 
 fn texts_outside_of_what_is_free(json: &Json, path: &str, out: &mut Vec<(String, String)>) {
     match json {
-        Json::Object(members) => {
-            members.iter().for_each(|(key, value)| texts_outside_of_what_is_free(value, &format!("{path}/{key}"), out));
-        }
+        Json::Object(members) => members.iter().for_each(|(key, value)| match value {
+            // `*` stands for the members of an object as it does for the elements of an array.
+            Json::Object(items) if path.is_empty() && key == "items" => {
+                items.iter().for_each(|(_, item)| texts_outside_of_what_is_free(item, "/items", out));
+            }
+            value => texts_outside_of_what_is_free(value, &format!("{path}/{key}"), out),
+        }),
         Json::Array(elements) => elements.iter().for_each(|element| texts_outside_of_what_is_free(element, path, out)),
         _ if path.starts_with("/note") || path.starts_with("/items/memo") => {}
         leaf => out.push((path.to_owned(), encode_text(leaf).trim_matches('"').to_owned())),
@@ -299,12 +303,11 @@ fn authority(records: Option<u64>) -> Authority {
         attestation: None,
     };
     let grant = Grant {
-        of: 0,
         tools: vec![ToolPattern::new("**").expect("pattern")],
-        ids: BTreeMap::new(),
         maxima: records.map(|max| (DimensionName::new("records").expect("name"), max)).into_iter().collect(),
         classes: Some(ClassSet::from_iter([0, 9, 77])),
         effects: Some(Effects::from(Effect::Spend)),
+        ..Grant::default()
     };
     Authority {
         tenant: TenantId::new("acme").expect("tenant"),
@@ -318,6 +321,10 @@ fn authority(records: Option<u64>) -> Authority {
         not_before: Timestamp::from_secs(0),
         expires: Timestamp::MAX,
         depth_left: 0,
+        fanout_max: 0,
+        offline: false,
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         chain_depth: 1,
         scope: Scope::root(vec![grant]).expect("scope"),
         min_bundle_version: BundleVersion(1),

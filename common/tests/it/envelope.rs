@@ -2,10 +2,13 @@
 //!
 //! The fixtures write the format a second time, from its description, so that a mistake would have to be made twice.
 
+mod allocation;
+mod arbitrary;
 mod attacks;
 mod fixture;
 mod golden;
 mod hostile_bytes;
 mod narrowing;
+mod reference;
 mod requests;
 mod shapes;

@@ -86,11 +86,11 @@ pub(super) fn commission(
 }
 
 /// Names become numbers and patterns become the tools of today's catalogue, so that a tool added tomorrow is not in
-/// a root of today.
+/// a root of today; unless a grant says that it is for tools to come, too.
 fn resolve(active: &ActiveBundle, mut task: TaskRequest, dev: bool) -> Result<RootRequest, Refusal> {
     let unacceptable = |error| Refusal::new(RefusalKind::Unacceptable, "invalid_request", with_causes(&error));
     task.expand_tools(active.tool_names()).map_err(unacceptable)?;
-    let mut named = task.grants.iter().flat_map(|grant| &grant.tools);
+    let mut named = task.grants.iter().filter(|grant| !grant.future).flat_map(|grant| &grant.tools);
     if let Some(unknown) = named.find(|name| !active.tool_names().any(|known| known.as_str() == **name)) {
         let detail = format_args!("the active bundle has no tool `{unknown}`");
         return Err(Refusal::new(RefusalKind::Unacceptable, "tool_unknown", detail));

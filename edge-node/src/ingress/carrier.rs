@@ -1,17 +1,34 @@
 //! How an envelope travels in a request.
 //!
 //! In `Remit-Envelope`, or as a bearer token for clients that know nothing else; in one of them, once. An envelope in
-//! two places would leave it to chance which of them was judged. Clauses G-1 and G-2.
+//! two places would leave it to chance which of them was judged. Beside it there may be a proof that the caller has its
+//! key. Clauses G-1, G-2 and X-5.
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
 use remit_common::envelope::{MalformedEnvelope, RawPresentation};
-use remit_common::limits::PRESENTATION_BYTES_MAX;
+use remit_common::id::LinkId;
+use remit_common::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRESENTATION_BYTES_MAX};
 use remit_common::policy::decision::Reason;
+use remit_common::proof::{MalformedProof, PROOF_HEADER, Proof, read_reference};
 use remit_common::text;
 
 /// The header of our own.
 pub(crate) const ENVELOPE_HEADER: &str = "remit-envelope";
+
+/// The header of an idempotency key.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+
+/// What a request carries.
+#[derive(Debug, Clone)]
+pub(crate) enum Carried {
+    /// All of an envelope.
+    Presentation(RawPresentation),
+    /// All of an envelope, as a token that proves nothing.
+    Bearer(RawPresentation),
+    /// The last link of an envelope that was shown before.
+    Reference(LinkId),
+}
 
 /// A request carries no envelope that can be read.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -43,11 +60,11 @@ impl NoCarrier {
 ///
 /// # Errors
 /// [`NoCarrier`].
-pub(crate) fn envelope(headers: &HeaderMap) -> Result<RawPresentation, NoCarrier> {
-    let own = headers.get_all(ENVELOPE_HEADER).iter().map(http::HeaderValue::as_bytes);
-    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+pub(crate) fn envelope(headers: &HeaderMap) -> Result<Carried, NoCarrier> {
+    let own = headers.get_all(ENVELOPE_HEADER).iter().map(|value| (value.as_bytes(), false));
+    let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| Some((bearer(value.as_bytes())?, true)));
     let mut carriers = own.chain(bearer);
-    let carrier = carriers.next().ok_or(NoCarrier::Absent)?;
+    let (carrier, is_bearer) = carriers.next().ok_or(NoCarrier::Absent)?;
     if carriers.next().is_some() {
         return Err(NoCarrier::Twice);
     }
@@ -56,7 +73,37 @@ pub(crate) fn envelope(headers: &HeaderMap) -> Result<RawPresentation, NoCarrier
     }
     let carrier = std::str::from_utf8(carrier).map_err(|_| NoCarrier::Encoding)?;
     let bytes = text::from_base64url(carrier).ok_or(NoCarrier::Encoding)?;
-    Ok(RawPresentation::parse(&bytes)?)
+    if !is_bearer && let Some(leaf) = read_reference(&bytes) {
+        return Ok(Carried::Reference(leaf));
+    }
+    let raw = RawPresentation::parse(&bytes)?;
+    Ok(if is_bearer { Carried::Bearer(raw) } else { Carried::Presentation(raw) })
+}
+
+/// Takes the proof of a request, if it has one.
+///
+/// # Errors
+/// [`MalformedProof`].
+pub(crate) fn proof(headers: &HeaderMap) -> Result<Option<Proof>, MalformedProof> {
+    sole(headers, PROOF_HEADER)?.map(Proof::parse).transpose()
+}
+
+/// The idempotency key of a request; empty for none.
+///
+/// # Errors
+/// [`MalformedProof`].
+pub(crate) fn idempotency_key(headers: &HeaderMap) -> Result<&[u8], MalformedProof> {
+    let key = sole(headers, IDEMPOTENCY_HEADER)?.unwrap_or_default();
+    if key.len() > IDEMPOTENCY_KEY_BYTES_MAX {
+        return Err(MalformedProof::TooLong { bytes_max: IDEMPOTENCY_KEY_BYTES_MAX });
+    }
+    Ok(key)
+}
+
+fn sole<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, MalformedProof> {
+    let mut values = headers.get_all(name).iter();
+    let first = values.next().map(http::HeaderValue::as_bytes);
+    if values.next().is_some() { Err(MalformedProof::Twice) } else { Ok(first) }
 }
 
 /// The token of `Bearer <token>` (RFC 6750 section 2.1; the scheme in any case). Other schemes are not ours.

@@ -4,6 +4,8 @@
 //! ([`crate::road`]).
 
 pub(crate) mod carrier;
+mod challenge;
+mod channels;
 mod directory;
 pub(crate) mod mcp;
 
@@ -12,8 +14,13 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
+use http::HeaderMap;
+use http::header::{HeaderName, ORIGIN};
 
 use crate::road::Gateway;
+
+/// Where an answer says which decision it is.
+const DECISION_HEADER: HeaderName = HeaderName::from_static("remit-decision");
 
 /// What every request needs.
 #[derive(Debug, Clone)]
@@ -24,7 +31,18 @@ pub(crate) struct Ingress {
     pub(crate) cursors: Arc<mcp::list::Cursors>,
 }
 
+impl Ingress {
+    /// Whether a request may come from where it says: no browser's page may make one that is not listed.
+    fn takes_origin(&self, headers: &HeaderMap) -> bool {
+        headers.get(ORIGIN).is_none_or(|origin| origin.to_str().is_ok_and(|origin| self.origins.contains(origin)))
+    }
+}
+
 /// The agents' listener.
 pub(crate) fn router(ingress: Ingress) -> Router {
-    Router::new().route("/mcp", any(mcp::serve)).route("/v1/directory", get(directory::serve)).with_state(ingress)
+    Router::new()
+        .route("/mcp", any(mcp::serve))
+        .route("/v1/channels", any(channels::serve))
+        .route("/v1/directory", get(directory::serve))
+        .with_state(ingress)
 }

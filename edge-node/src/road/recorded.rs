@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use remit_common::id::TenantId;
-use remit_common::lattice::Effects;
+use remit_common::lattice::{Effects, Log};
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::response::{self, Filtered};
 use remit_common::record::{Detail, RecordKind, ResultFigures};
@@ -19,6 +19,7 @@ impl Gateway {
         &self,
         journey: &Journey,
         effects: Effects,
+        log: Log,
         released: &Result<(Filtered, &'static str), (&'static str, Box<Refusal>)>,
     ) {
         let (word, result, note) = match released {
@@ -32,7 +33,7 @@ impl Gateway {
         };
         let detail = Detail { result, note, salt: self.env.random(), tool: journey.tool.clone(), ..Detail::default() };
         let draft = Draft { at: self.env.now(), ..self.draft(journey, RecordKind::Outcome, effects, word, detail) };
-        let weight = match pep::durability(effects) {
+        let weight = match pep::durability(effects, log) {
             Durability::Soon => Weight::Read,
             Durability::First => Weight::Beyond,
         };

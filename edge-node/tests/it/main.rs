@@ -13,6 +13,9 @@ mod offline;
 #[cfg(test)]
 mod overtaken;
 #[cfg(test)]
+mod proofs;
+#[cfg(test)]
 mod records;
 #[cfg(test)]
 mod support;
+mod terms;

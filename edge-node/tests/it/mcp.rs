@@ -105,10 +105,6 @@ async fn what_is_good_is_served_in_every_form() {
     );
     let accepted = maya.send(note).await;
     assert_eq!((accepted.status.as_u16(), accepted.body.len()), (202, 0));
-    let mut bearer = maya.request("tools/list", json!({}));
-    let envelope = bearer.headers.pop().unwrap().1;
-    bearer.headers.push(("authorization", format!("Bearer {envelope}")));
-    assert_eq!(maya.send(bearer).await.reason(), "permit");
     let arguments = json!({"customer_id": "cust_1042", "contract_id": "contract_7781"});
     let encoded = maya.request("tools/call", json!({"name": "contracts.read", "arguments": arguments}));
     let encoded = with(encoded, "mcp-name", Some("=?base64?Y29udHJhY3RzLnJlYWQ=?="));

@@ -144,6 +144,7 @@ impl SimMesh {
             voters: voters
                 .map(|voter| edge_config::VoterAddr { id: voter.id, dist: (voter_ip(voter.id), DIST_PORT).into() })
                 .collect(),
+            proof: edge_config::Proofs::default(),
             limits: edge_config::Limits { spool_bytes_max: 64 * 1024 * 1024, ..edge_config::Limits::default() },
         };
         config.check().context("the simulation wrote a configuration that no edge takes")?;

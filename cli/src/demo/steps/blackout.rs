@@ -30,8 +30,8 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     }
     stage.story.say(format!("{} voters killed with SIGKILL", voters.len()));
 
-    let (edge, header) = (stage.edge(2)?.clone(), stage.maya()?.header());
-    let agent = stage.agent(&edge, &header).await?;
+    let edge = stage.edge(2)?.clone();
+    let agent = stage.agent(&edge, stage.maya()?).await?;
     let age = wait_age(stage, &edge.ops).await?;
     let from = stage.now();
     let wanted = json!({ "customer_id": "cust_acme_1042", "title": "Too late", "body": "…" });

@@ -13,8 +13,7 @@ const MAYAS: [&str; 3] = ["contracts.read", "crm.read", "tickets.create"];
 
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.story.step("The agent works; what is outside its envelope is refused");
-    let (edge, header) = (stage.edge(0)?.clone(), stage.maya()?.header());
-    let agent = stage.agent(&edge, &header).await?;
+    let agent = stage.agent(stage.edge(0)?, stage.maya()?).await?;
 
     let from = stage.now();
     let tools = agent.tools().await.map_err(|why| Failure::new(Exit::Failed, why))?;
@@ -141,9 +140,10 @@ async fn refused(stage: &mut Stage, agent: &Agent) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Who holds nothing gets nothing: not at the edge, and not at the tool server behind its back.
+/// Who holds nothing gets nothing, and neither does who has copied Maya's envelope out of a log: not at the edge, and
+/// not at the tool server behind its back.
 async fn without_envelope(stage: &mut Stage) -> Result<(), Failure> {
-    let request = json!({
+    let body = json!({
         "jsonrpc": "2.0", "id": 1, "method": "tools/call",
         "params": {
             "name": "contracts.read", "arguments": read_7781(),
@@ -156,23 +156,31 @@ async fn without_envelope(stage: &mut Stage) -> Result<(), Failure> {
     });
     let tools = stage.file.upstreams.first().map(|upstream| upstream.url.clone()).unwrap_or_default();
     let edge = format!("{}/mcp", stage.edge(0)?.agent);
-    for (name, url) in [("the edge, without an envelope", edge), ("the tool server, without the key", tools)] {
+    let stolen = stage.maya()?.header();
+    for (name, url, stolen) in [
+        ("the edge, without an envelope", &edge, None),
+        ("the edge, with Maya's envelope and without her agent's key", &edge, Some(&stolen)),
+        ("the tool server, without the key", &tools, None),
+    ] {
         let from = stage.now();
-        let sent = stage
-            .http
-            .post(&url)
+        let mut request = stage.http.post(url);
+        if let Some(stolen) = stolen {
+            request = request.header("remit-envelope", stolen);
+        }
+        let sent = request
             .header("content-type", "application/json")
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")
             .header("mcp-name", "contracts.read")
-            .body(request.to_string())
+            .body(body.to_string())
             .send()
             .await;
         let (got, ok) = match sent {
             Ok(response) => {
                 let status = response.status();
-                let challenged = response.headers().contains_key("www-authenticate");
+                let challenge = response.headers().get("www-authenticate").and_then(|value| value.to_str().ok());
+                let challenged = challenge.is_some_and(|it| stolen.is_none() || it.contains("proof=\"missing\""));
                 bounded(response).await?;
                 (
                     format!("{} {}", status.as_u16(), if challenged { "with a challenge" } else { "" }),

@@ -43,7 +43,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     );
 
     let edge = stage.edge(1)?.clone();
-    let agent = stage.agent(&edge, &child.header()).await?;
+    let agent = stage.agent(&edge, &child).await?;
     let from = stage.now();
     let tools = agent.tools().await.map_err(|why| Failure::new(Exit::Failed, why))?;
     stage.check(from, "the child's tools/list", "contracts.read", tools.join(", "), tools == ["contracts.read"]);
@@ -66,7 +66,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     agent.leave().await;
 
     let greedy = delegate(stage, GREEDY)?;
-    let agent = stage.agent(&edge, &greedy.header()).await?;
+    let agent = stage.agent(&edge, &greedy).await?;
     let from = stage.now();
     let outcome = agent.call("contracts.read", read_7781()).await;
     let rows = match &outcome {
@@ -108,5 +108,5 @@ fn delegate(stage: &Stage, restriction: &str) -> Result<Held, Failure> {
     let presentation =
         envelope::delegate(&parent.presentation, &parent.key, mesh, &restriction, key.public(), now, nonce)
             .map_err(|error| caused(&error))?;
-    Ok(Held { key, presentation })
+    Ok(Held { key: std::sync::Arc::new(key), presentation })
 }

@@ -35,6 +35,6 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
         && minutes == 60
         && effective.check_time(stage.context.now()).is_ok();
     stage.check(from, "verify", "Maya's, three grants, 60 minutes", got, ok);
-    stage.maya = Some(Held { key, presentation });
+    stage.maya = Some(Held { key: std::sync::Arc::new(key), presentation });
     Ok(())
 }

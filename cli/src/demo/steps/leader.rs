@@ -49,10 +49,9 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
 
 /// One agent at each edge, with Maya's envelope.
 pub(super) async fn start_probe(stage: &Stage) -> Result<Probe, Failure> {
-    let header = stage.maya()?.header();
     let mut agents = Vec::new();
     for edge in &stage.file.edges {
-        agents.push((edge.id.to_string(), stage.agent(edge, &header).await?));
+        agents.push((edge.id.to_string(), stage.agent(edge, stage.maya()?).await?));
     }
     let probe = Probe::start(&stage.context.env, agents);
     // Everybody has had an answer before anything is broken.

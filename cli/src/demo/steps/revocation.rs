@@ -9,7 +9,6 @@ use super::leader::start_probe;
 use crate::commands::revocation::wait_coverage;
 use crate::commands::revoke::revoke;
 use crate::demo::Stage;
-use crate::demo::agent::Agent;
 use crate::demo::probe::{Seen, read_7781};
 use crate::failure::Failure;
 
@@ -66,8 +65,8 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.check(from, "agents at every edge", "refused as revoked, and never permitted again", got, ok);
 
     if let Some(child) = &stage.child {
-        let (edge, header, from) = (stage.edge(4)?.clone(), child.header(), stage.now());
-        let outcome = match Agent::connect(&stage.http, &edge.agent, &header, &stage.transcript).await {
+        let from = stage.now();
+        let outcome = match stage.meet(stage.edge(4)?, child).await? {
             Ok(agent) => {
                 let outcome = agent.call("contracts.read", read_7781()).await;
                 agent.leave().await;

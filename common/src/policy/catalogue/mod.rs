@@ -10,8 +10,6 @@ mod tests;
 mod upstream;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt;
-use std::str::FromStr;
 use std::sync::Arc;
 
 pub(crate) use read::{ReadCatalogue, read};
@@ -20,7 +18,8 @@ pub use upstream::{Injection, InvalidUpstream, Upstream};
 use super::json::{Json, Pointer};
 use crate::crypto::digest::Digest;
 use crate::id::{CredentialId, DimensionName, ToolName, UpstreamName};
-use crate::lattice::{Effects, PurposePath};
+use crate::lattice::{Effect, Effects, PurposePath};
+use crate::proof::Grade;
 
 /// The dimension whose maximum is enforced on the records of a result.
 pub const RECORDS: &str = "records";
@@ -71,8 +70,11 @@ pub struct Tool {
     pub open: bool,
     /// The pinned digest of the tool's own definition.
     pub definition: Option<Digest>,
+    /// The version of the bundle in which it first stood; 0 where nobody says. An envelope that was minted for an older
+    /// one reaches it only through a grant that is for tools to come.
+    pub since: u64,
     /// The least proof of possession that a call needs.
-    pub min_pop: MinPop,
+    pub min_pop: Grade,
 }
 
 /// How the resource of a call is found.
@@ -82,20 +84,6 @@ pub struct ResourceRule {
     pub kind: String,
     /// Where in the arguments its id stands.
     pub id: Pointer,
-}
-
-/// Grades of proof that the caller holds the envelope's key.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
-pub enum MinPop {
-    /// None: the envelope is a bearer.
-    #[default]
-    None,
-    /// The channel is the holder's.
-    P0,
-    /// A tag with a session key.
-    P1,
-    /// A signature by the holder's key.
-    P2,
 }
 
 impl Tool {
@@ -124,37 +112,23 @@ impl Tool {
         resource.chain(self.dimensions.iter().chain(&self.amounts).map(|(_, pointer)| pointer))
     }
 
+    /// The least proof of a tool whose descriptor says nothing: what cannot be taken back, costs money or hands on
+    /// authority is signed for, so that somebody else can check it later.
+    #[must_use]
+    pub fn min_pop_of(effects: Effects) -> Grade {
+        let undoable = Effects::from_iter([Effect::Read, Effect::Write, Effect::ExternalSend]);
+        if effects.is_within(undoable) { Grade::P1 } else { Grade::P2 }
+    }
+
+    /// Whether a call may do without a proof over its own bytes: it only reads, and spends no credential.
+    #[must_use]
+    pub fn can_go_unproven(&self) -> bool {
+        self.credential.is_none() && self.effects.is_within(Effects::from_iter([Effect::Read]))
+    }
+
     /// Whether the tool makes sense for this purpose.
     #[must_use]
     pub fn serves(&self, purpose: &PurposePath) -> bool {
         self.purposes.iter().any(|subtree| subtree.is_prefix_of(purpose))
-    }
-}
-
-impl MinPop {
-    const ALL: [(Self, &'static str); 4] = [(Self::None, "none"), (Self::P0, "P0"), (Self::P1, "P1"), (Self::P2, "P2")];
-
-    /// The grade as descriptors spell it.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        Self::ALL.into_iter().find(|(grade, _)| *grade == self).map_or("none", |(_, text)| text)
-    }
-}
-
-impl fmt::Display for MinPop {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
-
-/// A text is not a grade.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("a grade is `none`, `P0`, `P1` or `P2`")]
-pub struct UnknownGrade;
-
-impl FromStr for MinPop {
-    type Err = UnknownGrade;
-    fn from_str(text: &str) -> Result<Self, UnknownGrade> {
-        Self::ALL.into_iter().find(|(_, name)| *name == text).map(|(grade, _)| grade).ok_or(UnknownGrade)
     }
 }

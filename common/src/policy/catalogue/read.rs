@@ -14,6 +14,7 @@ use crate::lattice::{Effect, PurposePath, TOOL_SEGMENTS_MAX};
 use crate::policy::fault::{PolicyFault, Source, nearest};
 use crate::policy::json::{Json, Mode, Pointer, check};
 use crate::policy::taxonomy::Taxonomy;
+use crate::proof::Grade;
 
 type Text = Spanned<String>;
 
@@ -72,6 +73,8 @@ struct ToolEntry {
     #[serde(default)]
     open: bool,
     definition: Option<Text>,
+    #[serde(default)]
+    since: u64,
     min_pop: Option<Text>,
 }
 
@@ -175,7 +178,9 @@ impl ToolReader<'_> {
         let classes = self.classes(&entry.classes);
         let free: Vec<Pointer> = entry.free.iter().filter_map(|text| self.pointer(text)).collect();
         let definition = entry.definition.as_ref().and_then(|text| self.definition(text));
-        let min_pop = entry.min_pop.as_ref().and_then(|text| self.parsed(text, str::parse)).unwrap_or_default();
+        let effects = effects.into_iter().collect();
+        let min_pop = entry.min_pop.as_ref().and_then(|text| self.parsed(text, str::parse));
+        let min_pop = min_pop.unwrap_or_else(|| Tool::min_pop_of(effects));
         let tool = Tool {
             name: name?,
             upstream: upstream?,
@@ -183,7 +188,7 @@ impl ToolReader<'_> {
             title: entry.title.clone(),
             description: entry.description.clone(),
             input_schema: Json::Null,
-            effects: effects.into_iter().collect(),
+            effects,
             purposes,
             credential,
             resource,
@@ -194,9 +199,11 @@ impl ToolReader<'_> {
             free,
             open: entry.open,
             definition,
+            since: entry.since,
             min_pop,
         };
         self.check_overlap(entry, &tool);
+        self.check_min_pop(entry, &tool);
         let input_schema = match &entry.input_schema {
             Some(schema) => self.schema(schema)?,
             None => schema_of(&tool),
@@ -315,6 +322,18 @@ impl ToolReader<'_> {
                 self.fault(&text.span(), message);
             }
         }
+    }
+
+    /// Whoever may call such a tool with a copy of an envelope could spend what it opens.
+    fn check_min_pop(&mut self, entry: &ToolEntry, tool: &Tool) {
+        let Some(text) = entry.min_pop.as_ref().filter(|_| tool.min_pop < Grade::P1 && !tool.can_go_unproven()) else {
+            return;
+        };
+        let message = format!(
+            "`{}` is too little proof for a tool that does more than read, or takes a credential",
+            tool.min_pop
+        );
+        self.faults.push(self.source.advise(&text.span(), message, "`P1` or `P2`"));
     }
 
     fn schema(&mut self, schema: &Spanned<toml::Value>) -> Option<Json> {

@@ -399,8 +399,7 @@ fn hop_issued_in_the_future() {
 fn root_with_a_wildcard() {
     let grant = m(vec![(1, V::U(0)), (2, V::A(vec![t("crm.*")])), (6, V::B(Vec::new())), (7, V::U(1))]);
     let bytes = with_root(|root| drop(root.insert(8, V::A(vec![grant]))));
-    let expected = MalformedEnvelope::Unenforceable { hop: 0, key: "tool pattern in a root" };
-    assert_eq!(refusal(&bytes), Some(Refusal::Malformed(expected)));
+    malformed(&bytes, 0, ShapeFault::Misplaced { at: "grant.tools" });
 }
 
 // --- forms that are not taken

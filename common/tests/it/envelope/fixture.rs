@@ -9,7 +9,9 @@ use remit_common::envelope::{
     RootStamp, VerifiedChain, assemble_root, delegate, sign_root_part,
 };
 use remit_common::id::{DimensionName, MeshId, ResourceId, TenantId};
-use remit_common::lattice::{ClassSet, Effect, Effects, Grant, IdSet, PurposePath, ToolPattern};
+use remit_common::lattice::{
+    Audience, ClassSet, Demands, Effect, Effects, Grant, IdSet, PurposePath, SortedMap, ToolPattern,
+};
 use remit_common::time::Timestamp;
 use zeroize::Zeroizing;
 
@@ -85,27 +87,28 @@ pub(super) fn root_request() -> RootRequest {
         purpose: PurposePath::new(&[1, 4]).expect("short"),
         grants: vec![
             Grant {
-                of: 0,
                 tools: patterns(&["crm.read", "contracts.read"]),
-                ids: BTreeMap::from([
+                ids: SortedMap::from([
                     (dimension("customer"), these(&["cust_acme_1042"])),
                     (dimension("contract"), these(&["contract_7781", "contract_7782"])),
                 ]),
-                maxima: BTreeMap::from([(dimension("records"), 25)]),
+                maxima: SortedMap::from([(dimension("records"), 25)]),
                 classes: Some(ClassSet::from_iter([1, 2, 5])),
                 effects: Some(Effects::from(Effect::Read)),
+                ..Grant::default()
             },
             Grant {
-                of: 0,
                 tools: patterns(&["tickets.create"]),
-                ids: BTreeMap::from([(dimension("customer"), these(&["cust_acme_1042"]))]),
-                maxima: BTreeMap::new(),
+                ids: SortedMap::from([(dimension("customer"), these(&["cust_acme_1042"]))]),
                 classes: Some(ClassSet::EMPTY),
                 effects: Some(Effects::from_iter([Effect::Write, Effect::Irreversible])),
+                ..Grant::default()
             },
         ],
         life: std::time::Duration::from_secs(3_600),
         delegation: Some(Delegation { depth_left: 3, fanout_max: 8, offline: false }),
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         intent: Some("Is Acme about to leave?".to_owned()),
     }
 }
@@ -135,15 +138,14 @@ pub(super) fn restriction() -> Restriction {
         purpose: None,
         subtask: Some("classify the clauses".to_owned()),
         grants: vec![Grant {
-            of: 0,
             tools: patterns(&["contracts.*"]),
-            ids: BTreeMap::from([(dimension("contract"), these(&["contract_7781"]))]),
-            maxima: BTreeMap::new(),
-            classes: None,
-            effects: None,
+            ids: SortedMap::from([(dimension("contract"), these(&["contract_7781"]))]),
+            ..Grant::default()
         }],
         life: std::time::Duration::from_secs(600),
         delegation: Some(Delegation { depth_left: 2, fanout_max: 1, offline: true }),
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         intent: None,
     }
 }
@@ -397,6 +399,45 @@ pub(super) fn with_hop(change: impl FnOnce(&mut Fields)) -> Vec<u8> {
     change(&mut fields);
     links.push(sign_hop(payload(&fields), HOLDERS[0]));
     presentation(&links)
+}
+
+/// What a link can say beside names, times and the grants of [`root_fields`], all of it, put into a payload.
+pub(super) fn say_everything(fields: &mut Fields) {
+    let arguments = V::M(vec![
+        (t("/is"), V::A(vec![V::U(0), t("low")])),
+        (t("/one"), V::A(vec![V::U(1), V::A(vec![V::U(3), V::I(-1), t("low"), t("normal"), V::Bool(true)])])),
+        (t("/below"), V::A(vec![V::U(3), t("/srv/reports/")])),
+        (t("/title"), V::A(vec![V::U(4), V::U(80)])),
+        (t("/within"), V::A(vec![V::U(2), V::I(-5), V::U(300)])),
+    ]);
+    let pins = V::M(vec![(t("crm.read"), V::B(vec![1; 32])), (t("contracts.read"), V::B(vec![2; 32]))]);
+    let any = V::M(vec![(t("customer"), V::A(vec![V::U(1), V::A(Vec::new())]))]);
+    let grant = m(vec![
+        (1, V::U(0)),
+        (2, V::A(vec![t("crm.*"), t("contracts.**")])),
+        (3, pins),
+        (4, any),
+        (5, V::M(vec![(t("records"), V::U(25)), (t("amount"), V::U(500))].into_iter().rev().collect())),
+        (6, V::B(vec![0b10_0110])),
+        (7, V::U(0b11)),
+        (8, arguments),
+        (9, V::Bool(true)),
+    ]);
+    fields.insert(8, V::A(vec![grant]));
+    fields.insert(11, m(vec![(1, V::U(3)), (2, V::U(300)), (3, V::Bool(true)), (4, V::U(0))]));
+    fields.insert(12, m(vec![(1, V::A(vec![t("us-east"), t("eu-central")])), (2, V::A(vec![t("us-east-1")]))]));
+    fields.insert(13, m(vec![(1, V::U(2)), (3, V::U(1)), (4, V::U(1))]));
+}
+
+/// A root and a hop that say everything there is to say.
+pub(super) fn full_chain() -> Vec<RawLink> {
+    let mut root = root_fields();
+    say_everything(&mut root);
+    let root = sign_root(payload(&root), &ISSUERS[..2]);
+    let mut hop = hop_fields(&root, 1);
+    say_everything(&mut hop);
+    let hop = sign_hop(payload(&hop), HOLDERS[0]);
+    vec![root, hop]
 }
 
 /// A root that was changed before it was signed.

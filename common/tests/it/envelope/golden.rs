@@ -1,13 +1,16 @@
 //! The bytes of the format. A change here is a change of what every edge, voter and agent must agree on.
 
+use remit_common::lattice::Grade;
 use remit_common::text::hex;
 
-use super::fixture::{HOLDERS, ISSUED, chain, key, presentation, raw_chain, root, verify};
+use super::fixture::{HOLDERS, ISSUED, chain, full_chain, key, presentation, raw_chain, root, verify};
 
 /// Clauses E-1 to E-8: a root of two grants, signed by two of three issuers.
 const ROOT: &str = include_str!("golden/root.hex");
 /// Clauses E-1 to E-8 and E-11: that root and three hops.
 const FOUR_LINKS: &str = include_str!("golden/four-links.hex");
+/// Clauses E-3 and E-5: every key of a link and of a grant.
+const FULL: &str = include_str!("golden/everything.hex");
 
 #[test]
 fn a_root_and_a_four_link_presentation_have_these_bytes() {
@@ -15,6 +18,22 @@ fn a_root_and_a_four_link_presentation_have_these_bytes() {
         let lines: String = golden.lines().collect();
         assert_eq!(hex(&bytes), lines);
     }
+}
+
+/// Clauses E-3 and E-5: a root and a hop that say everything there is to say. The bytes are those of the second writer;
+/// the first one reads them and, as each decoded link is encoded anew and compared, writes them too.
+#[test]
+fn links_that_say_everything_have_these_bytes() -> anyhow::Result<()> {
+    let bytes = presentation(&full_chain());
+    let lines: String = FULL.lines().collect();
+    assert_eq!(hex(&bytes), lines);
+    let effective = verify(&bytes)?.effective();
+    assert_eq!((effective.depth_left, effective.fanout_max, effective.offline), (2, 300, true));
+    assert_eq!(effective.demands.min_pop, Grade::P1);
+    assert!(effective.audience.admits(&"us-east".parse()?, &"us-east-1".parse()?));
+    let grant = effective.scope.grant(0).expect("the same twice is the same");
+    assert_eq!((grant.pins.len(), grant.args.len(), grant.maxima.len(), grant.future), (2, 5, 2, true));
+    Ok(())
 }
 
 /// The description of the format, written a second time, gives the same bytes.

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
+use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{
     CannotDelegate, CannotMint, InvalidRequest, RawPresentation, Restriction, RestrictionRequest, RootPayload,
-    RootSignature, TaskRequest, Unauthenticated, assemble_root, delegate, leaf_holder, sign_root_part,
+    RootSignature, TaskRequest, Unauthenticated, WrongAudience, assemble_root, delegate, leaf_holder, sign_root_part,
 };
 use remit_common::id::ToolName;
-use remit_common::lattice::{ClassSet, Names, NoNames, PurposePath};
+use remit_common::lattice::{
+    ClassSet, Demands, Grade, Log, Names, NoNames, PathPrefix, Pin, PurposePath, Redact, Said, Scalar,
+};
 use remit_common::time::Timestamp;
 
 use super::fixture::*;
@@ -153,6 +156,90 @@ fn patterns_of_a_root_are_expanded_or_refused() -> anyhow::Result<()> {
     let mut nothing = task(|text| text.replace("\"crm.read\"", "\"billing.**\""))?;
     let found = nothing.expand_tools(&catalogue).map_err(|error| error.to_string());
     assert_eq!(found, Err("no tool of the catalogue matches `billing.**`".to_owned()));
+    Ok(())
+}
+
+/// A grant for tools to come keeps its patterns, and says so.
+#[test]
+fn patterns_stay_where_a_grant_is_for_tools_to_come() -> anyhow::Result<()> {
+    let catalogue: Vec<ToolName> = ["crm.read", "contracts.read"].iter().filter_map(|name| name.parse().ok()).collect();
+    let mut request =
+        task(|text| text.replace("\"crm.read\"]\neffects", "\"crm.*\", \"soon.**\"]\nfuture = true\neffects"))?;
+    request.expand_tools(&catalogue)?;
+    assert_eq!(request.grants[0].tools, ["contracts.read", "crm.*", "soon.**"]);
+    assert!(request.grants[0].future);
+    let payload = RootPayload::build(&request.resolve(&Taxonomy)?, key(1).public(), &stamp())?;
+    let parts = ISSUERS[..2].iter().map(|seed| sign_root_part(&MESH, &payload, &key(*seed))).collect();
+    let effective = verify(&assemble_root(&payload, parts)?)?.effective();
+    assert_eq!(
+        effective.scope.grants().map(|(_, grant)| grant.map(|grant| grant.future)).collect::<Vec<_>>(),
+        [Some(true), Some(false)]
+    );
+    Ok(())
+}
+
+/// Where it holds, what it demands, which definitions and arguments: as people write them.
+#[test]
+fn terms_are_written_by_name() -> anyhow::Result<()> {
+    let text = CHILD
+        .replace("ids = { contract", "pins = { \"contracts.read\" = \"PIN\" }\nids = { contract")
+        .replace("PIN", &"0a".repeat(32))
+        + r#"
+[grant.args]
+"/priority" = { one_of = ["low", "normal", 3, true] }
+"/number" = { within = [-1, 5] }
+"/file" = { below = "/srv/" }
+"/title" = { length_max = 80 }
+"/mode" = { is = "dry" }
+
+[audience]
+regions = ["eu-west"]
+edges = ["eu-west-1", "eu-west-2"]
+
+[obligations]
+min_pop = "P1"
+redact_unclassified = true
+record_first = true
+"#;
+    let request = RestrictionRequest::parse_toml(&text)?;
+    assert_eq!(serde_json::from_str::<RestrictionRequest>(&serde_json::to_string(&request)?)?, request);
+    let restriction = request.resolve(&NoNames)?;
+    let now = Timestamp::from_secs(ISSUED + 1);
+    let child = delegate(&root(), &key(1), &MESH, &restriction, key(2).public(), now, [1; 16])?;
+    let parsed = RawPresentation::parse(&child)?;
+    let link = parsed.links().last().expect("a hop");
+    assert_eq!(
+        (&link.grants, &link.audience, link.demands),
+        (&restriction.grants, &restriction.audience, restriction.demands)
+    );
+    let grant = &link.grants[0];
+    assert_eq!(grant.pins.get("contracts.read"), Some(&Pin::Is(Digest([0x0a; 32]))));
+    let said = |at: &str| grant.args.get(&at.parse().expect("a pointer")).expect("constrained").said();
+    assert!(matches!(said("/priority"), Said::OneOf(values) if values.len() == 4));
+    assert_eq!(said("/number"), Said::Within(-1, 5));
+    assert_eq!(said("/file"), Said::Below(&PathPrefix::new("/srv/")?));
+    assert_eq!(said("/title"), Said::LengthMax(80));
+    assert_eq!(said("/mode"), Said::Is(&Scalar::from("dry")));
+    assert_eq!(link.demands, Demands { min_pop: Grade::P1, redact: Redact { unclassified: true }, log: Log::First });
+    let effective = verify(&child)?.effective();
+    let at =
+        |region: &str, edge: &str| Ok::<_, anyhow::Error>(effective.check_audience(&region.parse()?, &edge.parse()?));
+    assert_eq!(at("eu-west", "eu-west-2")?, Ok(()));
+    assert_eq!(at("eu-west", "eu-west-3")?, Err(WrongAudience { hop: 1 }));
+    assert_eq!(at("us-east", "eu-west-1")?, Err(WrongAudience { hop: 1 }));
+
+    let wrong = |from: &str, to: &str| {
+        let found = Restriction::parse_toml(&text.replace(from, to), &NoNames).map_err(|error| error.to_string());
+        assert!(
+            found.as_ref().is_err_and(|error| error.contains("grant 0") || error.contains("shape")),
+            "{to}: {found:?}"
+        );
+    };
+    wrong("\"/srv/\"", "\"/srv/../etc\"");
+    wrong("\"/mode\"", "\"mode\"");
+    wrong("[\"low\", \"normal\", 3, true]", "[]");
+    wrong("length_max", "at_most");
+    wrong("\"P1\"", "\"P3\"");
     Ok(())
 }
 

@@ -262,25 +262,18 @@ fn unenforceable(bytes: &[u8], hop: u8, key: &'static str) {
 
 #[test]
 fn restrictions_that_cannot_be_enforced_are_refused_by_name() {
-    let regions = m(vec![(1, V::A(vec![t("eu-west")])), (2, V::A(vec![t("eu-west-1")]))]);
-    let obligations =
-        m(vec![(1, V::U(2)), (2, V::A(vec![V::B(vec![1; 32]), V::B(vec![2; 32])])), (3, V::U(1)), (4, V::U(1))]);
+    let approvals = (2, V::A(vec![V::B(vec![1; 32]), V::B(vec![2; 32])]));
     let budgets = V::M(vec![(t("calls"), V::U(10)), (t("records"), V::U(50))]);
-    for (key, value, name) in [(12, regions, "aud"), (13, obligations, "obligations"), (14, budgets, "budgets")] {
+    for (key, value, name) in [
+        (13, m(vec![(1, V::U(2)), approvals, (3, V::U(1)), (4, V::U(1))]), "obligations.approvals"),
+        (13, m(vec![(3, V::U(2))]), "obligations.redact"),
+        (13, m(vec![(3, V::U(3))]), "obligations.redact"),
+        (13, m(vec![(4, V::U(2))]), "obligations.log"),
+        (14, budgets, "budgets"),
+    ] {
         unenforceable(&with_hop(|hop| drop(hop.insert(key, value.clone()))), 1, name);
         unenforceable(&with_root(|root| drop(root.insert(key, value))), 0, name);
     }
-    let pins = V::M(vec![(t("contracts.read"), V::B(vec![3; 32]))]);
-    unenforceable(&grants_with(3, pins), 1, "grant.pins");
-    let arguments = V::M(vec![
-        (t("/a"), V::A(vec![V::U(0), t("x")])),
-        (t("/b"), V::A(vec![V::U(1), V::A(vec![V::U(1), V::I(-1), t("x"), V::Bool(true)])])),
-        (t("/c"), V::A(vec![V::U(2), V::I(-5), V::U(5)])),
-        (t("/d"), V::A(vec![V::U(3), t("/srv/")])),
-        (t("/e"), V::A(vec![V::U(4), V::U(80)])),
-    ]);
-    unenforceable(&grants_with(8, arguments), 1, "grant.args");
-    unenforceable(&grants_with(9, V::Bool(true)), 1, "grant.future");
     let all_but = V::M(vec![(t("contract"), V::A(vec![V::U(1), V::A(vec![t("contract_1")])]))]);
     unenforceable(&grants_with(4, all_but), 1, "grant.ids all-but");
     let exclusive = m(vec![(1, V::U(1)), (2, V::U(1)), (3, V::Bool(false)), (4, V::U(1))]);
@@ -296,22 +289,102 @@ fn restrictions_that_cannot_be_enforced_are_refused_by_name() {
     }
 }
 
-/// A key that will be refused anyway is still read in full: what is malformed is called malformed.
+/// Each key that narrows, alone, in a hop and in a root: accepted.
 #[test]
-fn malformed_restrictions_are_not_called_unenforceable() {
+fn every_restriction_is_read() {
+    let regions = m(vec![(1, V::A(vec![t("eu-west")])), (2, V::A(vec![t("eu-west-1")]))]);
+    let obligations = m(vec![(1, V::U(2)), (3, V::U(1)), (4, V::U(1))]);
+    for (key, value) in [(12, regions), (13, obligations)] {
+        assert_eq!(parse(&with_hop(|hop| drop(hop.insert(key, value.clone())))), Ok(()));
+        assert_eq!(parse(&with_root(|root| drop(root.insert(key, value)))), Ok(()));
+    }
+    let pins = V::M(vec![(t("contracts.read"), V::B(vec![3; 32]))]);
+    let arguments = V::M(vec![
+        (t("/a"), V::A(vec![V::U(0), t("x")])),
+        (t("/b"), V::A(vec![V::U(1), V::A(vec![V::U(1), V::I(-1), t("x"), V::Bool(true)])])),
+        (t("/c"), V::A(vec![V::U(2), V::I(-5), V::U(5)])),
+        (t("/d"), V::A(vec![V::U(3), t("/srv/")])),
+        (t("/e"), V::A(vec![V::U(4), V::U(80)])),
+    ]);
+    for (key, value) in [(3, pins), (8, arguments), (9, V::Bool(true))] {
+        assert_eq!(parse(&grants_with(key, value)), Ok(()), "grant key {key}");
+    }
+}
+
+/// What the catalogue gains tomorrow is covered only where the root says that it may be.
+#[test]
+fn wildcards_in_a_root_need_future() {
+    let root = |tool: &str, future| {
+        let mut grant = vec![(1, V::U(0)), (2, V::A(vec![t("a"), t(tool)])), (6, V::B(Vec::new())), (7, V::U(1))];
+        if future {
+            grant.push((9, V::Bool(true)));
+        }
+        with_root(|root| drop(root.insert(8, V::A(vec![m(grant)]))))
+    };
+    for pattern in ["**", "a.*", "a.**", "*.b"] {
+        refused(&root(pattern, false), 0, ShapeFault::Misplaced { at: "grant.tools" });
+        assert_eq!(parse(&root(pattern, true)), Ok(()));
+    }
+    assert_eq!(parse(&root("a.b", false)), Ok(()));
+}
+
+/// What is malformed is called malformed, also beside what would be refused anyway.
+#[test]
+fn malformed_restrictions() {
     let check = |key, value, fault| refused(&with_hop(|hop| drop(hop.insert(key, value))), 1, fault);
     check(12, m(vec![(3, V::A(Vec::new()))]), ShapeFault::UnknownKey { at: "aud" });
+    check(12, m(vec![]), ShapeFault::Count { at: "aud" });
     check(12, m(vec![(1, V::A(vec![t("b"), t("a")]))]), ShapeFault::Unsorted { at: "aud.regions" });
-    check(13, m(vec![(1, V::U(4))]), ShapeFault::Value { at: "obligations.min_pop" });
+    check(12, m(vec![(2, V::A(vec![t("a"), t("a")]))]), ShapeFault::Unsorted { at: "aud.edges" });
+    check(12, m(vec![(1, V::A(vec![t("EU")]))]), ShapeFault::Value { at: "aud.regions" });
+    let many = (100..165).map(|n| t(&format!("e{n}"))).collect();
+    check(12, m(vec![(2, V::A(many))]), ShapeFault::Count { at: "aud.edges" });
     check(13, m(vec![]), ShapeFault::Count { at: "obligations" });
+    check(13, m(vec![(5, V::U(1))]), ShapeFault::UnknownKey { at: "obligations" });
+    // A demand of nothing is left out; what cannot be enforced does not hide it.
+    for (key, at) in [(1, "obligations.min_pop"), (3, "obligations.redact"), (4, "obligations.log")] {
+        check(13, m(vec![(key, V::U(0))]), ShapeFault::Value { at });
+    }
+    check(13, m(vec![(1, V::U(4))]), ShapeFault::Value { at: "obligations.min_pop" });
+    check(13, m(vec![(3, V::U(2)), (4, V::U(0))]), ShapeFault::Value { at: "obligations.log" });
+    check(13, m(vec![(2, V::A(Vec::new()))]), ShapeFault::Count { at: "obligations.approvals" });
+    check(13, m(vec![(2, V::A(vec![V::B(vec![1; 32]); 2]))]), ShapeFault::Unsorted { at: "obligations.approvals" });
     check(14, V::M(vec![(t("calls"), V::I(-1))]), ShapeFault::Cbor { at: "budgets" });
-    let arguments = |value| V::M(vec![(t("/a"), value)]);
-    let check = |value, fault| refused(&grants_with(8, arguments(value)), 1, fault);
-    check(V::A(vec![V::U(5), V::U(1)]), ShapeFault::Value { at: "grant.args" });
-    check(V::A(vec![V::U(2), V::U(5), V::U(1)]), ShapeFault::Value { at: "grant.args" });
-    check(V::A(vec![V::U(1), V::A(vec![t("b"), t("a")])]), ShapeFault::Unsorted { at: "grant.args" });
-    let pins = V::M(vec![(t("contracts.read"), V::B(vec![3; 31]))]);
-    refused(&grants_with(3, pins), 1, ShapeFault::Value { at: "grant.pins" });
+    let pins = |name, bytes| V::M(vec![(t(name), V::B(vec![3; bytes]))]);
+    refused(&grants_with(3, pins("contracts.read", 31)), 1, ShapeFault::Value { at: "grant.pins" });
+    refused(&grants_with(3, pins("a b", 32)), 1, ShapeFault::Value { at: "grant.pins" });
+    refused(&grants_with(3, V::M(Vec::new())), 1, ShapeFault::Count { at: "grant.pins" });
+}
+
+#[test]
+fn malformed_constraints() {
+    const AT: &str = "grant.args";
+    let check = |value, fault| refused(&grants_with(8, V::M(vec![(t("/a"), value)])), 1, fault);
+    let list = |values: Vec<V>| V::A(vec![V::U(1), V::A(values)]);
+    check(V::A(vec![V::U(5), V::U(1)]), ShapeFault::Value { at: AT });
+    check(V::A(vec![V::U(0)]), ShapeFault::Count { at: AT });
+    check(V::A(vec![V::U(0), V::U(1), V::U(1)]), ShapeFault::Value { at: AT });
+    check(V::A(vec![V::U(0), V::B(vec![1])]), ShapeFault::Cbor { at: AT });
+    check(V::A(vec![V::U(2), V::U(5), V::U(1)]), ShapeFault::Value { at: AT });
+    check(V::A(vec![V::U(3), t("/srv/../etc")]), ShapeFault::Value { at: AT });
+    check(V::A(vec![V::U(3), t("%2e")]), ShapeFault::Value { at: AT });
+    check(V::A(vec![V::U(4), V::U(1 << 32)]), ShapeFault::Value { at: AT });
+    check(list(vec![t("b"), t("a")]), ShapeFault::Unsorted { at: AT });
+    check(list(vec![t("bb"), t("c")]), ShapeFault::Unsorted { at: AT });
+    check(list(vec![V::I(-1), V::U(0)]), ShapeFault::Unsorted { at: AT });
+    check(list(vec![V::I(-2), V::I(-1)]), ShapeFault::Unsorted { at: AT });
+    check(list(vec![V::Bool(true), V::Bool(false)]), ShapeFault::Unsorted { at: AT });
+    // A single value has an encoding of its own.
+    check(list(vec![t("a")]), ShapeFault::Count { at: AT });
+    check(list((0..257).map(V::U).collect()), ShapeFault::Count { at: AT });
+    let pointers = |pointers: &[&str]| {
+        let entries = pointers.iter().map(|at| (t(at), V::A(vec![V::U(4), V::U(1)]))).collect();
+        grants_with(8, V::M(entries))
+    };
+    refused(&pointers(&["a"]), 1, ShapeFault::Value { at: AT });
+    refused(&pointers(&["/a~2"]), 1, ShapeFault::Value { at: AT });
+    refused(&pointers(&["/b", "/a"]), 1, ShapeFault::KeyOrder { at: AT });
+    refused(&pointers(&[]), 1, ShapeFault::Count { at: AT });
 }
 
 /// Room for others is carried and changes nothing.

@@ -53,7 +53,7 @@ fn the_story_as_a_table() {
     });
     child.chain_depth = 2;
     let only_contracts = Grant { maxima: [].into(), ..grant(&["contracts.read"], &[Effect::Read], &[], None) };
-    child.scope = maya.scope.narrow(&[only_contracts]).expect("scope");
+    child.scope = maya.scope.narrow(vec![only_contracts]).expect("scope");
     let clerk = authority(
         &policy,
         "billing-clerk",

@@ -4,6 +4,7 @@ mod cedar;
 mod compile;
 mod decide;
 mod response;
+mod terms;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,7 +12,9 @@ use remit_common::envelope::{AgentIdentity, Authority};
 use remit_common::id::{
     AgentClass, AgentId, BundleVersion, Delegator, DimensionName, ResourceId, SessionId, TaskId, TenantId, ToolName,
 };
-use remit_common::lattice::{ClassSet, Effect, Effects, Grant, IdSet, PurposePath, Scope, ToolPattern};
+use remit_common::lattice::{
+    Audience, ClassSet, Demands, Effect, Effects, Grant, IdSet, PurposePath, Scope, ToolPattern,
+};
 use remit_common::policy::json::{Mode, parse};
 use remit_common::policy::{CompiledPolicy, ToolCall};
 use remit_common::time::Timestamp;
@@ -47,12 +50,12 @@ pub(crate) fn compiled(files: &BTreeMap<String, Vec<u8>>) -> CompiledPolicy {
 pub(crate) fn grant(tools: &[&str], effects: &[Effect], ids: &[(&str, &[&str])], records: Option<u64>) -> Grant {
     let set = |values: &[&str]| IdSet::In(values.iter().map(|id| ResourceId::new(id).expect("id")).collect());
     Grant {
-        of: 0,
         tools: tools.iter().map(|tool| ToolPattern::new(tool).expect("pattern")).collect(),
         ids: ids.iter().map(|(name, values)| (DimensionName::new(name).expect("name"), set(values))).collect(),
         maxima: records.map(|max| (DimensionName::new("records").expect("name"), max)).into_iter().collect(),
         classes: Some(ClassSet::from_iter([1, 2, 3])),
         effects: Some(effects.iter().copied().collect::<Effects>()),
+        ..Grant::default()
     }
 }
 
@@ -85,6 +88,10 @@ pub(crate) fn authority(policy: &CompiledPolicy, class: &str, purpose: &str, gra
         not_before: Timestamp::from_secs(1_799_999_000),
         expires: Timestamp::from_secs(1_800_003_600),
         depth_left: 2,
+        fanout_max: 8,
+        offline: false,
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         chain_depth: 1,
         scope: Scope::root(grants).expect("scope"),
         min_bundle_version: BundleVersion(1),

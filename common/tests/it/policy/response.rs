@@ -5,10 +5,11 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use remit_common::id::{ToolName, UpstreamName};
-use remit_common::lattice::{ClassSet, Effect, Effects};
+use remit_common::lattice::{ClassSet, Demands, Effect, Effects, Redact};
 use remit_common::policy::json::{Json, Mode, encode_text, parse};
-use remit_common::policy::response::{TOOL_ERROR_TEXT, UnusableResult, filter};
-use remit_common::policy::{Filtered, MinPop, Obligations, Tool};
+use remit_common::policy::response::{TOOL_ERROR_TEXT, UNCLASSIFIED_TEXT, UnusableResult, filter};
+use remit_common::policy::{Filtered, Obligations, Tool};
+use remit_common::proof::Grade;
 
 use super::{compiled, example};
 
@@ -21,7 +22,7 @@ fn contracts() -> Arc<Tool> {
 }
 
 fn limits(max_records: Option<u64>, classes: &[u8]) -> Obligations {
-    Obligations { max_records, classes: ClassSet::from_iter(classes.iter().copied()) }
+    Obligations { max_records, classes: ClassSet::from_iter(classes.iter().copied()), demands: Demands::NONE }
 }
 
 fn text_of(filtered: &Filtered, block: usize) -> String {
@@ -53,6 +54,34 @@ fn fields_without_a_permitted_class_are_dropped_and_content_is_written_anew() {
     assert_eq!((figures.records_before, figures.records_released), (3, 3));
     assert_eq!(figures.fields_dropped, 7, "billing twice, margin, Title, extra, total, contractz");
     assert_eq!(usize::try_from(figures.bytes), Ok(whole.len()));
+}
+
+/// Clause E-29: an envelope withholds what has no class, whatever the descriptor leaves open.
+#[test]
+fn an_envelope_can_close_what_a_descriptor_leaves_open() {
+    let closed = |limits: Obligations| Obligations {
+        demands: Demands { redact: Redact { unclassified: true }, ..Demands::NONE },
+        ..limits
+    };
+    let open = Tool { open: true, ..(*contracts()).clone() };
+    let usual = filter(&open, &json(RESULT), &limits(Some(25), &[1, 2, 3])).expect("usable");
+    assert!(encode_text(&usual.json).contains("renamed"), "without the demand the tool is open");
+    let withheld = filter(&open, &json(RESULT), &closed(limits(Some(25), &[1, 2, 3]))).expect("usable");
+    let strict = filter(&contracts(), &json(RESULT), &limits(Some(25), &[1, 2, 3])).expect("usable");
+    assert_eq!(withheld, strict);
+
+    let plain = Tool { classes: Vec::new(), records: None, ..open };
+    let result = json(r#"{"content":[{"type":"text","text":"the IBAN DE89"}],"structuredContent":{"iban":"DE89"}}"#);
+    let passed = filter(&plain, &result, &limits(None, &[1])).expect("usable");
+    assert!(encode_text(&passed.json).contains("DE89"));
+    let withheld = filter(&plain, &result, &closed(limits(None, &[1]))).expect("usable");
+    assert!(!encode_text(&withheld.json).contains("DE89"));
+    assert_eq!((text_of(&withheld, 0).as_str(), withheld.figures.fields_dropped), (UNCLASSIFIED_TEXT, 1));
+
+    let error = json(r#"{"content":[{"type":"text","text":"no row DE89"}],"isError":true}"#);
+    assert!(encode_text(&filter(&plain, &error, &limits(None, &[1])).expect("usable").json).contains("DE89"));
+    let withheld = filter(&plain, &error, &closed(limits(None, &[1]))).expect("usable");
+    assert_eq!(text_of(&withheld, 0), TOOL_ERROR_TEXT);
 }
 
 #[test]
@@ -218,7 +247,8 @@ fn tool(classes: &[(Pattern, u8)], records: Option<&Pattern>, open: bool) -> Too
         free: Vec::new(),
         open,
         definition: None,
-        min_pop: MinPop::None,
+        since: 0,
+        min_pop: Grade::P1,
     }
 }
 
@@ -307,7 +337,8 @@ proptest! {
             ("structuredContent", structured.clone()),
             ("_meta", Json::object([("leak", Json::text("leak"))])),
         ]);
-        let Ok(filtered) = filter(&tool, &result, &Obligations { max_records: max, classes: granted }) else {
+        let limits = Obligations { max_records: max, classes: granted, demands: Demands::NONE };
+        let Ok(filtered) = filter(&tool, &result, &limits) else {
             return Ok(());
         };
         let released = filtered.json.get("structuredContent").expect("structured");

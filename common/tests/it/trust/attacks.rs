@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use remit_common::bundle::{BuildOverrides, BundleRejected, FileEntry, SignedBundle, VerifiedBundle, verify_manifest};
 use remit_common::envelope::{AgentIdentity, Authority, GrantRequest};
 use remit_common::id::{BundleVersion, MeshId};
-use remit_common::lattice::Scope;
+use remit_common::lattice::{Audience, Demands, Scope};
 use remit_common::policy::json::Json;
 use remit_common::policy::{Decision, Reason, ToolCall};
 use remit_common::trust::dsse::NotVerified;
@@ -245,12 +245,22 @@ fn what_this_version_cannot_evaluate() {
 }
 
 #[test]
-fn a_grade_of_proof_that_cannot_be_checked() {
-    // Clause B-15.
-    let sources = sources_with("catalogue/notes.toml", |text| text.replace("\"none\"", "\"P1\""));
-    let rejected = not_compiled(signed_by(built(&sources), &[6, 7]));
-    assert!(matches!(&rejected, BundleRejected::Grade { tool, .. } if tool.as_str() == "notes.read"), "{rejected}");
-    assert!(rejected.to_string().contains("a grade that cannot be checked yet"));
+fn a_grade_of_proof_too_low_for_what_the_tool_does() {
+    // Clause B-15: what can be called with a copy of an envelope only reads.
+    let with = |grade: &str| {
+        let line = format!("open = true\nmin_pop = \"{grade}\"");
+        signed_by(
+            built(&sources_with("catalogue/notes.toml", |text| text.replace("open         = true", &line))),
+            &[6, 7],
+        )
+    };
+    for grade in ["none", "P0"] {
+        let rejected = not_compiled(with(grade));
+        assert!(rejected.to_string().contains(&format!("`{grade}` is too little proof")), "{rejected}");
+    }
+    for grade in ["P1", "P2"] {
+        assert!(verified(with(grade)).unwrap().compile().is_ok(), "{grade}");
+    }
 }
 
 #[test]
@@ -310,6 +320,10 @@ fn the_bundles_own_limits_come_before_its_policy() {
         not_before: NOW,
         expires: at(60),
         depth_left: 0,
+        fanout_max: 8,
+        offline: false,
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
         chain_depth: 4,
         scope: Scope::root(vec![grant.resolve(0, compiled.policy().taxonomy()).unwrap()]).unwrap(),
         min_bundle_version: BundleVersion(7),

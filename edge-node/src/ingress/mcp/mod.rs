@@ -10,7 +10,7 @@ mod message;
 use axum::body::Body;
 use axum::extract::State;
 use axum::response::Response;
-use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, ORIGIN, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use remit_common::id::ToolName;
@@ -18,18 +18,18 @@ use remit_common::limits::AGENT_BODY_BYTES_MAX;
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::Json;
+use remit_common::proof::{Exchange, ProofRefused, Target};
 
 use self::headers::{HeaderFault, PROTOCOL_VERSION};
 use self::message::{Code, Message, RequestId};
-use super::{Ingress, carrier};
+use super::carrier::{self, Carried};
+use super::{DECISION_HEADER, Ingress, challenge};
 use crate::pdp::Refusal;
 use crate::road::{Journey, NoResult};
 
 /// Bytes of a body that are read at all.
 pub(crate) const BODY_BYTES_READ_MAX: usize = 8 * AGENT_BODY_BYTES_MAX;
 
-/// Where an answer says which decision it is.
-const DECISION_HEADER: &str = "remit-decision";
 /// Where a result says which decision it is.
 const DECISION_META: &str = "remit/decision_id";
 
@@ -59,16 +59,22 @@ async fn answer(
 ) -> Result<Response, Response> {
     let gateway = &ingress.gateway;
     let refuse = |journey: &Journey, detail: String| gateway.refuse_request(journey, Reason::Malformed, detail);
-    if let Some(origin) = headers.get(ORIGIN)
-        && !origin.to_str().is_ok_and(|origin| ingress.origins.contains(origin))
-    {
+    if !ingress.takes_origin(headers) {
         refuse(journey, "an origin that is not allowed".to_owned());
         return Err(plain(StatusCode::FORBIDDEN));
     }
-    let raw = carrier::envelope(headers).map_err(|missing| {
+    let carried = carrier::envelope(headers).map_err(|missing| {
         let refusal = gateway.refuse_request(journey, missing.reason(), missing.to_string());
         denied(journey, None, &refusal)
     })?;
+    let proof = carrier::proof(headers).map_err(|malformed| {
+        let refusal = gateway.refuse_proof(journey, &ProofRefused::Malformed(malformed));
+        denied(journey, None, &refusal)
+    })?;
+    if proof.is_some() && matches!(carried, Carried::Bearer(_)) {
+        let refusal = gateway.refuse_carrier(journey, "a proof goes with an envelope in `remit-envelope`");
+        return Err(denied(journey, None, &refusal));
+    }
     if !is_json(headers) {
         refuse(journey, "a content type other than application/json".to_owned());
         return Err(plain(StatusCode::UNSUPPORTED_MEDIA_TYPE));
@@ -87,7 +93,18 @@ async fn answer(
         refuse(journey, fault.to_string());
         header_fault(id.as_ref(), &fault)
     })?;
-    let effective = gateway.admit(journey, raw).map_err(|refusal| denied(journey, id.as_ref(), &refusal))?;
+    let idempotency_key = carrier::idempotency_key(headers).map_err(|malformed| {
+        let refusal = gateway.refuse_proof(journey, &ProofRefused::Malformed(malformed));
+        denied(journey, id.as_ref(), &refusal)
+    })?;
+    // Both spellings of a name are one by now: `headers::check` has compared them.
+    let name = message.param("name").or_else(|| message.param("uri")).and_then(Json::as_text).unwrap_or_default();
+    let definition = proof.as_ref().and_then(|proof| proof.definition);
+    let target = Target::Mcp { method: &message.method, name, definition };
+    let exchange = Exchange { target, body: &body, idempotency_key };
+    let effective = gateway
+        .admit_proven(journey, carried, proof.as_ref(), &exchange)
+        .map_err(|refusal| denied(journey, id.as_ref(), &refusal))?;
     let Some(id) = id else {
         // Nothing that a client may notify of changes anything here.
         return Ok(plain(StatusCode::ACCEPTED));
@@ -225,20 +242,15 @@ fn denied(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Respo
     let mut data = vec![("reason".to_owned(), Json::text(reason.as_str()))];
     data.extend(dimension.as_ref().map(|name| ("dimension".to_owned(), Json::text(name.as_str()))));
     data.extend(hop.map(|hop| ("hop".to_owned(), Json::Int(hop.into()))));
+    if let Some(proof) = &refusal.proof {
+        data.push(("proof".to_owned(), Json::text(proof.fault.as_str())));
+        data.extend(proof.required.map(|grade| ("required".to_owned(), Json::text(grade.as_str()))));
+    }
     data.push(("decision_id".to_owned(), Json::Text(journey.decision.to_string())));
     let text = format!("denied: {reason}");
     let status = if refusal.challenge { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
     let mut response = error(status, id, Code::Denied, &text, Some(Json::Object(data)));
-    if refusal.challenge {
-        let challenge = match reason {
-            Reason::NoEnvelope => HeaderValue::from_static("Bearer realm=\"remit\""),
-            other => HeaderValue::from_str(&format!(
-                "Bearer realm=\"remit\", error=\"invalid_token\", error_description=\"{other}\""
-            ))
-            .unwrap_or(HeaderValue::from_static("Bearer realm=\"remit\", error=\"invalid_token\"")),
-        };
-        response.headers_mut().insert(WWW_AUTHENTICATE, challenge);
-    }
+    response.headers_mut().extend(challenge::of(refusal).map(|challenge| (WWW_AUTHENTICATE, challenge)));
     response
 }
 

@@ -1,20 +1,29 @@
 //! An agent: plain HTTP, one request at a time.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Bytes;
 use http::{HeaderMap, Request, StatusCode};
+use remit_common::crypto::sign::SigningKey;
+use remit_common::envelope::{RawPresentation, leaf_holder};
 use remit_common::net::env::Env;
 use remit_common::net::http::HttpClient;
+use remit_common::net::prover::{NotProven, Outgoing, Prover};
+use remit_common::proof::{EdgeKey, Exchange, Grade, Target};
 use remit_common::text;
 use serde_json::{Value, json};
+
+use super::keys::{self, MESH};
 
 /// A client of one edge.
 pub(crate) struct Agent {
     client: HttpClient,
     pub(crate) addr: SocketAddr,
     envelope: Option<String>,
+    /// Proves what is sent, when the envelope is one of a holder that the tests know.
+    prover: Option<Prover>,
 }
 
 /// What came back.
@@ -49,7 +58,16 @@ pub(crate) struct Bent {
 
 impl Agent {
     pub(crate) fn new(env: &Env, addr: SocketAddr, envelope: Option<&[u8]>) -> Self {
-        Self { client: HttpClient::new(env, 16 << 20), addr, envelope: envelope.map(text::base64url) }
+        let prover = envelope.and_then(|envelope| {
+            let edge = EdgeKey { mesh: MESH, edge: keys::edge_id(), key: *keys::key(keys::EDGE).public() };
+            Prover::new(env, edge, Arc::new(holder_of(envelope)?), envelope)
+        });
+        Self { client: HttpClient::new(env, 16 << 20), addr, envelope: envelope.map(text::base64url), prover }
+    }
+
+    /// Who has copied the envelope, and not its key.
+    pub(crate) fn thief(env: &Env, addr: SocketAddr, envelope: &[u8]) -> Self {
+        Self { prover: None, ..Self::new(env, addr, Some(envelope)) }
     }
 
     /// A well-formed request.
@@ -76,24 +94,82 @@ impl Agent {
         Bent { headers, body: body.to_string().into_bytes(), method: "POST" }
     }
 
+    /// Sends it, with a proof when there is a key and nothing about the carrier is bent.
     pub(crate) async fn send(&self, bent: Bent) -> Answered {
+        let is_ticket = bent.headers.iter().any(|(name, value)| *name == "mcp-name" && value == "tickets.create");
+        self.send_from(if is_ticket { Grade::P2 } else { Grade::P1 }, bent).await
+    }
+
+    /// The same, beginning with this grade.
+    async fn send_from(&self, grade: Grade, bent: Bent) -> Answered {
+        let carriers =
+            |(name, _): &&(&'static str, String)| ["remit-envelope", "authorization", "remit-proof"].contains(name);
+        let carried: Vec<_> = bent.headers.iter().filter(carriers).collect();
+        let is_plain = matches!(carried.as_slice(), [("remit-envelope", own)] if Some(own) == self.envelope.as_ref());
+        let Some(prover) = self.prover.as_ref().filter(|_| is_plain) else { return self.send_bare(bent).await };
+        let body: Value = serde_json::from_slice(&bent.body).unwrap_or_default();
+        let name = body["params"]["name"].as_str().unwrap_or_default().to_owned();
+        let outgoing = Outgoing {
+            to: self.addr,
+            method: body["method"].as_str().unwrap_or_default().to_owned(),
+            grade,
+            name,
+            request: self.bare(&bent),
+        };
+        match prover.send(&self.client, &outgoing, Duration::from_secs(60)).await {
+            Ok(response) => answered(response),
+            Err(NotProven::Refused(response)) => answered(*response),
+            Err(other) => panic!("{other:?}"),
+        }
+    }
+
+    /// With a proof of this grade, and whatever is sent of it can be bent afterwards.
+    pub(crate) async fn proven(&self, mut bent: Bent, grade: Grade) -> Bent {
+        let body: Value = serde_json::from_slice(&bent.body).unwrap();
+        let method = body["method"].as_str().unwrap();
+        let name = body["params"]["name"].as_str().unwrap_or_default();
+        let exchange =
+            Exchange { target: Target::Mcp { method, name, definition: None }, body: &bent.body, idempotency_key: b"" };
+        let prover = self.prover.as_ref().unwrap();
+        let proof = prover.prove(&self.client, self.addr, &exchange, grade, Duration::from_secs(60)).await.unwrap();
+        bent.headers.push(("remit-proof", proof.to_str().unwrap().to_owned()));
+        bent
+    }
+
+    /// Asks for a channel with this body.
+    pub(crate) async fn ask_channel(&self, body: &[u8]) -> Answered {
+        let request = Request::post("/v1/channels")
+            .header("host", self.addr.to_string())
+            .header("content-type", "application/cbor")
+            .header("remit-envelope", self.envelope.as_deref().unwrap())
+            .body(Bytes::copy_from_slice(body))
+            .unwrap();
+        self.exchange(request).await
+    }
+
+    /// Sends it as it is.
+    pub(crate) async fn send_bare(&self, bent: Bent) -> Answered {
+        self.exchange(self.bare(&bent)).await
+    }
+
+    fn bare(&self, bent: &Bent) -> Request<Bytes> {
         let mut request = Request::builder().method(bent.method).uri("/mcp").header("host", self.addr.to_string());
         for (name, value) in &bent.headers {
             request = request.header(*name, value);
         }
-        let request = request.body(Bytes::from(bent.body)).unwrap();
-        self.exchange(request).await
+        request.body(Bytes::from(bent.body.clone())).unwrap()
     }
 
-    async fn exchange(&self, request: Request<Bytes>) -> Answered {
-        let response = self.client.send(self.addr, request, Duration::from_secs(60)).await.unwrap();
-        let (parts, body) = response.into_parts();
-        let json = serde_json::from_slice(&body).unwrap_or(Value::Null);
-        Answered { status: parts.status, headers: parts.headers, body: body.to_vec(), json }
+    pub(crate) async fn exchange(&self, request: Request<Bytes>) -> Answered {
+        answered(self.client.send(self.addr, request, Duration::from_secs(60)).await.unwrap())
     }
 
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Answered {
         self.send(self.request("tools/call", json!({"name": tool, "arguments": arguments}))).await
+    }
+
+    pub(crate) async fn call_from(&self, grade: Grade, tool: &str, arguments: Value) -> Answered {
+        self.send_from(grade, self.request("tools/call", json!({"name": tool, "arguments": arguments}))).await
     }
 
     pub(crate) async fn list(&self) -> Answered {
@@ -104,4 +180,18 @@ impl Agent {
         let request = Request::builder().uri(path).header("host", self.addr.to_string()).body(Bytes::new()).unwrap();
         self.exchange(request).await
     }
+}
+
+/// The holder among the keys of the tests.
+fn holder_of(envelope: &[u8]) -> Option<SigningKey> {
+    let holder = leaf_holder(&RawPresentation::parse(envelope).ok()?)?;
+    [keys::HOLDER, keys::CHILD].into_iter().map(keys::key).find(|key| *key.public() == holder)
+}
+
+fn answered(response: http::Response<Bytes>) -> Answered {
+    let (parts, body) = response.into_parts();
+    let json: Value = serde_json::from_slice(&body).unwrap_or(Value::Null);
+    // A refusal of a channel reads like one of a call.
+    let json = if json.get("reason").is_some() { json!({"error": {"code": -32001, "data": json}}) } else { json };
+    Answered { status: parts.status, headers: parts.headers, body: body.to_vec(), json }
 }

@@ -88,11 +88,13 @@ pub(crate) struct Variant {
     pub(crate) more_tools: usize,
     /// A further policy.
     pub(crate) policy: &'static str,
+    /// The grade that `plain.read` asks for, where it is not the usual one.
+    pub(crate) plain_min_pop: Option<&'static str>,
 }
 
 impl Variant {
     pub(crate) fn new(version: u64, upstream: &str) -> Self {
-        Self { version, upstream: upstream.to_owned(), more_tools: 0, policy: "" }
+        Self { version, upstream: upstream.to_owned(), more_tools: 0, policy: "", plain_min_pop: None }
     }
 }
 
@@ -151,6 +153,8 @@ include_terms = {{ type = "boolean" }}
         variant.upstream
     );
     for (name, effects, purposes, has_credential) in &tools {
+        let min_pop = variant.plain_min_pop.filter(|_| name == "plain.read");
+        let min_pop = min_pop.map(|grade| format!("min_pop = \"{grade}\"")).unwrap_or_default();
         let credential = if *has_credential { "credential = \"acme-contracts-api\"" } else { "" };
         writeln!(
             schema,
@@ -167,6 +171,7 @@ upstream = "acme"
 effects = ["{effects}"]
 purposes = ["{purposes}"]
 {credential}
+{min_pop}
 resource = {{ type = "Customer", id = "/customer_id" }}
 dimensions = {{ customer = "/customer_id" }}
 free = ["/text"]

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::path::Path;
 
 use remit_common::crypto::key_file;
-use remit_common::id::{TenantId, VoterId};
+use remit_common::id::{EdgeId, TenantId, VoterId};
 use remit_common::identity::certificate::to_pem;
 use remit_common::identity::{NodeKind, NodeRole, SpiffeId, issue_ca, issue_node};
 use remit_common::net::env::Env;
@@ -34,21 +34,33 @@ pub(crate) fn install(
     voters: &[(VoterId, SocketAddr)],
     tenants: &[TenantId],
 ) -> Config {
+    install_as(env, folder, root, voters, tenants, (keys::edge_id(), keys::EDGE, keys::SEALING))
+}
+
+/// The same for an edge of another name, with the seeds of its keys.
+pub(crate) fn install_as(
+    env: &Env,
+    folder: &Path,
+    root: &[u8],
+    voters: &[(VoterId, SocketAddr)],
+    tenants: &[TenantId],
+    (id, key, sealing): (EdgeId, u8, u8),
+) -> Config {
     let valid = validity(env.now().wall);
-    let key = keys::key(keys::EDGE);
+    let key = keys::key(key);
     let edges_ca = issue_ca(&keys::key(keys::EDGES_CA), &MESH, NodeKind::Edge, 1, valid).unwrap();
-    let name = SpiffeId { mesh: MESH, role: NodeRole::Edge { region: keys::region(), edge: keys::edge_id() } };
+    let name = SpiffeId { mesh: MESH, role: NodeRole::Edge { region: keys::region(), edge: id.clone() } };
     let certificate = issue_node(&edges_ca, &keys::key(keys::EDGES_CA), &name, key.public(), 31, valid).unwrap();
     let voters_ca = issue_ca(&keys::key(keys::VOTERS_CA), &MESH, NodeKind::Voter, 1, valid).unwrap();
     let write = |name: &str, bytes: &[u8]| env.disk.replace(&folder.join(name), bytes).unwrap();
     write("edge.pem", to_pem(&certificate).as_bytes());
     write("voters.pem", to_pem(&voters_ca).as_bytes());
     write("identity.key", key_file::encode_signing(&key).as_bytes());
-    write("sealing.key", key_file::encode_sealing(&keys::sealing_key()).as_bytes());
+    write("sealing.key", key_file::encode_sealing(&keys::sealing_key_of(sealing)).as_bytes());
     write("root.json", root);
     Config {
         mesh_id: MESH,
-        id: keys::edge_id(),
+        id,
         region: keys::region(),
         data_dir: folder.join("data"),
         root: folder.join("root.json"),
@@ -62,6 +74,7 @@ pub(crate) fn install(
         },
         listen: Listen { agent: ([127, 0, 0, 1], 0).into(), ops: ([127, 0, 0, 1], 0).into() },
         voters: voters.iter().map(|(id, dist)| VoterAddr { id: *id, dist: *dist }).collect(),
+        proof: remit_edge_node::config::Proofs::default(),
         limits: remit_edge_node::config::Limits::default(),
     }
 }

@@ -37,6 +37,10 @@ pub(crate) fn edge_id() -> EdgeId {
     EdgeId::new("eu-west-1").unwrap()
 }
 
+pub(crate) fn other_edge_id() -> EdgeId {
+    EdgeId::new("eu-west-2").unwrap()
+}
+
 pub(crate) fn region() -> Region {
     Region::new("eu-west").unwrap()
 }
@@ -52,6 +56,8 @@ pub(crate) const POLICY: [u8; 3] = [6, 7, 8];
 pub(crate) const ISSUERS: [u8; 3] = [21, 22, 23];
 pub(crate) const EDGE: u8 = 31;
 pub(crate) const SEALING: u8 = 32;
+pub(crate) const OTHER_EDGE: u8 = 33;
+pub(crate) const OTHER_SEALING: u8 = 34;
 pub(crate) const ADMINISTRATOR: u8 = 41;
 pub(crate) const SEALER: u8 = 51;
 pub(crate) const HOLDER: u8 = 61;
@@ -65,7 +71,11 @@ pub(crate) fn voter_key(voter: VoterId) -> SigningKey {
 }
 
 pub(crate) fn sealing_key() -> SealingKey {
-    SealingKey::from_seed(Zeroizing::new([SEALING; 32]))
+    sealing_key_of(SEALING)
+}
+
+pub(crate) fn sealing_key_of(seed: u8) -> SealingKey {
+    SealingKey::from_seed(Zeroizing::new([seed; 32]))
 }
 
 fn role(seeds: &[u8], threshold: usize) -> RoleContent {

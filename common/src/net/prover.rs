@@ -1,0 +1,249 @@
+//! The agents' side: shows an envelope together with the proof that it is one's own.
+//!
+//! Opens a channel to the edge when there is none, proves each request over exactly the bytes that are sent, and does
+//! what a refusal says: opens another channel when the edge has lost this one, proves more when a tool asks for more.
+//! What an edge refuses for any other reason is the caller's to know. Clauses X-2 to X-9.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE};
+use http::{Request, Response, StatusCode};
+use zeroize::Zeroizing;
+
+use super::env::Env;
+use super::http::{HttpClient, HttpFailed};
+use crate::crypto::sign::SigningKey;
+use crate::id::LinkId;
+use crate::proof::{CannotOpen, EdgeKey, Exchange, Grade, HeldChannel, Opening, PROOF_HEADER, ProofFault, leaf_id};
+use crate::text;
+
+/// The header of a presentation.
+const ENVELOPE_HEADER: &str = "remit-envelope";
+/// How often a request is sent in all: as it is, over a new channel, and with more proof.
+const TRIES_MAX: u32 = 3;
+/// Targets of which it is remembered that they need more proof.
+const GRADES_MAX: usize = 1_024;
+
+/// A request brought no answer to itself.
+#[derive(Debug, thiserror::Error)]
+pub enum NotProven {
+    /// The edge opens no channel; its answer says why.
+    #[error("the edge opens no channel: HTTP {}", .0.status())]
+    Refused(Box<Response<Bytes>>),
+    /// The answer is not that edge's.
+    #[error("the channel does not open")]
+    CannotOpen(#[from] CannotOpen),
+    /// No answer, or a request that cannot be written down.
+    #[error("no answer")]
+    Http(#[from] HttpFailed),
+}
+
+/// One envelope, its key, and one edge.
+pub struct Prover {
+    env: Env,
+    edge: EdgeKey,
+    holder: Arc<SigningKey>,
+    /// As the header carries it.
+    presentation: HeaderValue,
+    leaf: LinkId,
+    channel: Mutex<Option<HeldChannel>>,
+    /// Targets that asked for more than the usual grade.
+    grades: Mutex<BTreeMap<String, Grade>>,
+}
+
+impl fmt::Debug for Prover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Prover({} at {})", self.leaf, self.edge.edge)
+    }
+}
+
+/// What to send, and what it is proven to be.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// Where the edge listens.
+    pub to: SocketAddr,
+    /// The request, in origin form, without envelope and proof.
+    pub request: Request<Bytes>,
+    /// Its JSON-RPC method.
+    pub method: String,
+    /// The name of the tool, or whatever the method names; empty for nothing.
+    pub name: String,
+    /// The grade to begin with; more is proven where the edge asks for it.
+    pub grade: Grade,
+}
+
+/// What to do after a refusal.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Nothing would help.
+    Give,
+    Again,
+}
+
+impl Prover {
+    /// Holds an envelope towards one edge. `None` when `presentation` is none.
+    #[must_use]
+    pub fn new(env: &Env, edge: EdgeKey, holder: Arc<SigningKey>, presentation: &[u8]) -> Option<Self> {
+        let leaf = leaf_id(presentation, &edge.mesh)?;
+        Some(Self {
+            env: env.clone(),
+            edge,
+            holder,
+            presentation: HeaderValue::from_str(&text::base64url(presentation)).ok()?,
+            leaf,
+            channel: Mutex::default(),
+            grades: Mutex::default(),
+        })
+    }
+
+    /// The envelope, as its header carries it.
+    #[must_use]
+    pub fn presentation(&self) -> &HeaderValue {
+        &self.presentation
+    }
+
+    /// Sends an MCP request with envelope and proof, and gives the edge's answer to it, whatever that says. A refusal
+    /// of the proof alone is answered with a better one, a few times at most; the tool has heard nothing then.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub async fn send(
+        &self,
+        client: &HttpClient,
+        outgoing: &Outgoing,
+        within: Duration,
+    ) -> Result<Response<Bytes>, NotProven> {
+        let Outgoing { to, request, method, name, grade } = outgoing;
+        let mut tries = 1;
+        loop {
+            let target = crate::proof::Target::Mcp { method, name, definition: None };
+            let exchange = Exchange { target, body: request.body(), idempotency_key: b"" };
+            let proof = self.prove(client, *to, &exchange, self.grade_of(name, *grade), within).await?;
+            let mut proven = request.clone();
+            proven.headers_mut().insert(ENVELOPE_HEADER, self.presentation.clone());
+            proven.headers_mut().insert(PROOF_HEADER, proof);
+            let response = client.send(*to, proven, within).await?;
+            if tries >= TRIES_MAX || self.learn(name, &response) == Next::Give {
+                return Ok(response);
+            }
+            tries += 1;
+        }
+    }
+
+    /// The value of the header that proves this request; opens a channel when there is none.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub async fn prove(
+        &self,
+        client: &HttpClient,
+        to: SocketAddr,
+        exchange: &Exchange<'_>,
+        grade: Grade,
+        within: Duration,
+    ) -> Result<HeaderValue, NotProven> {
+        if let Some(proof) = self.prove_if_open(exchange, grade) {
+            return Ok(proof);
+        }
+        // Two that come at the same time open two; the edge takes both, and the later one is used.
+        let opened = self.open(client, to, within).await?;
+        *self.lock() = Some(opened);
+        let closed = || HttpFailed::Broken("the channel ended before it was used".into());
+        self.prove_if_open(exchange, grade).ok_or_else(|| closed().into())
+    }
+
+    /// As [`Self::prove`], as long as a channel is open.
+    fn prove_if_open(&self, exchange: &Exchange<'_>, grade: Grade) -> Option<HeaderValue> {
+        let now = self.env.now().boot;
+        let mut channel = self.lock();
+        let open = channel.as_mut().filter(|channel| channel.is_open(now))?;
+        HeaderValue::from_str(&open.prove(grade, &self.holder, exchange, now, self.env.random())).ok()
+    }
+
+    async fn open(&self, client: &HttpClient, to: SocketAddr, within: Duration) -> Result<HeldChannel, NotProven> {
+        let random = Zeroizing::new(self.env.random());
+        let random = (&random, self.env.random());
+        let opening = Opening::new(self.edge.clone(), self.leaf, &self.holder, self.env.now(), random)?;
+        let mut request =
+            Request::post("/v1/channels").body(Bytes::copy_from_slice(opening.body())).map_err(unwritten)?;
+        let headers = request.headers_mut();
+        headers.insert(HOST, HeaderValue::from_str(&to.to_string()).map_err(unwritten)?);
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/cbor"));
+        headers.insert(ENVELOPE_HEADER, self.presentation.clone());
+        let response = client.send(to, request, within).await?;
+        if response.status() != StatusCode::OK {
+            return Err(NotProven::Refused(Box::new(response)));
+        }
+        Ok(opening.finish(response.body())?)
+    }
+
+    /// The grade for this target: what is asked for, or what its edge has asked for before.
+    #[must_use]
+    pub fn grade_of(&self, name: &str, at_least: Grade) -> Grade {
+        let grades = self.grades.lock().unwrap_or_else(PoisonError::into_inner);
+        grades.get(name).copied().unwrap_or_default().max(at_least)
+    }
+
+    fn learn<B>(&self, name: &str, response: &Response<B>) -> Next {
+        let refused = response.status() == StatusCode::UNAUTHORIZED;
+        let challenge = response.headers().get(WWW_AUTHENTICATE).filter(|_| refused);
+        let tried = challenge.and_then(|challenge| challenge.to_str().ok());
+        match tried {
+            Some(challenge) if self.heed(name, challenge) => Next::Again,
+            Some(_) | None => Next::Give,
+        }
+    }
+
+    /// Does what the challenge of a refusal (`WWW-Authenticate`) asks for. Says whether the request may be tried once
+    /// more.
+    #[must_use]
+    pub fn heed(&self, name: &str, challenge: &str) -> bool {
+        let fault = parameter(challenge, "proof");
+        if fault == Some(ProofFault::UnknownChannel.as_str()) || fault == Some(ProofFault::Time.as_str()) {
+            *self.lock() = None;
+            return true;
+        }
+        let required = parameter(challenge, "required").and_then(|grade| grade.parse::<Grade>().ok());
+        let Some(required) = required.filter(|_| fault == Some(ProofFault::Grade.as_str())) else { return false };
+        let mut grades = self.grades.lock().unwrap_or_else(PoisonError::into_inner);
+        if grades.len() >= GRADES_MAX {
+            grades.clear();
+        }
+        grades.insert(name.to_owned(), required).is_none_or(|before| before < required)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<HeldChannel>> {
+        // A panic while it was held has used at most a counter up.
+        self.channel.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn unwritten(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> NotProven {
+    NotProven::Http(HttpFailed::Broken(error.into()))
+}
+
+/// One parameter of a challenge. The words in it are the edge's own, without quotes inside.
+fn parameter<'a>(challenge: &'a str, name: &str) -> Option<&'a str> {
+    let rest = challenge.split_once(&format!(" {name}=\""))?.1;
+    Some(rest.split_once('"')?.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_challenge_says_what_to_do() {
+        let challenge = "Bearer realm=\"remit\", error=\"invalid_token\", error_description=\"bad_proof\", \
+                         proof=\"grade\", required=\"P2\"";
+        assert_eq!(parameter(challenge, "proof"), Some("grade"));
+        assert_eq!(parameter(challenge, "required"), Some("P2"));
+        assert_eq!(parameter(challenge, "quired"), None);
+        assert_eq!(parameter("Bearer realm=\"remit\"", "proof"), None);
+    }
+}

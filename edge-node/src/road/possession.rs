@@ -1,0 +1,120 @@
+//! That the caller has the envelope's key: channels are opened here, and proofs checked before anything is judged.
+//!
+//! Clauses.
+
+use std::sync::Arc;
+
+use remit_common::envelope::{Effective, RawPresentation};
+use remit_common::limits::CHANNEL_LIFE_MAX;
+use remit_common::policy::decision::{Denied, Reason};
+use remit_common::proof::{Answering, ChannelId, Exchange, Grade, Proof, ProofRefused, RawRequest};
+use zeroize::Zeroizing;
+
+use super::{Gateway, Journey};
+use crate::channels::{Channel, Source};
+use crate::ingress::carrier::Carried;
+use crate::pdp::{self, Proven, Refusal};
+
+impl Gateway {
+    /// Opens a channel for the holder of an envelope: gives the answer.
+    ///
+    /// What costs nothing is asked first, then whether the envelope stands (one signature of a new link at most, when it
+    /// is forged), then the holder's signature, and only then keys are agreed on.
+    ///
+    /// # Errors
+    /// Why not; recorded.
+    pub(crate) fn open_channel(
+        &self,
+        journey: &mut Journey,
+        raw: RawPresentation,
+        body: &[u8],
+        source: Source,
+    ) -> Result<Vec<u8>, Box<Refusal>> {
+        let now = journey.arrived;
+        let request = RawRequest::parse(body).map_err(ProofRefused::from).and_then(|request| {
+            request.check_place_and_time(&self.mesh, &self.place.edge, now.wall)?;
+            self.channels.check(&request.request().nonce, source, now.boot)?;
+            Ok(request)
+        });
+        let request = request.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        let presented = Arc::new(raw);
+        let effective = self.admit(journey, Arc::clone(&presented))?;
+        let opened =
+            effective.leaf().zip(effective.holder_key()).ok_or(ProofRefused::OtherLeaf).and_then(|(leaf, holder)| {
+                let request = request.verify(&leaf, holder)?;
+                let nonce = request.request().nonce;
+                let ephemeral = Zeroizing::new(self.env.random());
+                let with = Answering {
+                    key: &self.key,
+                    channel: ChannelId(self.env.random()),
+                    ephemeral: &ephemeral,
+                    nonce: self.env.random(),
+                    base: 0,
+                    life: CHANNEL_LIFE_MAX.min(effective.expires.since(now.wall)),
+                };
+                let (acceptor, answer) = request.answer(&with, now)?;
+                let channel = Channel::new(acceptor, source, presented, Arc::clone(&effective));
+                self.channels.insert(channel, nonce, now.boot)?;
+                Ok(answer)
+            });
+        opened.map_err(|refused| self.refuse_proof(journey, &refused))
+    }
+
+    /// Authenticates the envelope, looks whether it stands here and now, and checks the proof over exactly what was
+    /// received. From here on the journey knows what its caller has proven.
+    ///
+    /// # Errors
+    /// Why not; recorded.
+    pub(crate) fn admit_proven(
+        &self,
+        journey: &mut Journey,
+        carried: Carried,
+        proof: Option<&Proof>,
+        exchange: &Exchange<'_>,
+    ) -> Result<Arc<Effective>, Box<Refusal>> {
+        let channel = proof.and_then(|proof| self.channels.get(&proof.channel, journey.arrived.boot));
+        let raw = match carried {
+            Carried::Presentation(raw) | Carried::Bearer(raw) => Arc::new(raw),
+            Carried::Reference(leaf) => {
+                let known = channel.as_ref().filter(|channel| channel.leaf() == leaf);
+                let refused = match (proof, &channel) {
+                    (None, _) => ProofRefused::Missing,
+                    (Some(_), None) => ProofRefused::UnknownChannel,
+                    (Some(_), Some(_)) => ProofRefused::OtherLeaf,
+                };
+                let known = known.ok_or(refused).map_err(|refused| self.refuse_proof(journey, &refused))?;
+                Arc::clone(known.presented())
+            }
+        };
+        let effective = self.admit(journey, raw)?;
+        let grade = match proof {
+            None => Ok(Grade::None),
+            Some(proof) => channel.ok_or(ProofRefused::UnknownChannel).and_then(|channel| {
+                if effective.leaf() != Some(channel.leaf()) {
+                    return Err(ProofRefused::OtherLeaf);
+                }
+                channel.accept(proof, exchange, journey.arrived.boot)
+            }),
+        };
+        let grade = grade.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition) };
+        // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
+        let enough = self.floor.check(journey.proven.grade, pdp::demanded_by(&effective));
+        enough.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        Ok(effective)
+    }
+
+    /// Records that a request was refused for its proof.
+    pub(crate) fn refuse_proof(&self, journey: &Journey, refused: &ProofRefused) -> Box<Refusal> {
+        let refusal = Refusal::of_proof(refused);
+        self.deny(journey, &refusal);
+        refusal
+    }
+
+    /// Records that a request came with a carrier that is for presentations that prove nothing.
+    pub(crate) fn refuse_carrier(&self, journey: &Journey, detail: &str) -> Box<Refusal> {
+        let refusal = Refusal::of_envelope(Denied::new(Reason::Malformed, detail));
+        self.deny(journey, &refusal);
+        refusal
+    }
+}
