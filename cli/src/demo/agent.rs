@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use http::HeaderName;
+use remit_common::envelope::ENVELOPE_HEADER;
 use remit_common::net::env::deadline;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, ErrorData, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
@@ -72,7 +73,7 @@ impl Agent {
     pub(crate) async fn connect(proving: Proving, edge: &str, transcript: &Transcript) -> Result<Self, Outcome> {
         let mut config = StreamableHttpClientTransportConfig::with_uri(format!("{edge}/mcp"));
         let envelope = proving.prover.presentation().clone();
-        config.custom_headers = HashMap::from([(HeaderName::from_static("remit-envelope"), envelope)]);
+        config.custom_headers = HashMap::from([(HeaderName::from_static(ENVELOPE_HEADER), envelope)]);
         let transport = StreamableHttpClientTransport::with_client(proving, config);
         let mode = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
         let starting = Box::pin(ClientConfig::default().serve_with_lifecycle(transport, mode));

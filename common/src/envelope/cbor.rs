@@ -192,51 +192,51 @@ impl<'b> Texts<'b> {
 }
 
 /// Writes the shortest encoding of each item.
-pub(super) struct Writer(Encoder<Vec<u8>>);
+pub(crate) struct Writer(Encoder<Vec<u8>>);
 
 impl Writer {
     /// A writer with room for so many bytes; more are taken as needed.
-    pub(super) fn sized(bytes: usize) -> Self {
+    pub(crate) fn sized(bytes: usize) -> Self {
         Self(Encoder::new(Vec::with_capacity(bytes)))
     }
 
-    pub(super) fn finish(self) -> Vec<u8> {
+    pub(crate) fn finish(self) -> Vec<u8> {
         self.0.into_writer()
     }
 
     // INVARIANT: a `Vec` takes every write, so none of these results is an error.
 
-    pub(super) fn array(&mut self, count: usize) -> &mut Self {
+    pub(crate) fn array(&mut self, count: usize) -> &mut Self {
         let _infallible = self.0.array(u64::try_from(count).unwrap_or(u64::MAX));
         self
     }
 
-    pub(super) fn map(&mut self, count: usize) -> &mut Self {
+    pub(crate) fn map(&mut self, count: usize) -> &mut Self {
         let _infallible = self.0.map(u64::try_from(count).unwrap_or(u64::MAX));
         self
     }
 
-    pub(super) fn uint(&mut self, value: u64) -> &mut Self {
+    pub(crate) fn uint(&mut self, value: u64) -> &mut Self {
         let _infallible = self.0.u64(value);
         self
     }
 
-    pub(super) fn int(&mut self, value: i64) -> &mut Self {
+    pub(crate) fn int(&mut self, value: i64) -> &mut Self {
         let _infallible = self.0.i64(value);
         self
     }
 
-    pub(super) fn bool(&mut self, value: bool) -> &mut Self {
+    pub(crate) fn bool(&mut self, value: bool) -> &mut Self {
         let _infallible = self.0.bool(value);
         self
     }
 
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
+    pub(crate) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
         let _infallible = self.0.bytes(bytes);
         self
     }
 
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
+    pub(crate) fn text(&mut self, text: &str) -> &mut Self {
         let _infallible = self.0.str(text);
         self
     }

@@ -29,13 +29,15 @@ mod request_terms;
 mod terms;
 mod verify;
 
+pub(crate) use cbor::Writer;
+
 pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, TimeDenied, WrongAudience};
 pub use delegate::{CannotDelegate, Restriction, delegate};
 pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};
 pub use issuers::{InvalidIssuers, Issuer, Issuers};
 pub use link::{AgentIdentity, EvidenceKind, Link, Nonce, RootContext};
 pub use mint::{CannotMint, RootPayload, RootRequest, RootSignature, RootStamp, assemble_root, sign_root_part};
-pub use presentation::{RawPresentation, leaf_holder};
+pub use presentation::{ENVELOPE_HEADER, RawPresentation, leaf_holder, read_reference, reference};
 pub use request::{
     AgentRequest, Any, DelegationRequest, GrantRequest, IdsRequest, InvalidRequest, MaximumRequest, NumberedOrNamed,
     RestrictionRequest, TaskRequest,

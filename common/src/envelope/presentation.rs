@@ -8,8 +8,11 @@ use super::later;
 use super::link::Link;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
-use crate::id::TenantId;
+use crate::id::{LinkId, MeshId, TenantId};
 use crate::limits::{CHAIN_LINKS_MAX, LINK_BYTES_MAX, PRESENTATION_BYTES_MAX};
+
+/// The HTTP header in which a presentation travels, base64url without padding (clause E-1).
+pub const ENVELOPE_HEADER: &str = "remit-envelope";
 
 /// The version of the full form.
 const FULL: u64 = 1;
@@ -87,6 +90,12 @@ impl RawPresentation {
         self.links.iter().map(|raw| &raw.link)
     }
 
+    /// The id of the last link (clause E-7), as its holder asks for a channel with it; unverified.
+    #[must_use]
+    pub fn leaf_id(&self, mesh: &MeshId) -> Option<LinkId> {
+        self.links.last().map(|raw| raw.sign1.id(mesh))
+    }
+
     /// SHA-256 of the presentation.
     #[must_use]
     pub fn digest(&self) -> Digest {
@@ -126,4 +135,20 @@ pub(super) fn encode<'a>(links: impl ExactSizeIterator<Item = &'a Sign1>) -> Vec
 #[must_use]
 pub fn leaf_holder(presentation: &RawPresentation) -> Option<PublicKey> {
     presentation.links.last().map(|raw| raw.link.holder)
+}
+
+/// The reference form (clause X-8): the id of the last link, for an edge that has a channel for it. 36 bytes.
+#[must_use]
+pub fn reference(leaf: &LinkId) -> Vec<u8> {
+    let mut out = Writer::sized(36);
+    out.array(2).uint(REFERENCE).bytes(&leaf.0.0);
+    out.finish()
+}
+
+/// The link that these bytes refer to, if they are the reference form, in its one encoding.
+#[must_use]
+pub fn read_reference(bytes: &[u8]) -> Option<LinkId> {
+    let (_, id) = bytes.split_last_chunk::<32>()?;
+    let leaf = LinkId(Digest(*id));
+    (reference(&leaf) == bytes).then_some(leaf)
 }

@@ -18,12 +18,11 @@ use zeroize::Zeroizing;
 use super::env::Env;
 use super::http::{HttpClient, HttpFailed};
 use crate::crypto::sign::SigningKey;
+use crate::envelope::{ENVELOPE_HEADER, RawPresentation};
 use crate::id::LinkId;
-use crate::proof::{CannotOpen, EdgeKey, Exchange, Grade, HeldChannel, Opening, PROOF_HEADER, ProofFault, leaf_id};
+use crate::proof::{CannotOpen, EdgeKey, Exchange, Grade, HeldChannel, Opening, PROOF_HEADER, ProofFault};
 use crate::text;
 
-/// The header of a presentation.
-const ENVELOPE_HEADER: &str = "remit-envelope";
 /// How often a request is sent in all: as it is, over a new channel, and with more proof.
 const TRIES_MAX: u32 = 3;
 /// Targets of which it is remembered that they need more proof.
@@ -89,7 +88,7 @@ impl Prover {
     /// Holds an envelope towards one edge. `None` when `presentation` is none.
     #[must_use]
     pub fn new(env: &Env, edge: EdgeKey, holder: Arc<SigningKey>, presentation: &[u8]) -> Option<Self> {
-        let leaf = leaf_id(presentation, &edge.mesh)?;
+        let leaf = RawPresentation::parse(presentation).ok()?.leaf_id(&edge.mesh)?;
         Some(Self {
             env: env.clone(),
             edge,

@@ -84,7 +84,7 @@ impl Acceptor {
         self.window.check(proof.counter).map_err(|_| ProofRefused::Replayed)?;
         // Both sides count from the opening, each on a clock that never steps.
         let expected = self.asked.plus(now.since(self.opened));
-        let apart = expected.since(proof.time).max(proof.time.since(expected));
+        let apart = expected.apart(proof.time);
         if apart > PROOF_CLOCKS_APART_MAX {
             return Err(ProofRefused::Time { apart_secs: apart.as_secs() });
         }

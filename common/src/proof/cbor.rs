@@ -2,23 +2,25 @@
 //! byte strings and texts in it.
 //!
 //! Deterministic (RFC 8949 section 4.2.1) and nothing else. What has a second encoding is refused in one place: what
-//! was read is written again by [`Writer`], and has to be the same bytes.
+//! was read is written again, and has to be the same bytes.
 
-use minicbor::{Decoder, Encoder};
+use minicbor::Decoder;
 
 use super::refused::MalformedProof;
+use crate::envelope::Writer;
 
 /// Reads the items of one array, in order.
 pub(super) struct Reader<'b>(Decoder<'b>);
 
 impl<'b> Reader<'b> {
     /// An array of exactly `items`, of which the first is the version.
-    pub(super) fn new(bytes: &'b [u8], bytes_max: usize, items: u64, version: u64) -> Result<Self, MalformedProof> {
+    pub(super) fn new(bytes: &'b [u8], bytes_max: usize, items: usize, version: u64) -> Result<Self, MalformedProof> {
         if bytes.len() > bytes_max {
             return Err(MalformedProof::TooLong { bytes_max });
         }
         let mut decoder = Decoder::new(bytes);
-        if decoder.array().ok().flatten() != Some(items) {
+        let found = decoder.array().ok().flatten().and_then(|count| usize::try_from(count).ok());
+        if found != Some(items) {
             return Err(MalformedProof::Shape { at: "array" });
         }
         let mut reader = Self(decoder);
@@ -56,38 +58,11 @@ impl<'b> Reader<'b> {
     }
 }
 
-/// Writes the shortest encoding of each item.
-pub(super) struct Writer(Encoder<Vec<u8>>);
-
-impl Writer {
-    /// An array of `items`, of which the first is the version.
-    pub(super) fn new(items: u64, version: u64) -> Self {
-        let mut writer = Self(Encoder::new(Vec::with_capacity(192)));
-        let _infallible = writer.0.array(items);
-        writer.uint(version);
-        writer
-    }
-
-    pub(super) fn finish(self) -> Vec<u8> {
-        self.0.into_writer()
-    }
-
-    // INVARIANT: a `Vec` takes every write, so none of these results is an error.
-
-    pub(super) fn uint(&mut self, value: u64) -> &mut Self {
-        let _infallible = self.0.u64(value);
-        self
-    }
-
-    pub(super) fn bytes(&mut self, bytes: &[u8]) -> &mut Self {
-        let _infallible = self.0.bytes(bytes);
-        self
-    }
-
-    pub(super) fn text(&mut self, text: &str) -> &mut Self {
-        let _infallible = self.0.str(text);
-        self
-    }
+/// A writer for an array of `items`, of which the first is the version.
+pub(super) fn array(items: usize, version: u64) -> Writer {
+    let mut out = Writer::sized(192);
+    out.array(items).uint(version);
+    out
 }
 
 /// Each part behind its length (u32, big-endian): two different lists of parts are never the same bytes.

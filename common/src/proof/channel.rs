@@ -9,7 +9,7 @@ use std::time::Duration;
 use zeroize::Zeroizing;
 
 use super::accept::Acceptor;
-use super::cbor::{Reader, Writer, prefixed};
+use super::cbor::{self, Reader, prefixed};
 use super::refused::{MalformedProof, ProofRefused};
 use crate::crypto::agreement::{Agreed, AgreementRefused, EPHEMERAL_BYTES, EphemeralKey};
 use crate::crypto::digest::Digest;
@@ -57,7 +57,7 @@ pub struct ChannelRequest {
 impl ChannelRequest {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let Self { mesh, leaf, edge, ephemeral, time, nonce } = self;
-        let mut out = Writer::new(7, VERSION);
+        let mut out = cbor::array(7, VERSION);
         out.bytes(&mesh.0).bytes(&leaf.0.0).text(edge.as_str()).bytes(ephemeral).uint(time.as_millis()).bytes(nonce);
         out.finish()
     }
@@ -86,7 +86,7 @@ impl ChannelRequest {
 
 /// Both halves of a message: bytes, and a signature over them.
 fn signed_form(bytes: &[u8], signature: &Signature) -> Vec<u8> {
-    let mut out = Writer::new(3, VERSION);
+    let mut out = cbor::array(3, VERSION);
     out.bytes(bytes).bytes(&signature.0);
     out.finish()
 }
@@ -155,7 +155,7 @@ impl RawRequest {
         if self.request.mesh != *mesh || self.request.edge != *edge {
             return Err(ProofRefused::OtherEdge);
         }
-        let apart = now.since(self.request.time).max(self.request.time.since(now));
+        let apart = now.apart(self.request.time);
         if apart > PROOF_CLOCKS_APART_MAX {
             return Err(ProofRefused::Time { apart_secs: apart.as_secs() });
         }
@@ -220,7 +220,7 @@ pub(super) struct Answer {
 impl Answer {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
         let Self { channel, ephemeral, nonce, base, life_millis } = self;
-        let mut out = Writer::new(6, VERSION);
+        let mut out = cbor::array(6, VERSION);
         out.bytes(&channel.0).bytes(ephemeral).bytes(nonce).uint(*base).uint(*life_millis);
         out.finish()
     }

@@ -1,7 +1,7 @@
 //! A proof as it travels: the header `Remit-Proof`. Clause X-5.
 
 use super::Grade;
-use super::cbor::{Reader, Writer};
+use super::cbor::{self, Reader};
 use super::channel::ChannelId;
 use super::refused::MalformedProof;
 use crate::crypto::digest::Digest;
@@ -15,7 +15,7 @@ use crate::time::Timestamp;
 pub const PROOF_HEADER: &str = "remit-proof";
 
 const VERSION: u64 = 1;
-const ITEMS: u64 = 8;
+const ITEMS: usize = 8;
 
 /// What proves it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -100,7 +100,7 @@ impl Proof {
             Evidence::Tag(tag) => (1, tag),
             Evidence::Signature(signature) => (2, &signature.0),
         };
-        let mut out = Writer::new(ITEMS, VERSION);
+        let mut out = cbor::array(ITEMS, VERSION);
         out.uint(grade).bytes(&channel.0).uint(*counter).uint(time.as_millis()).bytes(salt);
         out.bytes(definition.as_ref().map_or(&[], |digest| &digest.0)).bytes(evidence);
         out.finish()

@@ -15,7 +15,6 @@ mod cbor;
 mod channel;
 mod header;
 mod hold;
-mod reference;
 mod refused;
 #[cfg(test)]
 mod tests;
@@ -27,6 +26,5 @@ pub use binding::{Binding, Exchange, Target};
 pub use channel::{Answering, ChannelId, ChannelRequest, RawRequest, VerifiedRequest};
 pub use header::{Evidence, PROOF_HEADER, Proof};
 pub use hold::{CannotOpen, EdgeKey, HeldChannel, Opening};
-pub use reference::{leaf_id, read_reference, reference};
 pub use refused::{MalformedProof, ProofFault, ProofRefused};
 pub use window::{Replayed, Window};

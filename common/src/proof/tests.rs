@@ -9,6 +9,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{Signature, SigningKey};
+use crate::envelope::{RawPresentation, read_reference, reference};
 use crate::id::{EdgeId, LinkId, MeshId};
 use crate::text;
 use crate::time::{BootTime, Now, Timestamp};
@@ -404,7 +405,7 @@ proptest! {
         let _ = Proof::parse(text::base64url(&bytes).as_bytes());
         let _ = RawRequest::parse(&bytes);
         let _ = read_reference(&bytes);
-        let _ = leaf_id(&bytes, &MESH);
+        let _ = RawPresentation::parse(&bytes).map(|presentation| presentation.leaf_id(&MESH));
         let _ = opening().finish(&bytes);
     }
 }

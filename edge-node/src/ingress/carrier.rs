@@ -6,15 +6,12 @@
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
-use remit_common::envelope::{MalformedEnvelope, RawPresentation};
+use remit_common::envelope::{ENVELOPE_HEADER, MalformedEnvelope, RawPresentation, read_reference};
 use remit_common::id::LinkId;
 use remit_common::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRESENTATION_BYTES_MAX};
 use remit_common::policy::decision::Reason;
-use remit_common::proof::{MalformedProof, PROOF_HEADER, Proof, read_reference};
+use remit_common::proof::{MalformedProof, PROOF_HEADER, Proof};
 use remit_common::text;
-
-/// The header of our own.
-pub(crate) const ENVELOPE_HEADER: &str = "remit-envelope";
 
 /// The header of an idempotency key.
 const IDEMPOTENCY_HEADER: &str = "idempotency-key";

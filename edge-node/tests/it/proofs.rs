@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use remit_common::proof::{EdgeKey, Grade, Opening, leaf_id, reference};
+use remit_common::envelope::{ENVELOPE_HEADER, RawPresentation, reference};
+use remit_common::id::LinkId;
+use remit_common::proof::{EdgeKey, Grade, Opening};
 use remit_common::revocation::CutKind;
 use remit_common::text;
 use remit_common::time::Now;
@@ -35,16 +37,20 @@ fn check_refused(answered: &Answered, reason: &str, proof: &str) {
 
 fn with_envelope(mut bent: Bent, envelope: &[u8]) -> Bent {
     for (name, value) in &mut bent.headers {
-        if *name == "remit-envelope" {
+        if *name == ENVELOPE_HEADER {
             *value = text::base64url(envelope);
         }
     }
     bent
 }
 
+fn leaf_id(envelope: &[u8]) -> LinkId {
+    RawPresentation::parse(envelope).unwrap().leaf_id(&MESH).unwrap()
+}
+
 /// A request for a channel, by the holder of some envelope.
 fn request(envelope: &[u8], edge: EdgeKey, holder: u8, now: Now, nonce: u8) -> Vec<u8> {
-    let leaf = leaf_id(envelope, &MESH).unwrap();
+    let leaf = leaf_id(envelope);
     let random = (&Zeroizing::new([nonce; 32]), [nonce; 16]);
     Opening::new(edge, leaf, &keys::key(holder), now, random).unwrap().body().to_vec()
 }
@@ -67,7 +73,7 @@ async fn a_stolen_envelope_is_refused_at_once() {
     bearer.headers.pop();
     bearer.headers.push(("authorization", format!("Bearer {}", text::base64url(&envelope))));
     check_refused(&thief.send(bearer).await, "bad_proof", "missing");
-    let short = reference(&leaf_id(&envelope, &MESH).unwrap());
+    let short = reference(&leaf_id(&envelope));
     let by_reference = || with_envelope(call(&thief, "plain.read"), &short);
     check_refused(&thief.send(by_reference()).await, "bad_proof", "missing");
     let restriction = "lifetime_secs = 600\nagent = { id = \"agent:thief\", class = \"analyst\" }\n[[grant]]\nof = 1\n\
@@ -193,10 +199,10 @@ async fn a_reference_stands_for_the_envelope_of_its_channel() {
     let scene = Scene::new().await;
     let envelope = scene.envelope(TASK);
     let maya = scene.agent(Some(&envelope));
-    let short = reference(&leaf_id(&envelope, &MESH).unwrap());
+    let short = reference(&leaf_id(&envelope));
     let proven = maya.proven(call(&maya, "plain.read"), Grade::P1).await;
     assert_eq!(maya.send_bare(with_envelope(proven, &short)).await.reason(), "permit");
-    let unknown = reference(&remit_common::id::LinkId(remit_common::crypto::digest::Digest([1; 32])));
+    let unknown = reference(&LinkId(remit_common::crypto::digest::Digest([1; 32])));
     let proven = maya.proven(call(&maya, "plain.read"), Grade::P1).await;
     check_refused(&maya.send_bare(with_envelope(proven, &unknown)).await, "bad_proof", "other_leaf");
     scene.stop_edge().await;
@@ -266,7 +272,7 @@ async fn without_a_floor_only_what_reads_and_spends_nothing_goes_unproven_and_on
     bearer.headers.push(("authorization", format!("Bearer {}", text::base64url(&envelope))));
     assert_eq!(thief.send(bearer).await.reason(), "permit");
     check_refused(&thief.call("notes.write", customer()).await, "bad_proof", "missing");
-    let short = reference(&leaf_id(&envelope, &MESH).unwrap());
+    let short = reference(&leaf_id(&envelope));
     let by_reference = with_envelope(call(&thief, "plain.read"), &short);
     check_refused(&thief.send(by_reference).await, "bad_proof", "missing");
     scene.stop_edge().await;

@@ -1,5 +1,6 @@
 //! Step 4: what the envelope opens, and what it does not.
 
+use remit_common::envelope::ENVELOPE_HEADER;
 use serde_json::{Value, json};
 
 use crate::admin::bounded;
@@ -165,7 +166,7 @@ async fn without_envelope(stage: &mut Stage) -> Result<(), Failure> {
         let from = stage.now();
         let mut request = stage.http.post(url);
         if let Some(stolen) = stolen {
-            request = request.header("remit-envelope", stolen);
+            request = request.header(ENVELOPE_HEADER, stolen);
         }
         let sent = request
             .header("content-type", "application/json")
