@@ -39,5 +39,10 @@ mutation *args:
 mutants *args:
     cargo mutants -p remit-common --file 'common/src/lattice/*.rs' -j1 -o target {{args}} -- --lib --test it -- lattice:: envelope:: policy::terms
 
+# Write the published vectors anew, and have them judged by their second implementation.
+vectors:
+    cargo test -p remit-common --test it -- --ignored --nocapture write_the_vectors
+    .ci/check-vectors.sh
+
 ci:
     .ci/run

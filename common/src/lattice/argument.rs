@@ -156,6 +156,19 @@ pub enum Said<'a> {
     Met,
 }
 
+/// What is left of a constraint, dimension by dimension; after a meet more than one may be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Parts<'a> {
+    /// One of these.
+    pub listed: Option<&'a SortedSet<Scalar>>,
+    /// An integer from the first to the second, both included.
+    pub within: Option<(i64, i64)>,
+    /// A path at or below this place. `None` also where no place is left, see [`Constraint::is_nothing`].
+    pub below: Option<&'a PathPrefix>,
+    /// A text of at most so many bytes.
+    pub length_max: Option<u32>,
+}
+
 impl Constraint {
     /// One of these values.
     #[must_use]
@@ -202,6 +215,16 @@ impl Constraint {
             Self { listed: None, interval: None, place: None, length_max: Some(bytes) } => Said::LengthMax(*bytes),
             Self { .. } => Said::Met,
         }
+    }
+
+    /// What is left of it, for whoever shows it.
+    #[must_use]
+    pub fn parts(&self) -> Parts<'_> {
+        let below = match &self.place {
+            Some(Place::At(prefix)) => Some(prefix),
+            Some(Place::Nowhere) | None => None,
+        };
+        Parts { listed: self.listed.as_ref(), within: self.interval, below, length_max: self.length_max }
     }
 
     /// Whether the value is one of those meant.

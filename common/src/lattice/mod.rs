@@ -27,7 +27,8 @@ mod sorted;
 mod window;
 
 pub use argument::{
-    ArgumentPointer, ArgumentValue, Constraint, InvalidArgumentPointer, InvalidPathPrefix, PathPrefix, Said, Scalar,
+    ArgumentPointer, ArgumentValue, Constraint, InvalidArgumentPointer, InvalidPathPrefix, Parts, PathPrefix, Said,
+    Scalar,
 };
 pub use audience::Audience;
 pub use classes::{ClassSet, InvalidClassSet};

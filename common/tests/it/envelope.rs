@@ -12,3 +12,4 @@ mod narrowing;
 mod reference;
 mod requests;
 mod shapes;
+mod vectors;
