@@ -31,6 +31,15 @@ pub const ROOT_LIFE_MAX: Duration = Duration::from_secs(3_600);
 /// The longest life of a hop.
 pub const HOP_LIFE_MAX: Duration = Duration::from_secs(900);
 
+/// Bytes of one countersignature: ids of an edge and a region, two digests, a signature.
+pub const COUNTERSIGNATURE_BYTES_MAX: usize = 512;
+/// The longest life of a hop that nobody registered.
+pub const OFFLINE_LIFE_MAX: Duration = Duration::from_secs(300);
+/// Children that one link may have at an edge at a time, whatever it says.
+pub const FANOUT_MAX: u16 = 64;
+/// Links below one root that an edge takes while the root lasts: what a swarm can make it verify and keep.
+pub const ROOT_LINKS_MAX: usize = 1_024;
+
 /// Counters of one channel that may overtake each other.
 pub const PROOF_WINDOW: u64 = 1_024;
 /// Bytes of a proof as its header carries it, before base64url: the longest has a signature and a digest.

@@ -1,15 +1,17 @@
 //! Envelopes that have been verified, so that an agent's second call costs no signature.
 //!
 //! Only what cannot change is kept: that these bytes are signed as they must be, by issuers of this very directory,
-//! and what the chain leaves when it is met. Whether it holds now and nothing of it has been cut is asked at every
-//! call. A key begins with the tenant. Clause G-9.
+//! what edges of this directory said about its hops, and what the chain leaves when it is met; and what one bundle had to
+//! say about its hops, until there is another bundle. Whether it holds now and nothing of it has been cut is asked at
+//! every call. A key begins with the tenant. Clauses G-9 and E-33.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use remit_common::crypto::digest::Digest;
-use remit_common::envelope::{Effective, RawPresentation, Unauthenticated};
+use remit_common::envelope::{Countersignature, Effective, NotRegistered, RawPresentation, Unauthenticated};
 use remit_common::id::{MeshId, TenantId};
+use remit_common::policy::decision::Denied;
 use remit_common::trust::directory::Directory;
 
 /// Chains of one generation.
@@ -24,7 +26,61 @@ type Key = (TenantId, Digest, Digest);
 /// The newest chains, in two generations: when the young one is full, the old one is forgotten and the young one
 /// becomes the old one. What is used moves to the young one, so the oldest unused go first.
 #[derive(Debug, Default)]
-pub(crate) struct Chains(Mutex<Generations<Key, Arc<Effective>>>);
+pub(crate) struct Chains(Mutex<Generations<Key, Arc<Chain>>>);
+
+/// A verified chain.
+#[derive(Debug)]
+pub(crate) struct Chain {
+    pub(crate) effective: Arc<Effective>,
+    /// By link; the root's is of no interest.
+    evidence: Vec<Result<Countersignature, NotRegistered>>,
+    /// What the bundle with this digest says, with these hops registered.
+    vetted: Mutex<Option<(Vetting, Result<(), Denied>)>>,
+}
+
+/// What the answer of policy about a chain's hops depends on: the bundle, and which hops are registered, as bits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Vetting {
+    pub(crate) bundle: Digest,
+    pub(crate) registered: u32,
+}
+
+impl Chain {
+    fn new(raw: &RawPresentation, effective: Effective, mesh: &MeshId, directory: &Directory) -> Self {
+        let links = (0u8..).zip(effective.links());
+        let evidence = links.map(|(hop, link)| {
+            let raw = raw.countersignature(hop).ok_or(NotRegistered::Absent)?;
+            let edge = |id: &_| directory.edge(id).map(|edge| (&edge.region, &edge.identity));
+            raw.verify(mesh, link, edge).cloned()
+        });
+        Self { evidence: evidence.collect(), effective: Arc::new(effective), vetted: Mutex::default() }
+    }
+
+    /// What an edge said about this hop.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub(crate) fn evidence(&self, hop: u8) -> Result<&Countersignature, NotRegistered> {
+        match self.evidence.get(usize::from(hop)) {
+            Some(Ok(said)) => Ok(said),
+            Some(Err(why)) => Err(why.clone()),
+            None => Err(NotRegistered::Absent),
+        }
+    }
+
+    /// What policy says about the hops: asked once for a bundle.
+    ///
+    /// # Errors
+    /// The denial.
+    pub(crate) fn vet(&self, by: Vetting, ask: impl FnOnce() -> Result<(), Denied>) -> Result<(), Denied> {
+        // A panic while it was held has asked in vain.
+        let mut vetted = self.vetted.lock().unwrap_or_else(PoisonError::into_inner);
+        match &*vetted {
+            Some((asked, answer)) if *asked == by => answer.clone(),
+            Some(_) | None => vetted.insert((by, ask())).1.clone(),
+        }
+    }
+}
 
 #[derive(Debug)]
 struct Generations<K, V> {
@@ -69,15 +125,16 @@ impl Chains {
         raw: &RawPresentation,
         mesh: &MeshId,
         directory: &Directory,
-    ) -> Result<Arc<Effective>, Unauthenticated> {
+    ) -> Result<Arc<Chain>, Unauthenticated> {
         let key = (raw.tenant().clone(), raw.digest(), *directory.digest());
         if let Some(found) = self.lock().get(&key) {
             return Ok(found);
         }
-        let effective = Arc::new(raw.clone().verify(mesh, directory.issuers())?.effective());
+        let effective = raw.clone().verify(mesh, directory.issuers())?.effective();
         let bytes = effective.scope.bytes();
-        self.lock().insert(key, Arc::clone(&effective), bytes);
-        Ok(effective)
+        let chain = Arc::new(Chain::new(raw, effective, mesh, directory));
+        self.lock().insert(key, Arc::clone(&chain), bytes);
+        Ok(chain)
     }
 
     /// Chains that are kept.
@@ -86,7 +143,7 @@ impl Chains {
         generations.young.len() + generations.old.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations<Key, Arc<Effective>>> {
+    fn lock(&self) -> std::sync::MutexGuard<'_, Generations<Key, Arc<Chain>>> {
         // A panic while it was held loses at most an entry of a cache.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

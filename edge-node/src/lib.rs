@@ -11,6 +11,7 @@ mod chains;
 mod channels;
 pub mod config;
 mod egress;
+mod hops;
 mod ingress;
 mod material;
 mod ops;
@@ -48,6 +49,7 @@ use active::{State, StateConfig, ViewCell};
 use chains::Chains;
 use channels::Channels;
 use egress::Egress;
+use hops::Hops;
 use ingress::Ingress;
 use ingress::mcp::list::Cursors;
 use material::Material;
@@ -257,6 +259,7 @@ impl Edge {
             place: Place { edge: config.id.clone(), region: config.region.clone() },
             views,
             chains: Chains::default(),
+            hops: Hops::default(),
             channels,
             floor: ProofFloor(config.proof.floor),
             key: material.key,

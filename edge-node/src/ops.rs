@@ -152,6 +152,7 @@ async fn metrics(State(operations): State<Operations>) -> Response {
     metrics.voters_connected.set(gauge(links.borrow().iter().filter(|cell| cell.borrow().is_some()).count()));
     metrics.credentials_warm.set(gauge(gateway.vault.warm()));
     metrics.chains_cached.set(gauge(gateway.chains.len()));
+    metrics.hops_counted.set(gauge(gateway.hops.len()));
     metrics.channels_open.set(gauge(gateway.channels.len()));
     metrics.connections_shed.set(i64::try_from(counters.shed.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], telemetry.render()).into_response()

@@ -80,7 +80,12 @@ pub(crate) struct Proven {
     pub(crate) grade: Grade,
     /// The digest of the tool's definition that it has seen, as part of what was proven.
     pub(crate) definition: Option<Digest>,
+    /// The last link, when nobody has registered it.
+    pub(crate) unregistered: Option<u8>,
 }
+
+/// What a chain cannot do whose last link nobody has registered (clause E-33).
+pub(crate) const NEVER_OFFLINE: Effect = Effect::Irreversible;
 
 /// The least proof that this edge asks for, whatever bundles say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,6 +185,30 @@ pub(crate) fn standing<'v>(
     place: &Place,
     now: Now,
 ) -> Result<&'v ActiveBundle, Box<Refusal>> {
+    stands(view, effective, place, now, |_| false)
+}
+
+/// The same for an envelope whose last link may be for other places: to be registered, it need not hold here.
+///
+/// # Errors
+/// The first reason against it.
+pub(crate) fn standing_above<'v>(
+    view: &'v View,
+    effective: &Effective,
+    place: &Place,
+    now: Now,
+) -> Result<&'v ActiveBundle, Box<Refusal>> {
+    let last = effective.chain_depth.saturating_sub(1);
+    stands(view, effective, place, now, |hop| hop == last)
+}
+
+fn stands<'v>(
+    view: &'v View,
+    effective: &Effective,
+    place: &Place,
+    now: Now,
+    elsewhere: impl Fn(u8) -> bool,
+) -> Result<&'v ActiveBundle, Box<Refusal>> {
     if let Some(cause) = view.freshness.quarantined(now) {
         return Err(Refusal::of_call(Denied::new(Reason::Quarantined, format!("quarantined: {cause:?}"))));
     }
@@ -190,9 +219,11 @@ pub(crate) fn standing<'v>(
         };
         Refusal::of_envelope(Denied { hop: Some(hop), ..Denied::new(reason, denied.to_string()) })
     })?;
-    effective.check_audience(&place.region, &place.edge).map_err(|wrong| {
-        Refusal::of_call(Denied { hop: Some(wrong.hop), ..Denied::new(Reason::WrongAudience, wrong.to_string()) })
-    })?;
+    let here = effective.check_audience(&place.region, &place.edge);
+    if let Err(wrong) = here.or_else(|wrong| if elsewhere(wrong.hop) { Ok(()) } else { Err(wrong) }) {
+        let denied = Denied::new(Reason::WrongAudience, wrong.to_string());
+        return Err(Refusal::of_call(Denied { hop: Some(wrong.hop), ..denied }));
+    }
     check_cuts(view, effective, &place.edge)?;
     let active = view
         .bundle(&effective.tenant, now.wall)
@@ -274,6 +305,17 @@ fn check_evidence(view: &View, effective: &Effective, effects: Effects) -> Resul
     Err(Refusal::of_call(Denied::new(Reason::ApprovalRequired, detail)))
 }
 
+/// What cannot be undone is not done under a hop that nobody registered: the chain is met with "not irreversible".
+fn check_registered(proven: Proven, effects: Effects) -> Result<(), Box<Refusal>> {
+    match proven.unregistered {
+        Some(hop) if effects.contains(NEVER_OFFLINE) => {
+            let detail = format!("link {hop} is not registered, and the call cannot be undone; register the link");
+            Err(Refusal::of_call(Denied { hop: Some(hop), ..Denied::new(Reason::Unregistered, detail) }))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
 /// Judges one call of somebody who has proven this much.
 ///
 /// # Errors
@@ -293,6 +335,7 @@ pub(crate) fn judge(
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
     floor.check_tool(proven, effective, &permitted.tool)?;
+    check_registered(proven, permitted.facts.effects)?;
     check_evidence(view, effective, permitted.facts.effects)?;
     let tool = &permitted.tool;
     let credential = tool.credential.as_ref().map(|name| {

@@ -4,8 +4,10 @@
 //! which rule, which fact and what would have been needed stand in the record, for those who may read it. Clauses
 //! G-8 to G-33, in the order of this file.
 
+mod hops;
 mod possession;
 mod recorded;
+mod registering;
 
 use std::sync::Arc;
 
@@ -26,10 +28,13 @@ use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
 use tokio::sync::{Semaphore, oneshot};
 
+pub(crate) use registering::Registered;
+
 use crate::active::{ActiveBundle, View, ViewCell};
-use crate::chains::Chains;
+use crate::chains::{Chain, Chains};
 use crate::channels::Channels;
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
+use crate::hops::Hops;
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
 use crate::pdp::{self, Cleared, Place, ProofFloor, Proven, Refusal};
 use crate::pep::{self, Duties};
@@ -49,6 +54,7 @@ pub(crate) struct Gateway {
     pub(crate) place: Place,
     pub(crate) views: ViewCell,
     pub(crate) chains: Chains,
+    pub(crate) hops: Hops,
     pub(crate) channels: Arc<Channels>,
     pub(crate) floor: ProofFloor,
     /// The edge's identity: answers to requests for channels are signed with it.
@@ -148,15 +154,17 @@ impl Gateway {
 
     /// The same under the view that the journey has now: who may issue envelopes can have changed with it.
     fn admit_again(&self, journey: &mut Journey) -> Result<Arc<Effective>, Box<Refusal>> {
-        let admitted = self.authenticate(journey).and_then(|effective| {
+        let admitted = self.authenticate(journey).and_then(|chain| {
+            let effective = Arc::clone(&chain.effective);
             journey.envelope = Some(Arc::clone(&effective));
-            pdp::standing(&journey.view, &effective, &self.place, journey.arrived)?;
+            let active = pdp::standing(&journey.view, &effective, &self.place, journey.arrived)?;
+            journey.proven.unregistered = self.check_hops(journey, &chain, active)?;
             Ok(effective)
         });
         admitted.inspect_err(|refusal| self.deny(journey, refusal))
     }
 
-    fn authenticate(&self, journey: &Journey) -> Result<Arc<Effective>, Box<Refusal>> {
+    fn authenticate(&self, journey: &Journey) -> Result<Arc<Chain>, Box<Refusal>> {
         let raw = journey
             .presented
             .as_deref()

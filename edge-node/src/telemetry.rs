@@ -117,6 +117,8 @@ pub(crate) struct Metrics {
     pub(crate) credentials_warm: Gauge,
     /// Verified chains that are kept.
     pub(crate) chains_cached: Gauge,
+    /// Hops that count towards their parents' fan-out.
+    pub(crate) hops_counted: Gauge,
     /// Channels that holders have opened.
     pub(crate) channels_open: Gauge,
     /// Connections of agents that were closed at once, because there were too many.
@@ -183,6 +185,7 @@ impl Telemetry {
             voters_connected: Gauge::default(),
             credentials_warm: Gauge::default(),
             chains_cached: Gauge::default(),
+            hops_counted: Gauge::default(),
             channels_open: Gauge::default(),
             connections_shed: Gauge::default(),
         };
@@ -206,6 +209,7 @@ impl Telemetry {
             voters_connected,
             credentials_warm,
             chains_cached,
+            hops_counted,
             channels_open,
             connections_shed,
         } = metrics.clone();
@@ -227,6 +231,7 @@ impl Telemetry {
         registry.register("voters_connected", "Voters that are connected", voters_connected);
         registry.register("credentials_warm", "Credentials open in memory", credentials_warm);
         registry.register("chains_cached", "Verified chains that are kept", chains_cached);
+        registry.register("hops_counted", "Hops that count towards the fan-out of their parents", hops_counted);
         registry.register("channels_open", "Channels that holders of envelopes have opened", channels_open);
         registry.register("connections_shed", "Agents' connections closed at once", connections_shed);
         Self { metrics, registry }

@@ -1,8 +1,10 @@
 //! `remit envelope`: asks for, narrows, shows and checks what an agent carries.
 
+mod register;
 mod show;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use clap::Subcommand;
 use remit_common::bundle::CompiledBundle;
@@ -31,7 +33,7 @@ use show::{
 Example:
   remit envelope issue --task task.toml -o maya.envelope --key agent.key
   remit envelope delegate --parent maya.envelope --key agent.key \\
-        --restrict child.toml -o child.envelope --child-key helper.key
+        --restrict child.toml -o child.envelope --child-key helper.key --edge eu-west-1
   remit envelope verify child.envelope")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -42,7 +44,7 @@ pub(crate) struct Args {
 enum Verb {
     /// Ask the issuers for a root on a human's behalf
     Issue(Issue),
-    /// Hand on a part of an envelope; needs no server
+    /// Hand on a part of an envelope, and register it with an edge
     Delegate(Delegate),
     /// Show what an envelope says, without believing it
     Show(One),
@@ -80,6 +82,9 @@ struct Delegate {
     /// The child's key; made if it is missing
     #[arg(long, value_name = "FILE")]
     child_key: PathBuf,
+    /// Register the child at this edge (its id or its URL), and carry the countersignature in the child's envelope
+    #[arg(long, value_name = "EDGE")]
+    edge: Option<String>,
     /// A bundle folder whose purposes and classes the restriction names, instead of the mesh's active bundle
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -150,7 +155,7 @@ fn bad_request(path: &Path, error: &dyn std::error::Error) -> Failure {
 async fn delegate_to_file(args: &Delegate, context: &Context) -> Result<Exit, Failure> {
     let env = &context.env;
     let parent = EnvelopeFile::read(env, &args.parent)?;
-    let parent_key = files::read_key(env, &args.key)?;
+    let parent_key = Arc::new(files::read_key(env, &args.key)?);
     let text = files::read_text(env, &args.restrict, CONFIG_BYTES_MAX)?;
     let restriction = match &args.bundle {
         Some(folder) => Restriction::parse_toml(&text, &taxonomy(context, folder)?),
@@ -168,8 +173,23 @@ async fn delegate_to_file(args: &Delegate, context: &Context) -> Result<Exit, Fa
     let bytes = parent.bytes()?;
     let child = envelope::delegate(&bytes, &parent_key, &parent.mesh_id, &restriction, child_key.public(), now, nonce)
         .map_err(|error| Failure::caused(Exit::Failed, &error))?;
-    EnvelopeFile::new(parent.mesh_id, parent.root_sha256, &child).write(env, &args.output)?;
-    context.output.document(&json!({ "envelope": args.output, "key": args.child_key, "key_made": made }));
+    let registered = match &args.edge {
+        Some(edge) => Some(register::register(context, edge, &bytes, parent_key, &child).await?),
+        None => None,
+    };
+    let presentation = registered.as_ref().map_or(&child, |registered| &registered.presentation);
+    EnvelopeFile::new(parent.mesh_id, parent.root_sha256, presentation).write(env, &args.output)?;
+    context.output.document(&json!({
+        "envelope": args.output, "key": args.child_key, "key_made": made,
+        "registered": registered.as_ref().map(register::to_json),
+    }));
+    match &registered {
+        Some(registered) => register::print(context, registered),
+        None => context.output.line(context.output.faint(
+            "Not registered: edges take it only if every link above says `offline`, for five minutes at most; \
+             `--edge` registers it.",
+        )),
+    }
     context.output.line(format!("wrote {}", args.output.display()));
     Ok(Exit::Done)
 }

@@ -9,9 +9,10 @@ use remit_common::crypto::digest::Digest;
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::net::http::HttpClient;
-use remit_common::net::prover::Prover;
+use remit_common::net::prover::{NotProven, Prover};
+use remit_common::net::registrar::{Registration, refusal_of};
 use remit_common::policy::compile::CompiledPolicy;
-use remit_common::proof::EdgeKey;
+use remit_common::proof::{EdgeKey, Exchange, Grade, Target};
 use remit_common::time::BootTime;
 use remit_common::trust::directory::Directory;
 use remit_common::trust::root::Root;
@@ -27,6 +28,9 @@ use crate::{local, trust};
 
 /// Bytes of an answer to a request for a channel, and room for whatever else stands there.
 const CHANNEL_ANSWER_BYTES_MAX: usize = 64 * 1024;
+
+/// For the answer to a registration, its channel included.
+const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
 
 /// An envelope in the hands of who holds its key.
 pub(crate) struct Held {
@@ -150,6 +154,34 @@ impl Stage {
 
     /// As [`Self::agent`]; a refusal is an outcome.
     pub(crate) async fn meet(&self, edge: &EdgeEntry, held: &Held) -> Result<Result<Agent, Outcome>, Failure> {
+        Ok(Agent::connect(self.proving(edge, held).await?, &edge.agent, &self.transcript).await)
+    }
+
+    /// Registers at this edge what `parent`'s holder has handed on.
+    pub(crate) async fn register(
+        &self,
+        edge: &EdgeEntry,
+        parent: &Held,
+        child: &[u8],
+    ) -> Result<Registration, Failure> {
+        let Proving { channels, to, prover, http: _ } = self.proving(edge, parent).await?;
+        let registered = prover.register(&channels, to, child, REGISTERS_WITHIN).await;
+        registered.map_err(|error| Failure::caused(Exit::Failed, &error))
+    }
+
+    /// The reason for which this edge opens no channel for an envelope; nothing if it does.
+    pub(crate) async fn knock(&self, edge: &EdgeEntry, held: &Held) -> Result<Option<String>, Failure> {
+        let Proving { channels, to, prover, http: _ } = self.proving(edge, held).await?;
+        let target = Target::Mcp { method: "tools/list", name: "", definition: None };
+        let exchange = Exchange { target, body: b"", idempotency_key: b"" };
+        match prover.prove(&channels, to, &exchange, Grade::P1, REGISTERS_WITHIN).await {
+            Ok(_) => Ok(None),
+            Err(NotProven::Refused(response)) => Ok(Some(refusal_of(&response).unwrap_or_default())),
+            Err(error) => Err(Failure::caused(Exit::Failed, &error)),
+        }
+    }
+
+    async fn proving(&self, edge: &EdgeEntry, held: &Held) -> Result<Proving, Failure> {
         let wrong = |what: &str| Failure::new(Exit::Failed, format!("{what} of {}", edge.id));
         let (_, directory) = self.trust().await?;
         let listed = directory.edge(&edge.id).ok_or_else(|| wrong("the directory knows nothing"))?;
@@ -157,13 +189,12 @@ impl Stage {
         let env = &self.context.env;
         let prover = Prover::new(env, key, Arc::clone(&held.key), &held.presentation);
         let to = edge.agent.strip_prefix("http://").and_then(|addr| addr.parse().ok());
-        let proving = Proving {
+        Ok(Proving {
             http: self.http.clone(),
             channels: HttpClient::new(env, CHANNEL_ANSWER_BYTES_MAX),
             to: to.ok_or_else(|| wrong("no address in the URL"))?,
             prover: Arc::new(prover.ok_or_else(|| wrong("no envelope for an agent"))?),
-        };
-        Ok(Agent::connect(proving, &edge.agent, &self.transcript).await)
+        })
     }
 
     /// The envelope that step 3 made.

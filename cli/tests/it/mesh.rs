@@ -146,7 +146,9 @@ async fn the_story_by_hand_from_up_to_down() {
     assert_eq!((&verified["verified"], &verified["in_time"]), (&json!(true), &json!(true)));
     let restrict = ".remit/example/child.toml";
     let delegate = ["envelope", "delegate", "--parent", "maya.envelope", "--key", "agent.key", "--restrict", restrict];
-    run(here, &[&delegate[..], &["-o", "child.envelope", "--child-key", "helper.key"]].concat());
+    let registers = ["-o", "child.envelope", "--child-key", "helper.key", "--edge", "lab-1"];
+    let delegated = run(here, &[&delegate[..], &registers].concat());
+    assert_eq!(delegated["registered"]["not_held"], json!([]));
     assert_eq!(run(here, &["envelope", "show", "child.envelope"])["links"].as_array().unwrap().len(), 2);
 
     let answer = mesh.call(("maya.envelope", "agent.key"), "contracts.read", read_7781()).await;

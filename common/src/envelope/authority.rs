@@ -135,6 +135,12 @@ impl Effective {
         &self.holders
     }
 
+    /// The links as they were verified, root first.
+    #[must_use]
+    pub fn chain(&self) -> &[VerifiedLink] {
+        &self.chain
+    }
+
     /// The id of the last link.
     #[must_use]
     pub fn leaf(&self) -> Option<LinkId> {

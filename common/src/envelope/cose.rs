@@ -15,6 +15,8 @@ const ALG_QUORUM: i64 = -70_010;
 const LONG_HOLDER_KEY: i64 = -70_001;
 /// What a payload is (COSE header `typ`, RFC 9596).
 const TYP: &str = "remit-link+cbor";
+/// The same, of a countersignature.
+const TYP_COUNTERSIGN: &str = "remit-countersign+cbor";
 /// The longest protected header: three entries, none of them long.
 const PROTECTED_BYTES_MAX: usize = 64;
 /// The longest key in an unprotected header: an ML-DSA-44 public key.
@@ -24,6 +26,7 @@ const SIGNED_OVERHEAD_BYTES: usize = 128;
 /// Bytes of one issuer's part of a root's signature, heads included, with room for the head of the whole.
 const QUORUM_PART_BYTES: usize = 80;
 const AAD_LABEL: &[u8] = b"remit/link/v1";
+const AAD_LABEL_COUNTERSIGN: &[u8] = b"remit/countersign/v1";
 const ID_LABEL: &[u8] = b"remit/linkid/v1\0";
 
 /// A protected header.
@@ -33,6 +36,8 @@ pub(super) enum Header {
     Quorum,
     /// A hop's: the algorithm and the first eight bytes of the id of the key that signed.
     Holder { alg: i64, kid: [u8; 8] },
+    /// A countersignature's: the first eight bytes of the id of the edge's key.
+    Edge { kid: [u8; 8] },
 }
 
 impl Header {
@@ -45,12 +50,13 @@ impl Header {
         match self {
             Self::Quorum => out.map(2).uint(1).int(ALG_QUORUM),
             Self::Holder { alg, kid } => out.map(3).uint(1).int(alg).uint(4).bytes(&kid),
+            Self::Edge { kid } => out.map(3).uint(1).int(ALG_ED25519).uint(4).bytes(&kid),
         };
-        out.uint(16).text(TYP);
+        out.uint(16).text(if matches!(self, Self::Edge { .. }) { TYP_COUNTERSIGN } else { TYP });
         out.finish()
     }
 
-    fn decode(bytes: &[u8]) -> Result<Self, ShapeFault> {
+    pub(super) fn decode(bytes: &[u8]) -> Result<Self, ShapeFault> {
         const AT: &str = "protected";
         let mut reader = Reader::new(bytes);
         let entries = reader.map(AT, 2, 3)?;
@@ -65,10 +71,17 @@ impl Header {
             }
         }
         reader.end(AT)?;
-        if typ.ok_or(ShapeFault::Missing { at: "protected.typ" })? != TYP {
-            return Err(ShapeFault::Value { at: "protected.typ" });
+        let alg = alg.ok_or(ShapeFault::Missing { at: "protected.alg" })?;
+        match typ.ok_or(ShapeFault::Missing { at: "protected.typ" })? {
+            TYP => {}
+            TYP_COUNTERSIGN => match (alg, kid) {
+                (ALG_ED25519, Some(kid)) => return Ok(Self::Edge { kid }),
+                (ALG_ED25519, None) => return Err(ShapeFault::Missing { at: "protected.kid" }),
+                _ => return Err(ShapeFault::Algorithm { alg }),
+            },
+            _ => return Err(ShapeFault::Value { at: "protected.typ" }),
         }
-        match (alg.ok_or(ShapeFault::Missing { at: "protected.alg" })?, kid) {
+        match (alg, kid) {
             (ALG_QUORUM, None) => Ok(Self::Quorum),
             (ALG_QUORUM, Some(_)) => Err(ShapeFault::Misplaced { at: "protected.kid" }),
             (_, None) => Err(ShapeFault::Missing { at: "protected.kid" }),
@@ -117,6 +130,7 @@ impl Sign1 {
         let signature = match header {
             Header::Quorum => LinkSignature::Quorum(read_quorum(reader.bytes("signature", link_bytes_max)?)?),
             Header::Holder { .. } => LinkSignature::Holder(Signature(reader.exactly("signature")?)),
+            Header::Edge { .. } => return Err(ShapeFault::Value { at: "protected.typ" }),
         };
         let length = reader.position().saturating_sub(start);
         if length > link_bytes_max {
@@ -147,8 +161,17 @@ impl Sign1 {
 
 /// Sig_structure of RFC 9052 section 4.4 (clause E-6); the external data bind the mesh and the version.
 pub(super) fn signed(mesh: &MeshId, protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    sig_structure(AAD_LABEL, mesh, protected, payload)
+}
+
+/// The same for a countersignature, under a label of its own (clause E-31).
+pub(super) fn countersigned(mesh: &MeshId, protected: &[u8], payload: &[u8]) -> Vec<u8> {
+    sig_structure(AAD_LABEL_COUNTERSIGN, mesh, protected, payload)
+}
+
+fn sig_structure(label: &[u8], mesh: &MeshId, protected: &[u8], payload: &[u8]) -> Vec<u8> {
     let mut out = Writer::sized(payload.len().saturating_add(SIGNED_OVERHEAD_BYTES));
-    out.array(4).text("Signature1").bytes(protected).bytes(&[AAD_LABEL, &mesh.0].concat()).bytes(payload);
+    out.array(4).text("Signature1").bytes(protected).bytes(&[label, &mesh.0].concat()).bytes(payload);
     out.finish()
 }
 

@@ -73,7 +73,8 @@ pub fn delegate(
     now: Timestamp,
     nonce: Nonce,
 ) -> Result<Vec<u8>, CannotDelegate> {
-    let RawPresentation { links, .. } = RawPresentation::parse(parent).map_err(CannotDelegate::Parent)?;
+    let RawPresentation { links, countersignatures, tenant: _, digest: _ } =
+        RawPresentation::parse(parent).map_err(CannotDelegate::Parent)?;
     let Some(leaf) = links.last().filter(|leaf| leaf.link.holder == *parent_key.public()) else {
         return Err(CannotDelegate::NotTheHolder);
     };
@@ -107,7 +108,7 @@ pub fn delegate(
     let signature = parent_key.sign(&cose::signed(mesh, &header.encode(), &payload));
     let last = Sign1::new(header, payload, LinkSignature::Holder(signature));
     let all: Vec<&Sign1> = links.iter().map(|raw| &raw.sign1).chain([&last]).collect();
-    let bytes = presentation::encode(all.into_iter());
+    let bytes = presentation::encode(all.into_iter(), &countersignatures);
     RawPresentation::parse(&bytes).map_err(CannotDelegate::Invalid)?;
     let mut chain: Vec<Link> = links.into_iter().map(|raw| raw.link).chain([hop]).collect();
     verify::meet(&mut chain).map_err(CannotDelegate::Refused)?;

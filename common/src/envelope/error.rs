@@ -50,12 +50,6 @@ pub enum MalformedEnvelope {
         /// What it carries.
         key: &'static str,
     },
-    /// The presentation carries something well formed that this version cannot check.
-    #[error("the presentation carries `{key}`, which this version cannot check")]
-    Uncheckable {
-        /// What it carries.
-        key: &'static str,
-    },
 }
 
 /// What is wrong with the shape of a link.

@@ -149,7 +149,7 @@ impl RootPayload {
 
     fn presentation(&self, signatures: Vec<RootSignature>) -> Vec<u8> {
         let link = Sign1::new(Header::Quorum, self.0.clone(), LinkSignature::Quorum(signatures));
-        presentation::encode(std::iter::once(&link))
+        presentation::encode(std::iter::once(&link), &presentation::Countersignatures::new())
     }
 }
 

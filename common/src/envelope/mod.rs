@@ -9,11 +9,12 @@
 //! An envelope holds no credential, and by itself opens nothing: whoever uses it proves that it has the last link's key
 //! (clauses ).
 //!
-//! Clauses E-1 to E-29, docs/PROTOCOL.md.
+//! Clauses E-1 to E-35, docs/PROTOCOL.md.
 
 mod authority;
 mod cbor;
 mod cose;
+mod countersign;
 mod decode;
 mod decode_grant;
 mod delegate;
@@ -32,12 +33,15 @@ mod verify;
 pub(crate) use cbor::Writer;
 
 pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, TimeDenied, WrongAudience};
+pub use countersign::{Countersignature, NotRegistered, RawCountersignature};
 pub use delegate::{CannotDelegate, Restriction, delegate};
 pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};
 pub use issuers::{InvalidIssuers, Issuer, Issuers};
 pub use link::{AgentIdentity, EvidenceKind, Link, Nonce, RootContext};
 pub use mint::{CannotMint, RootPayload, RootRequest, RootSignature, RootStamp, assemble_root, sign_root_part};
-pub use presentation::{ENVELOPE_HEADER, RawPresentation, leaf_holder, read_reference, reference};
+pub use presentation::{
+    CannotCarry, ENVELOPE_HEADER, RawPresentation, leaf_holder, read_reference, reference, with_countersignature,
+};
 pub use request::{
     AgentRequest, Any, DelegationRequest, GrantRequest, IdsRequest, InvalidRequest, MaximumRequest, NumberedOrNamed,
     RestrictionRequest, TaskRequest,

@@ -1,10 +1,12 @@
 //! A presentation: the bytes an agent sends, and their shape. Clauses E-1 and E-8.
 
-use super::cbor::{Reader, Writer};
+use std::collections::BTreeMap;
+
+use super::cbor::{Keys, Reader, Writer};
 use super::cose::{Header, Sign1};
+use super::countersign::RawCountersignature;
 use super::decode;
 use super::error::{MalformedEnvelope, ShapeFault};
-use super::later;
 use super::link::Link;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
@@ -34,9 +36,14 @@ pub(super) struct RawLink {
 #[derive(Debug, Clone)]
 pub struct RawPresentation {
     pub(super) links: Vec<RawLink>,
+    /// By the index of the link; never the root's.
+    pub(super) countersignatures: Countersignatures,
     pub(super) tenant: TenantId,
     pub(super) digest: Digest,
 }
+
+/// By the index of the link.
+pub(super) type Countersignatures = BTreeMap<u8, RawCountersignature>;
 
 impl RawPresentation {
     /// Checks limits and shape.
@@ -64,19 +71,17 @@ impl RawPresentation {
         for hop in (0u8..).take(count) {
             links.push(read_link(&mut reader, hop)?);
         }
-        if parts == 3 {
-            later::countersignatures(&mut reader, count).map_err(frame)?;
-        }
+        let countersignatures = match parts {
+            3 => read_countersignatures(&mut reader, count).map_err(frame)?,
+            _ => Countersignatures::new(),
+        };
         reader.end("presentation").map_err(frame)?;
-        if parts == 3 {
-            return Err(MalformedEnvelope::Uncheckable { key: "countersignatures" });
-        }
         let tenant = links
             .first()
             .and_then(|root: &RawLink| root.link.context.as_ref())
             .map(|context| context.tenant.clone())
             .ok_or(MalformedEnvelope::Link { hop: 0, source: ShapeFault::Misplaced { at: "kind" } })?;
-        Ok(Self { links, tenant, digest: Digest::of(&[bytes]) })
+        Ok(Self { links, countersignatures, tenant, digest: Digest::of(&[bytes]) })
     }
 
     /// The tenant that the root claims; good for choosing what to verify with, and for nothing else.
@@ -96,11 +101,73 @@ impl RawPresentation {
         self.links.last().map(|raw| raw.sign1.id(mesh))
     }
 
+    /// The countersignatures that came along, by the index of the link; unverified.
+    pub fn countersignatures(&self) -> impl Iterator<Item = (u8, &RawCountersignature)> {
+        self.countersignatures.iter().map(|(hop, raw)| (*hop, raw))
+    }
+
+    /// The countersignature of one link; unverified.
+    #[must_use]
+    pub fn countersignature(&self, hop: u8) -> Option<&RawCountersignature> {
+        self.countersignatures.get(&hop)
+    }
+
+    /// The ids of all links, root first; of whatever these bytes are.
+    pub fn link_ids(&self, mesh: &MeshId) -> impl Iterator<Item = LinkId> {
+        self.links.iter().map(|raw| raw.sign1.id(mesh))
+    }
+
     /// SHA-256 of the presentation.
     #[must_use]
     pub fn digest(&self) -> Digest {
         self.digest
     }
+}
+
+/// A countersignature cannot be put into a presentation.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CannotCarry {
+    /// The presentation is none.
+    #[error("the presentation is malformed")]
+    Presentation(#[source] MalformedEnvelope),
+    /// The countersignature is none.
+    #[error("the countersignature is malformed")]
+    Countersignature(#[source] ShapeFault),
+    /// It is about no hop of this presentation.
+    #[error("the countersignature is about no hop of this envelope")]
+    NoSuchHop,
+}
+
+/// The presentation with this countersignature of one of its hops, instead of one that it may have had.
+///
+/// # Errors
+/// [`CannotCarry`].
+pub fn with_countersignature(
+    presentation: &[u8],
+    mesh: &MeshId,
+    countersignature: &[u8],
+) -> Result<Vec<u8>, CannotCarry> {
+    let mut raw = RawPresentation::parse(presentation).map_err(CannotCarry::Presentation)?;
+    let countersignature = RawCountersignature::parse(countersignature).map_err(CannotCarry::Countersignature)?;
+    let hops = (0u8..).zip(raw.link_ids(mesh)).skip(1);
+    let hop = hops.filter(|(_, id)| *id == countersignature.said().link).map(|(hop, _)| hop).last();
+    raw.countersignatures.insert(hop.ok_or(CannotCarry::NoSuchHop)?, countersignature);
+    let bytes = encode(raw.links.iter().map(|link| &link.sign1), &raw.countersignatures);
+    RawPresentation::parse(&bytes).map_err(CannotCarry::Presentation)?;
+    Ok(bytes)
+}
+
+fn read_countersignatures(reader: &mut Reader<'_>, links: usize) -> Result<Countersignatures, ShapeFault> {
+    const AT: &str = "countersignatures";
+    let count = reader.map(AT, 1, links.saturating_sub(1))?;
+    let mut keys = Keys::of(AT);
+    let mut read = Countersignatures::new();
+    for _ in 0..count {
+        // A root is registered by being issued.
+        let hop = u8::try_from(keys.next(reader)?).ok().filter(|hop| (1..links).contains(&usize::from(*hop)));
+        read.insert(hop.ok_or(ShapeFault::Value { at: AT })?, RawCountersignature::read(reader)?);
+    }
+    Ok(read)
 }
 
 fn read_link(reader: &mut Reader<'_>, hop: u8) -> Result<RawLink, MalformedEnvelope> {
@@ -121,12 +188,23 @@ fn read_link(reader: &mut Reader<'_>, hop: u8) -> Result<RawLink, MalformedEnvel
     }
 }
 
-/// The one encoding of a chain.
-pub(super) fn encode<'a>(links: impl ExactSizeIterator<Item = &'a Sign1>) -> Vec<u8> {
+/// The one encoding of a chain, and of what edges said about its hops.
+pub(super) fn encode<'a>(
+    links: impl ExactSizeIterator<Item = &'a Sign1>,
+    countersignatures: &Countersignatures,
+) -> Vec<u8> {
     let mut out = Writer::sized(links.len().saturating_mul(LINK_BYTES_TYPICAL));
-    out.array(2).uint(FULL).array(links.len());
+    let parts = if countersignatures.is_empty() { 2 } else { 3 };
+    out.array(parts).uint(FULL).array(links.len());
     for link in links {
         link.write(&mut out);
+    }
+    if !countersignatures.is_empty() {
+        out.map(countersignatures.len());
+        for (hop, countersignature) in countersignatures {
+            out.uint(u64::from(*hop));
+            countersignature.write(&mut out);
+        }
     }
     out.finish()
 }

@@ -4,6 +4,7 @@
 //! meaning of bytes that nobody signed.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::authority::{Authority, Effective};
 use super::cose::{Header, LinkSignature};
@@ -31,6 +32,14 @@ pub struct VerifiedLink {
     pub window: Window,
     /// Where it holds, by its own words.
     pub audience: Audience,
+    /// From issue to end, by its own words.
+    pub life: Duration,
+    /// What is left of handing on, up to and with this link.
+    pub delegation: Delegation,
+    /// What for, up to and with this link.
+    pub purpose: PurposePath,
+    /// The first moment at which some link, up to and with this one, has ended.
+    pub expires: Timestamp,
 }
 
 /// A chain whose signatures and structure hold, and whose links have something in common.
@@ -73,7 +82,7 @@ impl RawPresentation {
     /// # Errors
     /// [`Unauthenticated`] says which link and why.
     pub fn verify(self, mesh: &MeshId, issuers: &Issuers) -> Result<VerifiedChain, Unauthenticated> {
-        let Self { links, tenant: _, digest } = self;
+        let Self { links, countersignatures: _, tenant: _, digest } = self;
         let ids: Vec<LinkId> = links.iter().map(|raw| raw.sign1.id(mesh)).collect();
         check_structure(&links, &ids)?;
         check_signatures(&links, mesh, issuers)?;
@@ -83,13 +92,17 @@ impl RawPresentation {
         let met = meet(&mut links)?;
         let chain = links
             .iter()
-            .zip(ids.iter().zip(&met.windows).zip(audiences))
-            .map(|(link, ((id, window), audience))| VerifiedLink {
+            .zip(ids.iter().zip(&met.steps).zip(audiences))
+            .map(|(link, ((id, step), audience))| VerifiedLink {
                 id: *id,
                 holder: link.holder,
                 agent: link.agent.clone(),
-                window: *window,
+                window: step.own,
                 audience,
+                life: Duration::from_secs(link.expires_secs.saturating_sub(link.issued_secs)),
+                delegation: step.delegation,
+                purpose: step.purpose,
+                expires: step.expires,
             })
             .collect();
         Ok(VerifiedChain { effective: effective(links, ids, chain, met, digest)? })
@@ -196,11 +209,19 @@ fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Iss
 pub(super) struct Met {
     pub(super) purpose: PurposePath,
     pub(super) window: Window,
-    pub(super) windows: Vec<Window>,
+    pub(super) steps: Vec<Step>,
     pub(super) delegation: Delegation,
     pub(super) audience: Audience,
     pub(super) demands: Demands,
     pub(super) scope: Scope,
+}
+
+/// What the links up to and with one of them have in common, and that link's own window.
+pub(super) struct Step {
+    own: Window,
+    delegation: Delegation,
+    purpose: PurposePath,
+    expires: Timestamp,
 }
 
 /// The meet of a chain (clauses E-15 to E-18), link by link. Grants and audiences are taken, not copied.
@@ -228,12 +249,14 @@ fn window(link: &Link, hop: u8) -> Result<Window, Unauthenticated> {
 fn meet_root(link: &mut Link) -> Result<Met, Unauthenticated> {
     let grants = |source: InvalidScope| Unauthenticated::Grants { hop: 0, source };
     let window = window(link, 0)?;
+    // A root without a purpose does not parse; the narrowest reading of one would still be none.
+    let purpose = link.purpose.ok_or(Unauthenticated::PurposeMismatch { hop: 0 })?;
+    let delegation = delegation(link);
     Ok(Met {
-        // A root without a purpose does not parse; the narrowest reading of one would still be none.
-        purpose: link.purpose.ok_or(Unauthenticated::PurposeMismatch { hop: 0 })?,
+        purpose,
         window,
-        windows: vec![window],
-        delegation: delegation(link),
+        steps: vec![Step { own: window, delegation, purpose, expires: window.expires() }],
+        delegation,
         audience: std::mem::take(&mut link.audience),
         demands: link.demands,
         scope: Scope::root(std::mem::take(&mut link.grants)).map_err(grants)?,
@@ -242,21 +265,24 @@ fn meet_root(link: &mut Link) -> Result<Met, Unauthenticated> {
 
 fn meet_hop(above: Met, link: &mut Link, hop: u8) -> Result<Met, Unauthenticated> {
     let own = window(link, hop)?;
-    let mut windows = above.windows;
-    windows.push(own);
     let mut audience = above.audience;
     audience.meet(std::mem::take(&mut link.audience));
     let grants = std::mem::take(&mut link.grants);
+    let delegation = above.delegation.hop(delegation(link)).ok_or(Unauthenticated::DepthExhausted { hop })?;
+    let purpose = match &link.purpose {
+        Some(purpose) => above.purpose.meet(purpose).ok_or(Unauthenticated::PurposeMismatch { hop })?,
+        None => above.purpose,
+    };
+    let window = above.window.meet(&own).ok_or(Unauthenticated::NeverValid { hop })?;
+    let mut steps = above.steps;
+    steps.push(Step { own, delegation, purpose, expires: window.expires() });
     Ok(Met {
-        delegation: above.delegation.hop(delegation(link)).ok_or(Unauthenticated::DepthExhausted { hop })?,
+        delegation,
         audience,
         demands: above.demands.meet(link.demands),
-        purpose: match &link.purpose {
-            Some(purpose) => above.purpose.meet(purpose).ok_or(Unauthenticated::PurposeMismatch { hop })?,
-            None => above.purpose,
-        },
-        window: above.window.meet(&own).ok_or(Unauthenticated::NeverValid { hop })?,
-        windows,
+        purpose,
+        window,
+        steps,
         scope: above.scope.narrow(grants).map_err(|source| Unauthenticated::Grants { hop, source })?,
     })
 }

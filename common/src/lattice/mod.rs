@@ -11,6 +11,7 @@
 
 mod argument;
 mod audience;
+mod beyond;
 mod classes;
 mod delegation;
 mod demands;
@@ -31,6 +32,7 @@ pub use argument::{
     Scalar,
 };
 pub use audience::Audience;
+pub use beyond::{BEYOND_MAX, Beyond, beyond};
 pub use classes::{ClassSet, InvalidClassSet};
 pub use delegation::Delegation;
 pub use demands::{Demands, Log, Redact};

@@ -11,5 +11,6 @@ pub mod http;
 pub mod prover;
 pub mod quic;
 pub mod real;
+pub mod registrar;
 pub mod tasks;
 pub mod tls;

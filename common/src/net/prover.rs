@@ -100,6 +100,12 @@ impl Prover {
         })
     }
 
+    /// The edge to which it is proven.
+    #[must_use]
+    pub fn edge(&self) -> &EdgeKey {
+        &self.edge
+    }
+
     /// The envelope, as its header carries it.
     #[must_use]
     pub fn presentation(&self) -> &HeaderValue {

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::catalogue::{self, Catalogue, ReadCatalogue};
+use super::delegating::{DELEGATE_ACTION, DelegationPlan};
 use super::engines::cedar::{CedarEngine, CedarSchema, Questions};
 use super::fault::{PolicyFault, Source};
 use super::model::{Kinds, Plan, action_of};
@@ -34,6 +35,7 @@ struct Inner {
     engine: CedarEngine,
     kinds: Kinds,
     plans: BTreeMap<ToolName, Plan>,
+    delegation: Option<DelegationPlan>,
 }
 
 impl CompiledPolicy {
@@ -74,6 +76,10 @@ impl CompiledPolicy {
 
     pub(super) fn kinds(&self) -> &Kinds {
         &self.0.kinds
+    }
+
+    pub(super) fn delegation(&self) -> Option<&DelegationPlan> {
+        self.0.delegation.as_ref()
     }
 
     pub(super) fn plan(&self, tool: &ToolName) -> Option<&Plan> {
@@ -138,7 +144,23 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
             })),
         }
     }
+    let delegation = DelegationPlan::new(&kinds, &schema, &engine, &catalogue).unwrap_or_else(|found| {
+        let action = format!("\"{DELEGATE_ACTION}\"");
+        let at = schema_text.find(&action).unwrap_or(0);
+        faults.extend(found.into_iter().map(|found| {
+            let place = schema_source.fault(at, "");
+            PolicyFault { message: found.message, help: found.help, ..place }
+        }));
+        None
+    });
     let mut questions = Questions::default();
+    if let Some(plan) = &delegation {
+        let action = (&kinds.action, DELEGATE_ACTION);
+        questions.add(&kinds.agent, action, &kinds.agent, true);
+        if plan.asks_user() {
+            questions.add(&kinds.user, action, &kinds.agent, false);
+        }
+    }
     for (name, plan) in &plans {
         let action = (&kinds.action, name.as_str());
         questions.add(&kinds.agent, action, &plan.resource, true);
@@ -149,7 +171,7 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     if faults.is_empty() {
         faults.extend(engine.idle(&schema, &questions, &policies));
     }
-    if faults.is_empty() { Ok(Inner { taxonomy, catalogue, engine, kinds, plans }) } else { Err(faults) }
+    if faults.is_empty() { Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation }) } else { Err(faults) }
 }
 
 fn collect<T>(result: Result<T, Vec<PolicyFault>>, faults: &mut Vec<PolicyFault>) -> Option<T> {

@@ -53,6 +53,10 @@ pub enum Reason {
     EvaluationFailed,
     /// An obligation could not be met.
     ObligationUnmet,
+    /// A hop that nobody registered, where it would have to be: register it at an edge.
+    Unregistered,
+    /// The link has as many children as it may have, or its root as many links.
+    FanoutExhausted,
     /// A human has to approve first.
     ApprovalRequired,
     /// A budget is spent.
@@ -73,7 +77,7 @@ pub enum Reason {
     UpstreamUnreachable,
 }
 
-const REASONS: [(Reason, &str); 27] = [
+const REASONS: [(Reason, &str); 29] = [
     (Reason::Permit, "permit"),
     (Reason::NoEnvelope, "no_envelope"),
     (Reason::Malformed, "malformed"),
@@ -92,6 +96,8 @@ const REASONS: [(Reason, &str); 27] = [
     (Reason::NoMatchingPolicy, "no_matching_policy"),
     (Reason::EvaluationFailed, "evaluation_failed"),
     (Reason::ObligationUnmet, "obligation_unmet"),
+    (Reason::Unregistered, "unregistered"),
+    (Reason::FanoutExhausted, "fanout_exhausted"),
     (Reason::ApprovalRequired, "approval_required"),
     (Reason::BudgetExhausted, "budget_exhausted"),
     (Reason::Stale, "stale"),

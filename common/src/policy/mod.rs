@@ -2,7 +2,7 @@
 //!
 //! A bundle's sources are compiled once ([`CompiledPolicy`]); a call is decided by [`decide()`], which is pure: the same
 //! policy, authority, call and time give the same answer on every edge, in every replay. What comes back from a tool
-//! passes [`response::filter`]. Nothing here reads a clock or a file. Clauses P-1 to P-33, docs/PROTOCOL.md.
+//! passes [`response::filter`]. Nothing here reads a clock or a file. Clauses P-1 to P-35, docs/PROTOCOL.md.
 
 pub mod bounds;
 pub mod call;
@@ -10,6 +10,7 @@ pub mod catalogue;
 pub mod compile;
 pub mod decide;
 pub mod decision;
+pub mod delegating;
 pub mod engines;
 mod fault;
 pub mod json;
@@ -25,6 +26,7 @@ pub use catalogue::{Catalogue, Tool, Upstream};
 pub use compile::CompiledPolicy;
 pub use decide::{decide, visible_tools};
 pub use decision::{Decision, Denied, Obligations, Permitted, Reason};
+pub use delegating::{DELEGATE_ACTION, Handed, Handing};
 pub use fault::PolicyFault;
 pub use response::{Filtered, ResultFigures};
 pub use taxonomy::Taxonomy;

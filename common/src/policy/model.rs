@@ -52,11 +52,16 @@ impl Kinds {
         others
     }
 
+    /// An agent as a link names it.
+    pub(super) fn identity(&self, engine: &CedarEngine, agent: &AgentIdentity) -> Subject {
+        self.agent(engine, &agent.id, &agent.class)
+    }
+
     fn agent(&self, engine: &CedarEngine, id: &AgentId, class: &AgentClass) -> Subject {
         engine.subject_in(&self.agent, id.as_str(), &engine.subject(&self.class, class.as_str()))
     }
 
-    fn user(&self, engine: &CedarEngine, delegator: &Delegator) -> Subject {
+    pub(super) fn user(&self, engine: &CedarEngine, delegator: &Delegator) -> Subject {
         engine.subject(&self.user, delegator.as_str())
     }
 }
@@ -242,7 +247,7 @@ impl Field {
 }
 
 /// A number that Cedar can hold; what is larger is as large as can be.
-fn long(number: u64) -> i64 {
+pub(super) fn long(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

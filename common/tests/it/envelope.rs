@@ -5,6 +5,7 @@
 mod allocation;
 mod arbitrary;
 mod attacks;
+mod countersignatures;
 mod fixture;
 mod golden;
 mod hostile_bytes;

@@ -22,7 +22,7 @@ use crate::pdp::Refusal;
 use crate::road::Journey;
 
 /// The media type of both bodies.
-const CBOR: &str = "application/cbor";
+pub(super) const CBOR: &str = "application/cbor";
 
 /// The handler.
 pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
@@ -88,7 +88,7 @@ async fn answer(
     opened.map_err(|refusal| refused(journey, &refusal))
 }
 
-fn refused(journey: &Journey, refusal: &Refusal) -> Response {
+pub(super) fn refused(journey: &Journey, refusal: &Refusal) -> Response {
     let fault = refusal.proof.map(|proof| proof.fault);
     let mut members = vec![("reason".to_owned(), Json::text(refusal.denied.reason.as_str()))];
     members.extend(fault.map(|fault| ("proof".to_owned(), Json::text(fault.as_str()))));
@@ -108,7 +108,7 @@ fn refused(journey: &Journey, refusal: &Refusal) -> Response {
     response
 }
 
-fn empty(status: StatusCode) -> Response {
+pub(super) fn empty(status: StatusCode) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = status;
     response

@@ -6,6 +6,7 @@
 pub(crate) mod carrier;
 mod challenge;
 mod channels;
+mod delegations;
 mod directory;
 pub(crate) mod mcp;
 
@@ -43,6 +44,7 @@ pub(crate) fn router(ingress: Ingress) -> Router {
     Router::new()
         .route("/mcp", any(mcp::serve))
         .route("/v1/channels", any(channels::serve))
+        .route("/v1/delegations", any(delegations::serve))
         .route("/v1/directory", get(directory::serve))
         .with_state(ingress)
 }

@@ -97,7 +97,7 @@ impl Gateway {
             }),
         };
         let grade = grade.map_err(|refused| self.refuse_proof(journey, &refused))?;
-        journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition) };
+        journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition), ..journey.proven };
         // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
         let enough = self.floor.check(journey.proven.grade, pdp::demanded_by(&effective));
         enough.map_err(|refused| self.refuse_proof(journey, &refused))?;

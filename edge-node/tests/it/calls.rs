@@ -148,7 +148,7 @@ async fn a_child_has_what_its_parent_kept_for_it_and_no_more() {
     let parent = scene.envelope(TASK);
     let hand_on = |restriction: &str| keys::hand_on(&parent, restriction, &scene.taxonomy, scene.world.env.now().wall);
     let child = hand_on(
-        "lifetime_secs = 600\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[[grant]]\nof = 0\ntools = [\"contracts.read\"]\nids = { contract = [\"contract_7781\"] }\n",
+        "lifetime_secs = 300\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[[grant]]\nof = 0\ntools = [\"contracts.read\"]\nids = { contract = [\"contract_7781\"] }\n",
     );
     let child = scene.agent(Some(&child));
     assert_eq!(child.call("contracts.read", contract()).await.reason(), "permit");
@@ -157,7 +157,7 @@ async fn a_child_has_what_its_parent_kept_for_it_and_no_more() {
     assert_eq!(refused.json["error"]["data"]["hop"], 1);
 
     let greedy = hand_on(
-        "lifetime_secs = 600\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[[grant]]\nof = 0\ntools = [\"**\"]\neffects = [\"read\", \"write\", \"irreversible\"]\nids = { customer = \"any\", contract = \"any\" }\nmaxima = { records = 100000 }\n",
+        "lifetime_secs = 300\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[[grant]]\nof = 0\ntools = [\"**\"]\neffects = [\"read\", \"write\", \"irreversible\"]\nids = { customer = \"any\", contract = \"any\" }\nmaxima = { records = 100000 }\n",
     );
     let greedy = scene.agent(Some(&greedy));
     let answered = greedy.call("contracts.read", contract()).await;

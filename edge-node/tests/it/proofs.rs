@@ -8,7 +8,6 @@ use remit_common::proof::{EdgeKey, Grade, Opening};
 use remit_common::revocation::CutKind;
 use remit_common::text;
 use remit_common::time::Now;
-use remit_common::trust::directory::{Edge, SignedDirectory};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
@@ -76,7 +75,7 @@ async fn a_stolen_envelope_is_refused_at_once() {
     let short = reference(&leaf_id(&envelope));
     let by_reference = || with_envelope(call(&thief, "plain.read"), &short);
     check_refused(&thief.send(by_reference()).await, "bad_proof", "missing");
-    let restriction = "lifetime_secs = 600\nagent = { id = \"agent:thief\", class = \"analyst\" }\n[[grant]]\nof = 1\n\
+    let restriction = "lifetime_secs = 300\nagent = { id = \"agent:thief\", class = \"analyst\" }\n[[grant]]\nof = 1\n\
                        tools = [\"plain.read\"]\n";
     let child = keys::hand_on(&envelope, restriction, &scene.taxonomy, scene.world.env.now().wall);
     let helper = scene.agent(Some(&child));
@@ -102,14 +101,7 @@ async fn a_stolen_envelope_is_refused_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_proof_is_good_once_for_its_bytes_at_its_edge_in_its_process() {
     let mut scene = Scene::before_the_edge();
-    let mut content = keys::directory_content(scene.now, 2, &scene.tenants);
-    content.edges.push(Edge {
-        id: keys::other_edge_id(),
-        region: keys::region(),
-        identity: *keys::key(keys::OTHER_EDGE).public(),
-        sealing: keys::sealing_key_of(keys::OTHER_SEALING).public().clone(),
-    });
-    let directory = SignedDirectory::make(&content, &[&keys::key(keys::DIRECTORY)]).unwrap();
+    let directory = keys::directory_of_two_edges(scene.now, 2, &scene.tenants);
     scene.log.set_directory(2, directory.to_bytes());
     scene.publish(&Variant::new(1, &scene.upstream.url()));
     // The restart finds the agents' listener where it was.

@@ -34,7 +34,7 @@ async fn an_envelope_holds_where_every_link_says_so() {
     let parent = at("regions = [\"eu-west\", \"us-east\"]");
     let child = |audience: &str| {
         let restriction = format!(
-            "lifetime_secs = 600\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[audience]\n{audience}\n[[grant]]\nof = 0\ntools = [\"**\"]\n"
+            "lifetime_secs = 300\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[audience]\n{audience}\n[[grant]]\nof = 0\ntools = [\"**\"]\n"
         );
         keys::hand_on(&parent, &restriction, &scene.taxonomy, scene.world.env.now().wall)
     };
@@ -42,7 +42,7 @@ async fn an_envelope_holds_where_every_link_says_so() {
     assert_eq!(call(&child("regions = [\"us-east\"]")).await, refused(1));
     // A hop cannot bring it to where its parent does not hold.
     let elsewhere = at("regions = [\"us-east\"]");
-    let restriction = "lifetime_secs = 600\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[audience]\nregions = [\"eu-west\"]\n[[grant]]\nof = 0\ntools = [\"**\"]\n";
+    let restriction = "lifetime_secs = 300\n[agent]\nid = \"agent:helper\"\nclass = \"helper\"\n[audience]\nregions = [\"eu-west\"]\n[[grant]]\nof = 0\ntools = [\"**\"]\n";
     let greedy = keys::hand_on(&elsewhere, restriction, &scene.taxonomy, scene.world.env.now().wall);
     assert_eq!(call(&greedy).await, refused(0));
     let listed = scene.agent(Some(&elsewhere)).list().await;

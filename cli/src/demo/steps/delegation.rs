@@ -1,7 +1,9 @@
 //! Step 5: the agent hands on less than it has, and a child that writes itself more gains nothing.
 
+use remit_chaos::launcher::EdgeEntry;
 use remit_common::envelope::{self, Restriction};
 use remit_common::lattice::NoNames;
+use remit_common::net::registrar::Registration;
 use serde_json::json;
 
 use crate::demo::Stage;
@@ -34,15 +36,23 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let from = stage.now();
     let child = delegate(stage, example::CHILD)?;
     let got = format!("{} bytes, signed by the agent's key alone", child.presentation.len());
-    stage.check(
-        from,
-        "delegate",
-        "a child for contracts.read on contract_7781, ten minutes, no server asked",
-        got,
-        true,
-    );
+    stage.check(from, "delegate", "a child for contracts.read on contract_7781, ten minutes", got, true);
 
     let edge = stage.edge(1)?.clone();
+    let from = stage.now();
+    let refused = stage.knock(&edge, &child).await?;
+    let ok = refused.as_deref() == Some("unregistered (link 1)");
+    stage.check(from, "a child that nobody registered", "unregistered", refused.unwrap_or_default(), ok);
+    let from = stage.now();
+    let (child, wishes) = register(stage, &edge, child).await?;
+    let got = format!("countersigned by {}; not held: {}", edge.id, wishes.len());
+    stage.check(
+        from,
+        "register it",
+        "countersigned by an edge, and everything asked for is held",
+        got,
+        wishes.is_empty(),
+    );
     let agent = stage.agent(&edge, &child).await?;
     let from = stage.now();
     let tools = agent.tools().await.map_err(|why| Failure::new(Exit::Failed, why))?;
@@ -65,7 +75,14 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     }
     agent.leave().await;
 
+    let from = stage.now();
     let greedy = delegate(stage, GREEDY)?;
+    let (greedy, wishes) = register(stage, &edge, greedy).await?;
+    let ok = ["tools", "effects", "classes", "maxima.records", "delegation.depth"]
+        .iter()
+        .all(|dimension| wishes.iter().any(|wish| wish == dimension));
+    let got = format!("not held: {}", wishes.join(", "));
+    stage.check(from, "register a greedy child", "told what it asks for and nobody holds", got, ok);
     let agent = stage.agent(&edge, &greedy).await?;
     let from = stage.now();
     let outcome = agent.call("contracts.read", read_7781()).await;
@@ -97,6 +114,13 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     agent.leave().await;
     stage.child = Some(child);
     Ok(())
+}
+
+/// What the child holds after registration, and which dimensions it asked too much of.
+async fn register(stage: &Stage, edge: &EdgeEntry, child: Held) -> Result<(Held, Vec<String>), Failure> {
+    let Registration { presentation, not_held, .. } = stage.register(edge, stage.maya()?, &child.presentation).await?;
+    let wishes = not_held.into_iter().map(|wish| wish.dimension).collect();
+    Ok((Held { presentation, ..child }, wishes))
 }
 
 fn delegate(stage: &Stage, restriction: &str) -> Result<Held, Failure> {

@@ -1,6 +1,5 @@
 //! Attacks on the structure of a chain, each named for what it tries, each with the refusal it meets.
 
-use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::{KeyInvalid, SignatureInvalid};
 use remit_common::envelope::{MalformedEnvelope, RawPresentation, ShapeFault, Unauthenticated};
 use remit_common::id::MeshId;
@@ -417,29 +416,4 @@ fn version_of_the_future() {
     let source = ShapeFault::Value { at: "version" };
     let expected = Refusal::Malformed(MalformedEnvelope::Frame { source });
     assert_eq!(refusal(&V::A(vec![V::U(3), links]).encode()), Some(expected));
-}
-
-#[test]
-fn countersignature_that_nobody_checks() {
-    let statement = m(vec![
-        (1, V::B(Digest::of(&[]).0.to_vec())),
-        (2, t("eu-west-1")),
-        (3, t("eu-west")),
-        (4, V::U(ISSUED)),
-        (5, V::U(ISSUED + 60)),
-        (6, V::B(vec![1; 32])),
-        (7, V::B(vec![2; 16])),
-    ]);
-    let counter = RawLink {
-        protected: hop_header(-19, kid(STRANGER)),
-        unprotected: V::M(Vec::new()),
-        payload: statement.encode(),
-        signature: vec![0; 64],
-    };
-    let links = || V::A(raw_chain(2).iter().map(RawLink::value).collect());
-    let bytes = |index| V::A(vec![V::U(1), links(), m(vec![(index, counter.value())])]).encode();
-    let expected = MalformedEnvelope::Uncheckable { key: "countersignatures" };
-    assert_eq!(refusal(&bytes(1)), Some(Refusal::Malformed(expected)));
-    let source = ShapeFault::Value { at: "countersignatures" };
-    assert_eq!(refusal(&bytes(2)), Some(Refusal::Malformed(MalformedEnvelope::Frame { source })));
 }

@@ -69,7 +69,7 @@ impl Cursors {
     }
 }
 
-/// One page.
+/// One page; tools that are out of reach for a reason beside the scope are left out.
 ///
 /// # Errors
 /// [`BadCursor`].
@@ -79,9 +79,11 @@ pub(super) fn page(
     active: &ActiveBundle,
     effective: &Effective,
     cursor: Option<&str>,
+    out_of_reach: impl Fn(&Tool) -> bool,
 ) -> Result<Json, BadCursor> {
     let after = cursor.map(|cursor| cursors.open(effective, cursor)).transpose()?;
     let mut tools = visible_tools(active.bundle.policy(), effective.authority());
+    tools.retain(|tool| !out_of_reach(tool));
     tools.sort_by(|a, b| a.name.cmp(&b.name));
     if let Some(after) = &after {
         tools.retain(|tool| tool.name.as_str() > after.as_str());

@@ -16,6 +16,7 @@ use http_body_util::BodyExt as _;
 use remit_common::id::ToolName;
 use remit_common::limits::AGENT_BODY_BYTES_MAX;
 use remit_common::policy::call::ToolCall;
+use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::Json;
 use remit_common::proof::{Exchange, ProofRefused, Target};
@@ -122,7 +123,9 @@ async fn answer(
             };
             let active =
                 gateway.open_list(journey, &effective).map_err(|refusal| denied(journey, Some(&id), &refusal))?;
-            let page = list::page(&gateway.env, &ingress.cursors, active, &effective, cursor).map_err(|bad| {
+            let out_of_reach = |tool: &Tool| journey.is_out_of_reach(tool);
+            let page = list::page(&gateway.env, &ingress.cursors, active, &effective, cursor, out_of_reach);
+            let page = page.map_err(|bad| {
                 gateway.refuse_call(journey, Denied::new(Reason::Malformed, bad.to_string()));
                 error(StatusCode::OK, Some(&id), Code::InvalidParams, &bad.to_string(), None)
             })?;

@@ -8,9 +8,11 @@ use axum::body::Bytes;
 use http::{HeaderMap, Request, StatusCode};
 use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{RawPresentation, leaf_holder};
+use remit_common::id::EdgeId;
 use remit_common::net::env::Env;
 use remit_common::net::http::HttpClient;
 use remit_common::net::prover::{NotProven, Outgoing, Prover};
+use remit_common::net::registrar::{CannotRegister, Registration};
 use remit_common::proof::{EdgeKey, Exchange, Grade, Target};
 use remit_common::text;
 use serde_json::{Value, json};
@@ -58,8 +60,13 @@ pub(crate) struct Bent {
 
 impl Agent {
     pub(crate) fn new(env: &Env, addr: SocketAddr, envelope: Option<&[u8]>) -> Self {
+        Self::at(env, addr, envelope, (keys::edge_id(), keys::EDGE))
+    }
+
+    /// A client of this edge.
+    pub(crate) fn at(env: &Env, addr: SocketAddr, envelope: Option<&[u8]>, (edge, seed): (EdgeId, u8)) -> Self {
         let prover = envelope.and_then(|envelope| {
-            let edge = EdgeKey { mesh: MESH, edge: keys::edge_id(), key: *keys::key(keys::EDGE).public() };
+            let edge = EdgeKey { mesh: MESH, edge, key: *keys::key(seed).public() };
             Prover::new(env, edge, Arc::new(holder_of(envelope)?), envelope)
         });
         Self { client: HttpClient::new(env, 16 << 20), addr, envelope: envelope.map(text::base64url), prover }
@@ -147,6 +154,26 @@ impl Agent {
         self.exchange(request).await
     }
 
+    /// A request to register this child, with a proof of this grade.
+    pub(crate) async fn registration(&self, child: &[u8], grade: Grade) -> Request<Bytes> {
+        let content_type = "application/cbor";
+        let target = Target::Http { method: "POST", path: "/v1/delegations", query: "", content_type };
+        let exchange = Exchange { target, body: child, idempotency_key: b"" };
+        let prover = self.prover.as_ref().unwrap();
+        let proof = prover.prove(&self.client, self.addr, &exchange, grade, Duration::from_secs(60)).await.unwrap();
+        Request::post("/v1/delegations")
+            .header("host", self.addr.to_string())
+            .header("content-type", content_type)
+            .header("remit-proof", proof)
+            .body(Bytes::copy_from_slice(child))
+            .unwrap()
+    }
+
+    /// Registers a child, as the parent's holder.
+    pub(crate) async fn register(&self, child: &[u8]) -> Result<Registration, CannotRegister> {
+        self.prover.as_ref().unwrap().register(&self.client, self.addr, child, Duration::from_secs(60)).await
+    }
+
     /// Sends it as it is.
     pub(crate) async fn send_bare(&self, bent: Bent) -> Answered {
         self.exchange(self.bare(&bent)).await
@@ -185,7 +212,7 @@ impl Agent {
 /// The holder among the keys of the tests.
 fn holder_of(envelope: &[u8]) -> Option<SigningKey> {
     let holder = leaf_holder(&RawPresentation::parse(envelope).ok()?)?;
-    [keys::HOLDER, keys::CHILD].into_iter().map(keys::key).find(|key| *key.public() == holder)
+    [keys::HOLDER, keys::CHILD, keys::GRANDCHILD].into_iter().map(keys::key).find(|key| *key.public() == holder)
 }
 
 fn answered(response: http::Response<Bytes>) -> Answered {

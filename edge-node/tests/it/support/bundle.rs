@@ -88,13 +88,15 @@ pub(crate) struct Variant {
     pub(crate) more_tools: usize,
     /// A further policy.
     pub(crate) policy: &'static str,
+    /// Policies about handing on; the action is declared if there are any.
+    pub(crate) delegation: &'static str,
     /// The grade that `plain.read` asks for, where it is not the usual one.
     pub(crate) plain_min_pop: Option<&'static str>,
 }
 
 impl Variant {
     pub(crate) fn new(version: u64, upstream: &str) -> Self {
-        Self { version, upstream: upstream.to_owned(), more_tools: 0, policy: "", plain_min_pop: None }
+        Self { version, upstream: upstream.to_owned(), more_tools: 0, policy: "", delegation: "", plain_min_pop: None }
     }
 }
 
@@ -187,7 +189,13 @@ text = {{ type = "string" }}
         )
         .unwrap();
     }
-    let mut policies = format!("{POLICIES}\n{}\n", variant.policy);
+    if !variant.delegation.is_empty() {
+        schema.push_str(
+            "type Handing = { purpose: String, chain_depth: Long, expires_at: Long, now: Long, registered: Bool };\n\
+             action \"remit:delegate\" appliesTo { principal: [Agent, User], resource: [Agent], context: Handing };\n",
+        );
+    }
+    let mut policies = format!("{POLICIES}\n{}\n{}\n", variant.policy, variant.delegation);
     if variant.more_tools > 0 {
         let actions: Vec<String> =
             (0..variant.more_tools).map(|number| format!("Action::\"{}\"", more_tool(number))).collect();

@@ -62,6 +62,7 @@ pub(crate) const ADMINISTRATOR: u8 = 41;
 pub(crate) const SEALER: u8 = 51;
 pub(crate) const HOLDER: u8 = 61;
 pub(crate) const CHILD: u8 = 62;
+pub(crate) const GRANDCHILD: u8 = 63;
 pub(crate) const VOTERS_CA: u8 = 71;
 pub(crate) const EDGES_CA: u8 = 72;
 pub(crate) const STRANGER: u8 = 99;
@@ -212,6 +213,30 @@ pub(crate) fn issue(task: &str, taxonomy: &Taxonomy, issued: Timestamp, issuers:
 pub(crate) fn hand_on(parent: &[u8], restriction: &str, taxonomy: &Taxonomy, now: Timestamp) -> Vec<u8> {
     let restriction = RestrictionRequest::parse_toml(restriction).unwrap().resolve(taxonomy).unwrap();
     envelope::delegate(parent, &key(HOLDER), &MESH, &restriction, key(CHILD).public(), now, [9; 16]).unwrap()
+}
+
+/// What the holder of `parent`, whose key this is, hands on to a further one; `nonce` makes two children two.
+pub(crate) fn hand_on_to(
+    parent: &[u8],
+    (from, to): (u8, u8),
+    restriction: &str,
+    (taxonomy, now): (&Taxonomy, Timestamp),
+    nonce: u8,
+) -> Vec<u8> {
+    let restriction = RestrictionRequest::parse_toml(restriction).unwrap().resolve(taxonomy).unwrap();
+    envelope::delegate(parent, &key(from), &MESH, &restriction, key(to).public(), now, [nonce; 16]).unwrap()
+}
+
+/// The directory with a second edge in it.
+pub(crate) fn directory_of_two_edges(now: Timestamp, version: u64, tenants: &[TenantId]) -> SignedDirectory {
+    let mut content = directory_content(now, version, tenants);
+    content.edges.push(Edge {
+        id: other_edge_id(),
+        region: region(),
+        identity: *key(OTHER_EDGE).public(),
+        sealing: sealing_key_of(OTHER_SEALING).public().clone(),
+    });
+    SignedDirectory::make(&content, &[&key(DIRECTORY)]).unwrap()
 }
 
 /// Files as a set, for tests that look for what must not be in any.

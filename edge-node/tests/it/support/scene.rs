@@ -33,6 +33,7 @@ id = "agent:analyst"
 class = "analyst"
 [delegation]
 depth = 2
+offline = true
 [[grant]]
 tools = ["contracts.read"]
 effects = ["read"]

@@ -1,0 +1,210 @@
+//! The hops that this edge knows: those registered with it, and every other child that it has seen, so that no link has
+//! more children here than it may have.
+//!
+//! A hop counts from when it is first seen until it ends; below one root at most so many count in all until the root
+//! ends. In memory, and lost with the process: then countersignatures say which hops were registered, and counting
+//! begins anew. Clauses E-32 to E-34.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use remit_common::id::LinkId;
+use remit_common::limits::{FANOUT_MAX, ROOT_LINKS_MAX};
+use remit_common::time::Timestamp;
+
+/// Hops, and roots, in all. Each takes some hundred bytes.
+const HOPS_MAX: usize = 32_768;
+
+/// A hop that wants to be counted.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Child {
+    pub(crate) link: LinkId,
+    /// When it ends.
+    pub(crate) ends: Timestamp,
+    pub(crate) parent: LinkId,
+    /// How many children the parent may have, by its own words and those above it.
+    pub(crate) fanout_max: u16,
+    pub(crate) root: LinkId,
+    pub(crate) root_ends: Timestamp,
+}
+
+/// There is no room for a hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum NoRoom {
+    /// The parent has its children.
+    #[error("the parent has {most} children here, and may have no more at a time")]
+    Fanout {
+        /// As many as it may have.
+        most: u16,
+    },
+    /// The root has its links.
+    #[error("{ROOT_LINKS_MAX} hops below this root have come here")]
+    Root,
+    /// The edge has its hops.
+    #[error("this edge counts as many hops as it can")]
+    Edge,
+}
+
+/// Every hop that counts.
+#[derive(Debug, Default)]
+pub(crate) struct Hops(Mutex<Table>);
+
+// INVARIANT: `children` counts exactly what is in `links`; `ends` and `roots_end` hold each link and root once.
+#[derive(Debug, Default)]
+struct Table {
+    links: BTreeMap<LinkId, Known>,
+    ends: BTreeSet<(Timestamp, LinkId)>,
+    children: BTreeMap<LinkId, u16>,
+    roots: BTreeMap<LinkId, usize>,
+    roots_end: BTreeSet<(Timestamp, LinkId)>,
+}
+
+#[derive(Debug)]
+struct Known {
+    parent: LinkId,
+    /// What this edge signed, if it was registered here.
+    countersignature: Option<Arc<[u8]>>,
+}
+
+impl Hops {
+    /// Counts a hop; one that counts already is no second one.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub(crate) fn count(&self, child: &Child, now: Timestamp) -> Result<(), NoRoom> {
+        let mut table = self.lock();
+        table.forget(now);
+        table.count(child)
+    }
+
+    /// What this edge signed about a hop; `None` if it was not registered here.
+    pub(crate) fn countersignature(&self, link: &LinkId) -> Option<Arc<[u8]>> {
+        self.lock().links.get(link).and_then(|known| known.countersignature.clone())
+    }
+
+    /// Keeps what was signed about a hop that counts, and gives what was signed first.
+    pub(crate) fn sign(&self, link: &LinkId, countersignature: Vec<u8>) -> Arc<[u8]> {
+        let signed: Arc<[u8]> = countersignature.into();
+        match self.lock().links.get_mut(link) {
+            Some(known) => Arc::clone(known.countersignature.get_or_insert(signed)),
+            None => signed,
+        }
+    }
+
+    /// Hops that count.
+    pub(crate) fn len(&self) -> usize {
+        self.lock().links.len()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Table> {
+        // A panic while it was held has miscounted by one at most.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Table {
+    fn count(&mut self, child: &Child) -> Result<(), NoRoom> {
+        if self.links.contains_key(&child.link) {
+            return Ok(());
+        }
+        let most = child.fanout_max.min(FANOUT_MAX);
+        let children = self.children.get(&child.parent).copied().unwrap_or_default();
+        if children >= most {
+            return Err(NoRoom::Fanout { most });
+        }
+        let below_root = self.roots.get(&child.root).copied();
+        if below_root.is_some_and(|links| links >= ROOT_LINKS_MAX) {
+            return Err(NoRoom::Root);
+        }
+        if self.links.len() >= HOPS_MAX || below_root.is_none() && self.roots.len() >= HOPS_MAX {
+            return Err(NoRoom::Edge);
+        }
+        self.children.insert(child.parent, children.saturating_add(1));
+        self.roots.insert(child.root, below_root.unwrap_or_default().saturating_add(1));
+        self.roots_end.insert((child.root_ends, child.root));
+        self.ends.insert((child.ends, child.link));
+        self.links.insert(child.link, Known { parent: child.parent, countersignature: None });
+        Ok(())
+    }
+
+    /// What has ended counts no longer.
+    fn forget(&mut self, now: Timestamp) {
+        while self.ends.first().is_some_and(|(ends, _)| *ends <= now) {
+            let Some(known) = self.ends.pop_first().and_then(|(_, link)| self.links.remove(&link)) else { continue };
+            if let Some(children) = self.children.get_mut(&known.parent) {
+                *children = children.saturating_sub(1);
+                if *children == 0 {
+                    self.children.remove(&known.parent);
+                }
+            }
+        }
+        while self.roots_end.first().is_some_and(|(ends, _)| *ends <= now) {
+            if let Some((_, root)) = self.roots_end.pop_first() {
+                self.roots.remove(&root);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::crypto::digest::Digest;
+
+    use super::*;
+
+    fn id(number: usize) -> LinkId {
+        LinkId(Digest::of(&[&number.to_be_bytes()]))
+    }
+
+    fn at(secs: u64) -> Timestamp {
+        Timestamp::from_secs(secs)
+    }
+
+    fn child(link: usize, parent: usize, ends: u64) -> Child {
+        let (link, parent, root) = (id(link), id(parent), id(0));
+        Child { link, ends: at(ends), parent, fanout_max: 2, root, root_ends: at(3_600) }
+    }
+
+    #[test]
+    fn a_link_has_so_many_children_at_a_time_and_one_twice_is_one() {
+        let hops = Hops::default();
+        for link in [1, 1, 2, 2] {
+            let ends = 10 + u64::try_from(link).unwrap();
+            assert_eq!(hops.count(&child(link, 0, ends), at(1)), Ok(()));
+        }
+        assert_eq!(hops.count(&child(3, 0, 20), at(1)), Err(NoRoom::Fanout { most: 2 }));
+        assert_eq!(hops.count(&child(3, 1, 20), at(1)), Ok(()), "another parent has room");
+        assert_eq!(hops.count(&child(4, 0, 20), at(11)), Ok(()), "the first has ended");
+        assert_eq!(hops.count(&child(5, 0, 20), at(11)), Err(NoRoom::Fanout { most: 2 }));
+        let many = |link| Child { fanout_max: u16::MAX, ..child(link, 9, 20) };
+        let taken = (100..300).take_while(|link| hops.count(&many(*link), at(11)).is_ok()).count();
+        assert_eq!(taken, usize::from(FANOUT_MAX));
+    }
+
+    #[test]
+    fn a_swarm_meets_the_bound_of_its_root_however_short_its_hops_live() {
+        let hops = Hops::default();
+        let mut taken = 0;
+        for link in 1..2 * ROOT_LINKS_MAX {
+            let now = u64::try_from(link).unwrap();
+            match hops.count(&child(link, 0, now + 1), at(now)) {
+                Ok(()) => taken += 1,
+                Err(why) => assert_eq!(why, NoRoom::Root),
+            }
+            assert!(hops.len() <= 2);
+        }
+        assert_eq!(taken, ROOT_LINKS_MAX);
+        let later = Child { root_ends: at(9_000), ends: at(4_000), ..child(1, 0, 0) };
+        assert_eq!(hops.count(&later, at(3_601)), Ok(()), "the root has ended, and nothing is kept of it");
+    }
+
+    #[test]
+    fn what_was_signed_first_is_what_is_given() {
+        let hops = Hops::default();
+        assert_eq!(hops.count(&child(1, 0, 10), at(1)), Ok(()));
+        assert_eq!(hops.countersignature(&id(1)), None);
+        assert_eq!(&*hops.sign(&id(1), vec![1]), [1]);
+        assert_eq!(&*hops.sign(&id(1), vec![2]), [1]);
+        assert_eq!(hops.countersignature(&id(1)).as_deref(), Some(&[1][..]));
+    }
+}
