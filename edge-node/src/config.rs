@@ -77,10 +77,24 @@ pub struct TlsFiles {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Listen {
-    /// Agents (HTTP). Loopback only, until this listener speaks TLS.
+    /// Agents (HTTP). Anywhere but on loopback with `tls` only.
     pub agent: SocketAddr,
     /// Operations: health, metrics, status (HTTP).
     pub ops: SocketAddr,
+    /// What the agents' listener shows; without it that listener speaks no TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<ListenTls>,
+}
+
+/// The files of the agents' listener. They are read again every few seconds; a usable pair is shown from the next
+/// connection on, without a restart.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenTls {
+    /// The certificate chain, leaf first, PEM. Of an authority that agents know, for the name by which they call.
+    pub certificate: PathBuf,
+    /// Its private key, PEM.
+    pub key: PathBuf,
 }
 
 /// Where one voter listens for edges.
@@ -194,7 +208,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set, and whether their value is a number.
-const SETTABLE: [(&str, bool); 16] = [
+const SETTABLE: [(&str, bool); 18] = [
     ("mesh_id", false),
     ("id", false),
     ("region", false),
@@ -206,6 +220,8 @@ const SETTABLE: [(&str, bool); 16] = [
     ("tls.voters_ca", false),
     ("listen.agent", false),
     ("listen.ops", false),
+    ("listen.tls.certificate", false),
+    ("listen.tls.key", false),
     ("proof.floor", false),
     ("limits.spool_bytes_max", true),
     ("limits.agent_connections_max", true),
@@ -321,7 +337,7 @@ impl Config {
             tenants: _,
             allowed_origins: _,
             tls,
-            listen: _,
+            listen,
             voters: _,
             proof: _,
             limits: _,
@@ -329,6 +345,11 @@ impl Config {
         let TlsFiles { certificate, key, voters_ca } = tls;
         for path in [data_dir, root, sealing_key, certificate, key, voters_ca] {
             *path = folder.join(&*path);
+        }
+        if let Some(ListenTls { certificate, key }) = &mut listen.tls {
+            for path in [certificate, key] {
+                *path = folder.join(&*path);
+            }
         }
     }
 
@@ -351,8 +372,11 @@ impl Config {
         if self.allowed_origins.len() > ORIGINS_MAX || self.allowed_origins.iter().any(|origin| !is_origin(origin)) {
             return invalid("allowed_origins", "must be at most 64 of the form scheme://host[:port], without a path");
         }
-        if !self.listen.agent.ip().is_loopback() {
-            return invalid("listen.agent", "must be a loopback address: this listener does not speak TLS");
+        if self.listen.tls.is_none() && !self.listen.agent.ip().is_loopback() {
+            return invalid(
+                "listen.agent",
+                "must be a loopback address, or have `listen.tls` with a certificate and its key",
+            );
         }
         let Limits { spool_bytes_max, agent_connections_max, calls_max, upstream_secs_max } = self.limits;
         if spool_bytes_max < SPOOL_BYTES_MIN {

@@ -7,6 +7,7 @@
 //! `sync` hears what voters say and `active` makes true what of it can be verified.
 
 mod active;
+mod certificate;
 mod chains;
 mod channels;
 pub mod config;
@@ -33,7 +34,8 @@ use std::time::Duration;
 use remit_common::id::BootId;
 use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::net::env::{AppendFile, Env, Listener, deadline};
-use remit_common::net::http::{ServeCounters, ServeLimits, serve};
+use remit_common::net::http::{ServeCounters, ServeLimits, serve, serve_tls};
+use remit_common::net::https::ServerTls;
 use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
 use remit_common::net::tls::{Alpn, Identity, Peers};
@@ -46,6 +48,7 @@ pub use report::SpoolUnusable;
 pub use telemetry::LogFormat;
 
 use active::{State, StateConfig, ViewCell};
+use certificate::CertificateWatch;
 use chains::Chains;
 use channels::Channels;
 use egress::Egress;
@@ -305,9 +308,18 @@ impl Edge {
         let serve_agents = (env.clone(), shutdown.clone());
         // Operators look on while the edge ends.
         let serve_ops = (env.clone(), back_shutdown.clone());
+        let tls = match (material.agents_tls, config.listen.tls.clone()) {
+            (Some((shown, certificate)), Some(files)) => {
+                let tls = ServerTls::new(&env, certificate).map_err(MaterialUnusable::AgentsTls)?;
+                let watch = CertificateWatch { env: env.clone(), files, tls: tls.clone(), shown };
+                back.spawn("certificate", watch.run(back_shutdown.clone()));
+                Some(tls)
+            }
+            (_, _) => None,
+        };
         front.spawn("agents' listener", async move {
             let (env, shutdown) = serve_agents;
-            serve(&env, agent, ingress::router(ingress), agent_limits, &counters, &shutdown).await;
+            serve_tls(&env, agent, tls, ingress::router(ingress), agent_limits, &counters, &shutdown).await;
         });
         back.spawn("operations listener", async move {
             let (env, shutdown) = serve_ops;

@@ -4,18 +4,24 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
+use remit_common::crypto::digest::Digest;
 use remit_common::crypto::hpke::SealingKey;
 use remit_common::crypto::key_file::{self, KEY_FILE_BYTES_MAX, MalformedKeyFile};
 use remit_common::crypto::sign::SigningKey;
 use remit_common::identity::NodeKind;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::Env;
+use remit_common::net::https::ServerCertificate;
 use remit_common::net::tls::{Identity, Peers, TlsUnusable};
 
-use crate::config::{Config, TlsFiles};
+use zeroize::Zeroizing;
+
+use crate::config::{Config, ListenTls, TlsFiles};
 
 /// Bytes of a PEM file: a certificate of ours has about 700.
 const PEM_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a chain of certificates that somebody else's authority issued.
+const CHAIN_BYTES_MAX: usize = 256 * 1024;
 
 /// A file that the configuration names is not usable.
 #[derive(Debug, thiserror::Error)]
@@ -51,6 +57,9 @@ pub enum MaterialUnusable {
     /// Certificate or anchor.
     #[error("certificate or authority is not usable")]
     Tls(#[from] TlsUnusable),
+    /// The agents' listener's certificate.
+    #[error("`listen.tls` is not usable")]
+    AgentsTls(#[source] TlsUnusable),
 }
 
 /// What the files hold.
@@ -61,6 +70,8 @@ pub(crate) struct Material {
     pub(crate) sealing: SealingKey,
     /// The first root document, not looked at.
     pub(crate) root: Vec<u8>,
+    /// What the agents' listener shows.
+    pub(crate) agents_tls: Option<(Digest, ServerCertificate)>,
 }
 
 impl std::fmt::Debug for Material {
@@ -89,8 +100,20 @@ impl Material {
             key: Arc::new(signing),
             sealing,
             root: read(env, "root", &config.root, DOCUMENT_BYTES_MAX)?,
+            agents_tls: config.listen.tls.as_ref().map(|files| read_certificate(env, files)).transpose()?,
         })
     }
+}
+
+/// What the agents' listener is to show, and the digest of the files by which a change is noticed.
+///
+/// # Errors
+/// [`MaterialUnusable`].
+pub(crate) fn read_certificate(env: &Env, files: &ListenTls) -> Result<(Digest, ServerCertificate), MaterialUnusable> {
+    let chain = read(env, "listen.tls.certificate", &files.certificate, CHAIN_BYTES_MAX)?;
+    let key = Zeroizing::new(read(env, "listen.tls.key", &files.key, PEM_BYTES_MAX)?);
+    let certificate = ServerCertificate::from_pem(&chain, &key).map_err(MaterialUnusable::AgentsTls)?;
+    Ok((Digest::of(&[&Digest::of(&[&chain]).0, &Digest::of(&[&key]).0]), certificate))
 }
 
 fn read(env: &Env, key: &'static str, path: &Path, bytes_max: usize) -> Result<Vec<u8>, MaterialUnusable> {

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
-use remit_common::crypto::sign::SigningKey;
+use remit_common::crypto::sign::{PublicKey, SigningKey};
 use remit_common::envelope::{Effective, RawPresentation};
 use remit_common::id::{CredentialId, DecisionId, MeshId, ToolName};
 use remit_common::lattice::{Effect, Effects};
@@ -76,6 +76,8 @@ pub(crate) struct Journey {
     /// What the caller showed, once it has been looked at.
     presented: Option<Arc<RawPresentation>>,
     envelope: Option<Arc<Effective>>,
+    /// The key that the caller's connection is of, if it has shown one in its handshake with us.
+    connection: Option<PublicKey>,
     /// That the caller has the envelope's key.
     proven: Proven,
     tool: Option<ToolName>,
@@ -121,7 +123,7 @@ impl From<Box<Refusal>> for NoResult {
 
 impl Gateway {
     /// Begins: one clock reading, one view, one id.
-    pub(crate) fn arrive(&self) -> Journey {
+    pub(crate) fn arrive(&self, connection: Option<PublicKey>) -> Journey {
         let arrived = self.env.now();
         Journey {
             decision: DecisionId::new(arrived.wall, self.env.random()),
@@ -129,6 +131,7 @@ impl Gateway {
             view: self.views.load_full(),
             presented: None,
             envelope: None,
+            connection,
             proven: Proven::default(),
             tool: None,
             salt: self.env.random(),

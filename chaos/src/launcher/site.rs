@@ -102,7 +102,7 @@ impl Site for Loopback {
     }
 
     fn edge(&mut self, _id: &EdgeId) -> Result<edge_config::Listen> {
-        Ok(edge_config::Listen { agent: self.agent.take()?, ops: self.ops.take()? })
+        Ok(edge_config::Listen { agent: self.agent.take()?, ops: self.ops.take()?, tls: None })
     }
 
     fn tools(&mut self) -> Result<(SocketAddr, SocketAddr)> {

@@ -176,7 +176,7 @@ impl Site for Ground {
 
     fn edge(&mut self, id: &EdgeId) -> Result<edge_config::Listen> {
         let (_, own) = self.addresses(&Node::Edge(id.clone()))?;
-        Ok(edge_config::Listen { agent: (own, AGENT_PORT).into(), ops: (own, EDGE_OPS_PORT).into() })
+        Ok(edge_config::Listen { agent: (own, AGENT_PORT).into(), ops: (own, EDGE_OPS_PORT).into(), tls: None })
     }
 
     fn tools(&mut self) -> Result<(SocketAddr, SocketAddr)> {

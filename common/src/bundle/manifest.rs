@@ -102,6 +102,10 @@ pub struct Manifest {
     pub engines: BTreeMap<String, String>,
     /// Requests with their decisions: the self-test.
     pub canaries: Vec<Canary>,
+    /// Whether a tool may say that whoever has a copy of an envelope can call it (clause B-15). Left out where it is
+    /// not so.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub allow_bearer: bool,
 }
 
 impl Manifest {

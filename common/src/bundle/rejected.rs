@@ -1,7 +1,7 @@
 //! Why a bundle is not accepted.
 
 use super::container::MalformedBundle;
-use crate::id::{BundleVersion, TenantId};
+use crate::id::{BundleVersion, TenantId, ToolName};
 use crate::policy::bounds::BoundOutOfRange;
 use crate::policy::taxonomy::TaxonomyBroken;
 use crate::policy::{PolicyFault, Reason};
@@ -102,6 +102,15 @@ pub enum BundleRejected {
         /// Everything that was found.
         faults: Vec<PolicyFault>,
     },
+    /// A tool asks for no proof, and the manifest does not say that this is meant.
+    #[error(
+        "`{tool}` could be called by whoever has a copy of an envelope: set `allow_bearer = true` in `bundle.toml` if that \
+         is meant, or raise the tool's `min_pop`"
+    )]
+    Bearer {
+        /// The tool.
+        tool: ToolName,
+    },
     /// A canary cannot be asked.
     #[error("canary `{name}`: {fault}")]
     BadCanary {
@@ -153,6 +162,7 @@ impl BundleRejected {
             Self::Rollback { .. } => "rollback",
             Self::SameVersion { .. } => "same_version",
             Self::Policy { .. } => "does_not_compile",
+            Self::Bearer { .. } => "bearer_not_allowed",
             Self::BadCanary { .. } => "bad_canary",
             Self::Canary { .. } => "canary_failed",
             Self::Taxonomy(_) => "taxonomy_broken",

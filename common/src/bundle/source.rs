@@ -82,6 +82,8 @@ struct BundleToml {
     combination: BTreeMap<String, String>,
     #[serde(default = "engines")]
     engines: BTreeMap<String, String>,
+    #[serde(default)]
+    allow_bearer: bool,
 }
 
 #[derive(Deserialize)]
@@ -271,6 +273,7 @@ impl BundleSource {
             limits: toml.limits,
             engines: toml.engines,
             canaries,
+            allow_bearer: toml.allow_bearer,
         })
     }
 }

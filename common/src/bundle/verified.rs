@@ -14,6 +14,7 @@ use super::source;
 use crate::crypto::digest::Digest;
 use crate::envelope::Authority;
 use crate::id::{MeshId, TenantId};
+use crate::lattice::Grade;
 use crate::limits::CLOCK_AHEAD_MAX;
 use crate::planted::{Bug, planted};
 use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, Reason, ToolCall, decide};
@@ -161,6 +162,10 @@ impl CompiledBundle {
         files: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self, BundleRejected> {
         let policy = CompiledPolicy::compile(files).map_err(|faults| BundleRejected::Policy { faults })?;
+        let mut tools = policy.catalogue().tools.values();
+        if let Some(tool) = tools.find(|tool| tool.min_pop == Grade::None).filter(|_| !manifest.allow_bearer) {
+            return Err(BundleRejected::Bearer { tool: tool.name.clone() });
+        }
         let compiled = Self { manifest, digest, policy };
         for canary in compiled.manifest.canaries.iter().filter(|_| !planted(Bug::CanariesNotAsked)) {
             canary.check(&compiled)?;

@@ -10,6 +10,7 @@ use rcgen::{
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
 use rustls_pki_types::CertificateDer;
+use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_SIG_ED25519;
 
@@ -135,6 +136,17 @@ pub fn issue_node(
     Ok(params.signed_by(&Subject(key), &issuer)?.der().clone())
 }
 
+/// Makes a certificate that says nothing but which key a connection is of: no name, signed by the key itself.
+///
+/// # Errors
+/// [`CannotIssue`].
+pub fn issue_for_key(key: &SigningKey, validity: Validity) -> Result<CertificateDer<'static>, CannotIssue> {
+    let mut params = params(1, validity)?;
+    params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
+    params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ClientAuth];
+    Ok(params.self_signed(&Signer(key))?.der().clone())
+}
+
 fn params(serial: u64, validity: Validity) -> Result<CertificateParams, CannotIssue> {
     const YEAR_2200: Timestamp = Timestamp::from_secs(7_258_118_400);
     if validity.not_before > validity.not_after || validity.not_after >= YEAR_2200 {
@@ -184,12 +196,26 @@ pub fn identity_of(certificate: &CertificateDer<'_>) -> Result<(SpiffeId, Public
         return Err(BadCertificate::NotOneUri);
     };
     let id = uri.parse().map_err(|_| BadCertificate::NotANode)?;
+    Ok((id, key_of(&parsed)?))
+}
+
+/// The key that a certificate is for, whatever else it says.
+///
+/// # Errors
+/// [`BadCertificate::Malformed`] or [`BadCertificate::Key`].
+pub fn ed25519_key_of(certificate: &CertificateDer<'_>) -> Result<PublicKey, BadCertificate> {
+    match x509_parser::parse_x509_certificate(certificate) {
+        Ok(([], parsed)) => key_of(&parsed),
+        Ok(_) | Err(_) => Err(BadCertificate::Malformed),
+    }
+}
+
+fn key_of(parsed: &X509Certificate<'_>) -> Result<PublicKey, BadCertificate> {
     let spki = parsed.public_key();
     if spki.algorithm.algorithm != OID_SIG_ED25519 || spki.subject_public_key.unused_bits != 0 {
         return Err(BadCertificate::Key);
     }
-    let key = PublicKey::from_bytes(&spki.subject_public_key.data).map_err(|_| BadCertificate::Key)?;
-    Ok((id, key))
+    PublicKey::from_bytes(&spki.subject_public_key.data).map_err(|_| BadCertificate::Key)
 }
 
 #[cfg(test)]

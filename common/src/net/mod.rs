@@ -8,6 +8,7 @@
 pub mod env;
 pub mod framed;
 pub mod http;
+pub mod https;
 pub mod prover;
 pub mod quic;
 pub mod real;

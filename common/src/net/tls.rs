@@ -242,7 +242,7 @@ fn provider() -> Result<Arc<CryptoProvider>, TlsUnusable> {
 }
 
 /// Certificates of the mesh are Ed25519: its signatures have one length, so that a handshake's packets have one size.
-fn ed25519_only(all: WebPkiSupportedAlgorithms) -> Result<WebPkiSupportedAlgorithms, TlsUnusable> {
+pub(super) fn ed25519_only(all: WebPkiSupportedAlgorithms) -> Result<WebPkiSupportedAlgorithms, TlsUnusable> {
     all.mapping
         .iter()
         .position(|(scheme, _)| *scheme == SignatureScheme::ED25519)
@@ -251,14 +251,14 @@ fn ed25519_only(all: WebPkiSupportedAlgorithms) -> Result<WebPkiSupportedAlgorit
         .ok_or(TlsUnusable::Lacking { what: "Ed25519" })
 }
 
-fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsUnusable> {
+pub(super) fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsUnusable> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     found.ok().filter(|found| !found.is_empty()).ok_or(TlsUnusable::Pem { what })
 }
 
 /// The wall clock of this world, against which certificates expire.
 #[derive(Debug)]
-struct EnvTime(Env);
+pub(super) struct EnvTime(pub(super) Env);
 
 impl TimeProvider for EnvTime {
     fn current_time(&self) -> Option<UnixTime> {

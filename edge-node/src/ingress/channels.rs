@@ -16,7 +16,7 @@ use remit_common::policy::json::{self, Json};
 use remit_common::proof::{MalformedProof, ProofFault, ProofRefused};
 
 use super::carrier::{self, Carried};
-use super::{DECISION_HEADER, Ingress, challenge};
+use super::{DECISION_HEADER, Ingress, challenge, connection_of};
 use crate::channels::Source;
 use crate::pdp::Refusal;
 use crate::road::Journey;
@@ -31,8 +31,8 @@ pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let mut journey = ingress.gateway.arrive();
     let (parts, body) = request.into_parts();
+    let mut journey = ingress.gateway.arrive(connection_of(&parts.extensions));
     let Some(PeerAddr(peer)) = parts.extensions.get::<PeerAddr>().copied() else {
         // INVARIANT: our listener says who is there.
         return empty(StatusCode::INTERNAL_SERVER_ERROR);

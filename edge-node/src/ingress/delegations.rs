@@ -19,7 +19,7 @@ use remit_common::proof::{Exchange, ProofRefused, Target};
 use remit_common::text;
 
 use super::channels::{CBOR, empty, refused};
-use super::{DECISION_HEADER, Ingress, carrier};
+use super::{DECISION_HEADER, Ingress, carrier, connection_of};
 use crate::road::{Journey, Registered};
 use crate::telemetry::chain_text;
 
@@ -30,8 +30,8 @@ pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let mut journey = ingress.gateway.arrive();
     let (parts, body) = request.into_parts();
+    let mut journey = ingress.gateway.arrive(connection_of(&parts.extensions));
     let target = (parts.uri.path().to_owned(), parts.uri.query().unwrap_or_default().to_owned());
     match register(&ingress, &mut journey, &parts.headers, body, (&target.0, &target.1)).await {
         Ok(registered) => answered(&journey, &registered),

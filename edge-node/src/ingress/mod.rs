@@ -15,8 +15,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::routing::{any, get};
-use http::HeaderMap;
 use http::header::{HeaderName, ORIGIN};
+use http::{Extensions, HeaderMap};
+use remit_common::crypto::sign::PublicKey;
+use remit_common::net::http::PeerKey;
 
 use crate::road::Gateway;
 
@@ -37,6 +39,11 @@ impl Ingress {
     fn takes_origin(&self, headers: &HeaderMap) -> bool {
         headers.get(ORIGIN).is_none_or(|origin| origin.to_str().is_ok_and(|origin| self.origins.contains(origin)))
     }
+}
+
+/// The key that a request's connection is of. Only our own listener says it, never a header.
+fn connection_of(extensions: &Extensions) -> Option<PublicKey> {
+    extensions.get::<PeerKey>().map(|PeerKey(key)| *key)
 }
 
 /// The agents' listener.

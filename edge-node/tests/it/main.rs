@@ -21,3 +21,5 @@ mod records;
 #[cfg(test)]
 mod support;
 mod terms;
+#[cfg(test)]
+mod tls;

@@ -140,7 +140,7 @@ impl SimMesh {
                 key: home.join("identity.key"),
                 voters_ca: home.join("voters-ca.pem"),
             },
-            listen: edge_config::Listen { agent: loopback(AGENT_PORT), ops: loopback(OPS_PORT) },
+            listen: edge_config::Listen { agent: loopback(AGENT_PORT), ops: loopback(OPS_PORT), tls: None },
             voters: voters
                 .map(|voter| edge_config::VoterAddr { id: voter.id, dist: (voter_ip(voter.id), DIST_PORT).into() })
                 .collect(),

@@ -14,6 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use super::HEADERS_BYTES_MAX;
 use crate::net::env::{Env, deadline};
+use crate::net::https::ClientTls;
 
 /// Connections kept for the next request, per address. More calls than this at the same time open more and close them
 /// after.
@@ -68,6 +69,7 @@ type Sender = SendRequest<Full<Bytes>>;
 pub struct HttpClient {
     env: Env,
     body_bytes_max: usize,
+    tls: Option<ClientTls>,
     idle: Arc<Mutex<BTreeMap<SocketAddr, Vec<Sender>>>>,
 }
 
@@ -96,7 +98,13 @@ impl HttpClient {
     /// A client that takes response bodies of up to `body_bytes_max` bytes.
     #[must_use]
     pub fn new(env: &Env, body_bytes_max: usize) -> Self {
-        Self { env: env.clone(), body_bytes_max, idle: Arc::default() }
+        Self { env: env.clone(), body_bytes_max, tls: None, idle: Arc::default() }
+    }
+
+    /// One whose connections all are TLS, to the one server that `tls` names.
+    #[must_use]
+    pub fn with_tls(env: &Env, body_bytes_max: usize, tls: ClientTls) -> Self {
+        Self { tls: Some(tls), ..Self::new(env, body_bytes_max) }
     }
 
     /// Sends a request (origin form, with `Host`) to `to` and collects the response. A request is sent at most once:
@@ -144,6 +152,10 @@ impl HttpClient {
         }
         let unreachable = |source| HttpFailed::Unreachable { addr: to, source };
         let stream = self.env.socket.connect(to).await.map_err(unreachable)?;
+        let stream = match &self.tls {
+            None => stream,
+            Some(tls) => tls.connect(stream).await.map_err(unreachable)?,
+        };
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(HEADERS_BYTES_MAX)
             .handshake(TokioIo::new(stream))

@@ -1,14 +1,13 @@
 //! HTTP on Env's sockets, both ends bounded.
 //!
 //! [`serve`] bounds connections, headers, bodies and time; [`HttpClient`] bounds bodies and time, follows no redirect
-//! and never sends a request twice. No TLS here: what listens is on loopback, and what is called is, too, until
-//! upstreams with TLS come.
+//! and never sends a request twice. Both speak TLS where they are given what it takes ([`super::https`]).
 
 mod client;
 mod server;
 
 pub use client::{Connected, HttpClient, HttpFailed};
-pub use server::{PeerAddr, ServeCounters, ServeLimits, serve};
+pub use server::{PeerAddr, PeerKey, ServeCounters, ServeLimits, serve, serve_tls};
 
 /// Bytes of the headers of one message. The longest presentation of an envelope takes a third of it.
 const HEADERS_BYTES_MAX: usize = 128 * 1024;

@@ -22,7 +22,9 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 
 use super::HEADERS_BYTES_MAX;
+use crate::crypto::sign::PublicKey;
 use crate::net::env::{BoxStream, Env, Listener};
+use crate::net::https::ServerTls;
 use crate::net::tasks::{Shutdown, TaskGroup};
 
 /// Requests under way on one HTTP/2 connection.
@@ -72,10 +74,28 @@ pub struct ServeCounters {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerAddr(pub SocketAddr);
 
+/// The key of the client certificate of a request's connection, as an extension of the request: the TLS handshake, which
+/// ended in this process, has shown that the peer has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerKey(pub PublicKey);
+
 /// Serves `router` over HTTP/1.1 and HTTP/2 until shutdown is requested and open requests are done.
 pub async fn serve(
     env: &Env,
+    listener: Box<dyn Listener>,
+    router: axum::Router,
+    limits: ServeLimits,
+    counters: &ServeCounters,
+    shutdown: &Shutdown,
+) {
+    serve_tls(env, listener, None, router, limits, counters, shutdown).await;
+}
+
+/// As [`serve`], over TLS where there is what it takes.
+pub async fn serve_tls(
+    env: &Env,
     mut listener: Box<dyn Listener>,
+    tls: Option<ServerTls>,
     router: axum::Router,
     limits: ServeLimits,
     counters: &ServeCounters,
@@ -99,8 +119,14 @@ pub async fn serve(
                 }
                 Ok((stream, peer)) => {
                     counters.accepted.fetch_add(1, Ordering::Relaxed);
-                    let (env, router) = (env.clone(), router.clone());
-                    connections.spawn("http connection", connection(env, stream, peer, router, limits.clone(), shutdown.clone()));
+                    let (env, router, limits, shutdown) = (env.clone(), router.clone(), limits.clone(), shutdown.clone());
+                    let tls = tls.clone();
+                    connections.spawn("http connection", async move {
+                        // Whoever cannot finish a handshake has heard why from TLS.
+                        if let Some((stream, key)) = secured(tls, stream, &shutdown).await {
+                            connection(env, stream, (peer, key), router, limits, shutdown).await;
+                        }
+                    });
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot accept a connection");
@@ -113,10 +139,23 @@ pub async fn serve(
     connections.join_all(limits.grace).await;
 }
 
+async fn secured(
+    tls: Option<ServerTls>,
+    stream: BoxStream,
+    shutdown: &Shutdown,
+) -> Option<(BoxStream, Option<PublicKey>)> {
+    let Some(tls) = tls else { return Some((stream, None)) };
+    tokio::select! {
+        biased;
+        () = shutdown.requested() => None,
+        secured = tls.accept(stream) => secured.ok(),
+    }
+}
+
 async fn connection(
     env: Env,
     stream: BoxStream,
-    peer: SocketAddr,
+    peer: (SocketAddr, Option<PublicKey>),
     router: axum::Router,
     limits: ServeLimits,
     shutdown: Shutdown,
@@ -172,7 +211,7 @@ async fn connection(
 
 async fn handle(
     request: Request<Incoming>,
-    peer: SocketAddr,
+    (peer, key): (SocketAddr, Option<PublicKey>),
     router: TowerToHyperService<axum::Router>,
     under_way: watch::Receiver<u64>,
     limits: ServeLimits,
@@ -189,6 +228,9 @@ async fn handle(
         })
     });
     request.extensions_mut().insert(PeerAddr(peer));
+    if let Some(key) = key {
+        request.extensions_mut().insert(PeerKey(key));
+    }
     let response = router.call(request).await?;
     // The request is under way until the last byte of its response.
     Ok(response.map(|body| {

@@ -63,6 +63,25 @@ fn the_container_and_what_is_signed_are_golden() {
 }
 
 #[test]
+fn a_tool_for_whoever_has_a_copy_is_refused_unless_the_manifest_says_that_it_is_meant() {
+    // Clause B-15.
+    let mut bearer = sources_with("catalogue/notes.toml", |text| text.replace("\"P0\"", "\"none\""));
+    let check = |sources: &BundleSource| sources.build(&BuildOverrides::default()).unwrap().check().map(|_| ());
+    let refused = check(&bearer).unwrap_err();
+    assert_eq!(refused.reason_code(), "bearer_not_allowed");
+    assert!(
+        refused.to_string().contains("`notes.read`") && refused.to_string().contains("allow_bearer = true"),
+        "{refused}"
+    );
+    let toml = bearer.files.get_mut("bundle.toml").unwrap();
+    *toml = [b"allow_bearer = true\n", toml.as_slice()].concat();
+    check(&bearer).unwrap();
+    let built = bearer.build(&BuildOverrides::default()).unwrap().into_container();
+    let payload = String::from_utf8(built.parts().0.payload.clone()).unwrap();
+    assert!(payload.ends_with(",\"allow_bearer\":true}"), "{payload}");
+}
+
+#[test]
 fn the_command_line_overrides_what_the_file_says() {
     // Clause B-18.
     let overrides = BuildOverrides { created: Some(at(5)), mesh_id: Some(MeshId([2; 16])), version: Some(12) };

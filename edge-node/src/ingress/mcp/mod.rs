@@ -24,7 +24,7 @@ use remit_common::proof::{Exchange, ProofRefused, Target};
 use self::headers::{HeaderFault, PROTOCOL_VERSION};
 use self::message::{Code, Message, RequestId};
 use super::carrier::{self, Carried};
-use super::{DECISION_HEADER, Ingress, challenge};
+use super::{DECISION_HEADER, Ingress, challenge, connection_of};
 use crate::pdp::Refusal;
 use crate::road::{Journey, NoResult};
 
@@ -41,8 +41,8 @@ pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>
         response.headers_mut().insert(ALLOW, HeaderValue::from_static("POST"));
         return response;
     }
-    let mut journey = ingress.gateway.arrive();
     let (parts, body) = request.into_parts();
+    let mut journey = ingress.gateway.arrive(connection_of(&parts.extensions));
     let answer = answer(&ingress, &mut journey, &parts.headers, body).await;
     let mut response = answer.unwrap_or_else(|error| error);
     if let Ok(id) = HeaderValue::from_str(&journey.decision.to_string()) {

@@ -10,7 +10,8 @@ use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{RawPresentation, leaf_holder};
 use remit_common::id::EdgeId;
 use remit_common::net::env::Env;
-use remit_common::net::http::HttpClient;
+use remit_common::net::http::{HttpClient, HttpFailed};
+use remit_common::net::https::ClientTls;
 use remit_common::net::prover::{NotProven, Outgoing, Prover};
 use remit_common::net::registrar::{CannotRegister, Registration};
 use remit_common::proof::{EdgeKey, Exchange, Grade, Target};
@@ -75,6 +76,11 @@ impl Agent {
     /// Who has copied the envelope, and not its key.
     pub(crate) fn thief(env: &Env, addr: SocketAddr, envelope: &[u8]) -> Self {
         Self { prover: None, ..Self::new(env, addr, Some(envelope)) }
+    }
+
+    /// The same agent, over TLS.
+    pub(crate) fn over(self, env: &Env, tls: ClientTls) -> Self {
+        Self { client: HttpClient::with_tls(env, 16 << 20, tls), ..self }
     }
 
     /// A well-formed request.
@@ -189,6 +195,12 @@ impl Agent {
 
     pub(crate) async fn exchange(&self, request: Request<Bytes>) -> Answered {
         answered(self.client.send(self.addr, request, Duration::from_secs(60)).await.unwrap())
+    }
+
+    /// Whether any answer comes at all.
+    pub(crate) async fn try_list(&self) -> Result<Answered, HttpFailed> {
+        let request = self.bare(&self.request("tools/list", json!({})));
+        self.client.send(self.addr, request, Duration::from_secs(60)).await.map(answered)
     }
 
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Answered {

@@ -210,7 +210,10 @@ text = {{ type = "string" }}
   {"uid": {"type": "AgentClass", "id": "analyst"}, "attrs": {}, "parents": []},
   {"uid": {"type": "AgentClass", "id": "clerk"}, "attrs": {}, "parents": []}
 ]"#;
-    let bundle = bundle_toml(tenant, variant.version, now);
+    let mut bundle = bundle_toml(tenant, variant.version, now);
+    if variant.plain_min_pop == Some("none") {
+        bundle.push_str("allow_bearer = true\n");
+    }
     let files = [
         ("bundle.toml", bundle.as_str()),
         ("purposes.toml", PURPOSES),
