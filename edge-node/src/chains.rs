@@ -6,10 +6,12 @@
 //! every call. A key begins with the tenant. Clauses G-9 and E-33.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use remit_common::crypto::digest::Digest;
-use remit_common::envelope::{Countersignature, Effective, NotRegistered, RawPresentation, Unauthenticated};
+use remit_common::envelope::{
+    Beginnings, Countersignature, Effective, NotRegistered, RawPresentation, Unauthenticated,
+};
 use remit_common::id::{MeshId, TenantId};
 use remit_common::policy::decision::Denied;
 use remit_common::trust::directory::Directory;
@@ -26,7 +28,38 @@ type Key = (TenantId, Digest, Digest);
 /// The newest chains, in two generations: when the young one is full, the old one is forgotten and the young one
 /// becomes the old one. What is used moves to the young one, so the oldest unused go first.
 #[derive(Debug, Default)]
-pub(crate) struct Chains(Mutex<Generations<Key, Arc<Chain>>>);
+pub(crate) struct Chains {
+    whole: Mutex<Generations<Key, Arc<Chain>>>,
+    /// What begins a chain and was verified, so that a hop below a known link costs one signature, forged or not.
+    beginnings: Mutex<Generations<Key, ()>>,
+}
+
+/// The beginnings that are known under one directory.
+struct Known<'c> {
+    beginnings: &'c Mutex<Generations<Key, ()>>,
+    tenant: &'c TenantId,
+    directory: &'c Digest,
+}
+
+impl Known<'_> {
+    fn key(&self, beginning: &Digest) -> Key {
+        (self.tenant.clone(), *beginning, *self.directory)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Generations<Key, ()>> {
+        self.beginnings.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Beginnings for Known<'_> {
+    fn knows(&self, beginning: &Digest) -> bool {
+        self.lock().get(&self.key(beginning)).is_some()
+    }
+
+    fn learn(&self, beginning: Digest) {
+        self.lock().insert(self.key(&beginning), (), 0);
+    }
+}
 
 /// A verified chain.
 #[derive(Debug)]
@@ -130,7 +163,8 @@ impl Chains {
         if let Some(found) = self.lock().get(&key) {
             return Ok(found);
         }
-        let effective = raw.clone().verify(mesh, directory.issuers())?.effective();
+        let known = Known { beginnings: &self.beginnings, tenant: raw.tenant(), directory: directory.digest() };
+        let effective = raw.clone().verify_beyond(mesh, directory.issuers(), Some(&known))?.effective();
         let bytes = effective.scope.bytes();
         let chain = Arc::new(Chain::new(raw, effective, mesh, directory));
         self.lock().insert(key, Arc::clone(&chain), bytes);
@@ -143,9 +177,9 @@ impl Chains {
         generations.young.len() + generations.old.len()
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Generations<Key, Arc<Chain>>> {
+    fn lock(&self) -> MutexGuard<'_, Generations<Key, Arc<Chain>>> {
         // A panic while it was held loses at most an entry of a cache.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.whole.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

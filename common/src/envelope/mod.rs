@@ -47,7 +47,7 @@ pub use request::{
     RestrictionRequest, TaskRequest,
 };
 pub use request_terms::{AudienceRequest, ConstraintRequest, InvalidConstraint, ObligationsRequest, ScalarRequest};
-pub use verify::{VerifiedChain, VerifiedLink};
+pub use verify::{Beginnings, VerifiedChain, VerifiedLink};
 
 pub use crate::lattice::Delegation;
 

@@ -22,7 +22,7 @@ const FULL: u64 = 1;
 const REFERENCE: u64 = 2;
 
 /// Bytes of a link with a few grants.
-const LINK_BYTES_TYPICAL: usize = 1_024;
+pub(super) const LINK_BYTES_TYPICAL: usize = 1_024;
 
 /// One link: what was signed, and what it says.
 #[derive(Debug, Clone)]

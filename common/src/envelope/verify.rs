@@ -7,11 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authority::{Authority, Effective};
+use super::cbor::Writer;
 use super::cose::{Header, LinkSignature};
 use super::error::Unauthenticated;
 use super::issuers::Issuers;
 use super::link::{AgentIdentity, Link, RootContext};
-use super::presentation::{RawLink, RawPresentation};
+use super::presentation::{LINK_BYTES_TYPICAL, RawLink, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{BundleVersion, LinkId, MeshId};
@@ -75,6 +76,28 @@ impl VerifiedChain {
     }
 }
 
+/// Beginnings of chains, a root and some hops, whose signatures have been verified under one mesh and one list of
+/// issuers. Each is known by the SHA-256 of exactly its bytes, signatures included (clause G-9).
+pub trait Beginnings {
+    /// Whether it was learnt.
+    fn knows(&self, beginning: &Digest) -> bool;
+    /// Every signature of it was good.
+    fn learn(&self, beginning: Digest);
+}
+
+/// For each link the digest of the chain up to and with it.
+fn beginnings(links: &[RawLink]) -> Vec<Digest> {
+    let mut before = Digest([0; 32]);
+    let mut digest = |raw: &RawLink| {
+        let mut bytes = Writer::sized(LINK_BYTES_TYPICAL);
+        // The one encoding (clause E-8), so these are the bytes that came.
+        raw.sign1.write(&mut bytes);
+        before = Digest::of(&[&before.0, &bytes.finish()]);
+        before
+    };
+    links.iter().map(&mut digest).collect()
+}
+
 impl RawPresentation {
     /// Checks every signature and the structure of the chain. Consumes `self`: there is no second try with laxer
     /// issuers. Says nothing of time, see [`Effective::check_time`].
@@ -82,10 +105,36 @@ impl RawPresentation {
     /// # Errors
     /// [`Unauthenticated`] says which link and why.
     pub fn verify(self, mesh: &MeshId, issuers: &Issuers) -> Result<VerifiedChain, Unauthenticated> {
+        self.verify_beyond(mesh, issuers, None)
+    }
+
+    /// As [`Self::verify`], without verifying once more what `known` has seen verified under the same mesh and issuers:
+    /// so what is forged below a known beginning costs one verification, and what it is made of is learnt.
+    ///
+    /// # Errors
+    /// [`Unauthenticated`], the same as without `known`.
+    pub fn verify_beyond(
+        self,
+        mesh: &MeshId,
+        issuers: &Issuers,
+        known: Option<&dyn Beginnings>,
+    ) -> Result<VerifiedChain, Unauthenticated> {
         let Self { links, countersignatures: _, tenant: _, digest } = self;
         let ids: Vec<LinkId> = links.iter().map(|raw| raw.sign1.id(mesh)).collect();
         check_structure(&links, &ids)?;
-        check_signatures(&links, mesh, issuers)?;
+        match known {
+            None => check_signatures(&links, 0, mesh, issuers, |_| {})?,
+            Some(known) => {
+                let beginnings = beginnings(&links);
+                let seen = beginnings.iter().rposition(|beginning| known.knows(beginning));
+                let first = seen.map_or(0, |last| last.saturating_add(1));
+                check_signatures(&links, first, mesh, issuers, |at| {
+                    if let Some(beginning) = beginnings.get(at) {
+                        known.learn(*beginning);
+                    }
+                })?;
+            }
+        }
         let mut links: Vec<Link> = links.into_iter().map(|raw| raw.link).collect();
         // A meet takes what it can use; who needs to be told where a chain went wrong needs each link's own word.
         let audiences: Vec<Audience> = links.iter().map(|link| link.audience.clone()).collect();
@@ -164,9 +213,16 @@ fn check_structure(links: &[RawLink], ids: &[LinkId]) -> Result<(), Unauthentica
     Ok(())
 }
 
-fn check_signatures(links: &[RawLink], mesh: &MeshId, issuers: &Issuers) -> Result<(), Unauthenticated> {
-    let mut holder: Option<PublicKey> = None;
-    for (hop, raw) in (0u8..).zip(links) {
+/// Verifies the links from `first` on, root first, and says which is good as soon as it is.
+fn check_signatures(
+    links: &[RawLink],
+    first: usize,
+    mesh: &MeshId,
+    issuers: &Issuers,
+    mut is_good: impl FnMut(usize),
+) -> Result<(), Unauthenticated> {
+    let mut holder = first.checked_sub(1).and_then(|above| links.get(above)).map(|raw| raw.link.holder);
+    for ((hop, at), raw) in (0u8..).zip(0..).zip(links).skip(first) {
         match (&raw.sign1.signature, holder, &raw.link.context) {
             (LinkSignature::Quorum(_), None, Some(context)) => check_root(raw, context, mesh, issuers)?,
             (LinkSignature::Holder(signature), Some(key), None) => key
@@ -175,6 +231,7 @@ fn check_signatures(links: &[RawLink], mesh: &MeshId, issuers: &Issuers) -> Resu
             _ => return Err(Unauthenticated::WrongAlgorithm { hop }),
         }
         holder = Some(raw.link.holder);
+        is_good(at);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@
 mod allocation;
 mod arbitrary;
 mod attacks;
+mod beginnings;
 mod countersignatures;
 mod fixture;
 mod golden;
