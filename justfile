@@ -44,5 +44,10 @@ vectors:
     cargo test -p remit-common --test it -- --ignored --nocapture write_the_vectors
     .ci/check-vectors.sh
 
+# Strange bytes at what a stranger can send: `just fuzz presentation -- -max_total_time=600`. Needs a nightly compiler
+# and `cargo install cargo-fuzz`; without them the corpora are played by `just test`.
+fuzz target *args:
+    cd fuzz && cargo +nightly fuzz run {{target}} {{args}}
+
 ci:
     .ci/run

@@ -122,6 +122,12 @@ impl RawPresentation {
     pub fn digest(&self) -> Digest {
         self.digest
     }
+
+    /// What was read, written again: the same bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        encode(self.links.iter().map(|raw| &raw.sign1), &self.countersignatures)
+    }
 }
 
 /// A countersignature cannot be put into a presentation.

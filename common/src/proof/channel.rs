@@ -141,6 +141,12 @@ impl RawRequest {
         Ok(Self { body: body.to_vec(), signature, request: ChannelRequest::from_bytes(request)? })
     }
 
+    /// What was read, written again: the same bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        signed_form(&self.request.to_bytes(), &self.signature)
+    }
+
     /// What it says; nobody has checked who says it.
     #[must_use]
     pub fn request(&self) -> &ChannelRequest {

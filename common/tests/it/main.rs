@@ -2,6 +2,8 @@
 
 #[cfg(test)]
 mod envelope;
+#[cfg(test)]
+mod fuzz;
 #[cfg(all(test, feature = "net"))]
 mod net;
 #[cfg(test)]

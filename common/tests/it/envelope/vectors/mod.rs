@@ -15,9 +15,11 @@ mod shape;
 mod tell;
 mod vector;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read as _;
 use std::path::PathBuf;
 
+use remit_common::text::from_hex;
 use serde_json::Value;
 
 use self::judge::judge;
@@ -69,10 +71,12 @@ fn the_committed_vectors_are_what_the_generator_writes() {
 #[test]
 fn every_vector_is_judged_as_it_says() {
     let mut verdicts: BTreeMap<String, usize> = BTreeMap::new();
+    let mut faults: BTreeSet<String> = BTreeSet::new();
     for (name, text) in committed() {
         let vector: Value = serde_json::from_str(&text).expect("JSON");
         let found = judge(&vector);
         assert_eq!(found, vector["expected"], "{name}");
+        faults.extend(found["fault"].as_str().map(str::to_owned));
         let reason = found["reason"].as_str().or(found["verdict"].as_str()).expect("a word");
         *verdicts.entry(reason.to_owned()).or_default() += 1;
     }
@@ -93,6 +97,46 @@ fn every_vector_is_judged_as_it_says() {
         assert!(verdicts.contains_key(reason), "no vector is {reason}: {verdicts:?}");
     }
     assert!(verdicts["accept"] >= 40, "{verdicts:?}");
+    // And every fault of a proof that can be told without an edge around it.
+    for fault in ["malformed", "unknown_channel", "other_leaf", "other_edge", "time", "evidence", "replayed"] {
+        assert!(faults.contains(fault), "no vector has the fault {fault}: {faults:?}");
+    }
+}
+
+/// What the fuzz targets begin with: some of the vectors, by target and name.
+fn corpora() -> BTreeMap<PathBuf, Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../fuzz/corpus");
+    let mut files = BTreeMap::new();
+    for (at, (name, text)) in generated().into_iter().enumerate() {
+        let vector: Value = serde_json::from_str(&text).expect("JSON");
+        let name = name.trim_end_matches(".json").to_owned();
+        let told = |member: &str| vector[member].as_str().expect("a text").to_owned();
+        let (target, bytes) = match vector["kind"].as_str() {
+            Some("channel") => ("channel_request", from_hex(&told("request")).expect("hex")),
+            Some("proof") => ("proof_header", told("header").into_bytes()),
+            _ => ("presentation", from_hex(&told("presentation")).expect("hex")),
+        };
+        let is_telling = name.contains("accept-") && !name.contains("counter");
+        let is_some = at.is_multiple_of(7);
+        if bytes.len() < 3_000
+            && (is_telling && target != "presentation" || name.starts_with("accept-chain") || is_some)
+        {
+            files.insert(folder.join(target).join(name), bytes);
+        }
+    }
+    files
+}
+
+/// Fuzzing may have added others.
+#[test]
+fn the_corpora_have_what_comes_from_the_vectors() {
+    for (path, bytes) in corpora() {
+        let found = std::fs::File::options().read(true).open(&path).and_then(|mut file| {
+            let mut found = Vec::new();
+            file.read_to_end(&mut found).map(|_| found)
+        });
+        assert_eq!(found.ok(), Some(bytes), "{}; after a change of the format: `just vectors`", path.display());
+    }
 }
 
 #[test]
@@ -106,5 +150,9 @@ fn write_the_vectors() {
     for (name, text) in &files {
         std::fs::write(folder().join(name), text).expect("it can be written");
     }
-    println!("{} vectors", files.len());
+    let corpora = corpora();
+    for (path, bytes) in &corpora {
+        std::fs::write(path, bytes).expect("it can be written");
+    }
+    println!("{} vectors, {} seeds of fuzz targets", files.len(), corpora.len());
 }

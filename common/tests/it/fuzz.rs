@@ -1,0 +1,69 @@
+//! The fuzz targets without a fuzzer: over the committed corpora, over every vector, and over what is next to them.
+
+#[allow(unreachable_pub, reason = "it is a library elsewhere")]
+#[path = "../../../fuzz/src/lib.rs"]
+mod targets;
+
+use std::path::PathBuf;
+
+use remit_common::text::from_hex;
+use serde_json::Value;
+
+fn read_all(folder: &str) -> Vec<Vec<u8>> {
+    let folder = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(folder);
+    let mut paths: Vec<PathBuf> =
+        std::fs::read_dir(folder).expect("the folder is there").map(|entry| entry.expect("an entry").path()).collect();
+    paths.sort();
+    paths.iter().map(|path| read(path)).collect()
+}
+
+#[expect(clippy::disallowed_methods, reason = "corpora are files of the source tree")]
+fn read(path: &PathBuf) -> Vec<u8> {
+    std::fs::read(path).expect("it can be read")
+}
+
+/// This member of every vector that has it.
+fn of_vectors(member: &str) -> Vec<Vec<u8>> {
+    let vectors =
+        read_all("tests/vectors/v1").into_iter().map(|file| serde_json::from_slice::<Value>(&file).expect("JSON"));
+    let found = vectors.filter_map(|vector| {
+        let text = vector[member].as_str()?.to_owned();
+        Some(if member == "header" { text.into_bytes() } else { from_hex(&text).expect("hex") })
+    });
+    found.collect()
+}
+
+fn replay(target: fn(&[u8]), corpus: &str, member: &str, least: usize) {
+    let seeds = read_all(corpus);
+    assert!(seeds.len() >= least, "{corpus} has {} files", seeds.len());
+    let vectors = of_vectors(member);
+    assert!(vectors.len() > 30, "{} vectors have `{member}`", vectors.len());
+    for seed in vectors.iter().chain(&seeds) {
+        target(seed);
+    }
+    // What is next to an honest one: cut at each byte, and each byte bent.
+    for seed in &seeds {
+        let step = seed.len() / 200 + 1;
+        for at in (0..seed.len()).step_by(step) {
+            target(&seed[..at]);
+            let mut bent = seed.clone();
+            bent[at] ^= 1 << (at % 8);
+            target(&bent);
+        }
+    }
+}
+
+#[test]
+fn presentations_have_one_encoding_and_never_panic() {
+    replay(targets::presentation, "../fuzz/corpus/presentation", "presentation", 15);
+}
+
+#[test]
+fn requests_for_channels_have_one_encoding_and_never_panic() {
+    replay(targets::channel_request, "../fuzz/corpus/channel_request", "request", 4);
+}
+
+#[test]
+fn headers_of_proofs_have_one_encoding_and_never_panic() {
+    replay(targets::proof_header, "../fuzz/corpus/proof_header", "header", 8);
+}
