@@ -1,5 +1,6 @@
 //! A chain of links by a mesh of three issuers, as an edge sees it for the first time.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
@@ -10,26 +11,28 @@ use remit_common::envelope::{
     RootRequest, RootStamp, assemble_root, delegate, sign_root_part,
 };
 use remit_common::id::{
-    AgentClass, AgentId, Delegator, DimensionName, MeshId, ResourceId, SessionId, TaskId, TenantId,
+    AgentClass, AgentId, Delegator, DimensionName, MeshId, ResourceId, SessionId, TaskId, TenantId, ToolName,
 };
 use remit_common::lattice::{
-    Audience, ClassSet, Demands, Effect, Effects, Grant, IdSet, PurposePath, SortedMap, ToolPattern,
+    Audience, CallFacts, ClassSet, Demands, Effect, Effects, Grant, IdSet, PurposePath, SortedMap, ToolPattern,
 };
 use remit_common::time::Timestamp;
 
 /// When the root of the fixture is issued.
-const ISSUED: Timestamp = Timestamp::from_secs(1_800_000_000);
+pub(crate) const ISSUED: Timestamp = Timestamp::from_secs(1_800_000_000);
 
 /// A presentation and what verifies it.
 #[derive(Debug)]
 pub struct Fixture {
-    mesh: MeshId,
+    pub(crate) mesh: MeshId,
     issuers: Issuers,
+    /// The last link's.
+    pub(crate) holder: SigningKey,
     /// The bytes that an agent presents.
     pub presentation: Vec<u8>,
 }
 
-fn key(number: u8) -> Result<SigningKey> {
+pub(crate) fn key(number: u8) -> Result<SigningKey> {
     Ok(SigningKey::from_seed([number; 32].into())?)
 }
 
@@ -69,6 +72,18 @@ impl Fixture {
     /// # Errors
     /// When the fixture is faulty.
     pub fn new(links: u8) -> Result<Self> {
+        Self::with(links, grants()?)
+    }
+
+    /// The same with one grant of two dimensions: what a task usually is.
+    ///
+    /// # Errors
+    /// When the fixture is faulty.
+    pub fn lean(links: u8) -> Result<Self> {
+        Self::with(links, grants()?.into_iter().take(1).collect())
+    }
+
+    fn with(links: u8, grants: Vec<Grant>) -> Result<Self> {
         let mesh = MeshId([7; 16]);
         let tenant = TenantId::new("acme")?;
         let delegation = |depth_left| Some(Delegation { depth_left, fanout_max: 8, offline: false });
@@ -79,7 +94,7 @@ impl Fixture {
             task: TaskId::new("renewal-7781")?,
             agent: agent("analyst")?,
             purpose: PurposePath::new(&[1, 2])?,
-            grants: grants()?,
+            grants: grants.clone(),
             life: Duration::from_secs(3_600),
             delegation: delegation(links),
             audience: Audience::EVERYWHERE,
@@ -110,8 +125,9 @@ impl Fixture {
         let mut presentation = assemble_root(&payload, signatures)?;
         for hop in 1..links {
             let next = key(10 + hop)?;
-            let kept = grants()?
-                .into_iter()
+            let kept = grants
+                .iter()
+                .cloned()
                 .enumerate()
                 .map(|(of, grant)| Ok(Grant { of: u16::try_from(of)?, ids: SortedMap::new(), ..grant }));
             let restriction = Restriction {
@@ -128,7 +144,7 @@ impl Fixture {
             presentation = delegate(&presentation, &holder, &mesh, &restriction, next.public(), ISSUED, [hop; 16])?;
             holder = next;
         }
-        Ok(Self { mesh, issuers, presentation })
+        Ok(Self { mesh, issuers, holder, presentation })
     }
 
     /// From bytes to authority, with nothing remembered.
@@ -138,6 +154,23 @@ impl Fixture {
     pub fn verify_cold(&self) -> Result<Effective> {
         let raw = RawPresentation::parse(&self.presentation).map_err(|error| anyhow!(error))?;
         Ok(raw.verify(&self.mesh, &self.issuers)?.effective())
+    }
+
+    /// The same, and whether what is left admits a read of this contract.
+    ///
+    /// # Errors
+    /// When the chain does not verify.
+    pub fn admits_cold(&self, contract: &str) -> Result<bool> {
+        let effective = self.verify_cold()?;
+        let name = |name: &str| DimensionName::new(name);
+        let ids = [(name("contract")?, contract), (name("customer")?, "cust_acme_1042")];
+        let ids = ids.into_iter().map(|(name, id)| Ok((name, BTreeSet::from([ResourceId::new(id)?]))));
+        let call = CallFacts {
+            ids: ids.collect::<Result<_>>()?,
+            result_maxima: BTreeSet::from([name("records")?]),
+            ..CallFacts::of_tool(ToolName::new("contracts.read")?, Effects::from(Effect::Read))
+        };
+        Ok(effective.scope.admits_any(&call).is_ok())
     }
 
     /// The part of it that looks at shape only.

@@ -3,7 +3,9 @@
 //! Nothing else in the project reads a clock to measure itself; tests never do. What the figures have to be stands
 //! in `BUDGETS.md`, and `cargo bench -p remit-benches --bench budgets` holds them to it.
 
+pub mod biscuit;
 pub mod bundle;
 pub mod chain;
 pub mod measure;
 pub mod oracle;
+pub mod warm;

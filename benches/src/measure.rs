@@ -27,6 +27,25 @@ pub fn measure<I, O>(inputs: &[I], rounds: usize, work: impl Fn(&I) -> O) -> Fig
             times.push(started.elapsed());
         }
     }
+    figures(times)
+}
+
+/// Runs `work` over each input once, for inputs that are used up by it. The first tenth is not counted.
+pub fn measure_once<I, O>(inputs: &[I], mut work: impl FnMut(&I) -> O) -> Figures {
+    let (warm_up, counted) = inputs.split_at(inputs.len() / 10);
+    for input in warm_up {
+        black_box(work(black_box(input)));
+    }
+    let mut times = Vec::with_capacity(counted.len());
+    for input in counted {
+        let started = now();
+        black_box(work(black_box(input)));
+        times.push(started.elapsed());
+    }
+    figures(times)
+}
+
+fn figures(mut times: Vec<Duration>) -> Figures {
     times.sort_unstable();
     let at = |position: usize| times.get(position).copied().unwrap_or_default();
     Figures { minimum: at(0), median: at(times.len() / 2), runs: times.len() }

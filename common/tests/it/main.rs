@@ -10,3 +10,5 @@ mod net;
 mod policy;
 #[cfg(test)]
 mod trust;
+#[cfg(test)]
+mod wycheproof;
