@@ -526,8 +526,7 @@ def presentation(data):
     need(len(data) <= 32832)
     item = load(data)
     need(type(item) is list and item and item[0] == 1 and type(item[0]) is int)
-    # Countersignatures, the third item, stand in no vector of this version.
-    need(len(item) == 2)
+    need(2 <= len(item) <= 3)
     links = array(item[1], 1, 8)
     found = []
     for hop, one in enumerate(links):
@@ -537,6 +536,43 @@ def presentation(data):
         except Reject as refused:
             raise Reject(refused.reason, hop) from refused
         found.append(read)
+    said = {}
+    if len(item) == 3:
+        need(type(item[2]) is dict and item[2])
+        for hop, one in item[2].items():
+            need(is_uint(hop) and 1 <= hop < len(links))
+            said[hop] = countersignature(one)
+    return found, said
+
+
+def countersignature(item):
+    """[E-30]"""
+    need(len(encoded(item)) <= 512)
+    protected, unprotected, payload, signature = array(item, 4, 4)
+    need(type(unprotected) is dict and not unprotected)
+    header = load(bstr(protected))
+    need(type(header) is dict and header.keys() == {1, 4, 16} and sint(header[1]) == ED25519)
+    need(header[16] == "remit-countersign+cbor")
+    bstr(header[4], 8), bstr(signature, 64)
+    said = mapping(load(bstr(payload)), range(1, 9), musts=range(1, 8))
+    bstr(said[1], 32), name(said[2]), name(said[3]), uint(said[4]), uint(said[5]), bstr(said[6], 32), bstr(said[7], 16)
+    for lease in array(said[8], 1, 16) if 8 in said else ():
+        bstr(lease, 16)
+    return {"protected": protected, "payload": payload, "kid": header[4], "signature": signature, "says": said}
+
+
+def registered(vector, mesh, ids, said):
+    """The hops for which a countersignature is evidence [E-31]."""
+    edges = {edge["id"]: edge for edge in vector["edges"]}
+    found = []
+    for hop, one in sorted(said.items()):
+        says, edge = one["says"], edges.get(one["says"][2])
+        if says[1] != ids[hop] or edge is None or edge["region"] != says[3] or vector["now_ms"] >= says[5] * 1000:
+            continue
+        key = bytes.fromhex(edge["key"])
+        message = encoded(["Signature1", one["protected"], b"remit/countersign/v1" + mesh, one["payload"]])
+        if one["kid"] == sha256(key)[:8] and verifies(key, one["signature"], message):
+            found.append(hop)
     return found
 
 
@@ -800,14 +836,19 @@ def told_chain(links, ids, met):
 
 def judge_envelope(vector):
     mesh = bytes.fromhex(vector["mesh"])
-    links = presentation(bytes.fromhex(vector["presentation"]))
+    links, said = presentation(bytes.fromhex(vector["presentation"]))
     ids = [link_id(mesh, one) for one in links]
     check_structure(links, ids)
     check_signatures(vector, mesh, links)
     met = meet_chain(links)
     check_standing(vector, links, ids, links[0]["says"]["context"])
     by = [next((at for at, g in enumerate(met["grants"]) if admits(g, call)), None) for call in vector["calls"]]
-    return {"verdict": "accept", "effective": told_chain(links, ids, met), "admitted_by": by}
+    return {
+        "verdict": "accept",
+        "effective": told_chain(links, ids, met),
+        "registered": registered(vector, mesh, ids, said),
+        "admitted_by": by,
+    }
 
 
 # --- channels [X-2 to X-4]

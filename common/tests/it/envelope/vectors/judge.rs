@@ -1,8 +1,12 @@
 //! What the real verifier says of a vector, from the vector alone.
 
+use std::collections::BTreeMap;
+
 use remit_common::crypto::sign::PublicKey;
-use remit_common::envelope::{Effective, Issuer, Issuers, MalformedEnvelope, RawPresentation, Unauthenticated};
-use remit_common::id::{LogIndex, MeshId};
+use remit_common::envelope::{
+    Effective, Issuer, Issuers, MalformedEnvelope, RawCountersignature, RawPresentation, Unauthenticated,
+};
+use remit_common::id::{EdgeId, LogIndex, MeshId, Region};
 use remit_common::identity::{Administrator, Administrators, SignedRequest, Verb};
 use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH, Revocation, Revocations, Subject};
 use remit_common::text::from_hex;
@@ -65,6 +69,7 @@ fn envelope(vector: &Value) -> Value {
             return refused(error.reason_code(), hop, &error);
         }
     };
+    let evidence = evidence(vector, &mesh, &raw);
     let effective = match raw.verify(&mesh, &issuers(vector)) {
         Ok(chain) => chain.effective(),
         Err(error) => return refused(error.reason_code(), Some(hop_of(&error)), &error),
@@ -86,7 +91,25 @@ fn envelope(vector: &Value) -> Value {
         .iter()
         .map(|asked| effective.scope.admits_any(&call(asked)).map_or(Value::Null, |grant| json!(grant)))
         .collect();
-    json!({"verdict": "accept", "effective": told(&effective), "admitted_by": calls})
+    json!({"verdict": "accept", "effective": told(&effective), "registered": evidence, "admitted_by": calls})
+}
+
+/// The hops of which an edge has said that they were registered, as far as the presentation shows it.
+fn evidence(vector: &Value, mesh: &MeshId, raw: &RawPresentation) -> Vec<u8> {
+    let now = Timestamp::from_millis(number(vector, "now_ms"));
+    let edges: BTreeMap<EdgeId, (Region, PublicKey)> = list(vector, "edges")
+        .iter()
+        .map(|edge| {
+            let key = PublicKey::from_bytes(&bytes(edge, "key")).expect("a key");
+            (text(edge, "id").parse().unwrap(), (text(edge, "region").parse().unwrap(), key))
+        })
+        .collect();
+    let links: Vec<_> = raw.link_ids(mesh).collect();
+    let counts = |(hop, said): &(u8, &RawCountersignature)| {
+        let listed = |id: &EdgeId| edges.get(id).map(|(region, key)| (region, key));
+        said.verify(mesh, &links[usize::from(*hop)], listed).is_ok_and(|said| now < said.expires)
+    };
+    raw.countersignatures().filter(counts).map(|(hop, _)| hop).collect()
 }
 
 fn hop_of(error: &Unauthenticated) -> u8 {

@@ -7,6 +7,7 @@
 
 mod accept;
 mod channel;
+mod countersign;
 mod dimension;
 mod judge;
 mod proof;
@@ -31,11 +32,12 @@ fn folder() -> PathBuf {
 
 /// Every vector, by the name of its file.
 fn generated() -> BTreeMap<String, String> {
-    let lists: [Vec<Vector>; 6] = [
+    let lists: [Vec<Vector>; 7] = [
         accept::vectors(),
         dimension::vectors(),
         reject::vectors(),
         shape::vectors(),
+        countersign::vectors(),
         channel::vectors(),
         proof::vectors(),
     ];

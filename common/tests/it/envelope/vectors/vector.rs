@@ -49,6 +49,7 @@ impl Vector {
             .collect();
         Self::new("envelope", name, clauses, description, meant)
             .with("issuers", listed)
+            .with("edges", super::countersign::edges())
             .with("now_ms", json!((ISSUED + 60) * 1_000))
             .with("edge", json!("eu-west-1"))
             .with("region", json!("eu-west"))
