@@ -4,7 +4,7 @@
 #[path = "../../../fuzz/src/lib.rs"]
 mod targets;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use remit_common::text::from_hex;
 use serde_json::Value;
@@ -18,7 +18,7 @@ fn read_all(folder: &str) -> Vec<Vec<u8>> {
 }
 
 #[expect(clippy::disallowed_methods, reason = "corpora are files of the source tree")]
-fn read(path: &PathBuf) -> Vec<u8> {
+fn read(path: &Path) -> Vec<u8> {
     std::fs::read(path).expect("it can be read")
 }
 
