@@ -4,6 +4,7 @@
 //! libraries, and the story's tool server is a hidden subcommand.
 
 mod admin;
+mod agent;
 mod commands;
 mod context;
 mod demo;

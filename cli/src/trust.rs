@@ -3,7 +3,8 @@
 use remit_chaos::launcher::MeshFile;
 use remit_common::crypto::digest::Digest;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
-use remit_common::trust::directory::{Directory, SignedDirectory};
+use remit_common::trust::directory::Directory;
+use remit_common::trust::published;
 use remit_common::trust::root::{Root, SignedRoot};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -55,21 +56,7 @@ pub(crate) async fn published(mesh: &MeshFile) -> Result<Vec<u8>, Failure> {
 
 /// Verifies what [`published`] gave, from the root beside the mesh file on.
 pub(crate) fn verified(context: &Context, mesh: &MeshFile, body: &[u8]) -> Result<(Root, Directory), Failure> {
-    let refused = |error: &dyn std::error::Error| Failure::caused(Exit::Failed, error);
-    let published: Published<'_> = serde_json::from_slice(body).map_err(|error| refused(&error))?;
-    let installed = installed_root(context, mesh)?;
-    let pin = installed.digest();
-    let now = context.now();
-    let mut root = installed.verify_pinned(&pin, &mesh.mesh_id).map_err(|error| refused(&error))?;
-    for next in published.roots {
-        let next = SignedRoot::parse(next.get().as_bytes()).map_err(|error| refused(&error))?;
-        if next.digest() == *root.digest() {
-            continue;
-        }
-        root = next.verify_next(&root).map_err(|error| refused(&error))?;
-    }
-    root.check_time(now).map_err(|error| refused(&error))?;
-    let directory = SignedDirectory::parse(published.directory.get().as_bytes()).map_err(|error| refused(&error))?;
-    let directory = directory.verify(&root, now).map_err(|error| refused(&error))?;
-    Ok((root, directory))
+    let pin = installed_root(context, mesh)?.digest();
+    let verified = published::Published::parse(body).and_then(|it| it.verify(&pin, &mesh.mesh_id, context.now()));
+    verified.map_err(|error| Failure::caused(Exit::Failed, &error))
 }

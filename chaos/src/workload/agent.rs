@@ -166,7 +166,7 @@ impl Agent {
         let response = match self.prover(env, session)?.send(&client, &outgoing, ANSWER).await {
             Ok(response) => response,
             Err(NotProven::Refused(response)) => *response,
-            Err(NotProven::CannotOpen(_) | NotProven::Http(_)) => return None,
+            Err(NotProven::CannotOpen(_) | NotProven::Unopened(_) | NotProven::Http(_)) => return None,
         };
         if response.body().windows(self.secret.expose().len()).any(|window| window == self.secret.expose()) {
             let place = format!("an answer of edge {} to {}", self.edge, self.name);

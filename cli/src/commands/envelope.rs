@@ -1,6 +1,6 @@
 //! `remit envelope`: asks for, narrows, shows and checks what an agent carries.
 
-mod register;
+pub(crate) mod register;
 mod show;
 
 use std::path::{Path, PathBuf};
@@ -200,7 +200,8 @@ async fn active(context: &Context) -> Result<CompiledBundle, Failure> {
     local::active_policy(context, &Admin::new(context, &mesh)?, &mesh, &root).await
 }
 
-fn taxonomy(context: &Context, folder: &Path) -> Result<Taxonomy, Failure> {
+/// The names in a bundle folder.
+pub(super) fn taxonomy(context: &Context, folder: &Path) -> Result<Taxonomy, Failure> {
     let read = |name: &str| files::read(&context.env, &folder.join(name), CONFIG_BYTES_MAX);
     Taxonomy::parse(&read("purposes.toml")?, &read("classes.toml")?).map_err(|faults| {
         let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");

@@ -1,5 +1,6 @@
 //! One file for each command.
 
+mod agent;
 pub(crate) mod bundle;
 mod completions;
 mod control_plane;
@@ -39,6 +40,8 @@ pub(crate) enum Command {
     Bundle(bundle::Args),
     /// Make, narrow, show and check what an agent carries
     Envelope(envelope::Args),
+    /// Stand between an agent and the edges: plain MCP here, proof of possession there
+    Agent(agent::Args),
     /// Seal what opens an end service
     Credential(credential::Args),
     /// Cut authority
@@ -87,6 +90,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Status(args) => status::run(&args, &context).await,
         Command::Bundle(args) => bundle::run(&args, &context).await,
         Command::Envelope(args) => envelope::run(&args, &context).await,
+        Command::Agent(args) => Box::pin(agent::run(args, &context)).await,
         Command::Credential(args) => credential::run(&args, &context).await,
         Command::Revoke(args) => revoke::run(&args, &context).await,
         Command::Revocation(args) => revocation::run(&args, &context).await,

@@ -1,23 +1,15 @@
-//! The story's agent: a real MCP client that knows an edge's address, its envelope and the key to it, and nothing else.
+//! The story's agent: a real MCP client that talks to its sidecar, and knows nothing of envelopes, keys and edges.
 
-use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use http::HeaderName;
-use remit_common::envelope::ENVELOPE_HEADER;
 use remit_common::net::env::deadline;
 use rmcp::model::{CallToolRequestParams, CallToolResult, ClientConfig, ErrorData, ProtocolVersion};
 use rmcp::service::{ClientInitializeError, RunningService, ServiceError};
-use rmcp::transport::streamable_http_client::{
-    AuthRequiredError, StreamableHttpClientTransportConfig, StreamableHttpError,
-};
-use rmcp::transport::{DynamicTransportError, StreamableHttpClientTransport};
 use rmcp::{ClientLifecycleMode, ClientServiceExt as _, RoleClient};
 use serde::Serialize;
 use serde_json::{Map, Value};
-
-use super::proving::Proving;
+use tokio::process::Child;
 
 /// For one answer; an edge itself gives a tool half a minute.
 const ANSWER: Duration = Duration::from_secs(20);
@@ -62,30 +54,34 @@ impl Transcript {
     }
 }
 
-/// One agent at one edge.
+/// One agent, with a sidecar at one edge.
 pub(crate) struct Agent {
     client: RunningService<RoleClient, ClientConfig>,
+    /// Ends with its input, and at the latest with this.
+    sidecar: Child,
     transcript: Transcript,
 }
 
 impl Agent {
-    /// Meets the edge: `server/discover` with the envelope in its header.
-    pub(crate) async fn connect(proving: Proving, edge: &str, transcript: &Transcript) -> Result<Self, Outcome> {
-        let mut config = StreamableHttpClientTransportConfig::with_uri(format!("{edge}/mcp"));
-        let envelope = proving.prover.presentation().clone();
-        config.custom_headers = HashMap::from([(HeaderName::from_static(ENVELOPE_HEADER), envelope)]);
-        let transport = StreamableHttpClientTransport::with_client(proving, config);
+    /// Meets the edge: `server/discover`, through the sidecar.
+    pub(crate) async fn connect(mut sidecar: Child, transcript: &Transcript) -> Result<Self, Outcome> {
+        let (Some(from), Some(to)) = (sidecar.stdout.take(), sidecar.stdin.take()) else {
+            return Err(Outcome::Failed("the sidecar cannot be talked to".to_owned()));
+        };
         let mode = ClientLifecycleMode::Discover { preferred_versions: vec![ProtocolVersion::V_2026_07_28] };
-        let starting = Box::pin(ClientConfig::default().serve_with_lifecycle(transport, mode));
+        let starting = Box::pin(ClientConfig::default().serve_with_lifecycle((from, to), mode));
         let started = deadline(ANSWER, starting).await;
         match started {
             Ok(Ok(client)) => {
                 transcript.note("met", &client.peer_info());
-                Ok(Self { client, transcript: transcript.clone() })
+                Ok(Self { client, sidecar, transcript: transcript.clone() })
             }
             Ok(Err(error)) => {
                 transcript.note("not met", &error);
-                Err(challenge_of(&error).unwrap_or_else(|| Outcome::Failed(error.to_string())))
+                Err(match error {
+                    ClientInitializeError::JsonRpcError(error) if error.code.0 == DENIED => denial_of(&error),
+                    other => Outcome::Failed(other.to_string()),
+                })
             }
             Err(passed) => Err(Outcome::Failed(passed.to_string())),
         }
@@ -116,13 +112,14 @@ impl Agent {
         match answer {
             Ok(result) => outcome_of(result),
             Err(ServiceError::McpError(error)) if error.code.0 == DENIED => denial_of(&error),
-            Err(error) => challenge_of(&error).unwrap_or_else(|| Outcome::Failed(error.to_string())),
+            Err(error) => Outcome::Failed(error.to_string()),
         }
     }
 
     /// Says goodbye.
-    pub(crate) async fn leave(self) {
+    pub(crate) async fn leave(mut self) {
         let _ = deadline(ANSWER, self.client.cancel()).await;
+        let _ = deadline(ANSWER, self.sidecar.wait()).await;
     }
 }
 
@@ -131,37 +128,6 @@ fn outcome_of(result: CallToolResult) -> Outcome {
         return Outcome::Failed(format!("the tool failed: {:?}", result.content));
     }
     Outcome::Result(result.structured_content.unwrap_or(Value::Null))
-}
-
-/// An envelope that does not stand is refused as HTTP 401: the reason is in the challenge, the rest of the answer does
-/// not get through the client. The client's own layers wrap it several times, not all of them as a source.
-fn challenge_of(error: &(dyn std::error::Error + 'static)) -> Option<Outcome> {
-    let mut next = Some(error);
-    while let Some(error) = next {
-        if let Some(required) = error.downcast_ref::<AuthRequiredError>() {
-            return Some(Outcome::Denied(reason_of(&required.www_authenticate_header)));
-        }
-        if let Some(wrapped) = error.downcast_ref::<DynamicTransportError>() {
-            return challenge_of(wrapped.error.as_ref());
-        }
-        if let Some(ServiceError::TransportSend(wrapped)) = error.downcast_ref() {
-            return challenge_of(wrapped.error.as_ref());
-        }
-        if let Some(ClientInitializeError::TransportError { error, .. }) = error.downcast_ref() {
-            return challenge_of(error.error.as_ref());
-        }
-        if let Some(StreamableHttpError::<reqwest::Error>::AuthRequired(required)) = error.downcast_ref() {
-            return Some(Outcome::Denied(reason_of(&required.www_authenticate_header)));
-        }
-        next = error.source();
-    }
-    None
-}
-
-fn reason_of(challenge: &str) -> Denial {
-    let reason = challenge.split_once("error_description=\"").and_then(|(_, rest)| rest.split_once('"'));
-    let reason = reason.map_or_else(|| "no_envelope".to_owned(), |(reason, _)| reason.to_owned());
-    Denial { reason, dimension: None, hop: None, decision_id: None }
 }
 
 fn denial_of(error: &ErrorData) -> Outcome {
@@ -202,12 +168,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_reason_is_in_the_challenge() {
-        let challenge = "Bearer realm=\"remit\", error=\"invalid_token\", error_description=\"revoked\"";
-        let required = AuthRequiredError::new(challenge.to_owned());
-        let error = StreamableHttpError::<reqwest::Error>::AuthRequired(required);
-        let outcome = challenge_of(&error).expect("a challenge");
-        assert_eq!(outcome.brief(), "revoked");
-        assert_eq!(reason_of("Bearer realm=\"remit\"").reason, "no_envelope");
+    fn a_denial_says_why_and_under_which_id() {
+        let data =
+            serde_json::json!({ "reason": "out_of_scope", "dimension": "contract", "hop": 0, "decision_id": "01" });
+        let outcome = denial_of(&ErrorData::new(rmcp::model::ErrorCode(DENIED), "denied", Some(data)));
+        assert_eq!(
+            (outcome.brief().as_str(), outcome.decision_id().as_deref()),
+            ("out_of_scope (contract)", Some("01"))
+        );
     }
 }

@@ -1,5 +1,6 @@
 //! What the steps of the story share: the mesh, who asks it, and what is known by now.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use remit_common::bundle::source::BundleSource;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::SigningKey;
+use remit_common::envelope::RawPresentation;
 use remit_common::net::http::HttpClient;
 use remit_common::net::prover::{NotProven, Prover};
 use remit_common::net::registrar::{Registration, refusal_of};
@@ -19,8 +21,8 @@ use remit_common::trust::root::Root;
 use zeroize::Zeroizing;
 
 use super::agent::{Agent, Outcome, Transcript};
-use super::proving::Proving;
 use super::report::{Check, Story};
+use super::sidecar::Papers;
 use crate::admin::{Admin, http_client};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -116,8 +118,7 @@ impl Stage {
         self.story.note(Check { name: name.to_owned(), expected: expected.to_owned(), got, ok, ms, decision_id: None });
     }
 
-    /// Notes a call that was to be refused for `reason`, in `dimension` if that is given, with the decision's id. The
-    /// one of a revoked envelope stands in the body of a 401, which an MCP client does not show.
+    /// Notes a call that was to be refused for `reason`, in `dimension` if that is given, with the decision's id.
     pub(crate) fn check_denied(
         &mut self,
         from: BootTime,
@@ -133,7 +134,7 @@ impl Stage {
             Outcome::Denied(denial) => {
                 denial.reason == reason
                     && dimension.is_none_or(|dimension| denial.dimension.as_deref() == Some(dimension))
-                    && (denial.decision_id.is_some() || reason == "revoked")
+                    && denial.decision_id.is_some()
             }
             Outcome::Result(_) | Outcome::Failed(_) => false,
         };
@@ -154,7 +155,20 @@ impl Stage {
 
     /// As [`Self::agent`]; a refusal is an outcome.
     pub(crate) async fn meet(&self, edge: &EdgeEntry, held: &Held) -> Result<Result<Agent, Outcome>, Failure> {
-        Ok(Agent::connect(self.proving(edge, held).await?, &edge.agent, &self.transcript).await)
+        let sidecar = self.papers(held)?.start(&edge.agent)?;
+        Ok(Agent::connect(sidecar, &self.transcript).await)
+    }
+
+    /// What a sidecar needs, in a folder of the mesh, named after the envelope's last link.
+    pub(crate) fn papers(&self, held: &Held) -> Result<Papers, Failure> {
+        let parsed =
+            RawPresentation::parse(&held.presentation).map_err(|error| Failure::caused(Exit::Failed, &error))?;
+        let leaf = parsed.leaf_id(&self.file.mesh_id).map(|leaf| leaf.to_string()).unwrap_or_default();
+        let holder: String = held.key.public().id().to_string().chars().take(8).collect();
+        let name = format!("{}-{holder}", leaf.chars().take(16).collect::<String>());
+        let folder = self.file.root.with_file_name("agents");
+        let known_by = (self.file.mesh_id, trust::root_digest(&self.context, &self.file)?);
+        Papers::write(&self.context.env, &folder, &name, held, known_by)
     }
 
     /// Registers at this edge what `parent`'s holder has handed on.
@@ -164,14 +178,14 @@ impl Stage {
         parent: &Held,
         child: &[u8],
     ) -> Result<Registration, Failure> {
-        let Proving { channels, to, prover, http: _ } = self.proving(edge, parent).await?;
+        let (channels, to, prover) = self.proving(edge, parent).await?;
         let registered = prover.register(&channels, to, child, REGISTERS_WITHIN).await;
         registered.map_err(|error| Failure::caused(Exit::Failed, &error))
     }
 
     /// The reason for which this edge opens no channel for an envelope; nothing if it does.
     pub(crate) async fn knock(&self, edge: &EdgeEntry, held: &Held) -> Result<Option<String>, Failure> {
-        let Proving { channels, to, prover, http: _ } = self.proving(edge, held).await?;
+        let (channels, to, prover) = self.proving(edge, held).await?;
         let target = Target::Mcp { method: "tools/list", name: "", definition: None };
         let exchange = Exchange { target, body: b"", idempotency_key: b"" };
         match prover.prove(&channels, to, &exchange, Grade::P1, REGISTERS_WITHIN).await {
@@ -181,7 +195,8 @@ impl Stage {
         }
     }
 
-    async fn proving(&self, edge: &EdgeEntry, held: &Held) -> Result<Proving, Failure> {
+    /// What the story itself proves with, beside its agents.
+    async fn proving(&self, edge: &EdgeEntry, held: &Held) -> Result<(HttpClient, SocketAddr, Prover), Failure> {
         let wrong = |what: &str| Failure::new(Exit::Failed, format!("{what} of {}", edge.id));
         let (_, directory) = self.trust().await?;
         let listed = directory.edge(&edge.id).ok_or_else(|| wrong("the directory knows nothing"))?;
@@ -189,12 +204,11 @@ impl Stage {
         let env = &self.context.env;
         let prover = Prover::new(env, key, Arc::clone(&held.key), &held.presentation);
         let to = edge.agent.strip_prefix("http://").and_then(|addr| addr.parse().ok());
-        Ok(Proving {
-            http: self.http.clone(),
-            channels: HttpClient::new(env, CHANNEL_ANSWER_BYTES_MAX),
-            to: to.ok_or_else(|| wrong("no address in the URL"))?,
-            prover: Arc::new(prover.ok_or_else(|| wrong("no envelope for an agent"))?),
-        })
+        Ok((
+            HttpClient::new(env, CHANNEL_ANSWER_BYTES_MAX),
+            to.ok_or_else(|| wrong("no address in the URL"))?,
+            prover.ok_or_else(|| wrong("no envelope for an agent"))?,
+        ))
     }
 
     /// The envelope that step 3 made.

@@ -1,6 +1,8 @@
 //! The command line from outside: real processes of the real executable.
 
 #[cfg(test)]
+mod agent;
+#[cfg(test)]
 mod bundle;
 #[cfg(test)]
 mod drill;

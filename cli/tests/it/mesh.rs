@@ -19,21 +19,25 @@ use serde_json::{Value, json};
 
 use crate::process::{json as run, read, remit, stdout_of, write};
 
+/// Ports are looked for one after the other: two meshes that start at the same time would find the same.
+static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
 /// A mesh that is stopped when the test is over, whatever its outcome.
-struct Mesh {
+pub(crate) struct Mesh {
     folder: tempfile::TempDir,
 }
 
 impl Mesh {
-    /// One voter and one edge: what the commands do does not depend on more.
-    fn up() -> Self {
+    /// One voter: what the commands do does not depend on more.
+    pub(crate) fn up(edges: &str) -> Self {
         let mesh = Self { folder: tempfile::tempdir().unwrap() };
-        let args = ["up", "--detach", "--voters", "1", "--regions", "lab", "--edges", "1"];
+        let args = ["up", "--detach", "--voters", "1", "--regions", "lab", "--edges", edges];
+        let _one_at_a_time = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         stdout_of(&remit(mesh.path(), &args), 0);
         mesh
     }
 
-    fn path(&self) -> &Path {
+    pub(crate) fn path(&self) -> &Path {
         self.folder.path()
     }
 
@@ -123,13 +127,13 @@ impl Drop for Mesh {
     }
 }
 
-fn read_7781() -> Value {
+pub(crate) fn read_7781() -> Value {
     json!({ "customer_id": "cust_acme_1042", "contract_id": "contract_7781" })
 }
 
 #[tokio::test]
 async fn the_story_by_hand_from_up_to_down() {
-    let mesh = Mesh::up();
+    let mesh = Mesh::up("1");
     let here = mesh.path();
 
     let status = run(here, &["status"]);
@@ -225,7 +229,7 @@ async fn the_story_by_hand_from_up_to_down() {
     attack(&|lines| lines.clear(), 4);
 }
 
-fn mode(path: &Path) -> u32 {
+pub(crate) fn mode(path: &Path) -> u32 {
     std::fs::metadata(path).unwrap().permissions().mode()
 }
 

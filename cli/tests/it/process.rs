@@ -1,7 +1,7 @@
 //! Runs the executable that is under test.
 
 use std::path::Path;
-use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Output, Stdio};
 
 use remit_common::net::env::Disk;
 use remit_common::net::real::real;
@@ -69,6 +69,18 @@ impl Running {
     pub(crate) fn telling(folder: &Path, args: &[&str]) -> Self {
         let mut command = command(folder, args);
         Self(command.stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("remit starts"))
+    }
+
+    /// One that is talked to.
+    pub(crate) fn talking(folder: &Path, args: &[&str]) -> Self {
+        let mut command = command(folder, args);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::null());
+        Self(command.spawn().expect("remit starts"))
+    }
+
+    /// Where it listens; once. Dropping it is the end of what it hears.
+    pub(crate) fn stdin(&mut self) -> ChildStdin {
+        self.0.stdin.take().expect("it is talked to, and this was not taken")
     }
 
     /// What it tells; once.

@@ -190,6 +190,17 @@ pub trait Socket: Send + Sync + 'static {
     /// What the network says.
     fn listen(&self, addr: SocketAddr) -> io::Result<Box<dyn Listener>>;
 
+    /// Listens for streams at a path of this machine, for its owner only (a Unix domain socket). What stands there and
+    /// nobody listens at is replaced. Worlds without such paths refuse.
+    ///
+    /// # Errors
+    /// [`io::ErrorKind::AddrInUse`] when somebody listens there, or when it is no socket; otherwise what the machine
+    /// says.
+    fn listen_local(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
+        let _ = path;
+        Err(io::ErrorKind::Unsupported.into())
+    }
+
     /// Connects a stream (TCP).
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>>;
 
@@ -210,7 +221,7 @@ pub trait Socket: Send + Sync + 'static {
 
 /// Accepts streams.
 pub trait Listener: Send + Sync + 'static {
-    /// Where it listens, the port resolved.
+    /// Where it listens, the port resolved; of a path, the unspecified address.
     fn local_addr(&self) -> SocketAddr;
 
     /// The next stream and who opened it. Cancelling loses nothing.

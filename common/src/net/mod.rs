@@ -2,13 +2,16 @@
 //!
 //! [`mod@env`] says what the world offers, as traits; [`real`] is the machine, and a simulation is another. Everything
 //! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
-//! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`prover`] shows an
-//! agent's envelope with proof that it is its own, [`tasks`] keeps tasks joined and shutdown orderly.
+//! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`mcp`] reads and
+//! writes what agents say, [`prover`] shows an agent's envelope with proof that it is its own, [`tasks`] keeps tasks
+//! joined and shutdown orderly, [`attempts`] lets one try what many need.
 
+pub mod attempts;
 pub mod env;
 pub mod framed;
 pub mod http;
 pub mod https;
+pub mod mcp;
 pub mod prover;
 pub mod quic;
 pub mod real;

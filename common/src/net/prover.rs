@@ -15,14 +15,19 @@ use http::header::{CONTENT_TYPE, HOST, HeaderValue, WWW_AUTHENTICATE};
 use http::{Request, Response, StatusCode};
 use zeroize::Zeroizing;
 
-use super::env::Env;
+use super::attempts::Attempts;
+use super::env::{Env, deadline};
 use super::http::{HttpClient, HttpFailed};
 use crate::crypto::sign::SigningKey;
 use crate::envelope::{ENVELOPE_HEADER, RawPresentation};
 use crate::id::LinkId;
-use crate::proof::{CannotOpen, EdgeKey, Exchange, Grade, HeldChannel, Opening, PROOF_HEADER, ProofFault};
+use crate::proof::{CannotOpen, ChannelId, EdgeKey, Exchange, Grade, HeldChannel, Opening, PROOF_HEADER, ProofFault};
 use crate::text;
 
+/// The header of an idempotency key.
+const IDEMPOTENCY_HEADER: &str = "idempotency-key";
+/// For a connection. Whoever takes longer has not been sent anything.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 /// How often a request is sent in all: as it is, over a new channel, and with more proof.
 const TRIES_MAX: u32 = 3;
 /// Targets of which it is remembered that they need more proof.
@@ -37,9 +42,23 @@ pub enum NotProven {
     /// The answer is not that edge's.
     #[error("the channel does not open")]
     CannotOpen(#[from] CannotOpen),
+    /// No answer to the request for a channel. The request itself was not sent.
+    #[error("no channel to the edge")]
+    Unopened(#[source] HttpFailed),
     /// No answer, or a request that cannot be written down.
     #[error("no answer")]
     Http(#[from] HttpFailed),
+}
+
+impl NotProven {
+    /// Whether it is certain that nobody has acted on the request.
+    #[must_use]
+    pub fn is_unsent(&self) -> bool {
+        match self {
+            Self::Refused(_) | Self::CannotOpen(_) | Self::Unopened(_) => true,
+            Self::Http(failed) => failed.is_unsent(),
+        }
+    }
 }
 
 /// One envelope, its key, and one edge.
@@ -51,6 +70,7 @@ pub struct Prover {
     presentation: HeaderValue,
     leaf: LinkId,
     channel: Mutex<Option<HeldChannel>>,
+    openings: Attempts,
     /// Targets that asked for more than the usual grade.
     grades: Mutex<BTreeMap<String, Grade>>,
 }
@@ -96,6 +116,7 @@ impl Prover {
             presentation: HeaderValue::from_str(&text::base64url(presentation)).ok()?,
             leaf,
             channel: Mutex::default(),
+            openings: Attempts::default(),
             grades: Mutex::default(),
         })
     }
@@ -104,12 +125,6 @@ impl Prover {
     #[must_use]
     pub fn edge(&self) -> &EdgeKey {
         &self.edge
-    }
-
-    /// The envelope, as its header carries it.
-    #[must_use]
-    pub fn presentation(&self) -> &HeaderValue {
-        &self.presentation
     }
 
     /// Sends an MCP request with envelope and proof, and gives the edge's answer to it, whatever that says. A refusal
@@ -127,13 +142,15 @@ impl Prover {
         let mut tries = 1;
         loop {
             let target = crate::proof::Target::Mcp { method, name, definition: None };
-            let exchange = Exchange { target, body: request.body(), idempotency_key: b"" };
-            let proof = self.prove(client, *to, &exchange, self.grade_of(name, *grade), within).await?;
+            let idempotency_key = request.headers().get(IDEMPOTENCY_HEADER).map_or(&b""[..], HeaderValue::as_bytes);
+            let exchange = Exchange { target, body: request.body(), idempotency_key };
+            let grade = self.grade_of(name, *grade);
+            let (proof, channel) = self.prove_over(client, *to, &exchange, grade, within).await?;
             let mut proven = request.clone();
             proven.headers_mut().insert(ENVELOPE_HEADER, self.presentation.clone());
             proven.headers_mut().insert(PROOF_HEADER, proof);
-            let response = client.send(*to, proven, within).await?;
-            if tries >= TRIES_MAX || self.learn(name, &response) == Next::Give {
+            let response = exchanged(client, *to, &proven, within).await?;
+            if tries >= TRIES_MAX || self.learn(name, (channel, grade), &response) == Next::Give {
                 return Ok(response);
             }
             tries += 1;
@@ -152,22 +169,46 @@ impl Prover {
         grade: Grade,
         within: Duration,
     ) -> Result<HeaderValue, NotProven> {
+        Ok(self.prove_over(client, to, exchange, grade, within).await?.0)
+    }
+
+    /// As [`Self::prove`], and says over which channel.
+    pub(super) async fn prove_over(
+        &self,
+        client: &HttpClient,
+        to: SocketAddr,
+        exchange: &Exchange<'_>,
+        grade: Grade,
+        within: Duration,
+    ) -> Result<(HeaderValue, ChannelId), NotProven> {
         if let Some(proof) = self.prove_if_open(exchange, grade) {
             return Ok(proof);
         }
-        // Two that come at the same time open two; the edge takes both, and the later one is used.
-        let opened = self.open(client, to, within).await?;
-        *self.lock() = Some(opened);
-        let closed = || HttpFailed::Broken("the channel ended before it was used".into());
-        self.prove_if_open(exchange, grade).ok_or_else(|| closed().into())
+        // An edge keeps a few channels of one leaf: many requests at the same time share one.
+        let turn =
+            deadline(within, self.openings.turn()).await.map_err(|_| NotProven::Unopened(HttpFailed::Deadline))?;
+        if let Some(proof) = self.prove_if_open(exchange, grade) {
+            return Ok(proof);
+        }
+        let turn = turn.ok_or_else(|| unwritten("another request has just failed to open one"))?;
+        match self.open(client, to, within).await {
+            Ok(opened) => *self.lock() = Some(opened),
+            Err(not) => {
+                if matches!(not, NotProven::Unopened(_)) {
+                    turn.failed();
+                }
+                return Err(not);
+            }
+        }
+        self.prove_if_open(exchange, grade).ok_or_else(|| unwritten("the channel ended before it was used"))
     }
 
-    /// As [`Self::prove`], as long as a channel is open.
-    fn prove_if_open(&self, exchange: &Exchange<'_>, grade: Grade) -> Option<HeaderValue> {
+    fn prove_if_open(&self, exchange: &Exchange<'_>, grade: Grade) -> Option<(HeaderValue, ChannelId)> {
         let now = self.env.now().boot;
         let mut channel = self.lock();
         let open = channel.as_mut().filter(|channel| channel.is_open(now))?;
-        HeaderValue::from_str(&open.prove(grade, &self.holder, exchange, now, self.env.random())).ok()
+        let proof = open.prove(grade, &self.holder, exchange, now, self.env.random());
+        Some((HeaderValue::from_str(&proof).ok()?, open.id()))
     }
 
     async fn open(&self, client: &HttpClient, to: SocketAddr, within: Duration) -> Result<HeldChannel, NotProven> {
@@ -180,37 +221,43 @@ impl Prover {
         headers.insert(HOST, HeaderValue::from_str(&to.to_string()).map_err(unwritten)?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/cbor"));
         headers.insert(ENVELOPE_HEADER, self.presentation.clone());
-        let response = client.send(to, request, within).await?;
+        let response = exchanged(client, to, &request, within).await.map_err(NotProven::Unopened)?;
         if response.status() != StatusCode::OK {
             return Err(NotProven::Refused(Box::new(response)));
         }
         Ok(opening.finish(response.body())?)
     }
 
-    /// The grade for this target: what is asked for, or what its edge has asked for before.
+    /// Whether a channel is open, as far as time tells.
     #[must_use]
-    pub fn grade_of(&self, name: &str, at_least: Grade) -> Grade {
+    pub fn is_open(&self) -> bool {
+        let now = self.env.now().boot;
+        self.lock().as_ref().is_some_and(|channel| channel.is_open(now))
+    }
+
+    /// The grade for this target: what is asked for, or what its edge has asked for before.
+    fn grade_of(&self, name: &str, at_least: Grade) -> Grade {
         let grades = self.grades.lock().unwrap_or_else(PoisonError::into_inner);
         grades.get(name).copied().unwrap_or_default().max(at_least)
     }
 
-    fn learn<B>(&self, name: &str, response: &Response<B>) -> Next {
+    fn learn<B>(&self, name: &str, (channel, grade): (ChannelId, Grade), response: &Response<B>) -> Next {
         let refused = response.status() == StatusCode::UNAUTHORIZED;
         let challenge = response.headers().get(WWW_AUTHENTICATE).filter(|_| refused);
         let tried = challenge.and_then(|challenge| challenge.to_str().ok());
         match tried {
-            Some(challenge) if self.heed(name, challenge) => Next::Again,
+            Some(challenge) if self.heed(name, channel, grade, challenge) => Next::Again,
             Some(_) | None => Next::Give,
         }
     }
 
     /// Does what the challenge of a refusal (`WWW-Authenticate`) asks for. Says whether the request may be tried once
     /// more.
-    #[must_use]
-    pub fn heed(&self, name: &str, challenge: &str) -> bool {
+    pub(super) fn heed(&self, name: &str, used: ChannelId, tried: Grade, challenge: &str) -> bool {
         let fault = parameter(challenge, "proof");
         if fault == Some(ProofFault::UnknownChannel.as_str()) || fault == Some(ProofFault::Time.as_str()) {
-            *self.lock() = None;
+            // Another request may have opened a better one already.
+            self.lock().take_if(|channel| channel.id() == used);
             return true;
         }
         let required = parameter(challenge, "required").and_then(|grade| grade.parse::<Grade>().ok());
@@ -219,7 +266,8 @@ impl Prover {
         if grades.len() >= GRADES_MAX {
             grades.clear();
         }
-        grades.insert(name.to_owned(), required).is_none_or(|before| before < required)
+        grades.insert(name.to_owned(), required);
+        tried < required
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<HeldChannel>> {
@@ -228,8 +276,26 @@ impl Prover {
     }
 }
 
+/// As [`HttpClient::send`], with a bound of its own for the connection: what never connected was never sent.
+async fn exchanged(
+    client: &HttpClient,
+    to: SocketAddr,
+    request: &Request<Bytes>,
+    within: Duration,
+) -> Result<Response<Bytes>, HttpFailed> {
+    loop {
+        let connected = client.connect(to, within.min(CONNECTS_WITHIN)).await?;
+        let is_kept = connected.is_kept();
+        match connected.send(request.clone(), within).await {
+            // The peer closed a kept connection; each try uses one up, so this ends with a fresh one.
+            Err(HttpFailed::Unsent(_)) if is_kept => {}
+            other => return other,
+        }
+    }
+}
+
 fn unwritten(error: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> NotProven {
-    NotProven::Http(HttpFailed::Broken(error.into()))
+    NotProven::Unopened(HttpFailed::Broken(error.into()))
 }
 
 /// One parameter of a challenge. The words in it are the edge's own, without quotes inside.

@@ -5,7 +5,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -284,6 +284,22 @@ impl Socket for RealSocket {
         Ok(Box::new(RealListener { listener, addr }))
     }
 
+    fn listen_local(&self, path: &Path) -> io::Result<Box<dyn Listener>> {
+        if let Ok(found) = std::fs::symlink_metadata(path) {
+            // One that a dead process left behind; anything else is somebody's.
+            let is_dead = found.file_type().is_socket()
+                && std::os::unix::net::UnixStream::connect(path)
+                    .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+            if !is_dead {
+                return Err(io::ErrorKind::AddrInUse.into());
+            }
+            std::fs::remove_file(path)?;
+        }
+        let listener = tokio::net::UnixListener::bind(path)?;
+        std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+        Ok(Box::new(LocalListener { listener, path: path.to_owned() }))
+    }
+
     #[expect(clippy::disallowed_methods, reason = "this is the socket that everybody else is handed")]
     fn connect(&self, addr: SocketAddr) -> BoxFuture<'static, io::Result<BoxStream>> {
         Box::pin(async move {
@@ -345,3 +361,32 @@ impl Listener for RealListener {
         })
     }
 }
+/// Listens at a path, and takes it away in the end.
+struct LocalListener {
+    listener: tokio::net::UnixListener,
+    path: PathBuf,
+}
+
+impl Listener for LocalListener {
+    fn local_addr(&self) -> SocketAddr {
+        NOWHERE
+    }
+
+    fn accept(&mut self) -> BoxFuture<'_, io::Result<(BoxStream, SocketAddr)>> {
+        Box::pin(async move {
+            let (stream, _) = self.listener.accept().await?;
+            let stream: BoxStream = Box::new(stream);
+            Ok((stream, NOWHERE))
+        })
+    }
+}
+
+impl Drop for LocalListener {
+    fn drop(&mut self) {
+        // Whoever finds it still there sees that nobody listens.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// The address of what has none.
+const NOWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED), 0);

@@ -94,7 +94,7 @@ impl Prover {
         let exchange = Exchange { target, body: child, idempotency_key: b"" };
         let mut tries = 1;
         let response = loop {
-            let proof = self.prove(client, to, &exchange, Grade::P2, within).await?;
+            let (proof, channel) = self.prove_over(client, to, &exchange, Grade::P2, within).await?;
             let unwritten = |error: http::Error| NotProven::Http(HttpFailed::Broken(error.into()));
             let mut request = Request::post(DELEGATIONS_PATH).body(Bytes::copy_from_slice(child)).map_err(unwritten)?;
             let host = HeaderValue::from_str(&to.to_string()).map_err(|error| unwritten(error.into()))?;
@@ -104,7 +104,8 @@ impl Prover {
             headers.insert(PROOF_HEADER, proof);
             let response = client.send(to, request, within).await.map_err(NotProven::Http)?;
             let challenge = response.headers().get(WWW_AUTHENTICATE).and_then(|challenge| challenge.to_str().ok());
-            if tries >= TRIES_MAX || !challenge.is_some_and(|challenge| self.heed(DELEGATIONS_PATH, challenge)) {
+            let heeds = |challenge: &str| self.heed(DELEGATIONS_PATH, channel, Grade::P2, challenge);
+            if tries >= TRIES_MAX || !challenge.is_some_and(heeds) {
                 break response;
             }
             tries += 1;

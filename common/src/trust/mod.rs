@@ -1,7 +1,7 @@
 //! Who may sign what, and how fresh an edge is.
 //!
 //! [`dsse`] wraps exact bytes with their signatures; [`root`] says which keys count for what; [`directory`] lists
-//! the machines and people of the mesh. [`tick`] and [`merkle`] prove that a voter's word is younger than an edge's
+//! the machines and people of the mesh, and [`published`] leads from a pinned first root to the newest one. [`tick`] and [`merkle`] prove that a voter's word is younger than an edge's
 //! nonce, and [`freshness`] turns that into the age that every decision is made with.
 
 pub mod activation;
@@ -11,6 +11,7 @@ pub mod dsse;
 pub(crate) mod fixture;
 pub mod freshness;
 pub mod merkle;
+pub mod published;
 pub mod refused;
 pub mod role;
 pub mod root;

@@ -18,15 +18,15 @@ use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use remit_common::limits::TOOL_BODY_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::net::http::HttpClient;
+use remit_common::net::mcp::{
+    META_CAPABILITIES, META_VERSION, METHOD_HEADER, NAME_HEADER, PROTOCOL_VERSION, VERSION_HEADER, header_form,
+};
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::catalogue::Upstream;
 use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json};
 use zeroize::Zeroizing;
 
-use crate::ingress::mcp::headers::{
-    META_CAPABILITIES, META_VERSION, METHOD_HEADER, NAME_HEADER, PROTOCOL_VERSION, VERSION_HEADER, encoded,
-};
 use crate::pep::Permit;
 use crate::vault::Credential;
 
@@ -241,7 +241,7 @@ fn build(permit: &Permit, credential: Option<&Credential>) -> Result<Request<Byt
         .header(ACCEPT_ENCODING, "identity")
         .header(VERSION_HEADER, PROTOCOL_VERSION)
         .header(METHOD_HEADER, "tools/call")
-        .header(NAME_HEADER, encoded(&tool.upstream_tool))
+        .header(NAME_HEADER, header_form(&tool.upstream_tool))
         .body(Bytes::from(body))
         .map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))?;
     match credential {

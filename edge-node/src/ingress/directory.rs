@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use http::StatusCode;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE};
-use remit_common::id::MeshId;
+use remit_common::id::{EdgeId, MeshId};
 use serde::Serialize;
 use serde_json::value::RawValue;
 
@@ -16,6 +16,8 @@ use super::Ingress;
 #[derive(Serialize)]
 struct Documents<'a> {
     mesh_id: MeshId,
+    /// Which of the directory's edges this is.
+    edge: &'a EdgeId,
     /// From the installed root to the newest.
     roots: Vec<&'a RawValue>,
     directory: Option<&'a RawValue>,
@@ -32,6 +34,7 @@ pub(super) async fn serve(State(ingress): State<Ingress>) -> Response {
     };
     let documents = Documents {
         mesh_id: ingress.gateway.mesh,
+        edge: &ingress.gateway.place.edge,
         roots: roots.iter().map(AsRef::as_ref).collect(),
         directory: directory.as_deref(),
     };

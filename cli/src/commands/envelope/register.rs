@@ -56,7 +56,7 @@ pub(super) fn print(context: &Context, registered: &Registration) {
 }
 
 /// The same for programs.
-pub(super) fn to_json(registered: &Registration) -> serde_json::Value {
+pub(crate) fn to_json(registered: &Registration) -> serde_json::Value {
     let not_held = registered.not_held.iter().map(|NotHeld { grant, dimension, asked, held }| {
         json!({ "grant": grant, "dimension": dimension, "asked": asked, "held": held })
     });

@@ -1,6 +1,8 @@
 //! Step 4: what the envelope opens, and what it does not.
 
 use remit_common::envelope::ENVELOPE_HEADER;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
 use crate::admin::bounded;
@@ -8,6 +10,7 @@ use crate::demo::Stage;
 use crate::demo::agent::{Agent, Outcome};
 use crate::demo::probe::read_7781;
 use crate::demo::records;
+use crate::demo::stage::Held;
 use crate::failure::{Exit, Failure};
 
 const MAYAS: [&str; 3] = ["contracts.read", "crm.read", "tickets.create"];
@@ -192,5 +195,25 @@ async fn without_envelope(stage: &mut Stage) -> Result<(), Failure> {
         };
         stage.check(from, name, "401 with a challenge", got, ok);
     }
+    with_a_stolen_envelope(stage).await
+}
+
+/// A thief has every byte of Maya's envelope, and a key of its own.
+async fn with_a_stolen_envelope(stage: &mut Stage) -> Result<(), Failure> {
+    let maya = stage.maya()?;
+    let loot = Held { key: Arc::new(stage.new_key()?), presentation: maya.presentation.clone() };
+    let from = stage.now();
+    let ended = stage.papers(&loot)?.start(&stage.edge(0)?.agent)?.wait_with_output().await;
+    let code = ended.ok().and_then(|ended| ended.status.code());
+    let got = code.map_or_else(|| "it runs".to_owned(), |code| format!("it ends at once, exit code {code}"));
+    let name = "a sidecar with Maya's stolen envelope and a key of the thief's";
+    stage.check(from, name, "it ends at once, exit code 1", got, code == Some(1));
+
+    // A sidecar need not be ours: the thief writes its own, and asks for a channel over that envelope with its key.
+    let from = stage.now();
+    let edge = stage.edge(0)?.clone();
+    let got = stage.knock(&edge, &loot).await?.unwrap_or_else(|| "a channel".to_owned());
+    let ok = got == "bad_proof";
+    stage.check(from, "a channel for that envelope, asked for with the thief's key", "bad_proof", got, ok);
     Ok(())
 }

@@ -184,6 +184,12 @@ impl HttpClient {
 }
 
 impl Connected {
+    /// Whether it was used before, so that the peer may have closed it meanwhile.
+    #[must_use]
+    pub fn is_kept(&self) -> bool {
+        self.is_kept
+    }
+
     /// Sends the request and collects the response.
     ///
     /// # Errors

@@ -4,22 +4,11 @@
 //! which the two differ means two things to two readers, so it is refused, never reconciled. Clauses G-5 to G-7.
 
 use http::HeaderMap;
+use remit_common::net::mcp::{
+    Code, META_CAPABILITIES, META_VERSION, METHOD_HEADER, Message, NAME_HEADER, PARAM_PREFIX, PROTOCOL_VERSION,
+    VERSION_HEADER, from_header_form as decoded,
+};
 use remit_common::policy::json::Json;
-use remit_common::text;
-
-use super::message::{Code, Message};
-
-/// The one revision of MCP that this edge speaks.
-pub(crate) const PROTOCOL_VERSION: &str = "2026-07-28";
-/// Where the body says the revision.
-pub(crate) const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
-/// Where the body says what the client can do.
-pub(crate) const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
-
-pub(crate) const VERSION_HEADER: &str = "mcp-protocol-version";
-pub(crate) const METHOD_HEADER: &str = "mcp-method";
-pub(crate) const NAME_HEADER: &str = "mcp-name";
-const PARAM_PREFIX: &str = "mcp-param-";
 
 /// The headers do not say what the body says.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -81,12 +70,7 @@ pub(crate) fn check(headers: &HeaderMap, message: &Message) -> Result<(), Header
     if is_request && !matches!(message.meta(META_CAPABILITIES), Some(Json::Object(_))) {
         return Err(HeaderFault::MetaMissing(META_CAPABILITIES));
     }
-    let named = match message.method.as_str() {
-        "tools/call" | "prompts/get" => Some("name"),
-        "resources/read" => Some("uri"),
-        _ => None,
-    };
-    if let Some(key) = named {
+    if let Some(key) = message.named() {
         let in_body = message.param(key).and_then(Json::as_text);
         let Some(header) = sole(headers, NAME_HEADER)? else {
             return Err(HeaderFault::Missing(NAME_HEADER.to_owned()));
@@ -145,26 +129,9 @@ fn sole<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a str>, Heade
     value.to_str().map(Some).map_err(|_| HeaderFault::Unreadable(name.to_owned()))
 }
 
-/// Undoes `=?base64?…?=`, the form for names that a header cannot carry. `None` when it does not decode.
-fn decoded(header: &str) -> Option<String> {
-    match header.strip_prefix("=?base64?").and_then(|inner| inner.strip_suffix("?=")) {
-        Some(inner) => String::from_utf8(text::from_base64(inner)?).ok(),
-        None => Some(header.to_owned()),
-    }
-}
-
-/// The form in which a header carries `name`.
-pub(crate) fn encoded(name: &str) -> String {
-    let plain = name.bytes().all(|b| (0x20..=0x7e).contains(&b))
-        && name.trim() == name
-        && !(name.starts_with("=?base64?") && name.ends_with("?="));
-    if plain { name.to_owned() } else { format!("=?base64?{}?=", text::base64(name.as_bytes())) }
-}
-
 #[cfg(test)]
 mod tests {
     use http::{HeaderName, HeaderValue};
-    use proptest::prelude::*;
     use remit_common::policy::json;
 
     use super::*;
@@ -238,14 +205,5 @@ mod tests {
         check_with(&[("mcp-param-region", "eu"), ("mcp-param-n", "5"), ("mcp-param-other", "x")], Ok(()));
         check_with(&[("mcp-param-region", "us")], Err(HeaderFault::Differs("mcp-param-region".to_owned())));
         check_with(&[("mcp-param-n", "6")], Err(HeaderFault::Differs("mcp-param-n".to_owned())));
-    }
-
-    proptest! {
-        #[test]
-        fn every_name_survives_its_header(name in "\\PC{1,60}") {
-            let encoded = encoded(&name);
-            prop_assert!(HeaderValue::from_str(&encoded).is_ok());
-            prop_assert_eq!(decoded(&encoded), Some(name));
-        }
     }
 }

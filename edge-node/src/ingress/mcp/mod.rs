@@ -5,7 +5,6 @@
 
 pub(crate) mod headers;
 pub(crate) mod list;
-mod message;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -15,14 +14,14 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
 use remit_common::id::ToolName;
 use remit_common::limits::AGENT_BODY_BYTES_MAX;
+use remit_common::net::mcp::{self as message, Code, Message, PROTOCOL_VERSION, RequestId};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::Json;
 use remit_common::proof::{Exchange, ProofRefused, Target};
 
-use self::headers::{HeaderFault, PROTOCOL_VERSION};
-use self::message::{Code, Message, RequestId};
+use self::headers::HeaderFault;
 use super::carrier::{self, Carried};
 use super::{DECISION_HEADER, Ingress, challenge, connection_of};
 use crate::pdp::Refusal;

@@ -1,10 +1,26 @@
-//! One JSON-RPC message of an agent, and the answers to it.
+//! MCP as it travels: one JSON-RPC message of an agent, the answers to it, and the headers that repeat a part of it.
 //!
 //! The body is read once, strictly; what policy judges later is a part of the very value that is read here. Batches
 //! are gone from the protocol, answers of an agent have nothing to answer, and a `null` id would make a reply that
-//! nobody can match: all refused. Clauses G-3 and G-4.
+//! nobody can match: all refused. The agents' side reads what an agent writes by the same rules. Clauses G-3 to G-6.
 
-use remit_common::policy::json::{self, Json, Mode};
+use crate::policy::json::{self, Json, Mode};
+use crate::text;
+
+/// The one revision of MCP that edges speak.
+pub const PROTOCOL_VERSION: &str = "2026-07-28";
+/// Where a body says the revision.
+pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
+/// Where a body says what the client can do.
+pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// The header that repeats the revision.
+pub const VERSION_HEADER: &str = "mcp-protocol-version";
+/// The header that repeats the method.
+pub const METHOD_HEADER: &str = "mcp-method";
+/// The header that repeats the name of what the method is about.
+pub const NAME_HEADER: &str = "mcp-name";
+/// Headers that repeat arguments begin with this.
+pub const PARAM_PREFIX: &str = "mcp-param-";
 
 /// Bytes of an id that a client chose. Clients count or use UUIDs.
 const ID_BYTES_MAX: usize = 128;
@@ -12,25 +28,28 @@ const ID_BYTES_MAX: usize = 128;
 const METHOD_BYTES_MAX: usize = 128;
 
 /// What a client calls its request.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum RequestId {
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum RequestId {
+    /// A number.
     Int(i64),
+    /// A text.
     Text(String),
 }
 
-/// A message that an edge takes.
+/// A request or a notification.
 #[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Message {
+pub struct Message {
     /// `None`: a notification.
-    pub(crate) id: Option<RequestId>,
-    pub(crate) method: String,
+    pub id: Option<RequestId>,
+    /// What is asked for.
+    pub method: String,
     /// An object, or absent.
-    pub(crate) params: Option<Json>,
+    pub params: Option<Json>,
 }
 
-/// A body is no message that an edge takes.
+/// A body is no request and no notification.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum NoMessage {
+pub enum NoMessage {
     /// Not strict JSON.
     #[error("the body is not strict JSON: {0}")]
     Json(#[from] json::MalformedJson),
@@ -41,24 +60,35 @@ pub(crate) enum NoMessage {
 
 /// JSON-RPC error codes, MCP's own among them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Code {
+pub enum Code {
+    /// Not strict JSON.
     Parse,
+    /// Not a message.
     InvalidRequest,
+    /// A method that is not served.
     MethodNotFound,
+    /// Parameters that the method does not take.
     InvalidParams,
+    /// No answer, through no fault of the request.
+    Internal,
     /// A denial.
     Denied,
+    /// A header says something else than the body.
     HeaderMismatch,
+    /// A revision that is not spoken.
     UnsupportedProtocolVersion,
 }
 
 impl Code {
-    pub(crate) fn number(self) -> i64 {
+    /// The number that travels.
+    #[must_use]
+    pub fn number(self) -> i64 {
         match self {
             Self::Parse => -32_700,
             Self::InvalidRequest => -32_600,
             Self::MethodNotFound => -32_601,
             Self::InvalidParams => -32_602,
+            Self::Internal => -32_603,
             Self::Denied => -32_001,
             Self::HeaderMismatch => -32_020,
             Self::UnsupportedProtocolVersion => -32_022,
@@ -67,7 +97,9 @@ impl Code {
 }
 
 impl NoMessage {
-    pub(crate) fn code(&self) -> Code {
+    /// What the sender is told.
+    #[must_use]
+    pub fn code(&self) -> Code {
         match self {
             Self::Json(_) => Code::Parse,
             Self::Shape(_) => Code::InvalidRequest,
@@ -80,9 +112,17 @@ impl Message {
     ///
     /// # Errors
     /// [`NoMessage`] says which rule it breaks.
-    pub(crate) fn parse(body: &[u8]) -> Result<Self, NoMessage> {
+    pub fn parse(body: &[u8]) -> Result<Self, NoMessage> {
+        Self::from_json(json::parse(body, Mode::Protocol)?)
+    }
+
+    /// Takes a document that has been read.
+    ///
+    /// # Errors
+    /// [`NoMessage::Shape`] says which rule it breaks.
+    pub fn from_json(document: Json) -> Result<Self, NoMessage> {
         let shape = |rule| Err(NoMessage::Shape(rule));
-        let Json::Object(members) = json::parse(body, Mode::Protocol)? else {
+        let Json::Object(members) = document else {
             return shape("the body is not an object");
         };
         let (mut version, mut id, mut method, mut params) = (None, None, None, None);
@@ -114,38 +154,83 @@ impl Message {
         Ok(Self { id, method, params })
     }
 
+    /// Writes it anew: [`Self::parse`] reads the same message back.
+    #[must_use]
+    pub fn encode(self) -> Vec<u8> {
+        let Self { id, method, params } = self;
+        let mut members = vec![("jsonrpc".to_owned(), Json::text("2.0"))];
+        members.extend(id.map(|id| ("id".to_owned(), (&id).into())));
+        members.push(("method".to_owned(), Json::Text(method)));
+        members.extend(params.map(|params| ("params".to_owned(), params)));
+        json::encode(&Json::Object(members))
+    }
+
     /// A parameter of the request.
-    pub(crate) fn param(&self, key: &str) -> Option<&Json> {
+    #[must_use]
+    pub fn param(&self, key: &str) -> Option<&Json> {
         self.params.as_ref()?.get(key)
     }
 
     /// A value of the request's `_meta`.
-    pub(crate) fn meta(&self, key: &str) -> Option<&Json> {
+    #[must_use]
+    pub fn meta(&self, key: &str) -> Option<&Json> {
         self.param("_meta")?.get(key)
+    }
+
+    /// The parameter that its method is about, where it is about one: the header [`NAME_HEADER`] repeats it.
+    #[must_use]
+    pub fn named(&self) -> Option<&'static str> {
+        match self.method.as_str() {
+            "tools/call" | "prompts/get" => Some("name"),
+            "resources/read" => Some("uri"),
+            _ => None,
+        }
     }
 }
 
-fn id_json(id: &RequestId) -> Json {
-    match id {
-        RequestId::Int(number) => Json::Int(*number),
-        RequestId::Text(text) => Json::text(text.as_str()),
+impl From<&RequestId> for Json {
+    fn from(id: &RequestId) -> Self {
+        match id {
+            RequestId::Int(number) => Self::Int(*number),
+            RequestId::Text(text) => Self::text(text.as_str()),
+        }
+    }
+}
+
+/// The form in which a header carries `name`.
+#[must_use]
+pub fn header_form(name: &str) -> String {
+    let plain = name.bytes().all(|b| (0x20..=0x7e).contains(&b))
+        && name.trim() == name
+        && !(name.starts_with("=?base64?") && name.ends_with("?="));
+    if plain { name.to_owned() } else { format!("=?base64?{}?=", text::base64(name.as_bytes())) }
+}
+
+/// Undoes [`header_form`]. `None` when it does not decode.
+#[must_use]
+pub fn from_header_form(header: &str) -> Option<String> {
+    match header.strip_prefix("=?base64?").and_then(|inner| inner.strip_suffix("?=")) {
+        Some(inner) => String::from_utf8(text::from_base64(inner)?).ok(),
+        None => Some(header.to_owned()),
     }
 }
 
 /// The answer that carries a result.
-pub(crate) fn result(id: &RequestId, result: Json) -> Vec<u8> {
-    json::encode(&Json::object([("jsonrpc", Json::text("2.0")), ("id", id_json(id)), ("result", result)]))
+#[must_use]
+pub fn result(id: &RequestId, result: Json) -> Vec<u8> {
+    json::encode(&Json::object([("jsonrpc", Json::text("2.0")), ("id", id.into()), ("result", result)]))
 }
 
 /// The answer that carries an error. Without an id when the request had none that could be read.
-pub(crate) fn error(id: Option<&RequestId>, code: Code, message: &str, data: Option<Json>) -> Vec<u8> {
+#[must_use]
+pub fn error(id: Option<&RequestId>, code: Code, message: &str, data: Option<Json>) -> Vec<u8> {
     let mut error = vec![("code".to_owned(), Json::Int(code.number())), ("message".to_owned(), Json::text(message))];
     if let Some(data) = data {
         error.push(("data".to_owned(), data));
     }
     let mut members = vec![("jsonrpc".to_owned(), Json::text("2.0"))];
     if let Some(id) = id {
-        members.push(("id".to_owned(), id_json(id)));
+        members.push(("id".to_owned(), id.into()));
     }
     members.push(("error".to_owned(), Json::Object(error)));
     json::encode(&Json::Object(members))
@@ -205,8 +290,23 @@ mod tests {
 
     proptest! {
         #[test]
+        fn every_name_survives_its_header(name in "\\PC{1,60}") {
+            let header = header_form(&name);
+            prop_assert!(http::HeaderValue::from_str(&header).is_ok());
+            prop_assert_eq!(from_header_form(&header), Some(name));
+        }
+
+        #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..300)) {
             let _ = Message::parse(&bytes);
+        }
+
+        #[test]
+        fn what_is_written_anew_is_the_same_message(id in prop::option::of(any::<i32>()), method in "\\PC{1,40}", text in "\\PC{0,40}") {
+            let params = Some(Json::object([("a", Json::Text(text)), ("b", Json::Array(vec![Json::Int(1), Json::Null]))]));
+            let message = Message { id: id.map(|id| RequestId::Int(id.into())), method, params };
+            prop_assume!(message.method.len() <= METHOD_BYTES_MAX);
+            prop_assert_eq!(Message::parse(&message.clone().encode()).unwrap(), message);
         }
     }
 }

@@ -1,0 +1,324 @@
+//! One edge: where it is, which of the mesh's edges it turns out to be, and one question to it.
+//!
+//! What the edge says about itself is believed as far as signatures go: from the root that the envelope file names to
+//! the directory, from there to the edge's key, and with that key the edge has to sign the answer that opens a channel.
+//! Clause G-64.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use http::{Request, Response, StatusCode};
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
+use remit_common::id::MeshId;
+use remit_common::limits::TOOL_BODY_BYTES_MAX;
+use remit_common::net::attempts::Attempts;
+use remit_common::net::env::{Env, deadline};
+use remit_common::net::http::HttpClient;
+use remit_common::net::https::{CannotCall, ClientTls};
+use remit_common::net::prover::{NotProven, Outgoing, Prover};
+use remit_common::net::registrar::{CannotRegister, Registration, refusal_of};
+use remit_common::proof::{EdgeKey, Grade};
+use remit_common::trust::directory::Directory;
+use remit_common::trust::published::Published;
+
+use super::eras::EdgeRequest;
+use crate::failure::Failure;
+
+/// For the trust documents, and for a channel.
+const MEETS_WITHIN: Duration = Duration::from_secs(10);
+/// For an answer; an edge itself gives a tool half a minute.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(40);
+/// For a registration, its channel included.
+const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
+/// Bytes of an answer: a tool's, once more in text, and what stands around it.
+const ANSWER_BYTES_MAX: usize = 2 * TOOL_BODY_BYTES_MAX + 64 * 1024;
+
+/// What the sidecar holds.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) mesh: MeshId,
+    /// The digest of the root from which the mesh is known.
+    pub(crate) root: Digest,
+    pub(crate) presentation: Vec<u8>,
+    pub(crate) key: Arc<SigningKey>,
+}
+
+/// The address of an edge, as people write it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct EdgeUrl {
+    is_tls: bool,
+    host: String,
+    port: u16,
+}
+
+impl FromStr for EdgeUrl {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let uri: http::Uri =
+            text.parse().map_err(|_| "not a URL; give the edge's address, http://HOST:PORT or https://HOST:PORT")?;
+        let is_tls = match uri.scheme_str() {
+            Some("http") => false,
+            Some("https") => true,
+            _ => return Err("not an edge's address; it begins with http:// or https://".to_owned()),
+        };
+        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
+            return Err("a path; give the edge's address alone, without one".to_owned());
+        }
+        let authority = uri.authority().ok_or("no host")?;
+        if authority.as_str().contains('@') {
+            return Err("a user; the envelope is all that an edge asks for".to_owned());
+        }
+        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
+        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
+        if !is_tls && !is_here {
+            return Err("plain HTTP beyond this machine, where anybody on the way could read and change it; give \
+                        https://HOST:PORT, and the edge's authority with --edge-ca"
+                .to_owned());
+        }
+        Ok(Self { is_tls, host, port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }) })
+    }
+}
+
+impl EdgeUrl {
+    /// Whether this edge is called over TLS.
+    pub(crate) fn is_tls(&self) -> bool {
+        self.is_tls
+    }
+}
+
+impl fmt::Display for EdgeUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let scheme = if self.is_tls { "https" } else { "http" };
+        if self.host.contains(':') {
+            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
+        } else {
+            write!(f, "{scheme}://{}:{}", self.host, self.port)
+        }
+    }
+}
+
+/// One edge.
+pub(super) struct Place {
+    env: Env,
+    client: HttpClient,
+    url: EdgeUrl,
+    held: Arc<Held>,
+    met: Mutex<Option<Met>>,
+    meetings: Attempts,
+}
+
+/// An edge whose key is known.
+#[derive(Clone)]
+struct Met {
+    to: SocketAddr,
+    key: EdgeKey,
+    prover: Arc<Prover>,
+}
+
+/// What came of one question.
+pub(super) enum Tried {
+    /// The edge's answer, whatever it says.
+    Answer(StatusCode, Bytes),
+    /// The edge opens no channel to this envelope, and says why.
+    Refused(StatusCode, Bytes),
+    /// Nobody has acted on it.
+    Unsent(String),
+    /// Nobody knows whether somebody has acted on it.
+    Unknown(String),
+}
+
+/// A child is not registered at this edge.
+pub(super) enum NotHere {
+    /// Nor would it be elsewhere.
+    Refused(String),
+    /// Another edge may do it.
+    Silent(String),
+}
+
+impl Place {
+    /// `authorities`: the certificates, in PEM, to which that of an edge has to lead.
+    pub(super) fn new(env: &Env, url: EdgeUrl, authorities: &[u8], held: &Arc<Held>) -> Result<Self, CannotCall> {
+        let client = if url.is_tls {
+            let tls = ClientTls::from_pem(env, authorities, &url.host, None)?;
+            HttpClient::with_tls(env, ANSWER_BYTES_MAX, tls)
+        } else {
+            HttpClient::new(env, ANSWER_BYTES_MAX)
+        };
+        let held = Arc::clone(held);
+        Ok(Self { env: env.clone(), client, url, held, met: Mutex::default(), meetings: Attempts::default() })
+    }
+
+    pub(super) fn url(&self) -> &EdgeUrl {
+        &self.url
+    }
+
+    /// Finds out which edge this is.
+    pub(super) async fn warm(&self, newest: &Newest) -> Result<(), String> {
+        self.meet(newest).await.map(drop)
+    }
+
+    /// Asks once. `newest` is the newest directory that any edge has shown; it may become this edge's.
+    pub(super) async fn ask(&self, newest: &Newest, request: &EdgeRequest) -> Tried {
+        let met = match self.meet(newest).await {
+            Ok(met) => met,
+            Err(why) => return Tried::Unsent(why),
+        };
+        let Some(outgoing) = self.outgoing(&met, request) else {
+            return Tried::Unsent("the request cannot be written down".to_owned());
+        };
+        match met.prover.send(&self.client, &outgoing, ANSWERS_WITHIN).await {
+            Ok(response) => Tried::Answer(response.status(), response.into_body()),
+            Err(NotProven::Refused(response)) => {
+                let response: Response<Bytes> = *response;
+                Tried::Refused(response.status(), response.into_body())
+            }
+            Err(not) => {
+                if matches!(not, NotProven::CannotOpen(_)) {
+                    // Another edge than last time may have this address.
+                    *self.lock() = None;
+                }
+                let why = told(&not);
+                if not.is_unsent() { Tried::Unsent(why) } else { Tried::Unknown(why) }
+            }
+        }
+    }
+
+    /// Registers a child of the envelope.
+    pub(super) async fn register(&self, newest: &Newest, child: &[u8]) -> Result<Registration, NotHere> {
+        let met = self.meet(newest).await.map_err(NotHere::Silent)?;
+        met.prover.register(&self.client, met.to, child, REGISTERS_WITHIN).await.map_err(|error| match &error {
+            CannotRegister::Refused(_) | CannotRegister::Carry(_) => NotHere::Refused(told(&error)),
+            CannotRegister::NotProven(NotProven::Refused(response)) => {
+                let why = refusal_of(response).unwrap_or_else(|| response.status().to_string());
+                NotHere::Refused(format!("the edge opens no channel: {why}"))
+            }
+            CannotRegister::NotProven(_) | CannotRegister::Answer | CannotRegister::Countersignature(_) => {
+                NotHere::Silent(told(&error))
+            }
+        })
+    }
+
+    fn outgoing(&self, met: &Met, request: &EdgeRequest) -> Option<Outgoing> {
+        let mut http = Request::post("/mcp").body(request.body.clone()).ok()?;
+        *http.headers_mut() = request.headers.clone();
+        http.headers_mut().insert(HOST, HeaderValue::from_str(&met.to.to_string()).ok()?);
+        http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        http.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        let (method, name) = (request.method.clone(), request.name.clone());
+        Some(Outgoing { to: met.to, request: http, method, name, grade: Grade::P1 })
+    }
+
+    /// The edge and its key. Asked for anew before each channel: the directory may have changed since.
+    async fn meet(&self, newest: &Newest) -> Result<Met, String> {
+        if let Some(met) = self.met_already() {
+            return Ok(met);
+        }
+        let turn = self.meetings.turn().await;
+        if let Some(met) = self.met_already() {
+            return Ok(met);
+        }
+        let turn = turn.ok_or("it did not answer another request either")?;
+        match deadline(MEETS_WITHIN, self.meet_anew(newest)).await.unwrap_or_else(|passed| Err(passed.to_string())) {
+            Ok(met) => {
+                *self.lock() = Some(met.clone());
+                Ok(met)
+            }
+            Err(why) => {
+                turn.failed();
+                Err(why)
+            }
+        }
+    }
+
+    fn met_already(&self) -> Option<Met> {
+        self.lock().as_ref().filter(|met| met.prover.is_open()).cloned()
+    }
+
+    async fn meet_anew(&self, newest: &Newest) -> Result<Met, String> {
+        let EdgeUrl { is_tls, host, port } = &self.url;
+        let found = self.env.socket.resolve(host, *port).await.map_err(|error| error.to_string())?;
+        // What a name means somebody else says: without TLS it has to be this machine.
+        let to = found.into_iter().find(|addr| *is_tls || addr.ip().is_loopback());
+        let to = to.ok_or("its name is not one of this machine")?;
+        let request = Request::get("/v1/directory").header(HOST, to.to_string()).body(Bytes::new());
+        let request = request.map_err(|error| error.to_string())?;
+        let answer = self.client.send(to, request, MEETS_WITHIN).await.map_err(|error| told(&error))?;
+        if answer.status() != StatusCode::OK {
+            return Err(format!("it does not give its directory: HTTP {}", answer.status()));
+        }
+        let published = Published::parse(answer.body()).map_err(|error| told(&error))?;
+        let edge = published.edge.clone().ok_or("it does not say which edge it is")?;
+        let Held { mesh, root, presentation, key } = self.held.as_ref();
+        let (_, directory) = published.verify(root, mesh, self.env.now().wall).map_err(|error| told(&error))?;
+        let directory = newest.of(directory);
+        let listed = directory.edge(&edge).ok_or_else(|| format!("the mesh's directory lists no edge `{edge}`"))?;
+        let key_of_edge = EdgeKey { mesh: *mesh, edge, key: listed.identity };
+        if let Some(before) = self.lock().as_ref().filter(|met| met.key == key_of_edge && met.to == to) {
+            return Ok(before.clone());
+        }
+        let prover = Prover::new(&self.env, key_of_edge.clone(), Arc::clone(key), presentation);
+        Ok(Met { to, key: key_of_edge, prover: Arc::new(prover.ok_or("the envelope is none")?) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Option<Met>> {
+        // Nothing is half written under it.
+        self.met.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The newest directory that any edge has shown. An edge that has not heard of it yet does not bring back who was taken
+/// out of it.
+#[derive(Debug, Default)]
+pub(super) struct Newest(Mutex<Option<Arc<Directory>>>);
+
+impl Newest {
+    fn of(&self, shown: Directory) -> Arc<Directory> {
+        let mut newest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        match newest.as_ref() {
+            Some(have) if have.content().version >= shown.content().version => Arc::clone(have),
+            Some(_) | None => Arc::clone(newest.insert(Arc::new(shown))),
+        }
+    }
+}
+
+fn told(error: &dyn std::error::Error) -> String {
+    Failure::caused(crate::failure::Exit::Failed, error).message
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edge_is_named_by_its_address_and_plain_http_stays_on_this_machine() {
+        for (text, shown) in [
+            ("http://127.0.0.1:7511", "http://127.0.0.1:7511"),
+            ("http://localhost:7511/", "http://localhost:7511"),
+            ("http://[::1]:7511", "http://[::1]:7511"),
+            ("https://edge.example", "https://edge.example:443"),
+            ("https://192.0.2.1:7511", "https://192.0.2.1:7511"),
+        ] {
+            assert_eq!(text.parse::<EdgeUrl>().unwrap().to_string(), shown);
+        }
+        for text in [
+            "127.0.0.1:7511",
+            "http://10.0.0.1:7511",
+            "http://edge.example:7511",
+            "http://localhost.example:7511",
+            "http://127.0.0.1:7511/mcp",
+            "http://127.0.0.1:7511/?a",
+            "http://a@127.0.0.1:7511",
+            "file:///x",
+            "",
+        ] {
+            assert!(text.parse::<EdgeUrl>().is_err(), "{text}");
+        }
+    }
+}
