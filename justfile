@@ -22,6 +22,10 @@ test:
 demo *args:
     cargo run --release -- demo {{args}}
 
+# Official MCP clients, unchanged, through `remit agent`: from PyPI and npm.
+clients:
+    cli/tests/clients/run.sh
+
 # Figures of benches/BUDGETS.md.
 bench:
     cargo bench -p remit-benches
