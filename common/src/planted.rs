@@ -56,6 +56,10 @@ pub enum Bug {
     AnswerNotSearched,
     /// Of the dimensions that a grant restricts, the last one decides.
     LastDimensionDecides,
+    /// The highest counter of a channel counts as one above it: off by one.
+    HighestCounterCountsAgain,
+    /// An edge compares a channel's envelope with the one that is shown only where it has to verify that one first.
+    LeafUncheckedWhenCached,
 }
 
 /// Whether this bug is the one that is planted now.
@@ -95,7 +99,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 23] = [
+        pub const ALL: [Self; 25] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -119,6 +123,8 @@ mod on {
             Self::CallBeforeRecorded,
             Self::AnswerNotSearched,
             Self::LastDimensionDecides,
+            Self::HighestCounterCountsAgain,
+            Self::LeafUncheckedWhenCached,
         ];
 
         /// As tables and arguments name it.
@@ -148,6 +154,8 @@ mod on {
                 Self::CallBeforeRecorded => "call-before-recorded",
                 Self::AnswerNotSearched => "answer-not-searched",
                 Self::LastDimensionDecides => "last-dimension-decides",
+                Self::HighestCounterCountsAgain => "highest-counter-counts-again",
+                Self::LeafUncheckedWhenCached => "leaf-unchecked-when-cached",
             }
         }
     }

@@ -1,6 +1,10 @@
 //! An agent: calls tools through its edge, one after the other, and proves each time that the envelope is its own.
 
+mod theft;
+
 use std::collections::BTreeMap;
+use std::future::Future;
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -28,6 +32,8 @@ use crate::node::Node;
 const ANSWER: Duration = Duration::from_secs(5);
 /// Envelopes to which an agent has a channel; more than there are sessions.
 const PROVERS_MAX: usize = 256;
+/// One call out of so many comes with a theft.
+const THEFT_ONE_IN: usize = 16;
 /// JSON-RPC's code for a refusal by policy.
 const DENIED: i64 = -32_001;
 
@@ -40,6 +46,16 @@ struct Task {
     admitted: bool,
     /// How often, of a hundred.
     weight: usize,
+}
+
+impl Task {
+    /// What to prove at once.
+    fn grade(&self) -> Grade {
+        match self.effect {
+            Effect::Irreversible | Effect::Spend | Effect::Delegate => Grade::P2,
+            Effect::Read | Effect::Write | Effect::ExternalSend => Grade::P1,
+        }
+    }
 }
 
 fn tasks() -> [Task; 7] {
@@ -101,7 +117,11 @@ impl Agent {
                 is_it
             });
             if let (Some(task), Some(session)) = (chosen, self.sessions.any(&env)) {
-                self.call(&session, task).await;
+                match draw(&env, 2 * THEFT_ONE_IN) {
+                    0 => self.replay(&session, task).await,
+                    1 => self.show_anothers(&session, task).await,
+                    _ => drop(self.call(&session, task).await),
+                }
             }
         }
     }
@@ -114,6 +134,18 @@ impl Agent {
     }
 
     async fn call(&self, session: &Session, task: &Task) -> Option<Verdict> {
+        let env = self.access.env_at(&Node::Edge(self.edge.clone()));
+        self.noted(session, task, task.admitted, self.ask(&env, session, task)).await
+    }
+
+    /// Asks, and writes down what was asked and what came of it.
+    async fn noted(
+        &self,
+        session: &Session,
+        task: &Task,
+        admitted: bool,
+        asking: impl Future<Output = Option<Outcome>> + Send,
+    ) -> Option<Verdict> {
         let event = |of, outcome| {
             What::Call(Call {
                 of,
@@ -121,20 +153,20 @@ impl Agent {
                 session: session.name.clone(),
                 tool: task.tool.to_owned(),
                 effect: task.effect,
-                admitted: task.admitted,
+                admitted,
                 outcome,
             })
         };
         let of = self.history.note(self.access.now(), &self.name, Kind::Invoke, event(None, None));
-        let env = self.access.env_at(&Node::Edge(self.edge.clone()));
-        let outcome = self.ask(&env, session, task).await;
+        let outcome = asking.await;
         let verdict = outcome.as_ref().map(|outcome| outcome.verdict);
         let kind = if outcome.is_some() { Kind::Ok } else { Kind::Info };
         self.history.note(self.access.now(), &self.name, kind, event(Some(of), outcome));
         verdict
     }
 
-    async fn ask(&self, env: &Env, session: &Session, task: &Task) -> Option<Outcome> {
+    /// Where to, and what, without envelope and proof.
+    fn request(&self, task: &Task) -> Option<(SocketAddr, http::Request<Bytes>)> {
         let mesh = self.access.mesh();
         let to = addr_of(&mesh.edges.iter().find(|edge| edge.id == self.edge)?.agent)?;
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {
@@ -155,12 +187,13 @@ impl Agent {
             .header("mcp-name", task.tool)
             .body(Bytes::from(body.to_string()))
             .ok()?;
-        let grade = match task.effect {
-            Effect::Irreversible | Effect::Spend | Effect::Delegate => Grade::P2,
-            Effect::Read | Effect::Write | Effect::ExternalSend => Grade::P1,
-        };
+        Some((to, request))
+    }
+
+    async fn ask(&self, env: &Env, session: &Session, task: &Task) -> Option<Outcome> {
+        let (to, request) = self.request(task)?;
         let (method, name) = ("tools/call".to_owned(), task.tool.to_owned());
-        let outgoing = Outgoing { to, request, method, name, grade };
+        let outgoing = Outgoing { to, request, method, name, grade: task.grade() };
         // A connection of its own: the node may have been started anew.
         let client = HttpClient::new(env, ANSWER_BYTES_MAX);
         let response = match self.prover(env, session)?.send(&client, &outgoing, ANSWER).await {

@@ -4,6 +4,7 @@
 //! behind the highest is refused unseen, for nothing is remembered of it. Clause X-7.
 
 use crate::limits::PROOF_WINDOW;
+use crate::planted::{Bug, planted};
 
 /// Counters that may still come, the highest included.
 const WIDTH: u64 = PROOF_WINDOW;
@@ -35,7 +36,7 @@ impl Window {
     /// # Errors
     /// [`Replayed`].
     pub fn check(&self, counter: u64) -> Result<(), Replayed> {
-        if counter > self.high {
+        if counter > self.high || counter == self.high && planted(Bug::HighestCounterCountsAgain) {
             return Ok(());
         }
         let is_known = self.high.saturating_sub(counter) < WIDTH;

@@ -96,6 +96,6 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::RepeatedTickCounts => &[Monotone],
         Bug::CallBeforeRecorded => &[RecordedFirst],
         Bug::AnswerNotSearched => &[Secrecy],
-        Bug::LastDimensionDecides => &[Authority],
+        Bug::LastDimensionDecides | Bug::HighestCounterCountsAgain | Bug::LeafUncheckedWhenCached => &[Authority],
     }
 }
