@@ -34,7 +34,7 @@ impl Agent {
         let others: Vec<_> = self.sessions.open().into_iter().filter(|other| other.name != session.name).collect();
         let Some(other) = others.get(draw(&env, others.len())) else { return };
         let Some(mut request) = self.proven(&env, session, task).await else { return };
-        let Ok(shown) = HeaderValue::from_str(&text::base64url(&other.envelope)) else { return };
+        let Some(shown) = shown(other) else { return };
         request.headers_mut().insert(ENVELOPE_HEADER, shown);
         self.noted(other, task, false, self.send(&env, request)).await;
     }
@@ -51,7 +51,7 @@ impl Agent {
         let client = HttpClient::new(env, ANSWER_BYTES_MAX);
         let exchange = Exchange { target, body: request.body(), idempotency_key: b"" };
         let proof = prover.prove(&client, to, &exchange, task.grade(), ANSWER).await.ok()?;
-        request.headers_mut().insert(ENVELOPE_HEADER, prover.presentation().clone());
+        request.headers_mut().insert(ENVELOPE_HEADER, shown(session)?);
         request.headers_mut().insert(PROOF_HEADER, proof);
         Some(request)
     }
@@ -63,4 +63,9 @@ impl Agent {
         let decision = response.headers().get("remit-decision").and_then(|id| id.to_str().ok()).map(str::to_owned);
         outcome_of(response.body(), decision)
     }
+}
+
+/// A session's envelope, as its header carries it.
+fn shown(session: &Session) -> Option<HeaderValue> {
+    HeaderValue::from_str(&text::base64url(&session.envelope)).ok()
 }
