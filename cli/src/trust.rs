@@ -54,7 +54,7 @@ pub(crate) async fn published(mesh: &MeshFile) -> Result<Vec<u8>, Failure> {
     Err(Failure::new(Exit::Unreachable, format!("no edge gives its directory ({})", silent.join("; "))))
 }
 
-/// Verifies what [`published`] gave, from the root beside the mesh file on.
+/// Verifies what [`published()`] gave, from the root beside the mesh file on.
 pub(crate) fn verified(context: &Context, mesh: &MeshFile, body: &[u8]) -> Result<(Root, Directory), Failure> {
     let pin = installed_root(context, mesh)?.digest();
     let verified = published::Published::parse(body).and_then(|it| it.verify(&pin, &mesh.mesh_id, context.now()));
