@@ -6,7 +6,7 @@
 //! arguments. The one exception is [`net`], behind the feature of that name.
 //!
 //! Modules in reading order; each imports only from those before it:
-//! `text time limits planted <- id <- crypto <- identity <- lattice <- envelope, revocation <- proof <- policy <- trust
+//! `text time limits planted <- id <- crypto <- identity <- lattice <- envelope <- revocation <- proof <- policy <- trust
 //! <- bundle, shard, record <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
 
 pub mod id;
@@ -21,6 +21,7 @@ pub mod identity;
 pub mod lattice;
 
 pub mod envelope;
+
 pub mod revocation;
 
 pub mod proof;

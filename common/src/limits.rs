@@ -105,6 +105,14 @@ pub const ADMIN_SIGNATURE_LIFE_MAX: Duration = Duration::from_secs(300);
 pub const REVOCATIONS_MAX: usize = 100_000;
 /// More of them that administrators alone may add, so that nobody else can use up their room.
 pub const REVOCATIONS_RESERVE: usize = REVOCATIONS_MAX / 10;
+/// Revocations that holders asked for: half of all, so that administrators always have room, whatever holders do.
+pub const HOLDER_REVOCATIONS_MAX: usize = REVOCATIONS_MAX / 2;
+/// Bytes of the requests of all of them, chains included: with everything else they still fit one update.
+pub const HOLDER_REVOCATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// Revocations that holders asked for under one root.
+pub const HOLDER_REVOCATIONS_PER_ROOT_MAX: usize = 64;
+/// From so many on, what the cut of a link further up covers is not kept besides.
+pub const REVOCATIONS_FOLD_AT: usize = REVOCATIONS_MAX / 10 * 8;
 /// Bytes of one decision record.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one batch of records before compression: it fits a frame even if it does not compress.

@@ -2,128 +2,34 @@
 //!
 //! A revocation names who or what loses authority and carries the request that asked for it, so that anyone may
 //! deliver it and everyone checks it again. How long it lives follows from its kind and the request's time; nobody
-//! on the way can shorten it. The set ([`Revocations`]) has one number, the epoch, that only rises, and one digest
-//! that voters and edges compare. Clauses T-40 to T-46, docs/PROTOCOL.md.
-
-use std::time::Duration;
+//! on the way can shorten it. Administrators cut in their tenants, issuers what they signed, holders what is theirs or
+//! below them. The set ([`Revocations`]) has one number, the epoch, that only rises, and one digest
+//! that voters and edges compare. Clauses T-40 to T-55, docs/PROTOCOL.md.
 
 use serde::{Deserialize, Serialize};
 
+use crate::crypto::digest::Digest;
+use crate::envelope::{MalformedEnvelope, RootSigners, Unauthenticated};
 use crate::id::{
-    AgentId, CredentialId, Delegator, EdgeId, KeyId, LinkId, LogIndex, MeshId, SessionId, TaskId, TenantId, ToolName,
+    AgentClass, AgentId, CredentialId, Delegator, EdgeId, KeyId, LinkId, LogIndex, SessionId, TaskId, TenantId,
+    ToolName,
 };
-use crate::identity::{Administrators, NotPermitted, RequestRefused, SignedRequest, Verb};
-use crate::limits::{ADMIN_SIGNATURE_LIFE_MAX, ROOT_LIFE_MAX};
+use crate::identity::{NotPermitted, RequestRefused, SignedRequest};
 use crate::time::Timestamp;
 
+mod ask;
+mod entries;
+mod kind;
 mod set;
+mod verify;
 
+pub use ask::{Asked, HOLDER_BODY_BYTES_MAX, Shown};
+pub use kind::CutKind;
 pub use set::{REVOCATIONS_TOTAL_MAX, RevocationUpdate, Revocations};
+pub use verify::Authorities;
 
 /// Where a revocation request is posted.
 pub const REVOCATIONS_PATH: &str = "/v1/revocations";
-/// Bytes of a revocation request's body: three short texts.
-const BODY_BYTES_MAX: usize = 512;
-/// What a cut of an identity outlives the identity by, for clocks that differ.
-const AFTERLIFE: Duration = Duration::from_secs(600);
-/// How long a brake holds.
-const BRAKE_LIFE: Duration = Duration::from_secs(24 * 3_600);
-/// How long a cut of a credential or an edge holds: as long as a bundle may, which would still name it.
-const LONG_LIFE: Duration = Duration::from_secs(90 * 86_400);
-
-/// What kind of thing is cut. The order and the numbers are those of the digest: append only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CutKind {
-    /// A link and with it the subtree below.
-    Link,
-    /// A holder key, by its id.
-    Holder,
-    /// A human, everything done on their behalf.
-    Delegator,
-    /// A human's session.
-    Session,
-    /// A task.
-    Task,
-    /// An agent, wherever it stands in a chain.
-    Agent,
-    /// A credential: `name` is every version, `name@7` that version.
-    Credential,
-    /// A tool. A brake: lapses after a day.
-    Tool,
-    /// An edge, for this tenant.
-    Edge,
-    /// The whole tenant. A brake: lapses after a day.
-    Tenant,
-}
-
-impl CutKind {
-    /// Every kind, in the order of its number.
-    pub const ALL: [Self; 10] = [
-        Self::Link,
-        Self::Holder,
-        Self::Delegator,
-        Self::Session,
-        Self::Task,
-        Self::Agent,
-        Self::Credential,
-        Self::Tool,
-        Self::Edge,
-        Self::Tenant,
-    ];
-
-    /// The number under the digest.
-    #[must_use]
-    pub fn number(self) -> u8 {
-        match self {
-            Self::Link => 1,
-            Self::Holder => 2,
-            Self::Delegator => 3,
-            Self::Session => 4,
-            Self::Task => 5,
-            Self::Agent => 6,
-            Self::Credential => 7,
-            Self::Tool => 8,
-            Self::Edge => 9,
-            Self::Tenant => 10,
-        }
-    }
-
-    /// The word in requests and on the command line.
-    #[must_use]
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Link => "link",
-            Self::Holder => "holder",
-            Self::Delegator => "delegator",
-            Self::Session => "session",
-            Self::Task => "task",
-            Self::Agent => "agent",
-            Self::Credential => "credential",
-            Self::Tool => "tool",
-            Self::Edge => "edge",
-            Self::Tenant => "tenant",
-        }
-    }
-
-    /// The longest that something of this kind outlives the request to cut it, plus the time in which the log may
-    /// still take the request.
-    fn life(self) -> Duration {
-        match self {
-            Self::Link | Self::Holder | Self::Delegator | Self::Session | Self::Task | Self::Agent => {
-                ADMIN_SIGNATURE_LIFE_MAX + ROOT_LIFE_MAX + AFTERLIFE
-            }
-            Self::Tool | Self::Tenant => BRAKE_LIFE,
-            Self::Credential | Self::Edge => LONG_LIFE,
-        }
-    }
-}
-
-impl std::fmt::Display for CutKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(self.as_str())
-    }
-}
 
 /// Who or what loses authority, and in which tenant. Also the key of the set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -143,7 +49,7 @@ pub struct Cut {
 pub struct Revocation {
     /// What is cut.
     pub cut: Cut,
-    /// Until when; follows from the kind and the request's time.
+    /// Until when; follows from the kind and the request's time, for a link that a holder cuts from its chain.
     pub until: Timestamp,
     /// The log entry that brought it.
     pub index: LogIndex,
@@ -166,10 +72,16 @@ pub enum Subject<'a> {
     Task(&'a TaskId),
     /// An agent of the chain.
     Agent(&'a AgentId),
+    /// The class of an agent of the chain.
+    Class(&'a AgentClass),
+    /// Who signed the root.
+    Issuers(&'a RootSigners),
     /// A credential and its version.
     Credential(&'a CredentialId, u64),
     /// The tool.
     Tool(&'a ToolName),
+    /// The tool's definition, as the bundle pins it.
+    Definition(&'a Digest),
     /// The edge itself.
     Edge(&'a EdgeId),
 }
@@ -197,12 +109,36 @@ pub enum RevocationRefused {
     /// The administrator may not cut this.
     #[error("the requester may not cut this")]
     NotPermitted(#[from] NotPermitted),
+    /// The requester is none of those who may cut this.
+    #[error("{rule}")]
+    NotTheirs {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// The chain that a holder shows is none.
+    #[error("the chain that the requester shows is malformed")]
+    ChainMalformed(#[from] MalformedEnvelope),
+    /// The chain that a holder shows was not issued in this mesh.
+    #[error("the chain that the requester shows does not verify")]
+    Chain(#[from] Unauthenticated),
+    /// The chain had ended when it was to be cut.
+    #[error("the chain had ended already when the request was signed")]
+    Ended,
     /// The entry says other than what was signed.
     #[error("the entry differs from what its requester signed")]
     Differs,
     /// There is no room for more.
     #[error("there are {max} revocations already")]
     Full {
+        /// The bound.
+        max: usize,
+    },
+    /// Holders have cut as much as they may.
+    #[error("holders have cut as much as there is room for; an administrator can still cut this")]
+    HoldersFull,
+    /// Holders of one root's chains have cut as much as they may.
+    #[error("{max} cuts by holders under this root are in force; cut a link further up, or ask an administrator")]
+    RootFull {
         /// The bound.
         max: usize,
     },
@@ -235,8 +171,13 @@ impl RevocationRefused {
             Self::Malformed { .. } => "malformed",
             Self::Request(refused) => refused.reason_code(),
             Self::NotPermitted(refused) => refused.reason_code(),
+            Self::NotTheirs { .. } => "not_theirs_to_cut",
+            Self::ChainMalformed(_) | Self::Chain(_) => "bad_chain",
+            Self::Ended => "ended",
             Self::Differs => "differs_from_request",
             Self::Full { .. } => "full",
+            Self::HoldersFull => "holders_full",
+            Self::RootFull { .. } => "root_full",
             Self::Gap { .. } => "gap",
             Self::EpochNotRising { .. } => "epoch_not_rising",
             Self::Digest => "other_digest",
@@ -265,76 +206,31 @@ impl Cut {
             CutKind::Tool => ToolName::new(id).is_ok(),
             CutKind::Edge => EdgeId::new(id).is_ok(),
             CutKind::Tenant => id == self.tenant.as_str(),
+            CutKind::Class => AgentClass::new(id).is_ok(),
+            CutKind::Issuer => self.issued_before().is_some(),
+            CutKind::Definition => id.parse::<Digest>().is_ok(),
         };
         if fits { Ok(()) } else { Err(RevocationRefused::Malformed { rule: "the id has not the form of its kind" }) }
     }
 
-    /// The body of a revocation request, JSON.
+    /// Of a cut of an issuer: its key, and the second from which on what it signs counts again. One spelling.
     #[must_use]
-    pub fn to_body(&self) -> Vec<u8> {
-        serde_json::to_vec(self).unwrap_or_default() // INVARIANT: three texts always serialise
+    pub fn issued_before(&self) -> Option<(KeyId, u64)> {
+        let (key, secs) = self.id.split_once('@').filter(|_| self.kind == CutKind::Issuer)?;
+        let number = secs.parse::<u64>().ok().filter(|number| number.to_string() == secs)?;
+        Some((key.parse().ok()?, number))
     }
 
-    /// Reads the body of a revocation request and checks the id against its kind.
-    ///
-    /// # Errors
-    /// [`RevocationRefused::Malformed`].
-    pub fn from_body(body: &[u8]) -> Result<Self, RevocationRefused> {
-        if body.len() > BODY_BYTES_MAX {
-            return Err(RevocationRefused::Malformed { rule: "the body has at most 512 bytes" });
-        }
-        // serde refuses duplicate and unknown members of a struct, and bytes after the end.
-        let cut: Self = serde_json::from_slice(body)
-            .map_err(|_| RevocationRefused::Malformed { rule: "the body has tenant, kind and id, nothing else" })?;
-        cut.check()?;
-        Ok(cut)
+    /// The body of an administrator's request, JSON.
+    #[must_use]
+    pub fn to_body(&self) -> Vec<u8> {
+        Asked { cut: self.clone(), shown: None }.to_body()
     }
 
     /// Until when a cut of this kind lives that was asked for at `created`.
     #[must_use]
     pub fn until(&self, created: Timestamp) -> Timestamp {
         created.plus(self.kind.life())
-    }
-}
-
-impl Revocation {
-    /// Makes the entry for a request that arrived as log entry `index`; checks everything that [`Self::verify`] does.
-    ///
-    /// # Errors
-    /// [`RevocationRefused`].
-    pub fn from_request(
-        index: LogIndex,
-        request: SignedRequest,
-        mesh: &MeshId,
-        administrators: &Administrators,
-    ) -> Result<Self, RevocationRefused> {
-        let cut = Cut::from_body(&request.body)?;
-        let until = cut.until(Timestamp::from_secs(request.created));
-        let entry = Self { cut, until, index, request };
-        entry.verify(mesh, administrators)?;
-        Ok(entry)
-    }
-
-    /// Whether an administrator asked for exactly this, whoever delivers it. Not a question of the present time: the
-    /// request was in its window when the log took it, and an administrator who has left is still listed, with the
-    /// time of leaving, for as long as what they cut is.
-    ///
-    /// # Errors
-    /// [`RevocationRefused`].
-    pub fn verify(&self, mesh: &MeshId, administrators: &Administrators) -> Result<(), RevocationRefused> {
-        let Self { cut, until, index: _, request } = self;
-        if request.method != "POST" || request.path != REVOCATIONS_PATH {
-            return Err(RevocationRefused::Malformed { rule: "the request is not a POST to /v1/revocations" });
-        }
-        let created = Timestamp::from_secs(request.created);
-        if Cut::from_body(&request.body)? != *cut || cut.until(created) != *until {
-            return Err(RevocationRefused::Differs);
-        }
-        let unknown = NotPermitted::Unknown { key: request.key };
-        let administrator = administrators.get(&request.key).ok_or(unknown)?;
-        administrator.check(Verb::Revoke, &cut.tenant, created)?;
-        request.verify(mesh, &administrator.key)?;
-        Ok(())
     }
 }
 

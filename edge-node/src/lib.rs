@@ -60,7 +60,7 @@ use ops::Operations;
 use pdp::{Place, ProofFloor};
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
-use sync::{Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
+use sync::{Asking, Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
 use telemetry::Telemetry;
 use vault::Vault;
 
@@ -276,6 +276,7 @@ impl Edge {
             gateway: Arc::clone(&gateway),
             origins: Arc::new(config.allowed_origins.clone()),
             cursors: Arc::new(Cursors::new(&env, config.mesh_id).ok_or(RunError::Crypto)?),
+            asking: Arc::new(Asking::new(links.clone())),
         };
         let counters = Arc::new(ServeCounters::default());
         let operations = Operations {

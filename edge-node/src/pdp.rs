@@ -238,13 +238,18 @@ fn stands<'v>(
 /// The cut.
 pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> Result<(), Box<Refusal>> {
     let subjects = || {
-        effective
-            .links()
-            .iter()
+        let (links, holders) = (effective.links().iter(), effective.holders().iter());
+        links
             .map(Subject::Link)
-            .chain(effective.holders().iter().map(Subject::Holder))
-            .chain(effective.chain_agents.iter().map(|agent| Subject::Agent(&agent.id)))
+            .chain(holders.map(Subject::Holder))
+            .chain(
+                effective
+                    .chain_agents
+                    .iter()
+                    .flat_map(|agent| [Subject::Agent(&agent.id), Subject::Class(&agent.class)]),
+            )
             .chain([
+                Subject::Issuers(effective.signers()),
                 Subject::Delegator(&effective.delegator),
                 Subject::Session(&effective.session),
                 Subject::Task(&effective.task),
@@ -258,7 +263,7 @@ pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> R
     check_heard(view, &effective.tenant, subjects)
 }
 
-/// Whether neither the tool nor the credential that it takes has been cut.
+/// Whether neither the tool, nor its definition, nor the credential that it takes has been cut.
 ///
 /// # Errors
 /// The cut.
@@ -270,7 +275,8 @@ pub(crate) fn check_tool_cuts(
 ) -> Result<(), Box<Refusal>> {
     let subjects = || {
         let credential = credential.map(|(name, version)| Subject::Credential(name, version));
-        credential.into_iter().chain([Subject::Tool(&tool.name)])
+        let definition = tool.definition.as_ref().map(Subject::Definition);
+        credential.into_iter().chain(definition).chain([Subject::Tool(&tool.name)])
     };
     view.revocations
         .check(tenant, subjects())

@@ -10,6 +10,7 @@ mod recorded;
 mod registering;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
@@ -17,7 +18,7 @@ use remit_common::crypto::sign::{PublicKey, SigningKey};
 use remit_common::envelope::{Effective, RawPresentation};
 use remit_common::id::{CredentialId, DecisionId, MeshId, ToolName};
 use remit_common::lattice::{Effect, Effects};
-use remit_common::net::env::Env;
+use remit_common::net::env::{Env, deadline};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
@@ -26,14 +27,14 @@ use remit_common::policy::response::{self, Filtered};
 use remit_common::record::{Detail, RecordKind, salted};
 use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
-use tokio::sync::{Semaphore, oneshot};
+use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use registering::Registered;
 
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::{Chain, Chains};
 use crate::channels::Channels;
-use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
+use crate::egress::{CallFailed, CalledOff, Egress, Progress, Reached, Reply};
 use crate::hops::Hops;
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
 use crate::pdp::{self, Cleared, Place, ProofFloor, Proven, Refusal};
@@ -45,6 +46,10 @@ use crate::vault::{Credential, Vault};
 /// How often one call is decided: a bundle that comes into force between decision and first byte has it decided again,
 /// and the tool has not heard of it then.
 const DECISIONS_MAX: u32 = 3;
+/// Between two looks at what may stop a call that is under way, besides a newer view.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+/// How long a call that a cut has broken off waits for the disk to have the cut, so that it can be called revoked.
+const STORED_WITHIN: Duration = Duration::from_secs(2);
 
 /// Everything that calls share.
 #[derive(Debug)]
@@ -219,13 +224,14 @@ impl Gateway {
         effective: &Arc<Effective>,
         call: ToolCall,
         headers: &HeaderMap,
+        progress: Option<&mpsc::Sender<Progress>>,
     ) -> Result<Released, NoResult> {
         journey.tool = Some(call.tool.clone());
         journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
         let mut effective = Arc::clone(effective);
         let mut decisions = 1;
         loop {
-            match self.decide(journey, &effective, call.clone(), headers).await {
+            match self.decide(journey, &effective, call.clone(), headers, progress.cloned()).await {
                 Err(Undone::Overtaken(_)) if decisions < DECISIONS_MAX => {
                     decisions += 1;
                     self.arrived(journey);
@@ -248,6 +254,7 @@ impl Gateway {
         effective: &Arc<Effective>,
         call: ToolCall,
         headers: &HeaderMap,
+        progress: Option<mpsc::Sender<Progress>>,
     ) -> Result<Released, Undone> {
         let proof = (self.floor, journey.proven);
         let cleared = match pdp::judge(&journey.view, effective, &self.place, call, proof, journey.arrived) {
@@ -270,7 +277,7 @@ impl Gateway {
         let (answer, answered) = oneshot::channel();
         let (gateway, journey, effective) = (Arc::clone(self), journey.clone(), Arc::clone(effective));
         self.env.spawn_named("call", async move {
-            let made = gateway.make(&journey, &effective, cleared, credential).await;
+            let made = gateway.make(&journey, &effective, cleared, credential, progress).await;
             drop(slot);
             // The agent may have gone; the call is recorded all the same.
             let _ = answer.send(made);
@@ -289,6 +296,7 @@ impl Gateway {
         effective: &Effective,
         cleared: Cleared,
         credential: Option<Arc<Credential>>,
+        progress: Option<mpsc::Sender<Progress>>,
     ) -> Result<Released, Undone> {
         let effects = cleared.permitted().facts.effects;
         let (permit, duties) = match self.record_permit(journey, cleared, credential.as_deref()).await {
@@ -301,7 +309,14 @@ impl Gateway {
             self.check_policy(journey, effective)?;
             self.check_meanwhile(effective, &duties.tool, spent.as_ref())
         };
-        let reply = self.egress.forward(permit, credential, still).await;
+        let cut = self.cut_meanwhile(effective, &duties.tool, spent.as_ref());
+        let reply = match self.egress.forward(permit, credential, still, cut, progress.as_ref()).await {
+            Err(CallFailed::BrokenOff(CalledOff::CutHeard)) => {
+                let why = self.cut_stored(effective, &duties.tool, spent.as_ref()).await;
+                Err(CallFailed::BrokenOff(why))
+            }
+            reply => reply,
+        };
         self.metrics.upstream_seconds.observe(self.env.now().boot.since(started.boot).as_secs_f64());
         let overtaken = matches!(reply, Err(CallFailed::CalledOff(CalledOff::PolicyChanged)));
         let meanwhile = self.check_meanwhile(effective, &duties.tool, spent.as_ref());
@@ -390,6 +405,58 @@ impl Gateway {
             })
     }
 
+    /// Ends as soon as something that the call hangs on has been cut, or the edge is quarantined (clause G-43).
+    async fn cut_meanwhile(
+        &self,
+        effective: &Effective,
+        tool: &Tool,
+        credential: Option<&(CredentialId, u64)>,
+    ) -> CalledOff {
+        let mut changes = self.views.changes();
+        loop {
+            if let Err(why) = self.check_meanwhile(effective, tool, credential) {
+                return why;
+            }
+            tokio::select! {
+                biased;
+                Ok(()) = changes.changed() => {}
+                // Clocks that jump change no view.
+                () = tokio::time::sleep(LOOK_EVERY) => {}
+            }
+        }
+    }
+
+    /// Why a call was broken off by a cut that had just arrived. The call is over at once; only its name waits, for a
+    /// moment, until the disk has the cut (clause N-16).
+    async fn cut_stored(
+        &self,
+        effective: &Effective,
+        tool: &Tool,
+        credential: Option<&(CredentialId, u64)>,
+    ) -> CalledOff {
+        let mut changes = self.views.changes();
+        let stored = async {
+            loop {
+                match self.check_meanwhile(effective, tool, credential) {
+                    Err(CalledOff::CutHeard) => {}
+                    Err(why) => return why,
+                    Ok(()) => return CalledOff::CutHeard,
+                }
+                if changes.changed().await.is_err() {
+                    return CalledOff::CutHeard;
+                }
+            }
+        };
+        deadline(STORED_WITHIN, stored).await.unwrap_or(CalledOff::CutHeard)
+    }
+
+    /// Whether what an envelope hangs on still stands, for an answer that is on its way to the agent.
+    pub(crate) fn still_stands(&self, effective: &Effective) -> bool {
+        let newest = self.views.load();
+        newest.freshness.quarantined(self.env.now()).is_none()
+            && pdp::check_cuts(&newest, effective, &self.place.edge).is_ok()
+    }
+
     /// Whether the policy that judged is still the one in force: asked before the first byte goes out.
     fn check_policy(&self, journey: &Journey, effective: &Effective) -> Result<(), CalledOff> {
         let digest = |view: &View| view.bundles.get(&effective.tenant).map(|active| *active.bundle.digest());
@@ -414,7 +481,7 @@ impl Gateway {
             }
             Err(failed) => {
                 let reason = match &failed {
-                    CallFailed::CalledOff(why) => why.reason(),
+                    CallFailed::CalledOff(why) | CallFailed::BrokenOff(why) => why.reason(),
                     CallFailed::CarriesCredential | CallFailed::NotBuilt(_) => Reason::ObligationUnmet,
                     _ => Reason::UpstreamUnreachable,
                 };
@@ -446,6 +513,7 @@ impl Gateway {
                 self.metrics.late_permits.inc();
                 tracing::warn!(%decision, %why, "a call was called off");
             }
+            CallFailed::BrokenOff(why) => tracing::warn!(%decision, %why, "a call was broken off"),
             other => tracing::warn!(%decision, error = chain_text(other), "a permitted call failed"),
         }
     }

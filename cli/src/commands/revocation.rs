@@ -53,8 +53,7 @@ async fn ls(context: &Context) -> Result<Exit, Failure> {
     context.output.document(&list);
     context.output.line(format!("epoch {}", list.epoch));
     let row = |entry: &remit_common::revocation::Revocation| {
-        let kind = format!("{:?}", entry.cut.kind).to_lowercase();
-        [entry.cut.tenant.to_string(), kind, entry.cut.id.clone(), entry.until.to_string()]
+        [entry.cut.tenant.to_string(), entry.cut.kind.to_string(), entry.cut.id.clone(), entry.until.to_string()]
     };
     context.output.table(["tenant", "what", "which", "until"], list.revocations.iter().map(row));
     Ok(Exit::Done)

@@ -1,19 +1,31 @@
-//! `remit revoke`: cuts authority.
+//! `remit revoke`: cuts authority, as an administrator at a voter, or as a holder at an edge.
+
+use std::path::{Path, PathBuf};
 
 use clap::ValueEnum;
-use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH};
+use remit_common::id::{LinkId, RevocationEpoch};
+use remit_common::revocation::{Asked, Cut, CutKind, REVOCATIONS_PATH};
+use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::RevocationMade;
+use reqwest::header::CONTENT_TYPE;
+use serde::Deserialize;
 use serde_json::json;
 
-use crate::admin::Admin;
+use crate::admin::{Admin, bounded, cause, http_client};
 use crate::context::Context;
+use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
+use crate::files;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
   remit revoke session session-maya-0711
+  remit revoke issuer \"$KEY_ID@$(date +%s)\"
   remit revocation coverage 1 --wait
+
+A holder cuts a link that it holds, or one further down, or gives up its own key; it needs no administrator:
+  remit revoke link LINK --envelope child.envelope --key parent.key --edge http://127.0.0.1:7300
 
 `remit envelope verify ENVELOPE` shows the ids of links, holders, session and task.")]
 pub(crate) struct Args {
@@ -21,6 +33,15 @@ pub(crate) struct Args {
     kind: Kind,
     /// Which one
     id: String,
+    /// As a holder: the envelope that has the link
+    #[arg(long, value_name = "ENVELOPE", requires_all = ["key", "edge"])]
+    envelope: Option<PathBuf>,
+    /// As a holder: the key of the link, or of one above it
+    #[arg(long, value_name = "FILE", requires = "envelope")]
+    key: Option<PathBuf>,
+    /// As a holder: where an edge takes agents' calls
+    #[arg(long, value_name = "URL", requires = "envelope")]
+    edge: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -45,6 +66,12 @@ enum Kind {
     Edge,
     /// The whole tenant; lapses after a day
     Tenant,
+    /// A class of agents
+    Class,
+    /// What an issuer signed before a moment: KEY@SECONDS
+    Issuer,
+    /// A definition of a tool, by its digest
+    Definition,
 }
 
 impl From<Kind> for CutKind {
@@ -60,6 +87,9 @@ impl From<Kind> for CutKind {
             Kind::Tool => Self::Tool,
             Kind::Edge => Self::Edge,
             Kind::Tenant => Self::Tenant,
+            Kind::Class => Self::Class,
+            Kind::Issuer => Self::Issuer,
+            Kind::Definition => Self::Definition,
         }
     }
 }
@@ -70,11 +100,102 @@ pub(crate) async fn revoke(admin: &Admin, cut: &Cut) -> Result<RevocationMade, F
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let kind = CutKind::from(args.kind);
+    if let (Some(envelope), Some(key), Some(edge)) = (&args.envelope, &args.key, &args.edge) {
+        return as_holder(kind, &args.id, (envelope, key, edge), context).await;
+    }
     let mesh = context.mesh()?;
-    let cut = Cut { tenant: mesh.tenant.clone(), kind: args.kind.into(), id: args.id.clone() };
+    let cut = Cut { tenant: mesh.tenant.clone(), kind, id: args.id.clone() };
+    check(&cut)?;
     let made = revoke(&Admin::new(context, &mesh)?, &cut).await?;
     context.output.document(&json!({ "epoch": made.epoch, "index": made.index, "until": made.until.to_string() }));
-    context.output.line(format!("revoked as of epoch {}, until {}", made.epoch, made.until));
-    context.output.line(format!("next: remit revocation coverage {} --wait", made.epoch));
+    tell(context, made.epoch, made.until);
     Ok(Exit::Done)
+}
+
+fn check(cut: &Cut) -> Result<(), Failure> {
+    cut.check().map_err(|_| {
+        let (id, form) = (&cut.id, cut.kind.form());
+        Failure::new(Exit::Usage, format!("`{id}` names no {}: it has to be {form}", cut.kind))
+    })
+}
+
+fn tell(context: &Context, epoch: RevocationEpoch, until: Timestamp) {
+    context.output.line(format!("revoked as of epoch {epoch}, until {until}"));
+    context.output.line(format!("next: remit revocation coverage {epoch} --wait"));
+}
+
+/// An edge's answer.
+#[derive(Deserialize)]
+struct Committed {
+    epoch: RevocationEpoch,
+    /// Milliseconds since the Unix epoch.
+    until: Timestamp,
+}
+
+/// Has an edge pass on what the holder of a key wants cut.
+async fn as_holder(
+    kind: CutKind,
+    id: &str,
+    (envelope, key, edge): (&Path, &Path, &str),
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let env = &context.env;
+    let file = EnvelopeFile::read(env, envelope)?;
+    let (presentation, mesh) = (file.bytes()?, file.mesh_id);
+    let key = files::read_key(env, key)?;
+    check(&Cut { tenant: file.parse()?.tenant().clone(), kind, id: id.to_owned() })?;
+    let refuse = |message: String| Failure::new(Exit::Usage, message);
+    let asked = match kind {
+        CutKind::Link => {
+            let link = id.parse().map(LinkId).map_err(|_| refuse(format!("`{id}` is no link id")))?;
+            let shown = envelope.display();
+            Asked::link(&presentation, &mesh, &link).ok_or_else(|| {
+                refuse(format!("`{shown}` has no link {id}"))
+                    .hint("show the envelope that was handed on: a link is proven to be below yours by its chain")
+            })?
+        }
+        CutKind::Holder if key.public().id().to_string() == id => {
+            Asked::own_key(&presentation, &mesh, &key.public().id())
+                .ok_or_else(|| refuse("the envelope file holds no envelope".to_owned()))?
+        }
+        CutKind::Holder => return Err(refuse(format!("a holder gives up its own key, {}", key.public().id()))),
+        other => {
+            let message = format!("a holder cuts a `link` or its own `holder` key, not a {other}");
+            return Err(refuse(message).hint("an administrator cuts everything else; leave out --envelope"));
+        }
+    };
+    let request = asked.sign(&mesh, &key, context.now(), env.random());
+    let mut post = http_client()?
+        .post(format!("{}{REVOCATIONS_PATH}", edge.trim_end_matches('/')))
+        .header(CONTENT_TYPE, "application/json")
+        .body(request.body.clone());
+    for (name, value) in request.headers(&mesh) {
+        post = post.header(name, value);
+    }
+    let response = post.send().await.map_err(|error| {
+        let message = format!("the edge does not answer: {}", cause(&error));
+        Failure::new(Exit::Unreachable, message).hint("name another edge with --edge; asking twice does no harm")
+    })?;
+    let status = response.status();
+    let body = bounded(response).await?;
+    if let Ok(Committed { epoch, until }) = serde_json::from_slice(&body)
+        && status.is_success()
+    {
+        context.output.document(&json!({ "epoch": epoch, "until": until.to_string() }));
+        tell(context, epoch, until);
+        return Ok(Exit::Done);
+    }
+    let problem: Option<Problem> = serde_json::from_slice(&body).ok();
+    Err(match problem {
+        Some(problem) => Failure::new(Exit::Failed, problem.detail).reason(problem.reason),
+        None => Failure::new(Exit::Failed, format!("the edge answers {status}")),
+    })
+}
+
+/// What of a refusal matters here.
+#[derive(Deserialize)]
+struct Problem {
+    reason: String,
+    detail: String,
 }

@@ -71,6 +71,12 @@ impl Mesh {
         }
     }
 
+    /// Where the only edge takes agents' calls.
+    fn edge_url(&self) -> String {
+        let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
+        file["edges"][0]["agent"].as_str().unwrap().to_owned()
+    }
+
     /// Calls a tool as an agent would, with the key that is beside its envelope.
     async fn call(&self, (envelope, key): (&str, &str), tool: &str, arguments: Value) -> Value {
         let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
@@ -174,9 +180,29 @@ async fn the_story_by_hand_from_up_to_down() {
     let sealed = run(here, &["credential", "seal", "acme-contracts-api", "--from", &from]);
     assert_eq!((&sealed["version"], sealed["edges"].as_array().unwrap().len()), (&json!(2), 1));
 
+    // Maya's agent takes back what it handed on, without an administrator; her own envelope stays good.
+    let edge = mesh.edge_url();
+    let links = run(here, &["envelope", "verify", "child.envelope"])["links"].clone();
+    let (root, child) = (links[0].as_str().unwrap(), links[1].as_str().unwrap());
+    let holder = |key: &'static str| ["--envelope", "child.envelope", "--key", key, "--edge", edge.as_str()];
+    let above = remit(here, &[&["revoke", "link", root, "--json"][..], &holder("helper.key")].concat());
+    assert!(stdout_of(&above, 1).contains("not_theirs_to_cut"), "{above:?}");
+    let cut = run(here, &[&["revoke", "link", child][..], &holder("agent.key")].concat());
+    assert_eq!(cut["epoch"], 1, "{cut}");
+    assert_eq!(run(here, &["revocation", "coverage", "1", "--wait"])["covered"], true);
+    let answer = mesh.call(("child.envelope", "helper.key"), "contracts.read", read_7781()).await;
+    assert_eq!(answer["error"]["data"]["reason"], "revoked", "{answer}");
+    let answer = mesh.call(("maya.envelope", "agent.key"), "contracts.read", read_7781()).await;
+    assert_ne!(answer["error"]["data"]["reason"], "revoked", "only the child is cut: {answer}");
+    let listed = run(here, &["revocation", "ls"]);
+    assert_eq!(listed["revocations"][0]["cut"], json!({"tenant": "acme", "kind": "link", "id": child}), "{listed}");
+    // An id that cannot be one is refused here, with what it has to look like.
+    let wrong = stdout_of(&remit(here, &["revoke", "issuer", "key", "--json"]), 2);
+    assert!(wrong.contains("KEY@SECONDS"), "{wrong}");
+
     let revoked = run(here, &["revoke", "session", "session-maya-0711"]);
-    assert_eq!(revoked["epoch"], 1);
-    let coverage = run(here, &["revocation", "coverage", "1", "--wait"]);
+    assert_eq!(revoked["epoch"], 2);
+    let coverage = run(here, &["revocation", "coverage", "2", "--wait"]);
     assert_eq!((&coverage["committed"], &coverage["covered"]), (&json!(true), &json!(true)), "{coverage}");
     for envelope in [("maya.envelope", "agent.key"), ("child.envelope", "helper.key")] {
         let answer = mesh.call(envelope, "contracts.read", read_7781()).await;

@@ -77,7 +77,19 @@ pub struct Effective {
     pub(super) link_ids: Vec<LinkId>,
     pub(super) holders: Vec<KeyId>,
     pub(super) context: Arc<RootContext>,
+    pub(super) signers: RootSigners,
     pub(super) digest: Digest,
+}
+
+/// Who signed a root, of those whose signature counts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RootSigners {
+    /// The first bytes of the ids of their keys.
+    pub kids: Vec<[u8; 8]>,
+    /// How many a root of the tenant needs.
+    pub needed: usize,
+    /// When it was issued, in seconds since the Unix epoch.
+    pub issued_secs: u64,
 }
 
 /// A chain does not hold at this moment.
@@ -157,6 +169,12 @@ impl Effective {
     #[must_use]
     pub fn context(&self) -> &RootContext {
         &self.context
+    }
+
+    /// Who signed the root: cutting so many of them that too few are left cuts this chain.
+    #[must_use]
+    pub fn signers(&self) -> &RootSigners {
+        &self.signers
     }
 
     /// SHA-256 of the presentation.

@@ -32,7 +32,7 @@ mod verify;
 
 pub(crate) use cbor::Writer;
 
-pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, TimeDenied, WrongAudience};
+pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, RootSigners, TimeDenied, WrongAudience};
 pub use countersign::{Countersignature, NotRegistered, RawCountersignature};
 pub use delegate::{CannotDelegate, Restriction, delegate};
 pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};

@@ -117,6 +117,15 @@ impl RawPresentation {
         self.links.iter().map(|raw| raw.sign1.id(mesh))
     }
 
+    /// The same chain up to and with one of its links, as a presentation: what the link's holder was given. `None` when
+    /// the link is not in it.
+    #[must_use]
+    pub fn up_to(&self, mesh: &MeshId, link: &LinkId) -> Option<Vec<u8>> {
+        let last = self.links.iter().position(|raw| raw.sign1.id(mesh) == *link)?;
+        let links: Vec<&Sign1> = self.links.iter().take(last + 1).map(|raw| &raw.sign1).collect();
+        Some(encode(links.into_iter(), &BTreeMap::new()))
+    }
+
     /// SHA-256 of the presentation.
     #[must_use]
     pub fn digest(&self) -> Digest {

@@ -6,12 +6,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::authority::{Authority, Effective};
+use super::authority::{Authority, Effective, RootSigners};
 use super::cbor::Writer;
 use super::cose::{Header, LinkSignature};
 use super::error::Unauthenticated;
-use super::issuers::Issuers;
+use super::issuers::{Issuer, Issuers};
 use super::link::{AgentIdentity, Link, RootContext};
+use super::mint::RootSignature;
 use super::presentation::{LINK_BYTES_TYPICAL, RawLink, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
@@ -135,6 +136,7 @@ impl RawPresentation {
                 })?;
             }
         }
+        let signers = root_signers(&links, issuers)?;
         let mut links: Vec<Link> = links.into_iter().map(|raw| raw.link).collect();
         // A meet takes what it can use; who needs to be told where a chain went wrong needs each link's own word.
         let audiences: Vec<Audience> = links.iter().map(|link| link.audience.clone()).collect();
@@ -154,7 +156,7 @@ impl RawPresentation {
                 expires: step.expires,
             })
             .collect();
-        Ok(VerifiedChain { effective: effective(links, ids, chain, met, digest)? })
+        Ok(VerifiedChain { effective: effective(links, ids, chain, met, (signers, digest))? })
     }
 }
 
@@ -163,7 +165,7 @@ fn effective(
     link_ids: Vec<LinkId>,
     chain: Arc<[VerifiedLink]>,
     met: Met,
-    digest: Digest,
+    (signers, digest): (RootSigners, Digest),
 ) -> Result<Effective, Unauthenticated> {
     let chain_depth = u8::try_from(links.len()).unwrap_or(u8::MAX);
     let holders = links.iter().map(|link| link.holder.id()).collect();
@@ -192,7 +194,7 @@ fn effective(
         taxonomy_version: context.taxonomy_version,
         catalogue_version: context.catalogue_version,
     };
-    Ok(Effective { authority, chain, link_ids, holders, context: Arc::new(context), digest })
+    Ok(Effective { authority, chain, link_ids, holders, context: Arc::new(context), signers, digest })
 }
 
 /// Each hop names its parent, and the algorithm and key of its parent's holder (clauses E-11 to E-13).
@@ -236,8 +238,16 @@ fn check_signatures(
     Ok(())
 }
 
-/// More than half of the tenant's issuers, as listed at the moment of issue (clause E-10).
-fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Issuers) -> Result<(), Unauthenticated> {
+/// Signatures of a root, and who made them.
+type Counted<'r> = Vec<(&'r RootSignature, &'r Issuer)>;
+
+/// The signatures of a root that count, and how many it needs: more than half of the tenant's issuers, as listed at the
+/// moment of issue (clause E-10).
+fn counted<'r>(
+    raw: &'r RawLink,
+    context: &'r RootContext,
+    issuers: &'r Issuers,
+) -> Result<(Counted<'r>, usize), Unauthenticated> {
     let LinkSignature::Quorum(signatures) = &raw.sign1.signature else {
         return Err(Unauthenticated::WrongAlgorithm { hop: 0 });
     };
@@ -252,6 +262,11 @@ fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Iss
         let listed = issuers.listed(&context.tenant, issued).count();
         return Err(Unauthenticated::Minority { found: counted.len(), listed });
     }
+    Ok((counted, needed))
+}
+
+fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Issuers) -> Result<(), Unauthenticated> {
+    let (counted, _) = counted(raw, context, issuers)?;
     let message = raw.sign1.signed(mesh);
     for (part, issuer) in counted {
         issuer
@@ -260,6 +275,15 @@ fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Iss
             .map_err(|source| Unauthenticated::RootSignature { kid: text::hex(&part.kid), source })?;
     }
     Ok(())
+}
+
+/// Who signed the root of a chain whose signatures are good, now or when it was seen before.
+fn root_signers(links: &[RawLink], issuers: &Issuers) -> Result<RootSigners, Unauthenticated> {
+    let root = links.first().and_then(|raw| Some((raw, raw.link.context.as_ref()?)));
+    let (raw, context) = root.ok_or(Unauthenticated::WrongParent { hop: 0 })?;
+    let (counted, needed) = counted(raw, context, issuers)?;
+    let kids = counted.iter().map(|(part, _)| part.kid).collect();
+    Ok(RootSigners { kids, needed, issued_secs: raw.link.issued_secs })
 }
 
 /// What all links have in common.

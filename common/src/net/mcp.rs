@@ -13,6 +13,8 @@ pub const PROTOCOL_VERSION: &str = "2026-07-28";
 pub const META_VERSION: &str = "io.modelcontextprotocol/protocolVersion";
 /// Where a body says what the client can do.
 pub const META_CAPABILITIES: &str = "io.modelcontextprotocol/clientCapabilities";
+/// Under which a request asks to be told of progress.
+pub const META_PROGRESS: &str = "progressToken";
 /// The header that repeats the revision.
 pub const VERSION_HEADER: &str = "mcp-protocol-version";
 /// The header that repeats the method.

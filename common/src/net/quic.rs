@@ -103,7 +103,8 @@ impl QuicLimits {
             connection_window: 1024 * 1024,
             stream_window: 512 * 1024,
             send_window: 2 * 1024 * 1024,
-            bidi_streams_max: 2,
+            // Control, records, and holders' requests, each on a stream of its own.
+            bidi_streams_max: 8,
             uni_streams_max: 2,
         }
     }
@@ -118,6 +119,7 @@ impl QuicLimits {
             connections_max: 64,
             connection_window: 4 * 1024 * 1024,
             stream_window: 1024 * 1024,
+            bidi_streams_max: 2,
             uni_streams_max: 64,
             ..Self::dist_voter()
         }

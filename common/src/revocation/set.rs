@@ -5,16 +5,20 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
+use super::entries::{ById, Entries, issuer_cut, shown};
+use super::{Authorities, Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
 use crate::crypto::digest::{Digest, Hasher};
-use crate::id::{MeshId, RevocationEpoch, TenantId};
-use crate::identity::Administrators;
-use crate::limits::{REVOCATIONS_MAX, REVOCATIONS_RESERVE};
+use crate::envelope::RootSigners;
+use crate::id::{RevocationEpoch, TenantId};
+use crate::limits::{
+    HOLDER_REVOCATIONS_BYTES_MAX, HOLDER_REVOCATIONS_MAX, HOLDER_REVOCATIONS_PER_ROOT_MAX, REVOCATIONS_FOLD_AT,
+    REVOCATIONS_MAX, REVOCATIONS_RESERVE,
+};
 use crate::time::Timestamp;
 
 /// First bytes under the digest of the set.
 const DIGEST_LABEL: &[u8] = b"remit/revocations/v1\0";
-/// Entries of a set: only administrators cut so far, and they may use their reserve.
+/// Entries of a set, the administrators' reserve included.
 pub const REVOCATIONS_TOTAL_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
 
 /// What changes one set into a later one.
@@ -31,16 +35,6 @@ pub struct RevocationUpdate {
     pub added: Vec<Revocation>,
     /// Entries that the log has let go.
     pub removed: Vec<Cut>,
-}
-
-/// Entries of one kind in one tenant, by id.
-type ById = BTreeMap<String, Revocation>;
-
-/// Entries in the order of their keys, and found without building a key.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-struct Entries {
-    tenants: BTreeMap<TenantId, BTreeMap<CutKind, ById>>,
-    count: usize,
 }
 
 /// The set. Cheap to look into; cloned when it changes, because readers hold the old one meanwhile.
@@ -71,56 +65,6 @@ impl PartialEq for Revocations {
 }
 
 impl Eq for Revocations {}
-
-impl Entries {
-    fn iter(&self) -> impl Iterator<Item = &Revocation> {
-        self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values)
-    }
-
-    fn get(&self, tenant: &TenantId, kind: CutKind, id: &str) -> Option<&Revocation> {
-        self.tenants.get(tenant)?.get(&kind)?.get(id)
-    }
-
-    fn get_cut(&self, cut: &Cut) -> Option<&Revocation> {
-        self.get(&cut.tenant, cut.kind, &cut.id)
-    }
-
-    fn insert(&mut self, entry: Revocation) {
-        let Cut { tenant, kind, id } = entry.cut.clone();
-        let by_id = self.tenants.entry(tenant).or_default().entry(kind).or_default();
-        if by_id.insert(id, entry).is_none() {
-            self.count += 1;
-        }
-    }
-
-    fn remove(&mut self, cut: &Cut) -> Option<Revocation> {
-        let kinds = self.tenants.get_mut(&cut.tenant)?;
-        let by_id = kinds.get_mut(&cut.kind)?;
-        let removed = by_id.remove(&cut.id)?;
-        self.count -= 1;
-        if by_id.is_empty() {
-            kinds.remove(&cut.kind);
-        }
-        if kinds.is_empty() {
-            self.tenants.remove(&cut.tenant);
-        }
-        Some(removed)
-    }
-
-    fn ended(&self, now: Timestamp) -> Vec<Cut> {
-        self.iter().filter(|entry| entry.until <= now).map(|entry| entry.cut.clone()).collect()
-    }
-}
-
-impl FromIterator<Revocation> for Entries {
-    fn from_iter<I: IntoIterator<Item = Revocation>>(entries: I) -> Self {
-        let mut all = Self::default();
-        for entry in entries {
-            all.insert(entry);
-        }
-        all
-    }
-}
 
 impl From<Revocations> for Written {
     fn from(set: Revocations) -> Self {
@@ -163,7 +107,7 @@ impl Revocations {
     /// How many entries.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.entries.count
+        self.entries.len()
     }
 
     /// Whether there is none.
@@ -206,18 +150,53 @@ impl Revocations {
     /// Adds an entry and raises the epoch. What is cut already, and for at least as long, stays as it is, and so
     /// does the epoch. Only the log calls this, with an entry that was verified.
     ///
+    /// When room gets short, what a cut of a link further up covers is not kept besides (clause T-54).
+    ///
     /// # Errors
-    /// [`RevocationRefused::Full`].
+    /// [`RevocationRefused::Full`], [`RevocationRefused::HoldersFull`] or [`RevocationRefused::RootFull`].
     pub fn cut(&mut self, entry: Revocation) -> Result<RevocationEpoch, RevocationRefused> {
-        match self.entries.get_cut(&entry.cut) {
-            Some(already) if already.until >= entry.until => return Ok(self.epoch),
-            None if self.len() >= REVOCATIONS_TOTAL_MAX => {
-                return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
-            }
-            _ => self.entries.insert(entry),
+        if self.is_in_force(&entry) {
+            return Ok(self.epoch);
         }
+        self.check_room(&entry)?;
+        let is_short = self.len() >= REVOCATIONS_FOLD_AT;
+        let covered = if is_short { self.entries.covered_by(&entry) } else { Vec::new() };
+        for cut in covered {
+            self.entries.remove(&cut);
+        }
+        self.entries.insert(entry);
         self.raise();
         Ok(self.epoch)
+    }
+
+    /// Whether an entry would change nothing.
+    #[must_use]
+    pub fn is_in_force(&self, entry: &Revocation) -> bool {
+        self.entries.get_cut(&entry.cut).is_some_and(|already| already.until >= entry.until)
+            || self.len() >= REVOCATIONS_FOLD_AT && self.entries.covers(entry)
+    }
+
+    /// Whether there is room for an entry. Holders never take what administrators need (clause T-53).
+    ///
+    /// # Errors
+    /// [`RevocationRefused::Full`], [`RevocationRefused::HoldersFull`] or [`RevocationRefused::RootFull`].
+    pub fn check_room(&self, entry: &Revocation) -> Result<(), RevocationRefused> {
+        let replaced = usize::from(self.entries.get_cut(&entry.cut).is_some());
+        let len = self.len() - replaced;
+        let Some(links) = shown(entry) else {
+            let full = RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX };
+            return if len < REVOCATIONS_TOTAL_MAX { Ok(()) } else { Err(full) };
+        };
+        let (by_holders, bytes) = self.entries.by_holders();
+        let bytes = bytes.saturating_add(entry.request.body.len());
+        if len >= REVOCATIONS_MAX || by_holders >= HOLDER_REVOCATIONS_MAX || bytes > HOLDER_REVOCATIONS_BYTES_MAX {
+            return Err(RevocationRefused::HoldersFull);
+        }
+        let of_root = links.first().map_or(0, |root| self.entries.below(root));
+        if of_root >= HOLDER_REVOCATIONS_PER_ROOT_MAX {
+            return Err(RevocationRefused::RootFull { max: HOLDER_REVOCATIONS_PER_ROOT_MAX });
+        }
+        Ok(())
     }
 
     /// Lets go of what has ended at `now` and says how many; raises the epoch if that was any. Only the log calls
@@ -255,8 +234,7 @@ impl Revocations {
     pub fn updated(
         &self,
         update: RevocationUpdate,
-        mesh: &MeshId,
-        administrators: &Administrators,
+        authorities: &Authorities<'_>,
         now: Timestamp,
     ) -> Result<Self, RevocationRefused> {
         let RevocationUpdate { from, to, digest, added, removed } = update;
@@ -271,7 +249,7 @@ impl Revocations {
             return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
         }
         for entry in added.iter().filter(|entry| !self.holds(entry)) {
-            entry.verify(mesh, administrators)?;
+            entry.verify(authorities)?;
         }
         let kept: BTreeSet<&Cut> = if whole { added.iter().map(|entry| &entry.cut).collect() } else { BTreeSet::new() };
         let dropped: Vec<Cut> = if whole {
@@ -280,19 +258,19 @@ impl Revocations {
             removed
         };
         let mut next = Self { epoch: to, digest: OnceLock::new(), ..self.clone() };
-        for cut in &dropped {
-            if let Some(entry) = next.entries.remove(cut) {
-                next.lingering.insert(entry);
-            }
-        }
+        let dropped: Vec<Revocation> = dropped.iter().filter_map(|cut| next.entries.remove(cut)).collect();
         for entry in added {
             next.lingering.remove(&entry.cut);
             next.entries.insert(entry);
         }
+        // What a cut further up covers goes at once: it has been taken in there, and adds nothing.
+        for entry in dropped.into_iter().filter(|entry| !next.entries.covers(entry)) {
+            next.lingering.insert(entry);
+        }
         for cut in next.lingering.ended(now) {
             next.lingering.remove(&cut);
         }
-        if next.len() > REVOCATIONS_TOTAL_MAX || next.lingering.count > REVOCATIONS_TOTAL_MAX {
+        if next.len() > REVOCATIONS_TOTAL_MAX || next.lingering.len() > REVOCATIONS_TOTAL_MAX {
             return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
         }
         if next.digest() != digest {
@@ -314,13 +292,19 @@ impl Revocations {
     pub fn check<'a>(&self, tenant: &TenantId, subjects: impl IntoIterator<Item = Subject<'a>>) -> Result<(), Revoked> {
         // Nearly always there is nothing for the tenant, and then no subject is even looked at.
         let sets = [&self.entries, &self.lingering];
-        let [entries, lingering] = sets.map(|entries| entries.tenants.get(tenant));
+        let [entries, lingering] = sets.map(|entries| entries.of(tenant));
         if entries.is_none() && lingering.is_none() {
             return Ok(());
         }
         let find = |kind: CutKind, id: &str| {
             let found = |kinds: &'_ BTreeMap<CutKind, ById>| kinds.get(&kind)?.get(id).map(|entry| entry.cut.clone());
             entries.and_then(found).or_else(|| lingering.and_then(found)).map_or(Ok(()), |cut| Err(Revoked { cut }))
+        };
+        let find_issuer = |kid: &str, issued: u64| {
+            let found = |kinds: &'_ BTreeMap<CutKind, ById>| {
+                issuer_cut(kinds.get(&CutKind::Issuer)?, kid, issued).map(|entry| entry.cut.clone())
+            };
+            entries.and_then(found).or_else(|| lingering.and_then(found))
         };
         find(CutKind::Tenant, tenant.as_str())?;
         for subject in subjects {
@@ -331,15 +315,40 @@ impl Revocations {
                 Subject::Session(id) => find(CutKind::Session, id.as_str())?,
                 Subject::Task(id) => find(CutKind::Task, id.as_str())?,
                 Subject::Agent(id) => find(CutKind::Agent, id.as_str())?,
+                Subject::Class(id) => find(CutKind::Class, id.as_str())?,
+                Subject::Issuers(signers) => {
+                    let has = |sets: Option<&BTreeMap<CutKind, ById>>| {
+                        sets.is_some_and(|kinds| kinds.contains_key(&CutKind::Issuer))
+                    };
+                    if has(entries) || has(lingering) {
+                        check_issuers(signers, find_issuer)?;
+                    }
+                }
                 Subject::Credential(id, version) => {
                     find(CutKind::Credential, id.as_str())?;
                     find(CutKind::Credential, &format!("{id}@{version}"))?;
                 }
                 Subject::Tool(id) => find(CutKind::Tool, id.as_str())?,
+                Subject::Definition(id) => find(CutKind::Definition, Hex::of(id).as_str())?,
                 Subject::Edge(id) => find(CutKind::Edge, id.as_str())?,
             }
         }
         Ok(())
+    }
+}
+
+/// What a cut issuer signed counts for nothing; the root stands if enough others signed it (clause T-49).
+fn check_issuers(signers: &RootSigners, find: impl Fn(&str, u64) -> Option<Cut>) -> Result<(), Revoked> {
+    let (mut first, mut left) = (None, 0);
+    for kid in &signers.kids {
+        match find(&crate::text::hex(kid), signers.issued_secs) {
+            Some(cut) => first = first.or(Some(cut)),
+            None => left += 1,
+        }
+    }
+    match first {
+        Some(cut) if left < signers.needed => Err(Revoked { cut }),
+        _ => Ok(()),
     }
 }
 

@@ -1,13 +1,14 @@
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
 use super::*;
-use crate::crypto::digest::Digest;
 use crate::crypto::sign::SigningKey;
-use crate::id::RevocationEpoch;
-use crate::identity::Administrator;
+use crate::envelope::{Issuer, Issuers};
+use crate::id::{MeshId, RevocationEpoch};
+use crate::identity::{Administrator, Administrators, Verb};
 
 const MESH: MeshId = MeshId([0x11; 16]);
 const CREATED: u64 = 1_800_000_000;
@@ -42,6 +43,23 @@ fn administrators() -> Administrators {
     .collect()
 }
 
+/// Issuers 11 and 12 of acme, 13 of another tenant.
+fn issuers() -> Issuers {
+    let issuer = |seed, of: &str| {
+        let key = *key(seed).public();
+        Issuer { kid: key.id(), key, tenants: vec![tenant(of)], from: at(CREATED - 10), until: at(CREATED + 10) }
+    };
+    Issuers::new(vec![issuer(11, "acme"), issuer(12, "acme"), issuer(13, "other")]).unwrap()
+}
+
+fn with<T>(mesh: &MeshId, use_it: impl FnOnce(&Authorities<'_>) -> T) -> T {
+    use_it(&Authorities { mesh, administrators: &administrators(), issuers: &issuers() })
+}
+
+fn made(request: SignedRequest) -> Result<Revocation, RevocationRefused> {
+    with(&MESH, |authorities| Revocation::from_request(LogIndex(7), request, authorities))
+}
+
 fn cut(kind: CutKind, id: &str) -> Cut {
     Cut { tenant: tenant("acme"), kind, id: id.to_owned() }
 }
@@ -52,7 +70,7 @@ fn request(seed: u8, cut: &Cut, created: u64) -> SignedRequest {
 }
 
 fn entry(cut: &Cut, created: u64) -> Revocation {
-    Revocation::from_request(LogIndex(7), request(1, cut, created), &MESH, &administrators()).unwrap()
+    made(request(1, cut, created)).unwrap()
 }
 
 fn session(id: &str) -> Revocation {
@@ -60,7 +78,7 @@ fn session(id: &str) -> Revocation {
 }
 
 fn updated(set: &Revocations, update: RevocationUpdate, now: u64) -> Result<Revocations, RevocationRefused> {
-    set.updated(update, &MESH, &administrators(), at(now))
+    with(&MESH, |authorities| set.updated(update, authorities, at(now)))
 }
 
 #[test]
@@ -72,7 +90,7 @@ fn each_kind_lives_as_long_as_what_it_cuts_may() {
             kind,
             match kind {
                 CutKind::Tool | CutKind::Tenant => 24 * 3_600,
-                CutKind::Credential | CutKind::Edge => 90 * 86_400,
+                CutKind::Credential | CutKind::Edge | CutKind::Definition => 90 * 86_400,
                 _ => 300 + 3_600 + 600,
             },
         );
@@ -84,7 +102,7 @@ fn numbers_and_order_of_kinds_agree() {
     let mut sorted = CutKind::ALL;
     sorted.sort();
     assert_eq!(sorted, CutKind::ALL);
-    assert_eq!(CutKind::ALL.map(CutKind::number), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10]);
+    assert_eq!(CutKind::ALL.map(CutKind::number), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
     for kind in CutKind::ALL {
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
     }
@@ -111,22 +129,30 @@ fn ids_have_the_form_of_their_kind() {
         (CutKind::Edge, "EU", false),
         (CutKind::Tool, "crm.read", true),
         (CutKind::Tool, "", false),
+        (CutKind::Class, "analyst", true),
+        (CutKind::Class, "", false),
+        (CutKind::Definition, hex.as_str(), true),
+        (CutKind::Definition, "crm.read", false),
+        (CutKind::Issuer, &format!("{hex}@1800000000"), true),
+        (CutKind::Issuer, &format!("{hex}@01800000000"), false),
+        (CutKind::Issuer, &format!("{hex}@"), false),
+        (CutKind::Issuer, &hex, false),
     ] {
         assert_eq!(cut(kind, id).check().is_ok(), fits, "{kind} {id}");
-        assert_eq!(Cut::from_body(&cut(kind, id).to_body()).is_ok(), fits);
+        assert_eq!(Asked::from_body(&cut(kind, id).to_body()).is_ok(), fits);
     }
     for body in ["{}", "[]", "", "{\"tenant\":\"acme\",\"kind\":\"session\",\"id\":\"a\",\"id\":\"b\"}"] {
-        assert!(Cut::from_body(body.as_bytes()).is_err(), "{body}");
+        assert!(Asked::from_body(body.as_bytes()).is_err(), "{body}");
     }
     let long = format!("{{\"tenant\":\"acme\",\"kind\":\"session\",\"id\":\"a\"{}}}", " ".repeat(512));
-    assert!(Cut::from_body(long.as_bytes()).is_err());
+    assert!(Asked::from_body(long.as_bytes()).is_err());
 }
 
 #[test]
 fn only_an_administrator_of_the_tenant_with_the_verb_cuts() {
     // Clause T-43.
     let wanted = cut(CutKind::Session, "s");
-    let make = |request| Revocation::from_request(LogIndex(1), request, &MESH, &administrators()).map(|_| ());
+    let make = |request| made(request).map(|_| ());
     let code = |result: Result<(), RevocationRefused>| result.map_err(|refused| refused.reason_code());
     assert_eq!(code(make(request(1, &wanted, CREATED))), Ok(()));
     assert_eq!(code(make(request(2, &wanted, CREATED))), Err("verb_not_permitted"));
@@ -145,14 +171,14 @@ fn only_an_administrator_of_the_tenant_with_the_verb_cuts() {
 fn forged_revocation_by_a_voter_is_refused() {
     // Clause T-43.
     let good = session("s");
-    assert_eq!(good.verify(&MESH, &administrators()), Ok(()));
+    assert_eq!(with(&MESH, |by| good.verify(by)), Ok(()));
     let other = Revocation { cut: cut(CutKind::Session, "t"), ..good.clone() };
     let shorter = Revocation { until: good.until.minus(Duration::from_secs(1)), ..good.clone() };
     let longer = Revocation { until: good.until.plus(Duration::from_secs(1)), ..good.clone() };
     for changed in [other, shorter, longer] {
-        assert_eq!(changed.verify(&MESH, &administrators()), Err(RevocationRefused::Differs));
+        assert_eq!(with(&MESH, |by| changed.verify(by)), Err(RevocationRefused::Differs));
     }
-    assert!(good.verify(&MeshId([0x12; 16]), &administrators()).is_err());
+    assert!(with(&MeshId([0x12; 16]), |by| good.verify(by)).is_err());
 }
 
 #[test]
@@ -204,6 +230,8 @@ fn every_kind_is_found_by_what_a_call_hangs_on() {
     let (delegator, session, task) = ("maya".parse().unwrap(), "s".parse().unwrap(), "t".parse().unwrap());
     let (agent, credential) = ("agent".parse().unwrap(), "crm".parse().unwrap());
     let (tool, edge) = ("crm.read".parse().unwrap(), "eu-1".parse().unwrap());
+    let class = "analyst".parse().unwrap();
+    let signers = RootSigners { kids: vec![holder.short()], needed: 1, issued_secs: 99 };
     let subjects = [
         Subject::Link(&link),
         Subject::Holder(&holder),
@@ -214,6 +242,9 @@ fn every_kind_is_found_by_what_a_call_hangs_on() {
         Subject::Credential(&credential, 7),
         Subject::Tool(&tool),
         Subject::Edge(&edge),
+        Subject::Class(&class),
+        Subject::Issuers(&signers),
+        Subject::Definition(&digest),
     ];
     let hex = digest.to_string();
     for (kind, id) in [
@@ -228,6 +259,9 @@ fn every_kind_is_found_by_what_a_call_hangs_on() {
         (CutKind::Tool, "crm.read"),
         (CutKind::Edge, "eu-1"),
         (CutKind::Tenant, "acme"),
+        (CutKind::Class, "analyst"),
+        (CutKind::Issuer, &format!("{hex}@100")),
+        (CutKind::Definition, &hex),
     ] {
         let mut set = Revocations::new();
         assert_eq!(set.check(&tenant("acme"), subjects), Ok(()));
@@ -237,7 +271,41 @@ fn every_kind_is_found_by_what_a_call_hangs_on() {
     let mut set = Revocations::new();
     set.cut(entry(&cut(CutKind::Credential, "crm@8"), CREATED)).unwrap();
     set.cut(entry(&cut(CutKind::Session, "t"), CREATED)).unwrap();
+    set.cut(entry(&cut(CutKind::Issuer, &format!("{hex}@99")), CREATED)).unwrap();
     assert_eq!(set.check(&tenant("acme"), subjects), Ok(()));
+}
+
+#[test]
+fn a_root_stands_while_enough_issuers_that_are_not_cut_signed_it() {
+    // Clause T-49.
+    let ids = [11, 12, 13].map(|seed| key(seed).public().id());
+    let signed =
+        |by: &[KeyId], issued_secs| RootSigners { kids: by.iter().map(KeyId::short).collect(), needed: 2, issued_secs };
+    let mut set = Revocations::new();
+    set.cut(entry(&cut(CutKind::Issuer, &format!("{}@50", ids[0])), CREATED)).unwrap();
+    set.cut(entry(&cut(CutKind::Issuer, &format!("{}@100", ids[0])), CREATED)).unwrap();
+    let stands = |signers: &RootSigners| set.check(&tenant("acme"), [Subject::Issuers(signers)]).is_ok();
+    assert!(!stands(&signed(&ids[..2], 99)));
+    assert!(stands(&signed(&ids[..2], 100)), "what it signed later counts");
+    assert!(stands(&signed(&ids[1..], 99)), "it signed nothing of this");
+    assert!(stands(&signed(&ids, 99)), "two others did");
+}
+
+#[test]
+fn an_issuer_cuts_links_and_what_it_signed_itself() {
+    // Clause T-51.
+    let hex = "ab".repeat(32);
+    let own = format!("{}@{CREATED}", key(11).public().id());
+    let code =
+        |seed, kind, id: &str, created| made(request(seed, &cut(kind, id), created)).map_err(|e| e.reason_code());
+    assert!(code(11, CutKind::Link, &hex, CREATED).is_ok());
+    assert!(code(11, CutKind::Issuer, &own, CREATED).is_ok());
+    assert_eq!(code(12, CutKind::Issuer, &own, CREATED), Err("not_theirs_to_cut"));
+    assert_eq!(code(11, CutKind::Tenant, "acme", CREATED), Err("not_theirs_to_cut"));
+    assert_eq!(code(13, CutKind::Link, &hex, CREATED), Err("unknown_administrator"), "another tenant's issuer");
+    assert_eq!(code(11, CutKind::Link, &hex, CREATED + 10), Err("unknown_administrator"), "not listed any more");
+    let later = format!("{}@{}", key(11).public().id(), CREATED + 301);
+    assert_eq!(code(1, CutKind::Issuer, &later, CREATED), Err("malformed"));
 }
 
 #[test]
@@ -327,6 +395,6 @@ proptest! {
 
     #[test]
     fn arbitrary_bodies_never_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(Cut::from_body(&body).is_err());
+        prop_assert!(Asked::from_body(&body).is_err());
     }
 }

@@ -307,6 +307,9 @@ impl Publisher {
             EdgeMessage::Hello(_) | EdgeMessage::Subscribe(_) => {
                 return Err(PeerMisbehaved::OutOfPlace { kind: "Hello", why: "the greeting is over" });
             }
+            EdgeMessage::Revoke(_) => {
+                return Err(PeerMisbehaved::OutOfPlace { kind: "Revoke", why: "a request has a stream of its own" });
+            }
             EdgeMessage::Unknown { .. } => return Ok(None),
         }))
     }
@@ -344,6 +347,7 @@ impl Publisher {
             | VoterMessage::Revocations(_)
             | VoterMessage::Refused(_)
             | VoterMessage::Voters(_)
+            | VoterMessage::Revoked(_)
             | VoterMessage::Unknown { .. } => {}
         }
         Some(message)

@@ -338,6 +338,9 @@ impl Subscriber {
             VoterMessage::HelloAck(_) => {
                 return Err(PeerMisbehaved::OutOfPlace { kind: "HelloAck", why: "the greeting is over" });
             }
+            VoterMessage::Revoked(_) => {
+                return Err(PeerMisbehaved::OutOfPlace { kind: "Revoked", why: "nobody asked for it on this stream" });
+            }
             // Where voters are is said beside the records, to whoever keeps the links.
             VoterMessage::Refused(_) | VoterMessage::Voters(_) | VoterMessage::Unknown { .. } => {}
         }

@@ -18,6 +18,7 @@ use crate::envelope::{Issuer, Issuers};
 use crate::id::{CredentialId, EdgeId, KeyId, MeshId, Region, TenantId, VoterId};
 use crate::identity::{Administrator, Administrators};
 use crate::limits::{CLOCK_AHEAD_MAX, DIRECTORY_DAYS_MAX, VOTERS_MAX};
+use crate::revocation::Authorities;
 use crate::time::Timestamp;
 
 /// The media type of a directory.
@@ -310,6 +311,12 @@ impl Directory {
     #[must_use]
     pub fn administrators(&self) -> &Administrators {
         &self.administrators
+    }
+
+    /// Whose word counts when something is to be cut.
+    #[must_use]
+    pub fn authorities(&self) -> Authorities<'_> {
+        Authorities { mesh: &self.content.mesh_id, administrators: &self.administrators, issuers: &self.issuers }
     }
 
     /// An administrator.

@@ -15,9 +15,11 @@ use super::proof::{Attestation, Covered};
 use super::version::Version;
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
+use crate::identity::SignedRequest;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::record::RecordHead;
 use crate::revocation::{Cut, Revocation};
+use crate::time::Timestamp;
 use crate::trust::activation::Activation;
 use crate::trust::tick::{Nonce, TickAnswer};
 
@@ -106,6 +108,8 @@ messages! {
         8 Nonce(NonceMessage),
         /// Decision records.
         9 RecordBatch(RecordBatch),
+        /// A holder's request to cut what is theirs, on a stream of its own.
+        10 Revoke(RevokeAsked),
     }
 }
 
@@ -138,6 +142,8 @@ messages! {
         112 Refused(Refused),
         /// Where voters are that joined later than the first.
         113 Voters(VoterAddresses),
+        /// What came of a holder's request.
+        114 Revoked(RevokeAnswer),
     }
 }
 
@@ -365,4 +371,32 @@ pub struct RecordFork {
 pub struct VoterAddresses {
     /// Voters, and where edges reach them.
     pub voters: Vec<(VoterId, SocketAddr)>,
+}
+
+/// A holder's request, as an edge passes it on (W-11).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RevokeAsked {
+    /// What the holder signed.
+    pub request: SignedRequest,
+}
+
+/// What came of a holder's request.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum RevokeAnswer {
+    /// It is committed.
+    Committed {
+        /// The epoch as of which it holds.
+        epoch: RevocationEpoch,
+        /// Until when.
+        until: Timestamp,
+    },
+    /// It is not, or nobody knows (status 503).
+    Refused {
+        /// As the admin API answers it.
+        status: u16,
+        /// A fixed word.
+        reason: String,
+        /// For people.
+        detail: String,
+    },
 }

@@ -92,6 +92,7 @@ fn edge_messages() -> Vec<EdgeMessage> {
             head: Some(RecordHead { boot: BOOT, seq: 9, hash: digest(5) }),
         }),
         EdgeMessage::RecordBatch(RecordBatch { boot: BOOT, first: 1, count: 2, raw_len: 30, packed: vec![1, 2, 3] }),
+        EdgeMessage::Revoke(RevokeAsked { request: revocation().request }),
     ]
 }
 
@@ -134,6 +135,11 @@ fn voter_messages() -> Vec<VoterMessage> {
         VoterMessage::Refused(Refused { code: "version".to_owned(), detail: "none in common".to_owned() }),
         VoterMessage::Voters(VoterAddresses {
             voters: vec![(VoterId(4), "10.0.0.4:7401".parse().unwrap()), (VoterId(5), "[::1]:7402".parse().unwrap())],
+        }),
+        VoterMessage::Revoked(RevokeAnswer::Refused {
+            status: 429,
+            reason: "root_full".to_owned(),
+            detail: "64 cuts".to_owned(),
         }),
     ]
 }

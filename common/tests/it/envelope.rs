@@ -9,6 +9,7 @@ mod beginnings;
 mod countersignatures;
 mod fixture;
 mod golden;
+mod holder_cuts;
 mod hostile_bytes;
 mod narrowing;
 mod reference;

@@ -24,6 +24,8 @@ use http::StatusCode;
 use remit_common::limits::ADMIN_BODY_BYTES_MAX;
 use remit_common::net::tasks::Shutdown;
 
+pub(crate) use self::problem::{problem_of, problem_of_write};
+
 use self::problem::Failure;
 use crate::cluster::Cluster;
 use crate::collect::Collector;

@@ -33,6 +33,16 @@ impl Failure {
     }
 }
 
+/// A refusal, as the admin API answers it.
+pub(crate) fn problem_of(refusal: &Refusal) -> Problem {
+    Failure::from(refusal).0
+}
+
+/// Why a write was not carried out, as the admin API answers it.
+pub(crate) fn problem_of_write(error: WriteError) -> Problem {
+    Failure::from(error).0
+}
+
 impl From<&Refusal> for Failure {
     fn from(refusal: &Refusal) -> Self {
         let status = match refusal.kind {

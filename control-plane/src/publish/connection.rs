@@ -13,7 +13,7 @@ use remit_common::wire::frame::PeerMisbehaved;
 use remit_common::wire::message::{EdgeMessage, VoterMessage};
 use tokio::sync::mpsc;
 
-use super::{CONNECTIONS_PER_EDGE_MAX, Distribution, Unwelcome, records};
+use super::{CONNECTIONS_PER_EDGE_MAX, Distribution, Unwelcome, records, requests};
 use crate::collect::{Collected, NotCollected};
 use crate::edges::Presence;
 
@@ -164,10 +164,14 @@ impl<'a> Session<'a> {
                     let Some(message) = message? else { return Ok(()) };
                     self.hear(connection, message, &mut publisher, &mut conversation).await?;
                 }
-                accepted = connection.quic.accept_bi(), if conversation.greeted && !records_open => {
+                accepted = connection.quic.accept_bi(), if conversation.greeted => {
                     let Ok((send, recv)) = accepted else { return Ok(()) };
-                    records_open = true;
-                    self.take_records(connection, send, recv, &fail, tasks);
+                    if records_open {
+                        requests::serve(cluster, self.edge.clone(), send, recv);
+                    } else {
+                        records_open = true;
+                        self.take_records(connection, send, recv, &fail, tasks);
+                    }
                 }
                 Ok(()) = views.changed() => {
                     views.borrow_and_update();

@@ -6,6 +6,7 @@
 
 mod connection;
 mod records;
+mod requests;
 mod state;
 
 use std::sync::Arc;

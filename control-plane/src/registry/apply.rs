@@ -2,11 +2,11 @@
 
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleName, BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId, VoterId};
-use remit_common::identity::SignedRequest;
+use remit_common::identity::{Administrator, SignedRequest};
 use remit_common::time::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::authenticate::{Operation, authenticate};
+use super::authenticate::{Operation, Requester, authenticate};
 use super::command::Command;
 use super::refusal::Refusal;
 use super::state::{Spent, State};
@@ -132,18 +132,33 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
 /// Who asked is settled here, for every operation alike. Whether they may ask it in this tenant is a question that
 /// only the body answers, so each operation asks it itself, before it looks at anything else.
 fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<Applied, Refusal> {
-    let (operation, administrator) = authenticate(state, &request, state.clock)?;
+    let (operation, requester) = authenticate(state, &request, state.clock)?;
     state.make_room_for_nonce()?;
     let (key, nonce, expires) = (request.key, request.nonce.clone(), Timestamp::from_secs(request.expires));
-    let outcome = match operation {
-        Operation::PublishBundle => bundles::publish(state, index, &administrator, &request),
-        Operation::SealCredential => credentials::seal(state, index, &administrator, &request),
-        Operation::Revoke => revocations::revoke(state, index, request),
-        Operation::IssueEnvelope => envelopes::commission(state, index, &administrator, &request),
-        Operation::InstallTrust => trust::install_signed(state, &administrator, &request),
-        Operation::ChangeVoters => voters::change(state, index, &administrator, &request),
+    let outcome = match (operation, requester) {
+        (Operation::Revoke, _) | (_, Requester::Cutter(_)) => revocations::revoke(state, index, request),
+        (operation, Requester::Administrator(administrator)) => {
+            administer(state, index, operation, &administrator, &request)
+        }
     };
     let outcome = outcome.unwrap_or_else(Applied::Refused);
     state.spend_nonce(key, nonce, Spent { expires, index, outcome: outcome.clone() });
     Ok(outcome)
+}
+
+fn administer(
+    state: &mut State,
+    index: LogIndex,
+    operation: Operation,
+    administrator: &Administrator,
+    request: &SignedRequest,
+) -> Result<Applied, Refusal> {
+    match operation {
+        Operation::PublishBundle => bundles::publish(state, index, administrator, request),
+        Operation::SealCredential => credentials::seal(state, index, administrator, request),
+        Operation::Revoke => revocations::revoke(state, index, request.clone()),
+        Operation::IssueEnvelope => envelopes::commission(state, index, administrator, request),
+        Operation::InstallTrust => trust::install_signed(state, administrator, request),
+        Operation::ChangeVoters => voters::change(state, index, administrator, request),
+    }
 }

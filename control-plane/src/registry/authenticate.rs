@@ -4,9 +4,11 @@
 use std::time::Duration;
 
 use remit_common::identity::{Administrator, RequestRefused, SignedRequest, Verb};
+use remit_common::revocation::Revocation;
 use remit_common::time::Timestamp;
 
 use super::refusal::{Refusal, RefusalKind};
+use super::revocations::refused as revocation_refused;
 use super::state::State;
 
 /// How far an administrator's clock may be ahead of the leader's.
@@ -71,16 +73,22 @@ impl Operation {
     }
 }
 
+/// Who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Requester {
+    /// An administrator, as the directory lists them now.
+    Administrator(Administrator),
+    /// A holder or an issuer, who cuts what is theirs.
+    Cutter(Box<Revocation>),
+}
+
 /// Clause C-53: an administrator of the directory signed this, for this mesh, in this window, for the first time, and
-/// may ask for it in some tenant. Gives the administrator as the directory lists it now.
+/// may ask for it in some tenant. Somebody whom the directory does not list as one can cut what is theirs (clauses T-50
+/// to T-53), and nothing else.
 ///
 /// # Errors
 /// [`Refusal`] names the first rule that stands against it.
-pub fn authenticate(
-    state: &State,
-    request: &SignedRequest,
-    at: Timestamp,
-) -> Result<(Operation, Administrator), Refusal> {
+pub fn authenticate(state: &State, request: &SignedRequest, at: Timestamp) -> Result<(Operation, Requester), Refusal> {
     let unauthenticated = |reason, detail: &dyn std::fmt::Display| -> Refusal {
         Refusal::new(RefusalKind::Unauthenticated, reason, detail)
     };
@@ -91,16 +99,36 @@ pub fn authenticate(
         // An expired directory can still be replaced, by a command and by nothing else.
         trust.check_time(at)?;
     }
-    let administrator = trust.directory.administrator(&request.key).ok_or_else(|| {
-        unauthenticated("unknown_administrator", &format_args!("key {} is not an administrator's", request.key))
-    })?;
-    request.verify(&state.genesis.mesh, &administrator.key).map_err(|refused| request_refused(&refused))?;
+    let requester = match trust.directory.administrator(&request.key) {
+        Some(administrator) => {
+            request.verify(&state.genesis.mesh, &administrator.key).map_err(|refused| request_refused(&refused))?;
+            Requester::Administrator(administrator.clone())
+        }
+        None if operation == Operation::Revoke => {
+            let entry = Revocation::from_request(state.applied, request.clone(), &trust.directory.authorities());
+            Requester::Cutter(Box::new(entry.map_err(|refused| revocation_refused(&refused))?))
+        }
+        None => {
+            let detail = format_args!("key {} is not an administrator's", request.key);
+            return Err(unauthenticated("unknown_administrator", &detail));
+        }
+    };
     check_window(request, at).map_err(|(reason, detail)| unauthenticated(reason, &detail))?;
     if state.spent_nonces.contains_key(&(request.key, request.nonce.clone())) {
         return Err(unauthenticated("replayed", &"this request has been carried out or refused already"));
     }
-    administrator.check_anywhere(operation.verb(), at).map_err(|error| not_permitted(&error))?;
-    Ok((operation, administrator.clone()))
+    match &requester {
+        Requester::Administrator(administrator) => {
+            administrator.check_anywhere(operation.verb(), at).map_err(|error| not_permitted(&error))?;
+        }
+        // Nothing without room gets into the log: there are more holders than administrators.
+        Requester::Cutter(entry) if !state.revocations.is_in_force(entry) => {
+            state.revocations.check_room(entry).map_err(|error| revocation_refused(&error))?;
+            state.check_room_for_cutters()?;
+        }
+        Requester::Cutter(_) => {}
+    }
+    Ok((operation, requester))
 }
 
 /// The length of the window is a matter of the request's form, which its verification has checked.

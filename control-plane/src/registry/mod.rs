@@ -23,7 +23,7 @@ mod voters;
 
 pub use apply::{Applied, apply};
 pub(crate) use authenticate::request_refused;
-pub use authenticate::{Operation, authenticate};
+pub use authenticate::{Operation, Requester, authenticate};
 pub use bundles::{ActiveBundle, StoredBundle};
 pub use command::Command;
 pub use credentials::Credential;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use remit_common::id::LogIndex;
 use remit_common::identity::SignedRequest;
-use remit_common::revocation::{Cut, Revocation, RevocationRefused};
+use remit_common::revocation::{Revocation, RevocationRefused};
 
 use super::apply::Applied;
 use super::authenticate::{not_permitted, request_refused};
@@ -13,13 +13,15 @@ use super::state::State;
 
 /// Clause C-60: the entry keeps what its requester signed, so that an edge can take it from anyone.
 pub(super) fn revoke(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<Applied, Refusal> {
-    let administrators = state.trust()?.directory.administrators().clone();
-    let tenant = Cut::from_body(&request.body).map_err(|error| refused(&error))?.tenant;
-    let entry = Revocation::from_request(index, request, &state.genesis.mesh, &administrators)
-        .map_err(|error| refused(&error))?;
-    let until = entry.until;
+    let trust = state.trust()?;
+    let entry = Revocation::from_request(index, request, &trust.directory.authorities());
+    let entry = entry.map_err(|error| refused(&error))?;
+    let (tenant, until) = (entry.cut.tenant.clone(), entry.until);
+    let before = state.revocations.epoch();
     let epoch = Arc::make_mut(&mut state.revocations).cut(entry).map_err(|error| refused(&error))?;
-    state.note_epoch(index, Some(tenant));
+    if epoch > before {
+        state.note_epoch(index, Some(tenant));
+    }
     Ok(Applied::Revoked { epoch, until })
 }
 
@@ -36,12 +38,18 @@ pub(super) fn expire(state: &mut State, index: LogIndex) -> Applied {
     Applied::Expired { count: u64::try_from(count).unwrap_or(u64::MAX), epoch: state.revocations.epoch() }
 }
 
-fn refused(error: &RevocationRefused) -> Refusal {
+pub(super) fn refused(error: &RevocationRefused) -> Refusal {
     match error {
         RevocationRefused::Malformed { .. } => Refusal::malformed(error),
+        RevocationRefused::NotTheirs { .. } => Refusal::new(RefusalKind::Forbidden, error.reason_code(), error),
+        RevocationRefused::ChainMalformed(why) => Refusal::new(RefusalKind::Malformed, error.reason_code(), why),
+        RevocationRefused::Chain(why) => Refusal::new(RefusalKind::Unauthenticated, error.reason_code(), why),
+        RevocationRefused::Ended => Refusal::new(RefusalKind::Conflict, "ended", error),
         RevocationRefused::Request(request) => request_refused(request),
         RevocationRefused::NotPermitted(error) => not_permitted(error),
         RevocationRefused::Full { .. } => Refusal::new(RefusalKind::Full, "revocations_full", error),
+        RevocationRefused::HoldersFull => Refusal::new(RefusalKind::Full, "holders_full", error),
+        RevocationRefused::RootFull { .. } => Refusal::new(RefusalKind::Full, "root_full", error),
         RevocationRefused::Differs
         | RevocationRefused::Gap { .. }
         | RevocationRefused::EpochNotRising { .. }

@@ -232,6 +232,16 @@ impl State {
         Ok(())
     }
 
+    /// Who is no administrator waits while half of the room is taken: the other half is the administrators'.
+    pub(super) fn check_room_for_cutters(&self) -> Result<(), Refusal> {
+        let live = self.spent_nonces.values().filter(|spent| spent.expires > self.clock).count();
+        if live >= SPENT_NONCES_MAX / 2 {
+            let detail = "too many requests in five minutes; an administrator can still cut this";
+            return Err(Refusal::new(RefusalKind::Full, "too_many_requests", detail));
+        }
+        Ok(())
+    }
+
     pub(super) fn spend_nonce(&mut self, key: KeyId, nonce: String, spent: Spent) {
         Arc::make_mut(&mut self.spent_nonces).insert((key, nonce), spent);
     }

@@ -205,3 +205,87 @@ fn a_tick_says_what_holds_at_its_entry() {
     assert_eq!(after.revocations, *replica.state.revocations_digest());
     assert!(after.n > before.n && after.revocations != before.revocations);
 }
+
+/// An envelope for acme that two of the issuers signed, and who holds it.
+fn envelope() -> (Vec<u8>, remit_common::crypto::sign::SigningKey) {
+    use remit_common::envelope::{
+        AgentIdentity, EvidenceKind, RootPayload, RootRequest, RootStamp, assemble_root, sign_root_part,
+    };
+    use remit_common::lattice::{Audience, ClassSet, Demands, Effect, Effects, Grant, PurposePath};
+    let holder = key(77);
+    let grant = Grant {
+        tools: vec!["crm.read".parse().unwrap()],
+        classes: Some(ClassSet::EMPTY),
+        effects: Some(Effects::from(Effect::Read)),
+        ..Grant::default()
+    };
+    let request = RootRequest {
+        tenant: tenant("acme"),
+        delegator: "user:maya".parse().unwrap(),
+        session: "session-1".parse().unwrap(),
+        task: "task-1".parse().unwrap(),
+        agent: AgentIdentity { id: "agent:a".parse().unwrap(), class: "a".parse().unwrap(), attestation: None },
+        purpose: PurposePath::new(&[1]).unwrap(),
+        grants: vec![grant],
+        life: std::time::Duration::from_secs(600),
+        delegation: None,
+        audience: Audience::EVERYWHERE,
+        demands: Demands::NONE,
+        intent: None,
+    };
+    let stamp = RootStamp {
+        issued: NOW,
+        nonce: [1; 16],
+        evidence_kind: EvidenceKind::Admin,
+        evidence: Digest([2; 32]),
+        catalogue_version: 1,
+        taxonomy_version: 1,
+        min_bundle_version: 1,
+    };
+    let payload = RootPayload::build(&request, holder.public(), &stamp).unwrap();
+    let parts = [21, 22].map(|seed| sign_root_part(&MESH, &payload, &key(seed)));
+    (assemble_root(&payload, parts.into()).unwrap(), holder)
+}
+
+#[test]
+fn holders_and_issuers_cut_what_is_theirs_and_ask_for_nothing_else() {
+    let (chain, holder) = envelope();
+    let link = remit_common::envelope::RawPresentation::parse(&chain).unwrap().leaf_id(&MESH).unwrap();
+    let asked = remit_common::revocation::Asked::link(&chain, &MESH, &link).unwrap();
+    let own = asked.sign(&MESH, &holder, NOW, [1; 16]);
+    let mut replica = Replica::new();
+    assert_eq!(reason(&replica.admin(own.clone(), NOW)), "revoked");
+    assert_eq!(replica.state.revocations().epoch(), RevocationEpoch(1));
+    assert_eq!(reason(&replica.admin(own.clone(), NOW)), "replayed");
+    // The same cut, asked for again, is the same cut.
+    assert_eq!(reason(&replica.admin(asked.sign(&MESH, &holder, NOW, [2; 16]), NOW)), "revoked");
+    assert_eq!(replica.state.revocations().epoch(), RevocationEpoch(1));
+    // What was written is read again, and still says until when.
+    let again = State::from_snapshot(replica.state.genesis(), &replica.state.to_snapshot()).unwrap();
+    assert_eq!(again.revocations(), replica.state.revocations());
+    assert_eq!(again.revocations().iter().next().unwrap().until, at(600 + 600));
+    // An issuer, by its key, without a chain.
+    let body = cut("acme", CutKind::Link, &link.to_string());
+    assert_eq!(reason(&replica.admin(request(21, "/v1/revocations", body, NOW, 3), NOW)), "revoked");
+
+    refused(asked.sign(&MESH, &key(STRANGER), NOW, [4; 16]), NOW, "not_theirs_to_cut");
+    refused(own.clone(), at(120), "expired");
+    refused(asked.sign(&MESH, &holder, at(600), [5; 16]), at(600), "ended");
+    let mut elsewhere = own;
+    elsewhere.path = "/v1/bundles".to_owned();
+    refused(elsewhere, NOW, "unknown_administrator");
+    refused(request(21, "/v1/bundles", Vec::new(), NOW, 6), NOW, "unknown_administrator");
+    refused(request(21, "/v1/revocations", cut("acme", CutKind::Tenant, "acme"), NOW, 7), NOW, "not_theirs_to_cut");
+}
+
+/// What coverage is measured against is the entry that raised the epoch, and its tenant.
+#[test]
+fn a_cut_that_changes_nothing_says_nothing_about_the_epoch() {
+    let mut replica = Replica::new();
+    assert_eq!(reason(&replica.admin(revoke(OPS, "acme", "s", NOW, 1), NOW)), "revoked");
+    assert_eq!(reason(&replica.admin(revoke(OPS, "globex", "s", NOW, 2), NOW)), "revoked");
+    let before = replica.state.epoch(RevocationEpoch(2)).cloned();
+    assert_eq!(reason(&replica.admin(revoke(CUTTER, "acme", "s", NOW, 3), NOW)), "revoked");
+    assert_eq!(replica.state.epoch(RevocationEpoch(2)).cloned(), before);
+    assert_eq!(before.unwrap().tenant, Some(tenant("globex")));
+}

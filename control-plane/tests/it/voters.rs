@@ -159,7 +159,10 @@ async fn an_edge_is_told_what_holds_and_says_what_it_does() {
     let mut stream = one.next_stream().await;
     let Some(VoterMessage::Revocations(part)) = stream.recv(PATIENCE).await.unwrap() else { panic!("no update") };
     assert_eq!((part.to, part.added.len()), (RevocationEpoch(1), 1));
-    part.added[0].verify(&MESH, &administrators(mesh.now)).unwrap();
+    let (administrators, issuers) = (administrators(mesh.now), remit_common::envelope::Issuers::default());
+    let authorities =
+        remit_common::revocation::Authorities { mesh: &MESH, administrators: &administrators, issuers: &issuers };
+    part.added[0].verify(&authorities).unwrap();
     let coverage = async |at: usize| mesh.get(&voters[at], "/v1/revocations/1/coverage").await.1;
     let before = coverage(0).await;
     assert_eq!((&before["committed"], &before["covered"]), (&true.into(), &false.into()));

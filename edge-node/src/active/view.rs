@@ -12,11 +12,46 @@ use remit_common::time::Timestamp;
 use remit_common::trust::directory::Directory;
 use remit_common::trust::freshness::FreshnessView;
 use remit_common::trust::root::Root;
+use tokio::sync::watch;
 
 use super::state::Documents;
 
 /// The newest view; readers take an `Arc` and keep it for one request.
-pub(crate) type ViewCell = Arc<ArcSwap<View>>;
+pub(crate) type ViewCell = Arc<Views>;
+
+/// Where the newest view is, and that there is a newer one.
+#[derive(Debug)]
+pub(crate) struct Views {
+    newest: ArcSwap<View>,
+    changed: watch::Sender<()>,
+}
+
+impl Views {
+    pub(crate) fn new(view: View) -> Self {
+        Self { newest: ArcSwap::from_pointee(view), changed: watch::Sender::new(()) }
+    }
+
+    /// The newest view, for a moment.
+    pub(crate) fn load(&self) -> arc_swap::Guard<Arc<View>> {
+        self.newest.load()
+    }
+
+    /// The newest view, to keep.
+    pub(crate) fn load_full(&self) -> Arc<View> {
+        self.newest.load_full()
+    }
+
+    /// Shows a newer view to everybody.
+    pub(crate) fn store(&self, view: View) {
+        self.newest.store(Arc::new(view));
+        self.changed.send_replace(());
+    }
+
+    /// Wakes whoever waits on it after every newer view.
+    pub(crate) fn changes(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+}
 
 /// What a tenant's edges run.
 #[derive(Debug, Clone)]

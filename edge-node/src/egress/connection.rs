@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use remit_common::net::env::Env;
-use remit_common::net::http::{HttpClient, HttpFailed};
+use remit_common::net::http::{HttpClient, HttpFailed, Pieces};
 
 use super::{CalledOff, Reached};
 
@@ -40,23 +40,22 @@ impl ExchangeFailed {
     }
 }
 
-/// Connects, asks `check`, and only then sends; at most once.
+/// Connects, asks `check`, and only then sends; at most once. Gives the response as soon as its head is there.
 pub(super) async fn exchange(
     env: &Env,
     client: &HttpClient,
     authority: &str,
     request: Request<Bytes>,
     connect_within: Duration,
-    answer_within: Duration,
     check: impl Fn() -> Result<(), CalledOff> + Send + Sync,
-) -> Result<Response<Bytes>, ExchangeFailed> {
+) -> Result<Response<Pieces>, ExchangeFailed> {
     let addr = resolve(env, authority).await?;
     let mut tried = 0;
     loop {
         let connected = client.connect(addr, connect_within).await?;
         check().map_err(ExchangeFailed::CalledOff)?;
         tried += 1;
-        match connected.send(request.clone(), answer_within).await {
+        match connected.open(request.clone()).await {
             // A kept connection was closed meanwhile: nothing went out, and the check is asked again.
             Err(failed) if failed.is_unsent() && tried < CONNECTIONS_TRIED_MAX => {}
             answered => return Ok(answered?),

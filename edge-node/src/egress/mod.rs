@@ -10,32 +10,38 @@ mod reply;
 mod sse;
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
 use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
 use remit_common::limits::TOOL_BODY_BYTES_MAX;
-use remit_common::net::env::Env;
-use remit_common::net::http::HttpClient;
+use remit_common::net::env::{Env, deadline};
+use remit_common::net::http::{HttpClient, HttpFailed, Pieces};
 use remit_common::net::mcp::{
-    META_CAPABILITIES, META_VERSION, METHOD_HEADER, NAME_HEADER, PROTOCOL_VERSION, VERSION_HEADER, header_form,
+    META_CAPABILITIES, META_PROGRESS, META_VERSION, METHOD_HEADER, NAME_HEADER, PROTOCOL_VERSION, VERSION_HEADER,
+    header_form,
 };
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::catalogue::Upstream;
 use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json};
+use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
 use crate::pep::Permit;
 use crate::vault::Credential;
 
 use connection::{ExchangeFailed, exchange};
-pub(crate) use reply::Reply;
-use reply::{REQUEST_ID, UnusableReply};
+use reply::{PROGRESS_TOKEN, REQUEST_ID, UnusableReply};
+pub(crate) use reply::{Progress, Reply};
 
 /// Time to reach a server on the same machine or nearby.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+
+/// Notifications of progress of one call that go on: a tool that tells more is not heard.
+const PROGRESS_EVENTS_MAX: usize = 1_000;
 
 /// Why a permitted call does not go out, or its answer does not go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -71,6 +77,9 @@ pub(crate) enum CallFailed {
     /// The permit ended, or what it rests on did, before the first byte went out. The tool knows nothing of the call.
     #[error("called off before it was sent: {0}")]
     CalledOff(CalledOff),
+    /// What the call hangs on was cut while the tool worked: the connection to it was closed.
+    #[error("broken off: {0}")]
+    BrokenOff(CalledOff),
     /// The request cannot be built: the credential does not fit into a header, or the bundle says nonsense.
     #[error("the request cannot be built: {0}")]
     NotBuilt(&'static str),
@@ -97,7 +106,9 @@ impl CallFailed {
         match self {
             Self::CalledOff(_) | Self::NotBuilt(_) => Reached::No,
             Self::Exchange(failed) => failed.reached(),
-            Self::Status(_) | Self::Encoded | Self::CarriesCredential | Self::Unusable(_) => Reached::Perhaps,
+            Self::BrokenOff(_) | Self::Status(_) | Self::Encoded | Self::CarriesCredential | Self::Unusable(_) => {
+                Reached::Perhaps
+            }
         }
     }
 
@@ -105,6 +116,7 @@ impl CallFailed {
     pub(crate) fn word(&self) -> &'static str {
         match self {
             Self::CalledOff(_) => "called-off",
+            Self::BrokenOff(_) => "cut-meanwhile",
             Self::NotBuilt(_) => "not-built",
             Self::Exchange(failed) if failed.reached() == Reached::No => "unreachable",
             Self::Exchange(_) => "no-response",
@@ -137,6 +149,8 @@ impl Egress {
     }
 
     /// Spends a permit. `still` is asked immediately before the first byte goes out, after the permit's own deadline.
+    /// When `cut` ends, the connection is closed, whatever is on its way. What the tool says of its progress goes to
+    /// `progress`.
     ///
     /// # Errors
     /// [`CallFailed`].
@@ -145,24 +159,43 @@ impl Egress {
         permit: Permit,
         credential: Option<Arc<Credential>>,
         still: impl Fn() -> Result<(), CalledOff> + Send + Sync,
+        cut: impl Future<Output = CalledOff> + Send,
+        progress: Option<&mpsc::Sender<Progress>>,
     ) -> Result<Reply, CallFailed> {
-        let request = build(&permit, credential.as_deref())?;
+        let request = build(&permit, credential.as_deref(), progress.is_some())?;
+        let sent = AtomicBool::new(false);
         let check = || {
             permit.check_time(self.env.now().boot).map_err(|_| CalledOff::PermitEnded)?;
-            still()
+            still()?;
+            sent.store(true, Ordering::Relaxed);
+            Ok(())
         };
         let authority = permit.upstream().authority();
         tracing::debug!(decision = %permit.decision(), upstream = authority, tool = %permit.tool().name, "calling");
-        let answer = exchange(&self.env, &self.client, authority, request, CONNECT_WITHIN, self.within, check).await;
-        let (parts, body) = match answer {
-            Ok(response) => response.into_parts(),
-            Err(ExchangeFailed::CalledOff(why)) => return Err(CallFailed::CalledOff(why)),
-            Err(failed) => return Err(failed.into()),
-        };
-        let (status, headers) = (parts.status, parts.headers);
         let credential = credential.filter(|_| !planted(Bug::AnswerNotSearched));
+        let whole = async {
+            let response = exchange(&self.env, &self.client, authority, request, CONNECT_WITHIN, check).await;
+            let (parts, pieces) = match response {
+                Ok(response) => response.into_parts(),
+                Err(ExchangeFailed::CalledOff(why)) => return Err(CallFailed::CalledOff(why)),
+                Err(failed) => return Err(failed.into()),
+            };
+            let told = progress.filter(|_| parts.status.is_success());
+            let body = gather(pieces, content_type(&parts), credential.as_deref(), told).await?;
+            Ok((parts, body))
+        };
+        let answered = tokio::select! {
+            biased;
+            why = cut => {
+                let failed = if sent.load(Ordering::Relaxed) { CallFailed::BrokenOff } else { CallFailed::CalledOff };
+                return Err(failed(why));
+            }
+            answered = deadline(self.within, whole) => answered,
+        };
+        let late = || CallFailed::Exchange(ExchangeFailed::Http(HttpFailed::Deadline));
+        let (parts, body) = answered.map_err(|_| late())??;
         if let Some(credential) = &credential {
-            let in_headers = headers.iter().try_for_each(|(name, value)| {
+            let in_headers = parts.headers.iter().try_for_each(|(name, value)| {
                 credential.traces().check_absent(name.as_str().as_bytes())?;
                 credential.traces().check_absent(value.as_bytes())
             });
@@ -170,13 +203,13 @@ impl Egress {
                 .and_then(|()| credential.traces().check_absent(&body))
                 .map_err(|_| CallFailed::CarriesCredential)?;
         }
-        if !status.is_success() {
-            return Err(CallFailed::Status(status));
+        if !parts.status.is_success() {
+            return Err(CallFailed::Status(parts.status));
         }
-        if headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+        if parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(CallFailed::Encoded);
         }
-        let reply = reply::parse(headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes), &body)?;
+        let reply = reply::parse(content_type(&parts), &body)?;
         if let (Some(credential), Reply::Result(result)) = (&credential, &reply) {
             // Escapes are undone now: `\u0073k-…` is found here.
             check_texts(result, &mut |text| credential.traces().check_absent(text.as_bytes()).is_ok())
@@ -184,6 +217,39 @@ impl Egress {
         }
         Ok(reply)
     }
+}
+
+fn content_type(parts: &http::response::Parts) -> Option<&[u8]> {
+    parts.headers.get(CONTENT_TYPE).map(HeaderValue::as_bytes)
+}
+
+/// The whole body; on the way, of a stream of events, what they say of progress is told. Who listens and is slow misses
+/// some of it: it never holds up the call.
+async fn gather(
+    mut pieces: Pieces,
+    content_type: Option<&[u8]>,
+    credential: Option<&Credential>,
+    progress: Option<&mpsc::Sender<Progress>>,
+) -> Result<Vec<u8>, CallFailed> {
+    let mut events = progress.filter(|_| reply::is_stream(content_type)).map(|told| (told, sse::Events::default()));
+    let (mut body, mut left) = (Vec::new(), PROGRESS_EVENTS_MAX);
+    while let Some(piece) = pieces.piece().await.map_err(ExchangeFailed::from)? {
+        body.extend_from_slice(&piece);
+        let Some((told, events)) = &mut events else { continue };
+        for event in events.push(&piece) {
+            let Some(progress) = reply::progress(&event).filter(|_| left > 0) else { continue };
+            if let Some(credential) = credential {
+                // The end would be too late for what goes on now.
+                let numbers = [Some(&progress.progress), progress.total.as_ref()];
+                let texts = numbers.into_iter().flatten().map(json::encode);
+                let seen = texts.chain([event]).try_for_each(|text| credential.traces().check_absent(&text));
+                seen.map_err(|_| CallFailed::CarriesCredential)?;
+            }
+            left -= 1;
+            let _ = told.try_send(progress);
+        }
+    }
+    Ok(body)
 }
 
 /// A text of a document did not pass.
@@ -210,8 +276,15 @@ fn check_texts(json: &Json, clean: &mut impl FnMut(&str) -> bool) -> Result<(), 
 }
 
 /// The request of a permitted call, credential included.
-fn build(permit: &Permit, credential: Option<&Credential>) -> Result<Request<Bytes>, CallFailed> {
+fn build(permit: &Permit, credential: Option<&Credential>, wants_progress: bool) -> Result<Request<Bytes>, CallFailed> {
     let (tool, upstream) = (permit.tool(), permit.upstream());
+    let mut meta = vec![
+        (META_VERSION.to_owned(), Json::text(PROTOCOL_VERSION)),
+        (META_CAPABILITIES.to_owned(), Json::Object(Vec::new())),
+    ];
+    if wants_progress {
+        meta.push((META_PROGRESS.to_owned(), Json::Int(PROGRESS_TOKEN)));
+    }
     let body = json::encode(&Json::object([
         ("jsonrpc", Json::text("2.0")),
         ("id", Json::Int(REQUEST_ID)),
@@ -221,13 +294,7 @@ fn build(permit: &Permit, credential: Option<&Credential>) -> Result<Request<Byt
             Json::object([
                 ("name", Json::text(tool.upstream_tool.as_str())),
                 ("arguments", permit.arguments().clone()),
-                (
-                    "_meta",
-                    Json::object([
-                        (META_VERSION, Json::text(PROTOCOL_VERSION)),
-                        (META_CAPABILITIES, Json::Object(Vec::new())),
-                    ]),
-                ),
+                ("_meta", Json::Object(meta)),
             ]),
         ),
     ]));

@@ -1,25 +1,59 @@
 //! Server-sent events, as far as an MCP answer needs them (WHATWG HTML, section 9.2.6).
 //!
-//! The body is complete and bounded when it comes here, so this is a function of bytes: the data of each event, in
-//! order. Event types other than `message`, ids and retry times carry nothing for us and are skipped.
+//! The stream comes in pieces that may be cut anywhere, and is bounded before it comes here. What counts is the data of
+//! each event, in order; event types other than `message`, ids and retry times carry nothing for us and are skipped.
 
 /// The data of every `message` event of a complete stream. An event that the stream does not end is dropped, as the
 /// standard has it.
 pub(super) fn messages(body: &[u8]) -> Vec<Vec<u8>> {
-    let body = body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body);
-    let mut events = Vec::new();
-    let mut data: Option<Vec<u8>> = None;
-    let mut is_message = true;
-    for line in Lines(body) {
-        if line.is_empty() {
-            if let Some(mut data) = data.take()
-                && is_message
-            {
-                data.pop();
-                events.push(data);
+    Events::default().push(body)
+}
+
+/// A stream, as far as it has come.
+#[derive(Debug)]
+pub(super) struct Events {
+    line: Vec<u8>,
+    /// The line before ended in CR: a LF that follows belongs to it.
+    after_cr: bool,
+    /// Nothing has come yet but perhaps the beginning of the first line.
+    is_first: bool,
+    data: Option<Vec<u8>>,
+    is_message: bool,
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        Self { line: Vec::new(), after_cr: false, is_first: true, data: None, is_message: true }
+    }
+}
+
+impl Events {
+    /// Takes the next piece, and gives the data of the `message` events that end in it.
+    pub(super) fn push(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
+        let mut ended = Vec::new();
+        for byte in piece {
+            let follows_cr = std::mem::replace(&mut self.after_cr, *byte == b'\r');
+            match byte {
+                b'\n' if follows_cr => {}
+                b'\r' | b'\n' => {
+                    let mut line = std::mem::take(&mut self.line);
+                    if std::mem::replace(&mut self.is_first, false) && line.starts_with(b"\xef\xbb\xbf") {
+                        line.drain(..3);
+                    }
+                    ended.extend(self.end_line(&line));
+                }
+                other => self.line.push(*other),
             }
-            is_message = true;
-            continue;
+        }
+        ended
+    }
+
+    fn end_line(&mut self, line: &[u8]) -> Option<Vec<u8>> {
+        if line.is_empty() {
+            let is_message = std::mem::replace(&mut self.is_message, true);
+            let mut data = self.data.take().filter(|_| is_message)?;
+            data.pop();
+            return Some(data);
         }
         let (field, value) = match line.iter().position(|b| *b == b':') {
             Some(colon) => line.split_at(colon),
@@ -29,28 +63,14 @@ pub(super) fn messages(body: &[u8]) -> Vec<Vec<u8>> {
         let value = value.strip_prefix(b" ").unwrap_or(value);
         match field {
             b"data" => {
-                let data = data.get_or_insert_with(Vec::new);
+                let data = self.data.get_or_insert_default();
                 data.extend_from_slice(value);
                 data.push(b'\n');
             }
-            b"event" => is_message = value.is_empty() || value == b"message",
+            b"event" => self.is_message = value.is_empty() || value == b"message",
             _ => {}
         }
-    }
-    events
-}
-
-/// Lines that end in LF, CR or CRLF. What no line end follows is not a line.
-struct Lines<'a>(&'a [u8]);
-
-impl<'a> Iterator for Lines<'a> {
-    type Item = &'a [u8];
-
-    fn next(&mut self) -> Option<&'a [u8]> {
-        let end = self.0.iter().position(|b| matches!(b, b'\r' | b'\n'))?;
-        let (line, rest) = self.0.split_at(end);
-        self.0 = rest.strip_prefix(b"\r\n").or_else(|| rest.get(1..)).unwrap_or_default();
-        Some(line)
+        None
     }
 }
 
@@ -79,6 +99,16 @@ mod tests {
         #[test]
         fn no_bytes_panic(bytes in prop::collection::vec(any::<u8>(), 0..500)) {
             let _ = messages(&bytes);
+        }
+
+        #[test]
+        fn where_a_stream_is_cut_into_pieces_changes_nothing(
+            body in "(data|event|: x|\u{feff}|message|a|\r|\n|\r\n|\n\n){0,30}",
+            size in 1usize..6,
+        ) {
+            let mut events = Events::default();
+            let pieces: Vec<Vec<u8>> = body.as_bytes().chunks(size).flat_map(|piece| events.push(piece)).collect();
+            prop_assert_eq!(pieces, messages(body.as_bytes()));
         }
 
         #[test]

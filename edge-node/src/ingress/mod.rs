@@ -9,6 +9,7 @@ mod channels;
 mod delegations;
 mod directory;
 pub(crate) mod mcp;
+mod revocations;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -21,6 +22,7 @@ use remit_common::crypto::sign::PublicKey;
 use remit_common::net::http::PeerKey;
 
 use crate::road::Gateway;
+use crate::sync::Asking;
 
 /// Where an answer says which decision it is.
 const DECISION_HEADER: HeaderName = HeaderName::from_static("remit-decision");
@@ -32,6 +34,8 @@ pub(crate) struct Ingress {
     /// Origins from which a browser may call.
     pub(crate) origins: Arc<BTreeSet<String>>,
     pub(crate) cursors: Arc<mcp::list::Cursors>,
+    /// Passes on what holders want cut.
+    pub(crate) asking: Arc<Asking>,
 }
 
 impl Ingress {
@@ -52,6 +56,7 @@ pub(crate) fn router(ingress: Ingress) -> Router {
         .route("/mcp", any(mcp::serve))
         .route("/v1/channels", any(channels::serve))
         .route("/v1/delegations", any(delegations::serve))
+        .route("/v1/revocations", any(revocations::serve))
         .route("/v1/directory", get(directory::serve))
         .with_state(ingress)
 }

@@ -5,6 +5,7 @@
 //! owns what this edge knows ([`follow`]). TLS says who is at the other end and authorizes nothing: every byte that
 //! arrives is verified by [`crate::active::State`], as if it came from an enemy. Clauses D-1 to D-8, N-13 and N-14.
 
+mod ask;
 mod follow;
 mod link;
 mod voters;
@@ -18,6 +19,7 @@ use remit_common::net::quic::MeshConnection;
 use remit_common::wire::message::HelloAck;
 use tokio::sync::watch;
 
+pub(crate) use ask::{Asking, NotAsked};
 pub(crate) use follow::{Followed, Follower};
 pub(crate) use link::Dialler;
 pub(crate) use voters::{Told, VoterLinks};

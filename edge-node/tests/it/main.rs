@@ -19,6 +19,10 @@ mod proofs;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod revoked;
+#[cfg(test)]
+mod streams;
+#[cfg(test)]
 mod support;
 mod terms;
 #[cfg(test)]

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
-use hyper::body::Body as _;
+use hyper::body::{Body as _, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 
@@ -202,7 +202,21 @@ impl Connected {
         deadline(within, self.exchange(request)).await.unwrap_or(Err(HttpFailed::Deadline))
     }
 
-    async fn exchange(mut self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpFailed> {
+    async fn exchange(self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpFailed> {
+        let (head, mut incoming) = self.open(request).await?.into_parts();
+        let mut body = Vec::new();
+        while let Some(piece) = incoming.piece().await? {
+            body.extend_from_slice(&piece);
+        }
+        Ok(http::Response::from_parts(head, body.into()))
+    }
+
+    /// Sends the request and gives the response as soon as its head is there; the body comes in pieces. How long each
+    /// takes is for the caller to bound. Dropping it before its end closes the connection.
+    ///
+    /// # Errors
+    /// [`HttpFailed`]; after [`HttpFailed::Unsent`] the caller may connect again.
+    pub async fn open(mut self, request: http::Request<Bytes>) -> Result<http::Response<Pieces>, HttpFailed> {
         let bytes_max = self.client.body_bytes_max;
         let response = self.sender.try_send_request(request.map(Full::new)).await.map_err(|mut failed| {
             // The library gives the request back exactly when nothing of it was written.
@@ -215,11 +229,48 @@ impl Connected {
         if usize::try_from(response.body().size_hint().lower()).map_or(true, |len| len > bytes_max) {
             return Err(HttpFailed::TooLong { bytes_max });
         }
-        let (head, body) = response.into_parts();
-        let body = Limited::new(body, bytes_max).collect().await.map_err(|error| {
-            if error.is::<LengthLimitError>() { HttpFailed::TooLong { bytes_max } } else { HttpFailed::Broken(error) }
-        })?;
-        self.client.keep(self.addr, self.sender);
-        Ok(http::Response::from_parts(head, body.to_bytes()))
+        Ok(response.map(|body| Pieces { body: Limited::new(body, bytes_max), of: Some(self), bytes_max }))
+    }
+}
+
+/// The body of a response, as it arrives.
+pub struct Pieces {
+    body: Limited<Incoming>,
+    /// Kept for the next request once the body has ended.
+    of: Option<Connected>,
+    bytes_max: usize,
+}
+
+impl fmt::Debug for Pieces {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Pieces(of {:?})", self.of)
+    }
+}
+
+impl Pieces {
+    /// The next piece; `None` at the end.
+    ///
+    /// # Errors
+    /// [`HttpFailed::TooLong`] or [`HttpFailed::Broken`].
+    pub async fn piece(&mut self) -> Result<Option<Bytes>, HttpFailed> {
+        loop {
+            let Some(frame) = self.body.frame().await else {
+                if let Some(Connected { client, addr, sender, is_kept: _ }) = self.of.take() {
+                    client.keep(addr, sender);
+                }
+                return Ok(None);
+            };
+            let frame = frame.map_err(|error| {
+                let bytes_max = self.bytes_max;
+                if error.is::<LengthLimitError>() {
+                    HttpFailed::TooLong { bytes_max }
+                } else {
+                    HttpFailed::Broken(error)
+                }
+            })?;
+            if let Ok(data) = frame.into_data() {
+                return Ok(Some(data));
+            }
+        }
     }
 }

@@ -11,7 +11,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use remit_common::bundle::HighWater;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, EdgeId, MeshId, TenantId};
@@ -26,7 +25,7 @@ use remit_common::trust::freshness::{Enforced, Freshness};
 use remit_common::trust::root::{Root, SignedRoot};
 
 use super::store::{Index, Store, StoreFailed};
-use super::view::{ActiveBundle, Ready, View, ViewCell};
+use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
 use bundles::Told;
 pub(crate) use documents::Documents;
 pub(crate) use refused::Refused;
@@ -126,7 +125,7 @@ impl State {
         let enforced = Enforced { epoch: revocations.epoch(), digest: revocations.digest() };
         let freshness = Freshness::start(store.proof()?, enforced, now);
         let (root, revocations) = (Arc::new(root), Arc::new(revocations));
-        let cell = Arc::new(ArcSwap::from_pointee(View {
+        let cell = Arc::new(Views::new(View {
             root: Arc::clone(&root),
             directory: directory.clone(),
             bundles: Arc::default(),
@@ -200,7 +199,7 @@ impl State {
             .iter()
             .filter_map(|(name, tenant)| Some((name.clone(), tenant.active.clone()?)))
             .collect::<BTreeMap<_, _>>();
-        self.cell.store(Arc::new(View {
+        self.cell.store(View {
             root: Arc::clone(&self.root),
             directory: self.directory.clone(),
             bundles: Arc::new(bundles),
@@ -209,6 +208,6 @@ impl State {
             shards: Arc::new(self.shards.clone()),
             freshness: self.freshness.view(),
             documents: Arc::clone(&self.documents),
-        }));
+        });
     }
 }

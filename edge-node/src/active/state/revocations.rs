@@ -45,7 +45,7 @@ impl State {
         if update.to == self.heard.epoch() && update.digest == self.heard.digest() {
             return self.store_revocations(now);
         }
-        let next = self.heard.updated(update, &self.config.mesh, directory.administrators(), now.wall)?;
+        let next = self.heard.updated(update, &directory.authorities(), now.wall)?;
         self.heard = Arc::new(next);
         if !planted(Bug::CoveredBeforeEnforced) {
             self.show();

@@ -5,6 +5,9 @@
 
 pub(crate) mod headers;
 pub(crate) mod list;
+mod stream;
+
+use std::sync::Arc;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,6 +15,7 @@ use axum::response::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::BodyExt as _;
+use remit_common::envelope::Effective;
 use remit_common::id::ToolName;
 use remit_common::limits::AGENT_BODY_BYTES_MAX;
 use remit_common::net::mcp::{self as message, Code, Message, PROTOCOL_VERSION, RequestId};
@@ -25,7 +29,7 @@ use self::headers::HeaderFault;
 use super::carrier::{self, Carried};
 use super::{DECISION_HEADER, Ingress, challenge, connection_of};
 use crate::pdp::Refusal;
-use crate::road::{Journey, NoResult};
+use crate::road::{Gateway, Journey, NoResult, Released};
 
 /// Bytes of a body that are read at all.
 pub(crate) const BODY_BYTES_READ_MAX: usize = 8 * AGENT_BODY_BYTES_MAX;
@@ -133,16 +137,45 @@ async fn answer(
         }
         "tools/call" => {
             let call = tool_call(&message).map_err(|rule| invalid_params(gateway, journey, &id, rule))?;
-            match gateway.call(journey, &effective, call, headers).await {
-                Ok(released) => Ok(result(&id, finished(journey, released.result))),
-                Err(NoResult::Refused(refusal)) => Err(denied(journey, Some(&id), &refusal)),
-                Err(NoResult::Headers(fault)) => Err(header_fault(Some(&id), &fault)),
+            if let Some(token) = stream::progress_token(headers, &message) {
+                return Ok(stream::call(gateway, journey, effective, call, headers, (id, token)).await);
             }
+            let made = gateway.call(journey, &effective, call, headers, None).await;
+            Ok(answer_to_call(gateway, journey, &effective, &id, made))
         }
         _ => {
             gateway.refuse_call(journey, Denied::new(Reason::Malformed, "a method that is not served"));
             Err(error(StatusCode::NOT_FOUND, Some(&id), Code::MethodNotFound, "method not found", None))
         }
+    }
+}
+
+/// What a call came to, as one document. A long one goes out in pieces, as long as the envelope stands.
+fn answer_to_call(
+    gateway: &Arc<Gateway>,
+    journey: &Journey,
+    effective: &Arc<Effective>,
+    id: &RequestId,
+    made: Result<Released, NoResult>,
+) -> Response {
+    match made {
+        Ok(released) => {
+            let mut response = result(id, Json::Null);
+            let body = message::result(id, finished(journey, released.result));
+            *response.body_mut() = Body::new(stream::Guarded::new(body.into(), gateway, effective));
+            response
+        }
+        Err(NoResult::Refused(refusal)) => denied(journey, Some(id), &refusal),
+        Err(NoResult::Headers(fault)) => header_fault(Some(id), &fault),
+    }
+}
+
+/// What a call came to, as a message.
+fn as_json(journey: &Journey, id: &RequestId, made: Result<Released, NoResult>) -> Vec<u8> {
+    match made {
+        Ok(released) => message::result(id, finished(journey, released.result)),
+        Err(NoResult::Refused(refusal)) => denial(journey, Some(id), &refusal),
+        Err(NoResult::Headers(fault)) => message::error(Some(id), fault.code(), &fault.to_string(), fault.data()),
     }
 }
 
@@ -180,7 +213,7 @@ async fn read(mut body: Body) -> Result<Vec<u8>, Unread> {
     if seen > AGENT_BODY_BYTES_MAX { Err(Unread::TooLong) } else { Ok(bytes) }
 }
 
-fn invalid_params(gateway: &crate::road::Gateway, journey: &Journey, id: &RequestId, rule: &'static str) -> Response {
+fn invalid_params(gateway: &Gateway, journey: &Journey, id: &RequestId, rule: &'static str) -> Response {
     gateway.refuse_call(journey, Denied::new(Reason::Malformed, rule));
     error(StatusCode::OK, Some(id), Code::InvalidParams, rule, None)
 }
@@ -240,6 +273,14 @@ fn finished(journey: &Journey, filtered: Json) -> Json {
 
 /// A denial: 401 with a challenge when the envelope does not stand, else an answer like any other.
 fn denied(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Response {
+    let status = if refusal.challenge { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
+    let mut response = json(status, denial(journey, id, refusal));
+    response.headers_mut().extend(challenge::of(refusal).map(|challenge| (WWW_AUTHENTICATE, challenge)));
+    response
+}
+
+/// A denial as a message.
+fn denial(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
     let Denied { reason, dimension, hop, policies: _, policies_total: _, detail: _ } = &refusal.denied;
     let mut data = vec![("reason".to_owned(), Json::text(reason.as_str()))];
     data.extend(dimension.as_ref().map(|name| ("dimension".to_owned(), Json::text(name.as_str()))));
@@ -249,11 +290,7 @@ fn denied(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Respo
         data.extend(proof.required.map(|grade| ("required".to_owned(), Json::text(grade.as_str()))));
     }
     data.push(("decision_id".to_owned(), Json::Text(journey.decision.to_string())));
-    let text = format!("denied: {reason}");
-    let status = if refusal.challenge { StatusCode::UNAUTHORIZED } else { StatusCode::OK };
-    let mut response = error(status, id, Code::Denied, &text, Some(Json::Object(data)));
-    response.headers_mut().extend(challenge::of(refusal).map(|challenge| (WWW_AUTHENTICATE, challenge)));
-    response
+    message::error(id, Code::Denied, &format!("denied: {reason}"), Some(Json::Object(data)))
 }
 
 fn header_fault(id: Option<&RequestId>, fault: &HeaderFault) -> Response {

@@ -224,7 +224,10 @@ impl Agent {
 /// The holder among the keys of the tests.
 fn holder_of(envelope: &[u8]) -> Option<SigningKey> {
     let holder = leaf_holder(&RawPresentation::parse(envelope).ok()?)?;
-    [keys::HOLDER, keys::CHILD, keys::GRANDCHILD].into_iter().map(keys::key).find(|key| *key.public() == holder)
+    [keys::HOLDER, keys::CHILD, keys::SIBLING, keys::GRANDCHILD]
+        .into_iter()
+        .map(keys::key)
+        .find(|key| *key.public() == holder)
 }
 
 fn answered(response: http::Response<Bytes>) -> Answered {

@@ -92,11 +92,21 @@ pub(crate) struct Variant {
     pub(crate) delegation: &'static str,
     /// The grade that `plain.read` asks for, where it is not the usual one.
     pub(crate) plain_min_pop: Option<&'static str>,
+    /// The digest that `plain.read` pins.
+    pub(crate) plain_definition: Option<&'static str>,
 }
 
 impl Variant {
     pub(crate) fn new(version: u64, upstream: &str) -> Self {
-        Self { version, upstream: upstream.to_owned(), more_tools: 0, policy: "", delegation: "", plain_min_pop: None }
+        Self {
+            version,
+            upstream: upstream.to_owned(),
+            more_tools: 0,
+            policy: "",
+            delegation: "",
+            plain_min_pop: None,
+            plain_definition: None,
+        }
     }
 }
 
@@ -157,6 +167,8 @@ include_terms = {{ type = "boolean" }}
     for (name, effects, purposes, has_credential) in &tools {
         let min_pop = variant.plain_min_pop.filter(|_| name == "plain.read");
         let min_pop = min_pop.map(|grade| format!("min_pop = \"{grade}\"")).unwrap_or_default();
+        let definition = variant.plain_definition.filter(|_| name == "plain.read");
+        let definition = definition.map(|digest| format!("definition = \"sha256:{digest}\"")).unwrap_or_default();
         let credential = if *has_credential { "credential = \"acme-contracts-api\"" } else { "" };
         writeln!(
             schema,
@@ -174,6 +186,7 @@ effects = ["{effects}"]
 purposes = ["{purposes}"]
 {credential}
 {min_pop}
+{definition}
 resource = {{ type = "Customer", id = "/customer_id" }}
 dimensions = {{ customer = "/customer_id" }}
 free = ["/text"]

@@ -8,12 +8,13 @@ use remit_common::crypto::hpke::SealingKey;
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{
-    self, EvidenceKind, RestrictionRequest, RootPayload, RootStamp, TaskRequest, assemble_root, sign_root_part,
+    self, EvidenceKind, Issuer, Issuers, RestrictionRequest, RootPayload, RootStamp, TaskRequest, assemble_root,
+    sign_root_part,
 };
 use remit_common::id::{CredentialId, EdgeId, LogIndex, MeshId, Region, TenantId, VoterId};
 use remit_common::identity::{Administrator, Administrators, SignedRequest, Verb};
 use remit_common::policy::{Bounds, Taxonomy};
-use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH, Revocation};
+use remit_common::revocation::{Authorities, Cut, CutKind, REVOCATIONS_PATH, Revocation};
 use remit_common::shard::{self, ShardAad};
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::{
@@ -63,6 +64,7 @@ pub(crate) const SEALER: u8 = 51;
 pub(crate) const HOLDER: u8 = 61;
 pub(crate) const CHILD: u8 = 62;
 pub(crate) const GRANDCHILD: u8 = 63;
+pub(crate) const SIBLING: u8 = 64;
 pub(crate) const VOTERS_CA: u8 = 71;
 pub(crate) const EDGES_CA: u8 = 72;
 pub(crate) const STRANGER: u8 = 99;
@@ -172,6 +174,15 @@ pub(crate) fn shard_by(sealer: u8, edge: &EdgeId, secret: &str, version: u64, pr
         .unwrap()
 }
 
+/// The issuers, as they verify chains of acme at any time.
+pub(crate) fn issuers() -> Issuers {
+    let issuer = |seed: &u8| {
+        let key = *key(*seed).public();
+        Issuer { kid: key.id(), key, tenants: vec![acme()], from: Timestamp::default(), until: Timestamp::MAX }
+    };
+    Issuers::new(ISSUERS.iter().map(issuer).collect()).unwrap()
+}
+
 /// A cut that the administrator asked for.
 pub(crate) fn cut(now: Timestamp, index: u64, kind: CutKind, id: &str, tenants: &[TenantId]) -> Revocation {
     let cut = Cut { tenant: acme(), kind, id: id.to_owned() };
@@ -189,7 +200,8 @@ pub(crate) fn cut(now: Timestamp, index: u64, kind: CutKind, id: &str, tenants: 
     );
     let administrator = administrator(now, tenants);
     let administrators = Administrators::from([(administrator.key.id(), administrator)]);
-    Revocation::from_request(LogIndex(index), request, &MESH, &administrators).unwrap()
+    let authorities = Authorities { mesh: &MESH, administrators: &administrators, issuers: &Issuers::default() };
+    Revocation::from_request(LogIndex(index), request, &authorities).unwrap()
 }
 
 /// A root envelope for what `task` asks, issued at `issued` by these issuers.
@@ -211,8 +223,7 @@ pub(crate) fn issue(task: &str, taxonomy: &Taxonomy, issued: Timestamp, issuers:
 
 /// What the holder of `parent` hands on.
 pub(crate) fn hand_on(parent: &[u8], restriction: &str, taxonomy: &Taxonomy, now: Timestamp) -> Vec<u8> {
-    let restriction = RestrictionRequest::parse_toml(restriction).unwrap().resolve(taxonomy).unwrap();
-    envelope::delegate(parent, &key(HOLDER), &MESH, &restriction, key(CHILD).public(), now, [9; 16]).unwrap()
+    hand_on_to(parent, (HOLDER, CHILD), restriction, (taxonomy, now), 9)
 }
 
 /// What the holder of `parent`, whose key this is, hands on to a further one; `nonce` makes two children two.

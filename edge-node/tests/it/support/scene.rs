@@ -170,6 +170,11 @@ impl Scene {
         self.log.revoke(keys::cut(self.world.env.now().wall, index, kind, id, &self.tenants)).0
     }
 
+    /// How often holders' requests were passed on to voters.
+    pub(crate) fn asked_of_voters(&self) -> u64 {
+        self.voters.iter().map(|voter| voter.heard(|heard| heard.cuts)).sum()
+    }
+
     /// No voter proves anything any more.
     pub(crate) fn silence(&self, silent: bool) {
         for voter in &self.voters {

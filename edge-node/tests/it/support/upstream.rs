@@ -37,6 +37,8 @@ pub(crate) enum Answer {
     Raw(u16, &'static str, String),
     /// Nothing until the test says so.
     Held,
+    /// Progress at once, in a stream; more of it, and the result, whenever the test says so.
+    Progress,
 }
 
 /// How the key is spelled when it is echoed.
@@ -54,6 +56,18 @@ struct Shared {
     seen: Mutex<Vec<(HeaderMap, Value)>>,
     release: Notify,
     arrived: Notify,
+    hung_up: Notify,
+}
+
+/// Notices that a call was broken off: the server drops what it was to send.
+struct Watched(Arc<Shared>, bool);
+
+impl Drop for Watched {
+    fn drop(&mut self) {
+        if !self.1 {
+            self.0.hung_up.notify_one();
+        }
+    }
 }
 
 /// A running tool server.
@@ -78,6 +92,7 @@ impl Upstream {
             seen: Mutex::default(),
             release: Notify::new(),
             arrived: Notify::new(),
+            hung_up: Notify::new(),
         });
         let listener = env.socket.listen(([127, 0, 0, 1], 0).into()).unwrap();
         let addr = listener.local_addr();
@@ -118,6 +133,11 @@ impl Upstream {
     /// Waits until a held call is there.
     pub(crate) async fn arrived(&self) {
         self.shared.arrived.notified().await;
+    }
+
+    /// Waits until a caller has gone before its answer was whole.
+    pub(crate) async fn hung_up(&self) {
+        self.shared.hung_up.notified().await;
     }
 
     /// Lets a held call go on.
@@ -175,9 +195,32 @@ async fn answer(State(shared): State<Arc<Shared>>, headers: HeaderMap, body: Byt
             (StatusCode::from_u16(status).unwrap(), [("content-type", kind)], body).into_response()
         }
         Answer::Held => {
+            let mut watched = Watched(Arc::clone(&shared), false);
             shared.arrived.notify_one();
             shared.release.notified().await;
+            watched.1 = true;
             axum::Json(result(structured)).into_response()
+        }
+        Answer::Progress => {
+            let token = request["params"]["_meta"]["progressToken"].clone();
+            let note = move |done: u32| {
+                json!({"jsonrpc": "2.0", "method": "notifications/progress", "params": {
+                    "progressToken": token, "progress": done, "total": 3, "message": "row 7 of billing",
+                }})
+            };
+            let (last, watched) = (result(structured), Watched(Arc::clone(&shared), false));
+            let events = futures::stream::unfold((0, watched), move |(sent, mut watched)| {
+                let message = if sent < 2 { note(sent + 1) } else { last.clone() };
+                async move {
+                    if sent == 1 || sent == 2 {
+                        watched.0.release.notified().await;
+                    }
+                    watched.1 = sent == 2;
+                    let event = format!("id: {sent}\ndata: {message}\n\n");
+                    (sent < 3).then_some((Ok::<_, std::convert::Infallible>(event), (sent + 1, watched)))
+                }
+            });
+            ([("content-type", "text/event-stream")], axum::body::Body::from_stream(events)).into_response()
         }
     }
 }

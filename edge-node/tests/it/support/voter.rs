@@ -10,14 +10,14 @@ use remit_common::bundle::SignedBundle;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{BootId, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId, VoterId};
-use remit_common::identity::{NodeKind, NodeRole, SpiffeId, Validity, issue_ca, issue_node};
+use remit_common::identity::{Administrators, NodeKind, NodeRole, SpiffeId, Validity, issue_ca, issue_node};
 use remit_common::net::env::Env;
 use remit_common::net::framed::{FramedRecv, FramedSend};
 use remit_common::net::quic::{MeshConnection, MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
 use remit_common::net::tasks::TaskHandle;
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::record::Record;
-use remit_common::revocation::{Revocation, Revocations};
+use remit_common::revocation::{Authorities, Revocation, Revocations};
 use remit_common::sync::Lane;
 use remit_common::sync::published::{
     PublishedBundle, PublishedObject, PublishedRevocations, PublishedShard, PublishedState,
@@ -26,7 +26,9 @@ use remit_common::sync::publisher::{EdgeReport, Publisher};
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::{Activation, activations_digest};
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
-use remit_common::wire::message::{EdgeMessage, Nack, RecordAck, RecordFork, VoterAddresses, VoterMessage};
+use remit_common::wire::message::{
+    EdgeMessage, Nack, RecordAck, RecordFork, RevokeAnswer, RevokeAsked, VoterAddresses, VoterMessage,
+};
 use remit_common::wire::proof::{Attestation, Covered};
 use tokio::sync::watch;
 
@@ -145,6 +147,8 @@ pub(crate) struct Heard {
     pub(crate) repeats: u64,
     /// Records that contradict one that came before.
     pub(crate) forks: u64,
+    /// What holders asked for.
+    pub(crate) cuts: u64,
 }
 
 /// What a test can make a voter do.
@@ -156,6 +160,8 @@ pub(crate) struct Behaviour {
     pub(crate) takes_no_records: AtomicBool,
     /// Says that the chain has forked.
     pub(crate) cries_fork: AtomicBool,
+    /// Refuses what holders ask for, with this status and reason.
+    pub(crate) refuses_cuts: Mutex<Option<(u16, &'static str)>>,
     /// Tells that these voters are there.
     pub(crate) tells: Mutex<Vec<(VoterId, SocketAddr)>>,
 }
@@ -338,7 +344,14 @@ fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> 
 async fn take_records(shared: &Shared, mut send: FramedSend, mut recv: FramedRecv) -> anyhow::Result<()> {
     let mut told = Vec::new();
     while let Some(message) = recv.recv::<EdgeMessage>(WITHIN).await? {
-        let EdgeMessage::RecordBatch(batch) = message else { continue };
+        let batch = match message {
+            EdgeMessage::RecordBatch(batch) => batch,
+            EdgeMessage::Revoke(asked) => {
+                send.send(&VoterMessage::Revoked(cut(shared, asked)), WITHIN).await?;
+                continue;
+            }
+            _ => continue,
+        };
         let tells = shared.behaviour.tells.lock().unwrap().clone();
         if tells != told {
             told.clone_from(&tells);
@@ -369,4 +382,18 @@ async fn take_records(shared: &Shared, mut send: FramedSend, mut recv: FramedRec
         send.send(&VoterMessage::RecordAck(RecordAck { boot: batch.boot, seq: last }), WITHIN).await?;
     }
     Ok(())
+}
+
+/// Does what a holder asks for, as a voter would.
+fn cut(shared: &Shared, RevokeAsked { request }: RevokeAsked) -> RevokeAnswer {
+    shared.heard.lock().unwrap().cuts += 1;
+    if let Some((status, reason)) = *shared.behaviour.refuses_cuts.lock().unwrap() {
+        return RevokeAnswer::Refused { status, reason: reason.to_owned(), detail: "no".to_owned() };
+    }
+    let index = LogIndex(shared.log.next_index());
+    let issuers = keys::issuers();
+    let authorities = Authorities { mesh: &MESH, administrators: &Administrators::new(), issuers: &issuers };
+    let entry = Revocation::from_request(index, request, &authorities).unwrap();
+    let until = entry.until;
+    RevokeAnswer::Committed { epoch: shared.log.revoke(entry), until }
 }

@@ -8,7 +8,7 @@ use remit_common::envelope::{
 };
 use remit_common::id::{EdgeId, LogIndex, MeshId, Region};
 use remit_common::identity::{Administrator, Administrators, SignedRequest, Verb};
-use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH, Revocation, Revocations, Subject};
+use remit_common::revocation::{Authorities, Cut, CutKind, REVOCATIONS_PATH, Revocation, Revocations, Subject};
 use remit_common::text::from_hex;
 use remit_common::time::Timestamp;
 use serde_json::{Value, json};
@@ -145,8 +145,10 @@ fn issuers(vector: &Value) -> Issuers {
 fn subjects(effective: &Effective) -> impl Iterator<Item = Subject<'_>> {
     let links = effective.links().iter().map(Subject::Link);
     let holders = effective.holders().iter().map(Subject::Holder);
-    let agents = effective.chain_agents.iter().map(|agent| Subject::Agent(&agent.id));
+    let agents =
+        effective.chain_agents.iter().flat_map(|agent| [Subject::Agent(&agent.id), Subject::Class(&agent.class)]);
     links.chain(holders).chain(agents).chain([
+        Subject::Issuers(effective.signers()),
         Subject::Delegator(&effective.delegator),
         Subject::Session(&effective.session),
         Subject::Task(&effective.task),
@@ -171,7 +173,9 @@ fn revocations(vector: &Value, mesh: &MeshId) -> Revocations {
         let administrators: Administrators = [(administrator.key.id(), administrator)].into_iter().collect();
         let body = cut.to_body();
         let request = SignedRequest::sign(mesh, &ops, "POST", REVOCATIONS_PATH, body, CREATED, CREATED + 60, [1; 16]);
-        let entry = Revocation::from_request(LogIndex(7), request, mesh, &administrators).expect("a cut");
+        let issuers = Issuers::default();
+        let authorities = Authorities { mesh, administrators: &administrators, issuers: &issuers };
+        let entry = Revocation::from_request(LogIndex(7), request, &authorities).expect("a cut");
         set.cut(entry).expect("there is room");
     }
     set

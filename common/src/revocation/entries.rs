@@ -1,0 +1,152 @@
+//! Entries in the order of their keys, found without building a key, and counted by who asked for them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Bound;
+
+use super::ask::Asked;
+use super::{Cut, CutKind, Revocation};
+use crate::id::{LinkId, TenantId};
+use crate::time::Timestamp;
+
+/// Entries of one kind in one tenant, by id.
+pub(super) type ById = BTreeMap<String, Revocation>;
+
+// INVARIANT: `count`, `by_holders`, `bytes` and `below` say of `tenants` what their names do.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(super) struct Entries {
+    tenants: BTreeMap<TenantId, BTreeMap<CutKind, ById>>,
+    count: usize,
+    /// How many of them holders asked for, and how many bytes these asked with.
+    by_holders: usize,
+    bytes: usize,
+    /// What holders asked for, by each link of the chain that they showed.
+    below: BTreeMap<LinkId, BTreeSet<Cut>>,
+}
+
+/// The links of the chain that a holder showed; `None` for everybody else.
+pub(super) fn shown(entry: &Revocation) -> Option<Vec<LinkId>> {
+    // An administrator's body never needs to be read for this.
+    let is_short =
+        entry.request.body.len() <= 512 && !entry.request.body.windows(8).any(|window| window == b"\"chain\":");
+    if is_short {
+        return None;
+    }
+    Some(Asked::from_body(&entry.request.body).ok()?.shown?.links)
+}
+
+impl Entries {
+    pub(super) fn len(&self) -> usize {
+        self.count
+    }
+
+    /// How many entries holders asked for, and with how many bytes.
+    pub(super) fn by_holders(&self) -> (usize, usize) {
+        (self.by_holders, self.bytes)
+    }
+
+    /// How many entries holders asked for who showed a chain with this link.
+    pub(super) fn below(&self, link: &LinkId) -> usize {
+        self.below.get(link).map_or(0, BTreeSet::len)
+    }
+
+    pub(super) fn of(&self, tenant: &TenantId) -> Option<&BTreeMap<CutKind, ById>> {
+        self.tenants.get(tenant)
+    }
+
+    pub(super) fn iter(&self) -> impl Iterator<Item = &Revocation> {
+        self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values)
+    }
+
+    fn get(&self, tenant: &TenantId, kind: CutKind, id: &str) -> Option<&Revocation> {
+        self.tenants.get(tenant)?.get(&kind)?.get(id)
+    }
+
+    pub(super) fn get_cut(&self, cut: &Cut) -> Option<&Revocation> {
+        self.get(&cut.tenant, cut.kind, &cut.id)
+    }
+
+    pub(super) fn insert(&mut self, entry: Revocation) {
+        self.remove(&entry.cut);
+        if let Some(links) = shown(&entry) {
+            self.by_holders += 1;
+            self.bytes = self.bytes.saturating_add(entry.request.body.len());
+            for link in links {
+                self.below.entry(link).or_default().insert(entry.cut.clone());
+            }
+        }
+        let Cut { tenant, kind, id } = entry.cut.clone();
+        self.tenants.entry(tenant).or_default().entry(kind).or_default().insert(id, entry);
+        self.count += 1;
+    }
+
+    pub(super) fn remove(&mut self, cut: &Cut) -> Option<Revocation> {
+        let kinds = self.tenants.get_mut(&cut.tenant)?;
+        let by_id = kinds.get_mut(&cut.kind)?;
+        let removed = by_id.remove(&cut.id)?;
+        self.count -= 1;
+        if by_id.is_empty() {
+            kinds.remove(&cut.kind);
+        }
+        if kinds.is_empty() {
+            self.tenants.remove(&cut.tenant);
+        }
+        if let Some(links) = shown(&removed) {
+            self.by_holders -= 1;
+            self.bytes = self.bytes.saturating_sub(removed.request.body.len());
+            for link in links {
+                if let Some(cuts) = self.below.get_mut(&link) {
+                    cuts.remove(cut);
+                    if cuts.is_empty() {
+                        self.below.remove(&link);
+                    }
+                }
+            }
+        }
+        Some(removed)
+    }
+
+    pub(super) fn ended(&self, now: Timestamp) -> Vec<Cut> {
+        self.iter().filter(|entry| entry.until <= now).map(|entry| entry.cut.clone()).collect()
+    }
+
+    /// Whether a link above what a holder had cut is cut itself, for at least as long: then the entry adds nothing.
+    pub(super) fn covers(&self, entry: &Revocation) -> bool {
+        let is_cut = |link: &LinkId| {
+            let above = self.get(&entry.cut.tenant, CutKind::Link, &link.to_string());
+            above.is_some_and(|above| above.cut != entry.cut && above.until >= entry.until)
+        };
+        entry.cut.kind == CutKind::Link && shown(entry).is_some_and(|links| links.iter().any(is_cut))
+    }
+
+    /// What holders had cut below a link and what the cut of that link covers.
+    pub(super) fn covered_by(&self, above: &Revocation) -> Vec<Cut> {
+        let link = above.cut.id.parse().map(LinkId).ok().filter(|_| above.cut.kind == CutKind::Link);
+        let below = link.and_then(|link| self.below.get(&link)).into_iter().flatten();
+        let is_covered = |cut: &&Cut| {
+            cut.kind == CutKind::Link
+                && cut.tenant == above.cut.tenant
+                && **cut != above.cut
+                && self.get_cut(cut).is_some_and(|entry| entry.until <= above.until)
+        };
+        below.filter(is_covered).cloned().collect()
+    }
+}
+
+impl FromIterator<Revocation> for Entries {
+    fn from_iter<I: IntoIterator<Item = Revocation>>(entries: I) -> Self {
+        let mut all = Self::default();
+        for entry in entries {
+            all.insert(entry);
+        }
+        all
+    }
+}
+
+/// The entry of an issuer's cut that reaches what it signed at `issued`. The ids of one key follow each other.
+pub(super) fn issuer_cut<'e>(by_id: &'e ById, kid: &str, issued_secs: u64) -> Option<&'e Revocation> {
+    by_id
+        .range::<str, _>((Bound::Included(kid), Bound::Unbounded))
+        .take_while(|(id, _)| id.starts_with(kid))
+        .map(|(_, entry)| entry)
+        .find(|entry| entry.cut.issued_before().is_some_and(|(_, before)| issued_secs < before))
+}
