@@ -96,6 +96,9 @@ impl Crew for Workers {
                     }
                     Some("every voter was asked".to_owned())
                 }
+                Task::HandOn => workload.hand_on().await,
+                Task::RevokeHop => operator.revoke_hop().await.map(|(hop, epoch)| format!("{hop} cut, epoch {epoch}")),
+                Task::MoveSession => return workload.move_session().await,
             };
             Done { acknowledged: told.is_some(), told: told.unwrap_or_else(|| "no voter acknowledged it".to_owned()) }
         })

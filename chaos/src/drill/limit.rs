@@ -9,6 +9,7 @@ use super::outcome::Limit;
 use super::pulse::float_of;
 use crate::history::figures::Figures;
 use crate::history::{Event, Kind, What, WriteKind};
+use crate::invariant::lineage;
 use crate::node::{Node, Roster};
 
 /// A figure of a run.
@@ -34,11 +35,13 @@ pub enum Figure {
     UnansweredPercent,
     /// Lies that no edge listened to: about those the run says nothing.
     LiesUnheard,
+    /// Calls that were refused as revoked although nobody had cut them or anything above them.
+    CutTooMuch,
 }
 
 impl Figure {
     /// Every figure.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::WriteGapMs,
         Self::RejoinMs,
         Self::CoverageMs,
@@ -49,6 +52,7 @@ impl Figure {
         Self::RecordsLost,
         Self::UnansweredPercent,
         Self::LiesUnheard,
+        Self::CutTooMuch,
     ];
 
     /// As drill files name it.
@@ -65,6 +69,7 @@ impl Figure {
             Self::RecordsLost => "records-lost",
             Self::UnansweredPercent => "unanswered-percent",
             Self::LiesUnheard => "lies-unheard",
+            Self::CutTooMuch => "cut-too-much",
         }
     }
 
@@ -82,6 +87,7 @@ impl Figure {
             Self::RecordsLost => "Acknowledged decision records that are gone",
             Self::UnansweredPercent => "Calls without an answer",
             Self::LiesUnheard => "Lies that no edge listened to",
+            Self::CutTooMuch => "Calls refused as revoked that nobody had cut, nor anything above them",
         }
     }
 
@@ -90,7 +96,9 @@ impl Figure {
     pub fn unit(self) -> &'static str {
         match self {
             Self::WriteGapMs | Self::RejoinMs | Self::CoverageMs | Self::StalenessMs | Self::P99CallMs => "ms",
-            Self::ReadsRefused | Self::StaleRefusals | Self::RecordsLost | Self::LiesUnheard => "count",
+            Self::ReadsRefused | Self::StaleRefusals | Self::RecordsLost | Self::LiesUnheard | Self::CutTooMuch => {
+                "count"
+            }
             Self::UnansweredPercent => "percent",
         }
     }
@@ -140,6 +148,7 @@ impl Figure {
                 (calls.invoked > 0).then(|| 100.0 * float_of(calls.unknown) / float_of(calls.invoked))
             }
             Self::LiesUnheard => lies_unheard(events).map(float_of),
+            Self::CutTooMuch => cut_too_much(events).map(float_of),
         }
     }
 
@@ -171,6 +180,32 @@ fn lies_unheard(events: &[Event]) -> Option<u64> {
     }
     let open = newest.values().filter(|heard| !**heard).count();
     (!newest.is_empty()).then(|| unheard + u64::try_from(open).unwrap_or(u64::MAX))
+}
+
+/// How many calls were refused as revoked that nobody had asked to cut, at any time; none unless a sibling of a hop that
+/// was cut was in use afterwards, for of anybody else it says little.
+fn cut_too_much(events: &[Event]) -> Option<u64> {
+    let mut cut: BTreeMap<&str, u64> = BTreeMap::new();
+    for event in events {
+        if let (What::Write(write), Kind::Invoke) = (&event.what, event.kind)
+            && let WriteKind::Revoke { session } = &write.write
+        {
+            cut.entry(session).or_insert(event.index);
+        }
+    }
+    let parents: BTreeMap<&str, u64> =
+        cut.iter().filter_map(|(name, index)| Some((name.rsplit_once('/')?.0, *index))).collect();
+    let (mut siblings, mut wrong) = (0, 0);
+    for event in events {
+        let What::Call(call) = &event.what else { continue };
+        let Some(outcome) = &call.outcome else { continue };
+        if lineage(&call.session).any(|name| cut.contains_key(name)) {
+            continue;
+        }
+        wrong += u64::from(outcome.reason == "revoked");
+        siblings += u64::from(lineage(&call.session).any(|name| parents.get(name).is_some_and(|at| *at < event.index)));
+    }
+    (siblings > 0).then_some(wrong)
 }
 
 /// From the acknowledgement of a revocation to the first answer that names every edge, at the slowest. Revocations of

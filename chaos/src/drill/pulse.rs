@@ -7,6 +7,7 @@ use remit_common::id::{BundleVersion, EdgeId, VoterId};
 
 use super::probe::Probe;
 use crate::history::{Edge, Event, Kind, Verdict, Voter, What, WriteKind};
+use crate::invariant::lineage;
 
 /// How long calls are remembered; the longest window of a probe.
 pub(super) const WINDOW_MAX: Duration = Duration::from_secs(120);
@@ -55,7 +56,7 @@ impl Pulse {
                     self.calls.push_back(Called {
                         at_us: event.time_us,
                         took_us: answered.and(from).map(|from| event.time_us.saturating_sub(from)),
-                        due: call.admitted && !self.cut.contains(&call.session),
+                        due: call.admitted && !lineage(&call.session).any(|name| self.cut.contains(name)),
                         admitted: call.admitted,
                         permitted: answered.is_some_and(|outcome| outcome.verdict == Verdict::Permit),
                     });

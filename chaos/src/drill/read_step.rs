@@ -234,6 +234,9 @@ fn task(tree: &Tree, map: &mut Fields<'_>, book: &mut Book<'_>) -> Option<Does> 
         "seal" => (Task::Seal, Expected::Acknowledged),
         "open-session" => (Task::OpenSession, Expected::Acknowledged),
         "read" => (Task::Read, Expected::Anything),
+        "hand-on" => (Task::HandOn, Expected::Acknowledged),
+        "revoke-hop" => (Task::RevokeHop, Expected::Acknowledged),
+        "move-session" => (Task::MoveSession, Expected::Acknowledged),
         other => {
             if FAULTS.contains(&other) {
                 let message = format!("`{other}` is no task of the operator but a fault");

@@ -21,8 +21,10 @@ pub const DRILLS: &[(&str, &str)] = drills![
     "power-cut-voter",
     "reconnect-storm",
     "region-cut-off",
+    "revoke-during-delegation",
     "revoke-during-partition",
     "rolling-restart",
+    "session-moved",
     "slow-lossy-wan",
     "voter-replaced",
 ];

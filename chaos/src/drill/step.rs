@@ -215,11 +215,27 @@ pub enum Task {
     OpenSession,
     /// Reads at every voter what is cut and what is active, with a barrier.
     Read,
+    /// A session is handed on for a while: hops are made under two of its children, and used at every edge at once.
+    HandOn,
+    /// Cuts one of these two children, by its link.
+    RevokeHop,
+    /// Shows a proof that is made for one edge to another one, and then goes there as one should.
+    MoveSession,
 }
 
 /// The tasks by the names of drill files.
-pub(super) const TASKS: [&str; 7] =
-    ["revoke", "push-bundle", "push-poisoned-bundle", "seal", "open-session", "read", "wait"];
+pub(super) const TASKS: [&str; 10] = [
+    "revoke",
+    "push-bundle",
+    "push-poisoned-bundle",
+    "seal",
+    "open-session",
+    "read",
+    "hand-on",
+    "revoke-hop",
+    "move-session",
+    "wait",
+];
 
 impl Task {
     /// As drill files name it.
@@ -232,6 +248,9 @@ impl Task {
             Self::Seal => "seal",
             Self::OpenSession => "open-session",
             Self::Read => "read",
+            Self::HandOn => "hand-on",
+            Self::RevokeHop => "revoke-hop",
+            Self::MoveSession => "move-session",
         }
     }
 }

@@ -126,7 +126,8 @@ pub struct Call {
     pub of: Option<u64>,
     /// Which edge was asked.
     pub edge: EdgeId,
-    /// The session of the envelope: what a revocation cuts.
+    /// The session of the envelope: what a revocation cuts. Of an envelope that was handed on, its parent's name, `/`, and
+    /// which child it is.
     pub session: String,
     /// The tool.
     pub tool: String,
@@ -174,9 +175,9 @@ pub struct Write {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "kind", rename_all = "snake_case")]
 pub enum WriteKind {
-    /// Cuts a session.
+    /// Cuts a session, or a hop and what is below.
     Revoke {
-        /// Its name; each is cut once.
+        /// Its name, as calls have it; each is cut once.
         session: String,
     },
     /// Publishes a bundle.

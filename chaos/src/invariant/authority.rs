@@ -1,4 +1,4 @@
-//! P1: nothing is permitted that the envelope's chain and the active bundle do not admit.
+//! P1: nothing is permitted that the envelope's chain, the proof that comes with it and the active bundle do not admit.
 //!
 //! Source: promise I-1 of docs/ARCHITECTURE.md. Which calls are admitted, the agent knows who made envelope and bundle.
 
@@ -13,7 +13,7 @@ pub(super) fn check(story: &Story<'_>) -> Verdict {
         if let Some(permit) = call.permit() {
             findings.breach(&[call.invoked, permit], || {
                 format!(
-                    "At {} edge {} permitted a call of `{}` under session {}, which neither envelope nor policy admits.",
+                    "At {} edge {} permitted a call of `{}` under session {}, which envelope, proof or policy does not admit.",
                     at(permit.time_us),
                     call.asked.edge,
                     call.asked.tool,

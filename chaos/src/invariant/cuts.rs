@@ -46,14 +46,30 @@ pub(super) fn cuts<'a>(story: &Story<'a>) -> BTreeMap<&'a str, Cut> {
         }
     }
     for call in &story.calls {
-        if let Some(known) = refused_as_revoked(call) {
+        // Of a hop it says that something is cut, and not what.
+        if let Some(known) = refused_as_revoked(call).filter(|_| !is_hop(&call.asked.session)) {
             learn(&call.asked.session, known, None);
         }
     }
     cuts
 }
 
-/// The session that a write asks to cut.
+/// Whether a name is that of a hop: the name of its parent, and which of its children it is.
+pub(crate) fn is_hop(name: &str) -> bool {
+    name.contains('/')
+}
+
+/// A name, and the names of everything above it.
+pub(crate) fn lineage(name: &str) -> impl Iterator<Item = &str> {
+    std::iter::successors(Some(name), |name| Some(name.rsplit_once('/')?.0))
+}
+
+/// The cut that reaches a session or hop: its own, or one further up; the one that was known first.
+pub(super) fn cut_of<'c>(cuts: &'c BTreeMap<&str, Cut>, name: &str) -> Option<&'c Cut> {
+    lineage(name).filter_map(|name| cuts.get(name)).min_by_key(|cut| cut.known.index)
+}
+
+/// The session or hop that a write asks to cut.
 pub(super) fn revoked<'a>(write: &Operation<'a, Write>) -> Option<&'a str> {
     if let WriteKind::Revoke { session } = &write.asked.write { Some(session) } else { None }
 }

@@ -40,6 +40,7 @@ mod verdict;
 use serde::{Deserialize, Serialize};
 
 pub use context::{Context, Minimums};
+pub(crate) use cuts::lineage;
 pub use vacuity::{Missing, Vacuous};
 pub use verdict::{Breach, Invariant, Status, UnknownInvariant, Verdict, Witness};
 

@@ -14,7 +14,7 @@ use remit_common::id::{EdgeId, RevocationEpoch};
 use remit_common::lattice::Effect;
 
 use super::context::{Context, RESOLUTION_US, micros};
-use super::cuts::{Cut, cuts};
+use super::cuts::{Cut, cut_of, cuts};
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::drill::action::Fault;
@@ -29,7 +29,7 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
     let turned_back = TurnedBack::of(events);
     findings.saw("sessions cut", u64::try_from(cuts.len()).unwrap_or(u64::MAX));
     for call in story.calls.iter().filter(|call| call.outcome().is_some()) {
-        let Some(cut) = cuts.get(call.asked.session.as_str()) else { continue };
+        let Some(cut) = cut_of(&cuts, &call.asked.session) else { continue };
         after_coverage(&mut findings, call, cut, &covered);
         after_bound(&mut findings, call, cut, context, &turned_back);
     }

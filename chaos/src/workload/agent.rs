@@ -17,7 +17,7 @@ use remit_common::net::env::Env;
 use remit_common::net::http::HttpClient;
 use remit_common::net::prover::{NotProven, Outgoing, Prover};
 use remit_common::net::tasks::Shutdown;
-use remit_common::proof::{EdgeKey, Grade};
+use remit_common::proof::{EdgeKey, Exchange, Grade, PROOF_HEADER, Target};
 use serde_json::{Value, json};
 
 use super::http::{ANSWER_BYTES_MAX, addr_of};
@@ -131,6 +131,48 @@ impl Agent {
         let (tasks, sessions) = (tasks(), self.sessions.open());
         let (Some(task), Some(session)) = (tasks.first(), sessions.first()) else { return false };
         self.call(session, task).await == Some(Verdict::Permit)
+    }
+
+    /// Whether the edge permits a call of this session that it should permit.
+    pub(super) async fn reads(&self, session: &Session) -> Option<Verdict> {
+        let tasks = tasks();
+        self.call(session, tasks.first()?).await
+    }
+
+    /// Makes a proof for this edge and shows it to the other one, which has no channel for it. Gives what that one says.
+    pub(super) async fn show_elsewhere(&self, other: &Self, session: &Session) -> Option<Verdict> {
+        let (here, there) = (self.at_edge(), other.at_edge());
+        let tasks = tasks();
+        let task = tasks.first()?;
+        let ((own, _), (to, mut request)) = (self.request(task)?, other.request(task)?);
+        let prover = self.prover(&here, session)?;
+        let target = Target::Mcp { method: "tools/call", name: task.tool, definition: None };
+        let exchange = Exchange { target, body: request.body(), idempotency_key: b"" };
+        let client = HttpClient::new(&here, ANSWER_BYTES_MAX);
+        let proof = prover.prove(&client, own, &exchange, Grade::P1, ANSWER).await.ok()?;
+        let envelope = remit_common::text::base64url(&session.envelope).parse().ok()?;
+        request.headers_mut().insert("remit-envelope", envelope);
+        request.headers_mut().insert(PROOF_HEADER, proof);
+        let client = HttpClient::new(&there, ANSWER_BYTES_MAX);
+        let asking = async {
+            let response = client.send(to, request, ANSWER).await.ok()?;
+            outcome_of(response.body(), None)
+        };
+        other.noted(session, task, false, asking).await
+    }
+
+    /// Has the edge register a child of a session; gives the child with what the edge says of it.
+    pub(super) async fn register(&self, parent: &Session, child: &Session) -> Option<Session> {
+        let env = self.at_edge();
+        let (to, _) = self.request(tasks().first()?)?;
+        let client = HttpClient::new(&env, ANSWER_BYTES_MAX);
+        let prover = self.prover(&env, parent)?;
+        let registered = prover.register(&client, to, &child.envelope, ANSWER).await.ok()?;
+        Some(Session { envelope: registered.presentation, ..child.clone() })
+    }
+
+    fn at_edge(&self) -> Env {
+        self.access.env_at(&Node::Edge(self.edge.clone()))
     }
 
     async fn call(&self, session: &Session, task: &Task) -> Option<Verdict> {

@@ -5,6 +5,7 @@
 
 mod agent;
 pub mod electorate;
+mod family;
 mod http;
 mod observer;
 mod operator;

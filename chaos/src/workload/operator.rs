@@ -11,7 +11,7 @@ use remit_common::bundle::source::{BuildOverrides, BundleSource};
 use remit_common::bundle::{SignedBundle, SourceFault};
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::{PublicKey, SigningKey};
-use remit_common::envelope::TaskRequest;
+use remit_common::envelope::{RawPresentation, TaskRequest};
 use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, SessionId, VoterId};
 use remit_common::identity::SignedRequest;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
@@ -19,7 +19,7 @@ use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::Bounds;
 use remit_common::policy::compile::CompiledPolicy;
-use remit_common::revocation::{Cut, CutKind};
+use remit_common::revocation::{Cut, CutKind, Revocation};
 use remit_common::shard::{ShardAad, seal};
 use remit_common::trust::directory::{Directory, SignedDirectory};
 use remit_common::trust::dsse::Envelope;
@@ -271,6 +271,14 @@ impl Operator {
 
     /// Asks the issuers for an envelope of a new session. Gives the session's name.
     pub async fn open_session(&self) -> Option<String> {
+        let session = self.issue().await?;
+        let name = session.name.clone();
+        self.0.sessions.add(session);
+        Some(name)
+    }
+
+    /// Asks the issuers for an envelope of a new session that nobody else uses.
+    pub(super) async fn issue(&self) -> Option<Session> {
         let name = self.0.sessions.next_name();
         let holder = SigningKey::from_seed(Zeroizing::new(self.env().random())).ok()?;
         let body = envelope_request(&name, &holder).ok()?;
@@ -278,8 +286,21 @@ impl Operator {
         let kind = WriteKind::Envelope { session: name.clone() };
         let issued = self.write(kind, "/v1/envelopes", body, made).await?;
         let envelope = remit_common::text::from_base64url(&issued.presentation)?;
-        self.0.sessions.add(Session { name: name.clone(), envelope, holder: Arc::new(holder) });
-        Some(name)
+        Some(Session { name, envelope, holder: Arc::new(holder) })
+    }
+
+    /// Cuts one child of the session that is handed on, by its link. Gives its name and the epoch.
+    pub async fn revoke_hop(&self) -> Option<(String, RevocationEpoch)> {
+        let hop = self.0.sessions.family()?.cut;
+        let mesh = self.0.access.mesh();
+        let link = RawPresentation::parse(&hop.envelope).ok()?.leaf_id(&mesh.mesh_id)?.to_string();
+        self.0.sessions.name_hop(link.clone(), hop.name.clone());
+        let body = Cut { tenant: mesh.tenant, kind: CutKind::Link, id: link }.to_body();
+        let made = |made: &RevocationMade| (made.index, Some(made.epoch), None);
+        let kind = WriteKind::Revoke { session: hop.name.clone() };
+        let made = self.write(kind, "/v1/revocations", body, made).await?;
+        self.watch_coverage(made.epoch).await;
+        Some((hop.name, made.epoch))
     }
 
     /// Cuts the oldest open session. Gives its name and the epoch.
@@ -325,7 +346,7 @@ impl Operator {
             of: Some(of),
             applied: Some(list.applied),
             epoch: Some(list.epoch),
-            sessions: list.revocations.iter().filter_map(session_of).collect(),
+            sessions: list.revocations.iter().filter_map(|revocation| self.name_of(revocation)).collect(),
             ..blank.clone()
         });
         self.note_read(of, &blank, read);
@@ -339,6 +360,15 @@ impl Operator {
             ..blank.clone()
         });
         self.note_read(of, &blank, read);
+    }
+
+    /// What a cut is called in histories.
+    fn name_of(&self, revocation: &Revocation) -> Option<String> {
+        match revocation.cut.kind {
+            CutKind::Session => Some(revocation.cut.id.clone()),
+            CutKind::Link => self.0.sessions.hop(&revocation.cut.id),
+            _ => None,
+        }
     }
 
     fn note_read(&self, of: u64, blank: &ReadState, read: Option<ReadState>) {
@@ -474,11 +504,11 @@ impl Operator {
 fn envelope_request(session: &str, holder: &SigningKey) -> Result<Vec<u8>> {
     let mut task = TaskRequest::parse_toml(example::TASK)?;
     task.session = SessionId::new(session)?;
+    // Some are handed on more often than people usually do.
+    if let Some(delegation) = &mut task.delegation {
+        delegation.fanout = 64;
+    }
     Ok(serde_json::to_vec(&json!({"holder": holder.public(), "task": task}))?)
-}
-
-fn session_of(revocation: &remit_common::revocation::Revocation) -> Option<String> {
-    (revocation.cut.kind == CutKind::Session).then(|| revocation.cut.id.clone())
 }
 
 fn texts(faults: &[SourceFault]) -> String {

@@ -1,5 +1,6 @@
 //! The sessions of a run and the envelopes issued for them. Everybody may use any: a cut must hold for all.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -24,6 +25,15 @@ impl fmt::Debug for Session {
     }
 }
 
+/// A session that is handed on to two children, who hand it on.
+#[derive(Debug, Clone)]
+pub(super) struct Family {
+    /// Will be cut.
+    pub(super) cut: Session,
+    /// Stays.
+    pub(super) stays: Session,
+}
+
 /// Cloning gives the same sessions.
 #[derive(Debug, Clone)]
 pub(super) struct Sessions(Arc<Mutex<State>>);
@@ -35,6 +45,10 @@ struct State {
     cut: Vec<Session>,
     /// Of the sessions that were cut, the oldest are forgotten.
     cut_max: usize,
+    /// The session that is handed on.
+    family: Option<Family>,
+    /// The names of hops that are to be cut, by the ids of their links.
+    hops: BTreeMap<String, String>,
 }
 
 impl Sessions {
@@ -56,6 +70,26 @@ impl Sessions {
 
     pub(super) fn add(&self, session: Session) {
         self.with(|state| state.open.push(session));
+    }
+
+    /// A family whose one child can be cut from now on.
+    pub(super) fn found(&self, family: Family) {
+        self.with(|state| state.family = Some(family));
+    }
+
+    /// The family that is there.
+    pub(super) fn family(&self) -> Option<Family> {
+        self.with(|state| state.family.clone())
+    }
+
+    /// What is cut when the link of this id is.
+    pub(super) fn name_hop(&self, link: String, name: String) {
+        self.with(|state| state.hops.insert(link, name));
+    }
+
+    /// The name of the hop with this link.
+    pub(super) fn hop(&self, link: &str) -> Option<String> {
+        self.with(|state| state.hops.get(link).cloned())
     }
 
     /// Those that nobody has asked to cut.

@@ -35,6 +35,16 @@ fn a_voter_with_a_full_disk_passes() {
 }
 
 #[test]
+fn a_cut_of_an_ancestor_while_hops_are_made_passes() {
+    assert_eq!(fault("revoke-during-delegation", SEED), None);
+}
+
+#[test]
+fn a_session_that_moves_passes() {
+    assert_eq!(fault("session-moved", SEED), None);
+}
+
+#[test]
 #[ignore = "half an hour of simulated time takes some of real time: ask for it by name, with the seeds"]
 fn every_shipped_drill_passes_with_the_seeds() {
     let faults = play_all(DRILLS, |(name, _)| fault(name, SEED).into_iter().collect());
