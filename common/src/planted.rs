@@ -60,6 +60,10 @@ pub enum Bug {
     HighestCounterCountsAgain,
     /// An edge compares a channel's envelope with the one that is shown only where it has to verify that one first.
     LeafUncheckedWhenCached,
+    /// Of a chain, only the last link and its holder are looked for among the revocations.
+    AncestorCutMissed,
+    /// An edge takes a proof over a channel that it has not opened.
+    ChannelOfAnotherEdge,
 }
 
 /// Whether this bug is the one that is planted now.
@@ -99,7 +103,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 25] = [
+        pub const ALL: [Self; 27] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -125,6 +129,8 @@ mod on {
             Self::LastDimensionDecides,
             Self::HighestCounterCountsAgain,
             Self::LeafUncheckedWhenCached,
+            Self::AncestorCutMissed,
+            Self::ChannelOfAnotherEdge,
         ];
 
         /// As tables and arguments name it.
@@ -156,6 +162,8 @@ mod on {
                 Self::LastDimensionDecides => "last-dimension-decides",
                 Self::HighestCounterCountsAgain => "highest-counter-counts-again",
                 Self::LeafUncheckedWhenCached => "leaf-unchecked-when-cached",
+                Self::AncestorCutMissed => "ancestor-cut-missed",
+                Self::ChannelOfAnotherEdge => "channel-of-another-edge",
             }
         }
     }

@@ -12,6 +12,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
 use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
 use remit_common::lattice::{Effect, Effects, Grade};
+use remit_common::planted::{Bug, planted};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
@@ -237,11 +238,13 @@ fn stands<'v>(
 /// # Errors
 /// The cut.
 pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> Result<(), Box<Refusal>> {
+    let missed = if planted(Bug::AncestorCutMissed) { effective.links().len().saturating_sub(1) } else { 0 };
     let subjects = || {
         let (links, holders) = (effective.links().iter(), effective.holders().iter());
         links
             .map(Subject::Link)
-            .chain(holders.map(Subject::Holder))
+            .skip(missed)
+            .chain(holders.map(Subject::Holder).skip(missed))
             .chain(
                 effective
                     .chain_agents

@@ -69,7 +69,12 @@ impl Play {
 
 /// The drill that a bug is looked for in, if no accident brings it to light.
 pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
-    (bug == Bug::RepeatedTickCounts).then_some("lying-voter")
+    match bug {
+        Bug::RepeatedTickCounts => Some("lying-voter"),
+        Bug::AncestorCutMissed => Some("revoke-during-delegation"),
+        Bug::ChannelOfAnotherEdge => Some("session-moved"),
+        _ => None,
+    }
 }
 
 /// Which promises a bug breaks. A breach of another one may be an accident, and does not count.
@@ -96,6 +101,10 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::RepeatedTickCounts => &[Monotone],
         Bug::CallBeforeRecorded => &[RecordedFirst],
         Bug::AnswerNotSearched => &[Secrecy],
-        Bug::LastDimensionDecides | Bug::HighestCounterCountsAgain | Bug::LeafUncheckedWhenCached => &[Authority],
+        Bug::LastDimensionDecides
+        | Bug::HighestCounterCountsAgain
+        | Bug::LeafUncheckedWhenCached
+        | Bug::ChannelOfAnotherEdge => &[Authority],
+        Bug::AncestorCutMissed => &[Revocation],
     }
 }
