@@ -5,7 +5,9 @@ use std::path::Path;
 
 use remit_chaos::example::{BUNDLE, STORY, with_tools_at};
 pub(crate) use remit_chaos::example::{CHILD, TASK, TOOLS};
+use remit_common::crypto::sign::PublicKey;
 use remit_common::net::env::Env;
+use remit_common::policy::trust_domains::TRUST_DOMAINS_FILE;
 
 use crate::failure::{Exit, Failure};
 use crate::files;
@@ -24,6 +26,23 @@ pub(crate) fn write_all(env: &Env, dir: &Path, tool_url: &str) -> Result<(), Fai
         write(env, &dir.join(path), &with_tools_at(bytes, tool_url))?;
     }
     Ok(())
+}
+
+/// Has the example's bundle know the story's agents: by an authority that this mesh alone has.
+pub(crate) fn write_trust_domain(env: &Env, dir: &Path, authority: &PublicKey) -> Result<(), Failure> {
+    let file = format!(
+        "# Whose agents this policy knows, and of which class they are. An agent that shows an identity of this trust\n\
+         # domain acts as itself; any other acts as the one that handed it its envelope.\n\
+         # `remit identity issue --agent spiffe://customer-success.example/agent/… --key F -o SVID` makes one.\n\n\
+         [[trust_domain]]\n\
+         name        = \"customer-success.example\"\n\
+         authorities = [\"{}\"]\n\n\
+         [trust_domain.classes]\n\
+         renewal-analyst   = [\"/agent/renewal-analyst\"]\n\
+         clause-classifier = [\"/agent/clause-classifier\"]\n",
+        remit_common::text::hex(authority.as_bytes())
+    );
+    write(env, &dir.join("bundle").join(TRUST_DOMAINS_FILE), file.as_bytes())
 }
 
 fn write(env: &Env, path: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -60,6 +60,10 @@ pub(crate) fn create(context: &Context, shape: Shape) -> Result<(LocalMesh, Secr
     let mesh = LocalMesh::create(&context.env, plan)?;
     let url = mesh.file().upstreams.first().map(|upstream| upstream.url.clone()).unwrap_or_default();
     example::write_all(&context.env, &mesh.file().example, &url)?;
+    if let Some(agents) = &mesh.file().keys.agents {
+        let authority = files::read_key(&context.env, agents)?;
+        example::write_trust_domain(&context.env, &mesh.file().example, authority.public())?;
+    }
     Ok((mesh, secret))
 }
 

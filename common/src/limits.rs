@@ -46,6 +46,10 @@ pub const PROOF_WINDOW: u64 = 1_024;
 pub const PROOF_BYTES_MAX: usize = 256;
 /// Bytes of a request for a channel, and of its answer.
 pub const CHANNEL_BYTES_MAX: usize = 512;
+/// Bytes of an identity that is shown at the opening of a channel.
+pub const CREDENTIAL_SHOWN_BYTES_MAX: usize = 2 * 1024;
+/// Bytes of a request for a channel that shows one.
+pub const CHANNEL_REQUEST_BYTES_MAX: usize = CHANNEL_BYTES_MAX + CREDENTIAL_SHOWN_BYTES_MAX;
 /// The longest life of a channel.
 pub const CHANNEL_LIFE_MAX: Duration = Duration::from_secs(600);
 /// How far apart the clocks of a holder and an edge may be when it opens a channel, and how much later than it was

@@ -10,11 +10,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use remit_common::bundle::CompiledBundle;
+use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, RawPresentation};
 use remit_common::id::{LinkId, RevocationEpoch};
+use remit_common::identity::{AgentSvid, NotThisAgent};
 use remit_common::limits::PROOF_CLOCKS_APART_MAX;
 use remit_common::proof::{Acceptor, ChannelId, Exchange, Grade, Proof, ProofRefused};
-use remit_common::time::BootTime;
+use remit_common::time::{BootTime, Timestamp};
 
 /// Channels of one envelope: a few processes may share it.
 const LEAF_MAX: usize = 4;
@@ -52,6 +55,8 @@ pub(crate) struct Channel {
     /// What was shown when it was opened; stands behind the reference form.
     presented: Arc<RawPresentation>,
     effective: Arc<Effective>,
+    /// Who its holder has shown to be.
+    identity: Option<Identity>,
     /// Whether a sweep has compared it with the revocations: it may have been opened under older ones.
     compared: AtomicBool,
 }
@@ -62,6 +67,7 @@ impl Channel {
         source: Source,
         presented: Arc<RawPresentation>,
         effective: Arc<Effective>,
+        svid: Option<AgentSvid>,
     ) -> Self {
         let (id, leaf, ends) = (acceptor.id(), acceptor.leaf(), acceptor.ends());
         Self {
@@ -72,6 +78,7 @@ impl Channel {
             acceptor: Mutex::new(acceptor),
             presented,
             effective,
+            identity: svid.map(Identity::new),
             compared: AtomicBool::new(false),
         }
     }
@@ -79,6 +86,15 @@ impl Channel {
     /// The last link of its envelope.
     pub(crate) fn leaf(&self) -> LinkId {
         self.leaf
+    }
+
+    /// Its envelope, as this bundle lets its holder use it: acting as the agent that the last link names, if that agent
+    /// has shown that it is the one.
+    pub(crate) fn acting(&self, effective: Arc<Effective>, bundle: &CompiledBundle, now: Timestamp) -> Arc<Effective> {
+        match &self.identity {
+            Some(identity) => identity.acting(effective, bundle, now),
+            None => effective,
+        }
     }
 
     /// Its envelope.
@@ -94,6 +110,61 @@ impl Channel {
         // A panic while it was held has taken at most the counter with it.
         self.acceptor.lock().unwrap_or_else(PoisonError::into_inner).accept(proof, exchange, now)
     }
+}
+
+/// Who the holder of a channel has shown to be, and what the newest bundle made of it.
+#[derive(Debug)]
+struct Identity {
+    svid: AgentSvid,
+    judged: Mutex<Option<Judged>>,
+}
+
+#[derive(Debug)]
+struct Judged {
+    bundle: Digest,
+    /// Of which chain; verified anew, it is another one.
+    of: Arc<Effective>,
+    /// That chain, acting as its last agent; `None` where the bundle does not take the identity.
+    acting: Option<Arc<Effective>>,
+}
+
+impl Identity {
+    fn new(svid: AgentSvid) -> Self {
+        Self { svid, judged: Mutex::default() }
+    }
+
+    fn acting(&self, effective: Arc<Effective>, bundle: &CompiledBundle, now: Timestamp) -> Arc<Effective> {
+        if self.svid.check_time(now).is_err() {
+            return effective;
+        }
+        // A panic while it was held has judged in vain.
+        let mut judged = self.judged.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest =
+            judged.take().filter(|judged| judged.bundle == *bundle.digest() && Arc::ptr_eq(&judged.of, &effective));
+        let newest = newest.unwrap_or_else(|| {
+            let proven = check_identity(&self.svid, &effective, bundle);
+            let acting = proven.is_ok().then(|| Arc::new(effective.acting_as_leaf()));
+            Judged { bundle: *bundle.digest(), of: Arc::clone(&effective), acting }
+        });
+        let acting = newest.acting.clone();
+        *judged = Some(newest);
+        acting.unwrap_or(effective)
+    }
+}
+
+/// Whether an identity makes true what the last link says of its holder, by this bundle.
+///
+/// # Errors
+/// [`NotThisAgent`]; says nothing of time.
+pub(crate) fn check_identity(
+    svid: &AgentSvid,
+    effective: &Effective,
+    bundle: &CompiledBundle,
+) -> Result<(), NotThisAgent> {
+    let (Some(holder), Some(claimed)) = (effective.holder_key(), effective.chain_agents.last()) else {
+        return Err(NotThisAgent::OtherAgent);
+    };
+    bundle.policy().trust_domains().check(svid, holder, claimed)
 }
 
 /// Every open channel.

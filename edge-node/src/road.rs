@@ -33,7 +33,7 @@ pub(crate) use registering::Registered;
 
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::{Chain, Chains};
-use crate::channels::Channels;
+use crate::channels::{Channel, Channels};
 use crate::egress::{CallFailed, CalledOff, Egress, Progress, Reached, Reply};
 use crate::hops::Hops;
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
@@ -85,6 +85,8 @@ pub(crate) struct Journey {
     connection: Option<PublicKey>,
     /// That the caller has the envelope's key.
     proven: Proven,
+    /// Over which it was proven, and who the caller has shown to be.
+    channel: Option<Arc<Channel>>,
     tool: Option<ToolName>,
     salt: [u8; 16],
     arguments: Option<Digest>,
@@ -126,6 +128,17 @@ impl From<Box<Refusal>> for NoResult {
     }
 }
 
+impl Journey {
+    /// The envelope as the caller may use it: as the agent that it has shown to be.
+    fn acting(&self, effective: Arc<Effective>) -> Arc<Effective> {
+        let active = self.view.bundles.get(&effective.tenant);
+        match self.channel.as_ref().zip(active) {
+            Some((channel, active)) => channel.acting(effective, &active.bundle, self.arrived.wall),
+            None => effective,
+        }
+    }
+}
+
 impl Gateway {
     /// Begins: one clock reading, one view, one id.
     pub(crate) fn arrive(&self, connection: Option<PublicKey>) -> Journey {
@@ -138,6 +151,7 @@ impl Gateway {
             envelope: None,
             connection,
             proven: Proven::default(),
+            channel: None,
             tool: None,
             salt: self.env.random(),
             arguments: None,
@@ -237,6 +251,7 @@ impl Gateway {
                     self.arrived(journey);
                     journey.decision = DecisionId::new(journey.arrived.wall, self.env.random());
                     effective = self.admit_again(journey)?;
+                    effective = journey.acting(effective);
                 }
                 Err(Undone::Overtaken(refusal)) => return Err(NoResult::Refused(refusal)),
                 Err(Undone::NoResult(none)) => return Err(none),

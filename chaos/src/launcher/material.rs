@@ -74,6 +74,7 @@ impl Material {
         let (directory_key, directory_path) = make("directory")?;
         let (admin_key, admin_path) = make("admin")?;
         let (sealer_key, sealer_path) = make("sealer")?;
+        let (_, agents_path) = make("agents")?;
         let policy = (1..=POLICY_KEYS.0).map(|n| make(&format!("policy-{n}"))).collect::<Result<Vec<_>>>()?;
 
         let validity = validity(created);
@@ -136,6 +137,7 @@ impl Material {
                 directory: directory_path,
                 sealer: sealer_path,
                 root: root_path,
+                agents: Some(agents_path),
             },
         })
     }

@@ -87,6 +87,9 @@ pub struct KeyPaths {
     pub sealer: PathBuf,
     /// The root role.
     pub root: PathBuf,
+    /// The authority of the agents' trust domain, where the mesh has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agents: Option<PathBuf>,
 }
 
 /// The file cannot be used.
@@ -187,6 +190,10 @@ mod tests {
         assert_eq!(file.to_json(), FILE);
         let running: Vec<_> = file.processes().map(|(pid, _)| pid).collect();
         assert_eq!(running, [4713, 4711], "tools before voters, and only what was started");
+        let agents = FILE.replace("root.key\"\n", "root.key\",\n    \"agents\": \"/mesh/keys/agents.key\"\n");
+        let with_agents: MeshFile = serde_json::from_str(&agents).unwrap();
+        assert_eq!(with_agents.to_json(), agents);
+        assert!(with_agents.keys.agents.is_some());
         let more = FILE.replacen('{', "{\"relays\":[],", 1);
         assert_eq!(serde_json::from_str::<MeshFile>(&more).unwrap(), file);
         assert!(

@@ -28,8 +28,14 @@ impl LiveAccess {
     #[expect(clippy::disallowed_methods, reason = "the true time of a run on the real machine")]
     pub(super) fn new(tenant: TenantId) -> Self {
         let nothing = std::path::PathBuf::new;
-        let keys =
-            KeyPaths { policy: Vec::new(), admin: nothing(), directory: nothing(), sealer: nothing(), root: nothing() };
+        let keys = KeyPaths {
+            policy: Vec::new(),
+            admin: nothing(),
+            directory: nothing(),
+            sealer: nothing(),
+            root: nothing(),
+            agents: None,
+        };
         let mesh = MeshFile {
             mesh_id: MeshId([0; 16]),
             tenant,

@@ -1,5 +1,6 @@
 //! `remit envelope`: asks for, narrows, shows and checks what an agent carries.
 
+mod chain;
 pub(crate) mod register;
 mod show;
 
@@ -24,9 +25,7 @@ use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
 use crate::{files, local, trust};
 
-use show::{
-    audience_to_json, demands_to_json, grant_text, grant_to_json, link_to_json, print_link, print_terms, purpose_text,
-};
+use show::{audience_to_json, demands_to_json, grant_text, grant_to_json, print_link, print_terms, purpose_text};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -210,12 +209,12 @@ pub(super) fn taxonomy(context: &Context, folder: &Path) -> Result<Taxonomy, Fai
 }
 
 fn show(path: &Path, context: &Context) -> Result<Exit, Failure> {
-    let presentation = EnvelopeFile::read(&context.env, path)?.parse()?;
-    let links: Vec<_> = presentation.links().map(link_to_json).collect();
+    let file = EnvelopeFile::read(&context.env, path)?;
+    let presentation = file.parse()?;
+    let chain = chain::Chain::read(&presentation, &file.mesh_id);
+    let links: Vec<_> = presentation.links().zip(&chain.steps).map(|(link, step)| step.to_json(link)).collect();
     context.output.document(&json!({ "verified": false, "tenant": presentation.tenant(), "links": links }));
-    for (hop, link) in presentation.links().enumerate() {
-        print_link(context, hop, link);
-    }
+    chain.draw(context, &presentation);
     context.output.line(context.output.faint("No signature was checked; `remit envelope verify` does that."));
     Ok(Exit::Done)
 }

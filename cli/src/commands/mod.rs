@@ -11,6 +11,7 @@ mod down;
 mod drill;
 mod edge_node;
 pub(crate) mod envelope;
+mod identity;
 mod record;
 pub(crate) mod revocation;
 pub(crate) mod revoke;
@@ -42,6 +43,8 @@ pub(crate) enum Command {
     Envelope(envelope::Args),
     /// Stand between an agent and the edges: plain MCP here, proof of possession there
     Agent(agent::Args),
+    /// Give agents of a development mesh a name that they can prove
+    Identity(identity::Args),
     /// Seal what opens an end service
     Credential(credential::Args),
     /// Cut authority
@@ -91,6 +94,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Bundle(args) => bundle::run(&args, &context).await,
         Command::Envelope(args) => envelope::run(&args, &context).await,
         Command::Agent(args) => Box::pin(agent::run(args, &context)).await,
+        Command::Identity(args) => identity::run(&args, &context),
         Command::Credential(args) => credential::run(&args, &context).await,
         Command::Revoke(args) => revoke::run(&args, &context).await,
         Command::Revocation(args) => revocation::run(&args, &context).await,

@@ -159,7 +159,16 @@ async fn the_story_by_hand_from_up_to_down() {
     let registers = ["-o", "child.envelope", "--child-key", "helper.key", "--edge", "lab-1"];
     let delegated = run(here, &[&delegate[..], &registers].concat());
     assert_eq!(delegated["registered"]["not_held"], json!([]));
-    assert_eq!(run(here, &["envelope", "show", "child.envelope"])["links"].as_array().unwrap().len(), 2);
+    let shown = run(here, &["envelope", "show", "child.envelope"]);
+    assert_eq!(shown["links"].as_array().unwrap().len(), 2);
+    let hop = &shown["links"][1];
+    assert_eq!((&hop["registered"]["edge"], &hop["not_held"]), (&json!("lab-1"), &json!([])), "{hop}");
+    assert_eq!(hop["left"][0]["ids"]["contract"]["in"], json!(["contract_7781"]), "{hop}");
+    let drawn = stdout_of(&remit(here, &["envelope", "show", "child.envelope"]), 0);
+    assert!(drawn.contains("by lab-1 (lab) at ") && drawn.contains("hop 1 to spiffe://"), "{drawn}");
+    let helper = "spiffe://customer-success.example/agent/clause-classifier";
+    let issued = run(here, &["identity", "issue", "--agent", helper, "--key", "helper.key", "-o", "helper.svid"]);
+    assert_eq!((&issued["agent"], &issued["key_made"]), (&json!(helper), &json!(false)));
 
     let answer = mesh.call(("maya.envelope", "agent.key"), "contracts.read", read_7781()).await;
     assert_eq!(answer["result"]["structuredContent"]["contracts"].as_array().unwrap().len(), 25, "{answer}");

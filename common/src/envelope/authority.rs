@@ -33,8 +33,8 @@ pub struct Authority {
     pub session: SessionId,
     /// The task.
     pub task: TaskId,
-    /// The agent that acts, as far as it is proven: a hop names its child's agent, which is a claim, so until
-    /// agents prove their identity to the edge this is the root's agent (clause E-19).
+    /// The agent that acts, as far as it is proven: a hop names its child's agent, which is a claim, so this is the
+    /// root's agent until the last link's has proven who it is (clauses E-19 and E-37).
     pub agent: AgentId,
     /// The class of that agent.
     pub class: AgentClass,
@@ -129,6 +129,17 @@ impl TimeDenied {
 }
 
 impl Effective {
+    /// The same, acting as the agent that the last link names: for whoever has seen that agent prove itself (clause
+    /// E-37). The agents above it stay in the chain, where forbids for them hold.
+    #[must_use]
+    pub fn acting_as_leaf(&self) -> Self {
+        let mut proven = self.clone();
+        if let Some(AgentIdentity { id, class, attestation: _ }) = proven.authority.chain_agents.last().cloned() {
+            (proven.authority.agent, proven.authority.class) = (id, class);
+        }
+        proven
+    }
+
     /// What decisions read.
     #[must_use]
     pub fn authority(&self) -> &Authority {

@@ -6,11 +6,13 @@ use super::cbor::{Keys, Reader, Writer};
 use super::cose::{Header, Sign1};
 use super::countersign::RawCountersignature;
 use super::decode;
-use super::error::{MalformedEnvelope, ShapeFault};
+use super::error::{MalformedEnvelope, ShapeFault, Unauthenticated};
 use super::link::Link;
+use super::verify;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{LinkId, MeshId, TenantId};
+use crate::lattice::Scope;
 use crate::limits::{CHAIN_LINKS_MAX, LINK_BYTES_MAX, PRESENTATION_BYTES_MAX};
 
 /// The HTTP header in which a presentation travels, base64url without padding (clause E-1).
@@ -99,6 +101,15 @@ impl RawPresentation {
     #[must_use]
     pub fn leaf_id(&self, mesh: &MeshId) -> Option<LinkId> {
         self.links.last().map(|raw| raw.sign1.id(mesh))
+    }
+
+    /// What the links would leave, if they are signed as they say: for showing, and for nothing else.
+    ///
+    /// # Errors
+    /// Links that have nothing in common.
+    pub fn unverified_scope(&self) -> Result<Scope, Unauthenticated> {
+        let mut links: Vec<Link> = self.links().cloned().collect();
+        verify::meet(&mut links).map(|met| met.scope)
     }
 
     /// The countersignatures that came along, by the index of the link; unverified.

@@ -63,7 +63,7 @@ pub enum BadCertificate {
 }
 
 /// Our key, as the certificate library wants to see a signer.
-struct Signer<'a>(&'a SigningKey);
+pub(super) struct Signer<'a>(pub(super) &'a SigningKey);
 
 impl PublicKeyData for Signer<'_> {
     fn der_bytes(&self) -> &[u8] {
@@ -81,7 +81,7 @@ impl rcgen::SigningKey for Signer<'_> {
 }
 
 /// A subject's public key; its private half stays with the node.
-struct Subject<'a>(&'a PublicKey);
+pub(super) struct Subject<'a>(pub(super) &'a PublicKey);
 
 impl PublicKeyData for Subject<'_> {
     fn der_bytes(&self) -> &[u8] {
@@ -147,7 +147,7 @@ pub fn issue_for_key(key: &SigningKey, validity: Validity) -> Result<Certificate
     Ok(params.self_signed(&Signer(key))?.der().clone())
 }
 
-fn params(serial: u64, validity: Validity) -> Result<CertificateParams, CannotIssue> {
+pub(super) fn params(serial: u64, validity: Validity) -> Result<CertificateParams, CannotIssue> {
     const YEAR_2200: Timestamp = Timestamp::from_secs(7_258_118_400);
     if validity.not_before > validity.not_after || validity.not_after >= YEAR_2200 {
         return Err(CannotIssue::Validity);

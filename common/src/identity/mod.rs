@@ -1,4 +1,4 @@
-//! Who a node is, and who an administrator is.
+//! Who a node is, who an administrator is, and who an agent is.
 //!
 //! A node is its SPIFFE id and the key its certificate carries; an administrator is a key in the directory, and
 //! each command carries that key's signature. Nothing here grants anything: TLS admits a connection, and what a
@@ -9,8 +9,12 @@ mod bytes;
 pub mod certificate;
 pub mod signed_request;
 pub mod spiffe;
+pub mod svid;
 
 pub use administrator::{Administrator, Administrators, NotPermitted, Verb};
 pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node, to_pem};
 pub use signed_request::{RequestRefused, SignedRequest, VerifiedRequest};
 pub use spiffe::{NodeKind, NodeRole, SpiffeId};
+pub use svid::{
+    AgentSpiffeId, AgentSvid, BadSvid, InvalidAgentSpiffeId, NotThisAgent, issue_agent_svid, svid_from_pem,
+};

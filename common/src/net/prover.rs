@@ -69,6 +69,8 @@ pub struct Prover {
     /// As the header carries it.
     presentation: HeaderValue,
     leaf: LinkId,
+    /// Who the holder is, where it can show it (X.509-SVID, DER).
+    svid: Option<Vec<u8>>,
     channel: Mutex<Option<HeldChannel>>,
     openings: Attempts,
     /// Targets that asked for more than the usual grade.
@@ -115,10 +117,18 @@ impl Prover {
             holder,
             presentation: HeaderValue::from_str(&text::base64url(presentation)).ok()?,
             leaf,
+            svid: None,
             channel: Mutex::default(),
             openings: Attempts::default(),
             grades: Mutex::default(),
         })
+    }
+
+    /// The same, showing with each channel who the holder is: by an X.509-SVID (DER) for its key. Without one an agent
+    /// acts as the one from which it was handed the envelope.
+    #[must_use]
+    pub fn showing(self, svid: Vec<u8>) -> Self {
+        Self { svid: Some(svid), ..self }
     }
 
     /// The edge to which it is proven.
@@ -214,7 +224,10 @@ impl Prover {
     async fn open(&self, client: &HttpClient, to: SocketAddr, within: Duration) -> Result<HeldChannel, NotProven> {
         let random = Zeroizing::new(self.env.random());
         let random = (&random, self.env.random());
-        let opening = Opening::new(self.edge.clone(), self.leaf, &self.holder, self.env.now(), random)?;
+        let opening = {
+            let (edge, now) = (self.edge.clone(), self.env.now());
+            Opening::showing(edge, self.leaf, &self.holder, now, random, self.svid.clone())?
+        };
         let mut request =
             Request::post("/v1/channels").body(Bytes::copy_from_slice(opening.body())).map_err(unwritten)?;
         let headers = request.headers_mut();

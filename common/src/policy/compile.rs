@@ -13,6 +13,7 @@ use super::engines::cedar::{CedarEngine, CedarSchema, Questions};
 use super::fault::{PolicyFault, Source};
 use super::model::{Kinds, Plan, action_of};
 use super::taxonomy::{CLASSES_FILE, PURPOSES_FILE, Taxonomy};
+use super::trust_domains::{TRUST_DOMAINS_FILE, TrustDomains};
 use crate::id::ToolName;
 
 /// Where the schema stands.
@@ -36,6 +37,7 @@ struct Inner {
     kinds: Kinds,
     plans: BTreeMap<ToolName, Plan>,
     delegation: Option<DelegationPlan>,
+    trust_domains: TrustDomains,
 }
 
 impl CompiledPolicy {
@@ -68,6 +70,12 @@ impl CompiledPolicy {
     #[must_use]
     pub fn policies(&self) -> usize {
         self.0.engine.len()
+    }
+
+    /// The trust domains whose agents it knows.
+    #[must_use]
+    pub fn trust_domains(&self) -> &TrustDomains {
+        &self.0.trust_domains
     }
 
     pub(super) fn engine(&self) -> &CedarEngine {
@@ -114,6 +122,8 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     else {
         return Err(faults);
     };
+    let trust_domains = files.get(TRUST_DOMAINS_FILE).map(|file| TrustDomains::parse(file));
+    let trust_domains = trust_domains.and_then(|parsed| collect(parsed, &mut faults)).unwrap_or_default();
     let taxonomy = collect(Taxonomy::parse(purposes, classes), &mut faults);
     let schema = collect(CedarSchema::parse(SCHEMA_FILE, schema_text), &mut faults);
     let engine = schema
@@ -171,7 +181,11 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     if faults.is_empty() {
         faults.extend(engine.idle(&schema, &questions, &policies));
     }
-    if faults.is_empty() { Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation }) } else { Err(faults) }
+    if faults.is_empty() {
+        Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation, trust_domains })
+    } else {
+        Err(faults)
+    }
 }
 
 fn collect<T>(result: Result<T, Vec<PolicyFault>>, faults: &mut Vec<PolicyFault>) -> Option<T> {

@@ -19,6 +19,7 @@ pub mod response;
 pub mod taxonomy;
 #[cfg(test)]
 mod tests;
+pub mod trust_domains;
 
 pub use bounds::Bounds;
 pub use call::ToolCall;
@@ -30,3 +31,4 @@ pub use delegating::{DELEGATE_ACTION, Handed, Handing};
 pub use fault::PolicyFault;
 pub use response::{Filtered, ResultFigures};
 pub use taxonomy::Taxonomy;
+pub use trust_domains::TrustDomains;

@@ -16,10 +16,16 @@ use crate::crypto::digest::Digest;
 use crate::crypto::mac::MacKey;
 use crate::crypto::sign::{PublicKey, Signature, SigningKey};
 use crate::id::{EdgeId, LinkId, MeshId};
-use crate::limits::{CHANNEL_BYTES_MAX, PROOF_CLOCKS_APART_MAX};
+use crate::limits::{CHANNEL_BYTES_MAX, CHANNEL_REQUEST_BYTES_MAX, CREDENTIAL_SHOWN_BYTES_MAX, PROOF_CLOCKS_APART_MAX};
 use crate::time::{Now, Timestamp};
 
 const VERSION: u64 = 1;
+/// The version of a request that shows who the holder is.
+const VERSION_SHOWING: u64 = 2;
+/// The head of a request of that version: an array of nine.
+const HEAD_SHOWING: u8 = 0x89;
+/// What is shown: an X.509-SVID, in DER. Numbers are never reused.
+const KIND_X509_SVID: u64 = 1;
 /// Under which a holder signs that it wants a channel.
 const REQUEST_LABEL: &[u8] = b"remit/channel-request/v1";
 /// Under which an edge signs that it opens one.
@@ -52,18 +58,30 @@ pub struct ChannelRequest {
     pub time: Timestamp,
     /// Makes two requests two.
     pub nonce: [u8; 16],
+    /// Who the holder is, where it can show it: an X.509-SVID (DER) for the key that holds the envelope.
+    pub svid: Option<Vec<u8>>,
 }
 
 impl ChannelRequest {
     pub(super) fn to_bytes(&self) -> Vec<u8> {
-        let Self { mesh, leaf, edge, ephemeral, time, nonce } = self;
-        let mut out = cbor::array(7, VERSION);
+        let Self { mesh, leaf, edge, ephemeral, time, nonce, svid } = self;
+        let mut out = match svid {
+            None => cbor::array(7, VERSION),
+            Some(_) => cbor::array(9, VERSION_SHOWING),
+        };
         out.bytes(&mesh.0).bytes(&leaf.0.0).text(edge.as_str()).bytes(ephemeral).uint(time.as_millis()).bytes(nonce);
+        if let Some(svid) = svid {
+            out.uint(KIND_X509_SVID).bytes(svid);
+        }
         out.finish()
     }
 
     fn from_bytes(bytes: &[u8]) -> Result<Self, MalformedProof> {
-        let mut reader = Reader::new(bytes, CHANNEL_BYTES_MAX, 7, VERSION)?;
+        let shows = bytes.first() == Some(&HEAD_SHOWING);
+        let mut reader = match shows {
+            false => Reader::new(bytes, CHANNEL_BYTES_MAX, 7, VERSION)?,
+            true => Reader::new(bytes, CHANNEL_REQUEST_BYTES_MAX, 9, VERSION_SHOWING)?,
+        };
         let request = Self {
             mesh: MeshId(reader.exactly("mesh")?),
             leaf: LinkId(Digest(reader.exactly("leaf")?)),
@@ -71,6 +89,7 @@ impl ChannelRequest {
             ephemeral: reader.exactly("ephemeral")?,
             time: Timestamp::from_millis(reader.uint("time")?),
             nonce: reader.exactly("nonce")?,
+            svid: if shows { Some(read_svid(&mut reader)?) } else { None },
         };
         reader.end(&request.to_bytes())?;
         Ok(request)
@@ -84,6 +103,29 @@ impl ChannelRequest {
     }
 }
 
+/// Whether a posted body holds a request that shows an identity, as far as its first bytes tell: only such a one may be
+/// longer than the others.
+fn shows_identity(body: &[u8]) -> bool {
+    // An array of three, version 1, and a byte string with a length of one or two bytes.
+    let inner = match body.get(..3) {
+        Some([0x83, 0x01, 0x58]) => 4,
+        Some([0x83, 0x01, 0x59]) => 5,
+        _ => return false,
+    };
+    body.get(inner) == Some(&HEAD_SHOWING)
+}
+
+fn read_svid(reader: &mut Reader<'_>) -> Result<Vec<u8>, MalformedProof> {
+    if reader.uint("kind")? != KIND_X509_SVID {
+        return Err(MalformedProof::Shape { at: "kind" });
+    }
+    let svid = reader.bytes("identity")?;
+    if svid.len() > CREDENTIAL_SHOWN_BYTES_MAX {
+        return Err(MalformedProof::TooLong { bytes_max: CREDENTIAL_SHOWN_BYTES_MAX });
+    }
+    Ok(svid.to_vec())
+}
+
 /// Both halves of a message: bytes, and a signature over them.
 fn signed_form(bytes: &[u8], signature: &Signature) -> Vec<u8> {
     let mut out = cbor::array(3, VERSION);
@@ -91,8 +133,8 @@ fn signed_form(bytes: &[u8], signature: &Signature) -> Vec<u8> {
     out.finish()
 }
 
-fn read_signed_form(bytes: &[u8]) -> Result<(&[u8], Signature), MalformedProof> {
-    let mut reader = Reader::new(bytes, CHANNEL_BYTES_MAX, 3, VERSION)?;
+fn read_signed_form(bytes: &[u8], bytes_max: usize) -> Result<(&[u8], Signature), MalformedProof> {
+    let mut reader = Reader::new(bytes, bytes_max, 3, VERSION)?;
     let (inner, signature) = (reader.bytes("signed")?, Signature(reader.exactly("signature")?));
     reader.end(&signed_form(inner, &signature))?;
     Ok((inner, signature))
@@ -137,7 +179,8 @@ impl RawRequest {
     /// # Errors
     /// [`MalformedProof`].
     pub fn parse(body: &[u8]) -> Result<Self, MalformedProof> {
-        let (request, signature) = read_signed_form(body)?;
+        let bytes_max = if shows_identity(body) { CHANNEL_REQUEST_BYTES_MAX } else { CHANNEL_BYTES_MAX };
+        let (request, signature) = read_signed_form(body, bytes_max)?;
         Ok(Self { body: body.to_vec(), signature, request: ChannelRequest::from_bytes(request)? })
     }
 
@@ -251,7 +294,7 @@ impl Answer {
         request_body: &[u8],
         edge: &PublicKey,
     ) -> Result<(Self, Vec<u8>), ProofRefused> {
-        let (answer, signature) = read_signed_form(bytes)?;
+        let (answer, signature) = read_signed_form(bytes, CHANNEL_BYTES_MAX)?;
         edge.verify(&answer_base(request_body, answer), &signature)?;
         Ok((Self::from_bytes(answer)?, answer.to_vec()))
     }

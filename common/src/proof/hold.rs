@@ -73,6 +73,21 @@ impl Opening {
         now: Now,
         random: (&Zeroizing<[u8; 32]>, [u8; 16]),
     ) -> Result<Self, CannotOpen> {
+        Self::showing(edge, leaf, holder, now, random, None)
+    }
+
+    /// The same, showing who the holder is: by an X.509-SVID (DER) for its key.
+    ///
+    /// # Errors
+    /// As [`Self::new`].
+    pub fn showing(
+        edge: EdgeKey,
+        leaf: LinkId,
+        holder: &SigningKey,
+        now: Now,
+        random: (&Zeroizing<[u8; 32]>, [u8; 16]),
+        svid: Option<Vec<u8>>,
+    ) -> Result<Self, CannotOpen> {
         let ephemeral = EphemeralKey::from_random(random.0)?;
         let request = ChannelRequest {
             mesh: edge.mesh,
@@ -81,6 +96,7 @@ impl Opening {
             ephemeral: ephemeral.public(),
             time: now.wall,
             nonce: random.1,
+            svid,
         };
         let body = request.sign(holder);
         Ok(Self { edge, request, body, ephemeral, began: now.boot })

@@ -2,6 +2,7 @@
 
 use super::Grade;
 use crate::crypto::sign::SignatureInvalid;
+use crate::identity::svid::{BadSvid, NotThisAgent};
 
 /// Bytes are no proof, no request for a channel and no answer to one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -52,6 +53,8 @@ pub enum ProofFault {
     Grade,
     /// Too many channels: try again later.
     Busy,
+    /// The identity that was shown does not count: show a good one, or none.
+    Identity,
 }
 
 impl ProofFault {
@@ -69,6 +72,7 @@ impl ProofFault {
             Self::Replayed => "replayed",
             Self::Grade => "grade",
             Self::Busy => "busy",
+            Self::Identity => "identity",
         }
     }
 
@@ -129,6 +133,12 @@ pub enum ProofRefused {
     /// No room for more channels.
     #[error("too many channels are open or were opened of late; try again in a minute")]
     Busy,
+    /// What was shown is no SVID.
+    #[error("the identity that was shown is no SVID of an agent")]
+    Svid(#[from] BadSvid),
+    /// The SVID does not make true what the envelope says of its holder.
+    #[error("the identity that was shown does not count")]
+    Identity(#[from] NotThisAgent),
 }
 
 impl ProofRefused {
@@ -146,6 +156,7 @@ impl ProofRefused {
             Self::Replayed => ProofFault::Replayed,
             Self::Grade { .. } => ProofFault::Grade,
             Self::Busy => ProofFault::Busy,
+            Self::Svid(_) | Self::Identity(_) => ProofFault::Identity,
         }
     }
 

@@ -11,6 +11,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::sign::{Signature, SigningKey};
 use crate::envelope::{RawPresentation, read_reference, reference};
 use crate::id::{EdgeId, LinkId, MeshId};
+use crate::limits::CREDENTIAL_SHOWN_BYTES_MAX;
 use crate::text;
 use crate::time::{BootTime, Now, Timestamp};
 
@@ -109,6 +110,37 @@ fn bytes_stay_as_they_are() {
     }
     writeln!(golden, "reference {}", text::hex(&reference(&leaf()))).unwrap();
     assert_eq!(golden, include_str!("golden.txt"), "\n{golden}");
+}
+
+/// Clause X-22: the version of the request that shows who the holder is, beside the one that does not.
+#[test]
+fn a_request_that_shows_an_identity_has_these_bytes_and_both_versions_are_read() {
+    let random = || (Zeroizing::new([1; 32]), [2; 16]);
+    let svid = vec![0x30; 40];
+    let (key, nonce) = random();
+    let showing =
+        Opening::showing(edge_key("eu-west-1", 31), leaf(), &holder(), now(0), (&key, nonce), Some(svid.clone()))
+            .unwrap();
+    let golden = include_str!("golden-showing.txt");
+    assert_eq!(format!("request-2 {}\n", text::hex(showing.body())), golden);
+    let read = RawRequest::parse(showing.body()).unwrap();
+    assert_eq!(read.request().svid.as_ref(), Some(&svid));
+    let plain = opening();
+    assert_eq!(RawRequest::parse(plain.body()).unwrap().request().svid, None);
+    // The identity is signed for, too, and every byte counts.
+    for at in 0..showing.body().len() {
+        let mut bent = showing.body().to_vec();
+        bent[at] ^= 1;
+        let counts = RawRequest::parse(&bent).is_ok_and(|request| request.verify(&leaf(), holder().public()).is_ok());
+        assert!(!counts, "byte {at}");
+    }
+    // No room for more than an identity, and none for more of anything else.
+    let long = |bytes: usize| {
+        let opening =
+            Opening::showing(edge_key("eu-west-1", 31), leaf(), &holder(), now(0), (&key, nonce), Some(vec![0; bytes]));
+        RawRequest::parse(opening.unwrap().body()).is_ok()
+    };
+    assert!(long(CREDENTIAL_SHOWN_BYTES_MAX) && !long(CREDENTIAL_SHOWN_BYTES_MAX + 1));
 }
 
 /// The binding, written a second time from clause X-6.

@@ -9,7 +9,7 @@ use axum::response::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
-use remit_common::limits::CHANNEL_BYTES_MAX;
+use remit_common::limits::CHANNEL_REQUEST_BYTES_MAX;
 use remit_common::net::http::PeerAddr;
 use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json};
@@ -79,8 +79,8 @@ async fn answer(
         gateway.refuse_request(journey, Reason::Malformed, "a content type other than application/cbor");
         return Err(empty(StatusCode::UNSUPPORTED_MEDIA_TYPE));
     }
-    let Ok(body) = Limited::new(body, CHANNEL_BYTES_MAX).collect().await else {
-        let too_long = ProofRefused::Malformed(MalformedProof::TooLong { bytes_max: CHANNEL_BYTES_MAX });
+    let Ok(body) = Limited::new(body, CHANNEL_REQUEST_BYTES_MAX).collect().await else {
+        let too_long = ProofRefused::Malformed(MalformedProof::TooLong { bytes_max: CHANNEL_REQUEST_BYTES_MAX });
         return Err(refused(journey, &gateway.refuse_proof(journey, &too_long)));
     };
     gateway.arrived(journey);

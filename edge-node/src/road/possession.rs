@@ -3,8 +3,10 @@
 //! Clauses.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use remit_common::envelope::{Effective, RawPresentation};
+use remit_common::identity::{AgentSvid, NotThisAgent};
 use remit_common::limits::CHANNEL_LIFE_MAX;
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::decision::{Denied, Reason};
@@ -12,7 +14,7 @@ use remit_common::proof::{Answering, ChannelId, Exchange, Grade, Proof, ProofRef
 use zeroize::Zeroizing;
 
 use super::{Gateway, Journey};
-use crate::channels::{Channel, Source};
+use crate::channels::{self, Channel, Source};
 use crate::ingress::carrier::Carried;
 use crate::pdp::{self, Proven, Refusal};
 
@@ -43,6 +45,11 @@ impl Gateway {
         let opened =
             effective.leaf().zip(effective.holder_key()).ok_or(ProofRefused::OtherLeaf).and_then(|(leaf, holder)| {
                 let request = request.verify(&leaf, holder)?;
+                let svid = self.check_identity(journey, &effective, request.request().svid.as_deref())?;
+                let ends = svid.as_ref().map_or(effective.expires, |svid| {
+                    // The last second counts as a whole.
+                    effective.expires.min(svid.validity().not_after.plus(Duration::from_secs(1)))
+                });
                 let nonce = request.request().nonce;
                 let ephemeral = Zeroizing::new(self.env.random());
                 let with = Answering {
@@ -51,14 +58,30 @@ impl Gateway {
                     ephemeral: &ephemeral,
                     nonce: self.env.random(),
                     base: 0,
-                    life: CHANNEL_LIFE_MAX.min(effective.expires.since(now.wall)),
+                    life: CHANNEL_LIFE_MAX.min(ends.since(now.wall)),
                 };
                 let (acceptor, answer) = request.answer(&with, now)?;
-                let channel = Channel::new(acceptor, source, presented, Arc::clone(&effective));
+                let channel = Channel::new(acceptor, source, presented, Arc::clone(&effective), svid);
                 self.channels.insert(channel, nonce, now.boot)?;
                 Ok(answer)
             });
         opened.map_err(|refused| self.refuse_proof(journey, &refused))
+    }
+
+    /// Whether the identity that a holder shows makes true what its envelope says of it. One that does not is refused
+    /// and not passed over: whoever shows it believes to be somebody.
+    fn check_identity(
+        &self,
+        journey: &Journey,
+        effective: &Effective,
+        shown: Option<&[u8]>,
+    ) -> Result<Option<AgentSvid>, ProofRefused> {
+        let Some(shown) = shown else { return Ok(None) };
+        let svid = AgentSvid::parse(shown)?;
+        let active = journey.view.bundles.get(&effective.tenant).ok_or(NotThisAgent::UnknownDomain)?;
+        svid.check_time(journey.arrived.wall)?;
+        channels::check_identity(&svid, effective, &active.bundle)?;
+        Ok(Some(svid))
     }
 
     /// Authenticates the envelope, looks whether it stands here and now, and checks the proof over exactly what was
@@ -98,7 +121,9 @@ impl Gateway {
                 if effective.leaf() != Some(channel.leaf()) && !is_unchecked {
                     return Err(ProofRefused::OtherLeaf);
                 }
-                channel.accept(proof, exchange, journey.arrived.boot)
+                let grade = channel.accept(proof, exchange, journey.arrived.boot)?;
+                journey.channel = Some(channel);
+                Ok(grade)
             }),
         };
         let grade = grade.map_err(|refused| self.refuse_proof(journey, &refused))?;
@@ -106,7 +131,7 @@ impl Gateway {
         // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
         let enough = self.floor.check(journey.proven.grade, pdp::demanded_by(&effective));
         enough.map_err(|refused| self.refuse_proof(journey, &refused))?;
-        Ok(effective)
+        Ok(journey.acting(effective))
     }
 
     /// Records that a request was refused for its proof.

@@ -9,6 +9,8 @@ mod disk;
 #[cfg(test)]
 mod hostile;
 #[cfg(test)]
+mod identities;
+#[cfg(test)]
 mod mcp;
 #[cfg(test)]
 mod offline;

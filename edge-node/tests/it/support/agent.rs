@@ -73,6 +73,11 @@ impl Agent {
         Self { client: HttpClient::new(env, 16 << 20), addr, envelope: envelope.map(text::base64url), prover }
     }
 
+    /// The same, showing this identity when it opens a channel.
+    pub(crate) fn showing(self, svid: Vec<u8>) -> Self {
+        Self { prover: self.prover.map(|prover| prover.showing(svid)), ..self }
+    }
+
     /// Who has copied the envelope, and not its key.
     pub(crate) fn thief(env: &Env, addr: SocketAddr, envelope: &[u8]) -> Self {
         Self { prover: None, ..Self::new(env, addr, Some(envelope)) }

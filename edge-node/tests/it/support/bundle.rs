@@ -90,6 +90,8 @@ pub(crate) struct Variant {
     pub(crate) policy: &'static str,
     /// Policies about handing on; the action is declared if there are any.
     pub(crate) delegation: &'static str,
+    /// The trust domains whose agents it knows, if any.
+    pub(crate) trust_domains: String,
     /// The grade that `plain.read` asks for, where it is not the usual one.
     pub(crate) plain_min_pop: Option<&'static str>,
     /// The digest that `plain.read` pins.
@@ -104,6 +106,7 @@ impl Variant {
             more_tools: 0,
             policy: "",
             delegation: "",
+            trust_domains: String::new(),
             plain_min_pop: None,
             plain_definition: None,
         }
@@ -227,7 +230,7 @@ text = {{ type = "string" }}
     if variant.plain_min_pop == Some("none") {
         bundle.push_str("allow_bearer = true\n");
     }
-    let files = [
+    let mut files = vec![
         ("bundle.toml", bundle.as_str()),
         ("purposes.toml", PURPOSES),
         ("classes.toml", CLASSES),
@@ -236,8 +239,11 @@ text = {{ type = "string" }}
         ("policies/all.cedar", &policies),
         ("catalogue/acme.toml", &catalogue),
     ];
-    let files = files.map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
-    BundleSource { files: BTreeMap::from(files) }
+    if !variant.trust_domains.is_empty() {
+        files.push(("trust-domains.toml", variant.trust_domains.as_str()));
+    }
+    let files = files.into_iter().map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
+    BundleSource { files: files.collect::<BTreeMap<_, _>>() }
 }
 
 fn bundle_toml(tenant: &TenantId, version: u64, now: Timestamp) -> String {

@@ -67,6 +67,7 @@ pub(crate) const GRANDCHILD: u8 = 63;
 pub(crate) const SIBLING: u8 = 64;
 pub(crate) const VOTERS_CA: u8 = 71;
 pub(crate) const EDGES_CA: u8 = 72;
+pub(crate) const AGENTS: u8 = 81;
 pub(crate) const STRANGER: u8 = 99;
 
 pub(crate) fn voter_key(voter: VoterId) -> SigningKey {
