@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{
-    Beginnings, Countersignature, Effective, NotRegistered, RawPresentation, Unauthenticated,
+    Beginnings, Countersignature, Effective, Issuers, NotRegistered, RawPresentation, Unauthenticated,
 };
 use remit_common::id::{MeshId, TenantId};
 use remit_common::policy::decision::Denied;
@@ -120,11 +120,19 @@ struct Generations<K, V> {
     young: BTreeMap<K, (V, usize)>,
     young_bytes: usize,
     old: BTreeMap<K, (V, usize)>,
+    /// Chains of one generation.
+    len_max: usize,
+}
+
+impl<K, V> Generations<K, V> {
+    fn of(len_max: usize) -> Self {
+        Self { young: BTreeMap::new(), young_bytes: 0, old: BTreeMap::new(), len_max }
+    }
 }
 
 impl<K, V> Default for Generations<K, V> {
     fn default() -> Self {
-        Self { young: BTreeMap::new(), young_bytes: 0, old: BTreeMap::new() }
+        Self::of(GENERATION_MAX)
     }
 }
 
@@ -139,7 +147,7 @@ impl<K: Ord, V: Clone> Generations<K, V> {
     }
 
     fn insert(&mut self, key: K, value: V, bytes: usize) {
-        if self.young.len() >= GENERATION_MAX || self.young_bytes >= GENERATION_BYTES_MAX {
+        if self.young.len() >= self.len_max || self.young_bytes >= GENERATION_BYTES_MAX {
             self.old = std::mem::take(&mut self.young);
             self.young_bytes = 0;
         }
@@ -159,14 +167,26 @@ impl Chains {
         mesh: &MeshId,
         directory: &Directory,
     ) -> Result<Arc<Chain>, Unauthenticated> {
-        let key = (raw.tenant().clone(), raw.digest(), *directory.digest());
+        let under = (directory.issuers(), directory.digest());
+        self.authenticate_under(raw, mesh, under, |effective| Chain::new(raw, effective, mesh, directory))
+    }
+
+    /// The same under the issuers and the digest of a directory; `keep` says what is kept of a chain that verifies.
+    fn authenticate_under(
+        &self,
+        raw: &RawPresentation,
+        mesh: &MeshId,
+        (issuers, directory): (&Issuers, &Digest),
+        keep: impl FnOnce(Effective) -> Chain,
+    ) -> Result<Arc<Chain>, Unauthenticated> {
+        let key = (raw.tenant().clone(), raw.digest(), *directory);
         if let Some(found) = self.lock().get(&key) {
             return Ok(found);
         }
-        let known = Known { beginnings: &self.beginnings, tenant: raw.tenant(), directory: directory.digest() };
-        let effective = raw.clone().verify_beyond(mesh, directory.issuers(), Some(&known))?.effective();
+        let known = Known { beginnings: &self.beginnings, tenant: raw.tenant(), directory };
+        let effective = raw.clone().verify_beyond(mesh, issuers, Some(&known))?.effective();
         let bytes = effective.scope.bytes();
-        let chain = Arc::new(Chain::new(raw, effective, mesh, directory));
+        let chain = Arc::new(keep(effective));
         self.lock().insert(key, Arc::clone(&chain), bytes);
         Ok(chain)
     }
@@ -184,21 +204,4 @@ impl Chains {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_not_used_is_forgotten_by_number_and_by_bytes() {
-        let kept = |chains: &Generations<usize, ()>| chains.young.len() + chains.old.len();
-        for (bytes, most) in [(1_000, 2 * GENERATION_MAX), (GENERATION_BYTES_MAX / 16, 2 * 16)] {
-            let mut chains = Generations::default();
-            for key in 0..5_000 {
-                chains.insert(key, (), bytes);
-                assert!(chains.get(&0).is_some(), "what is used stays, {key} later");
-                assert!(kept(&chains) <= most, "{} are kept", kept(&chains));
-            }
-            assert!(chains.get(&1).is_none());
-            assert!(kept(&chains) * 2 > most, "{} are kept", kept(&chains));
-        }
-    }
-}
+mod tests;
