@@ -72,18 +72,25 @@ impl Fixture {
     /// # Errors
     /// When the fixture is faulty.
     pub fn new(links: u8) -> Result<Self> {
-        Self::with(links, grants()?)
+        let narrowed =
+            |(of, grant): (usize, Grant)| Ok(Grant { of: u16::try_from(of)?, ids: SortedMap::new(), ..grant });
+        let hops = grants()?.into_iter().enumerate().map(narrowed).collect::<Result<_>>()?;
+        Self::with(links, grants()?, &hops)
     }
 
-    /// The same with one grant of two dimensions: what a task usually is.
+    /// The same with one grant, of which each hop narrows the tools and one dimension and says nothing of the others: what
+    /// a task usually is.
     ///
     /// # Errors
     /// When the fixture is faulty.
     pub fn lean(links: u8) -> Result<Self> {
-        Self::with(links, grants()?.into_iter().take(1).collect())
+        let root: Vec<_> = grants()?.into_iter().take(1).collect();
+        let narrowed = |grant: Grant| Grant { ids: SortedMap::new(), classes: None, effects: None, ..grant };
+        let hops = root.iter().cloned().map(narrowed).collect();
+        Self::with(links, root, &hops)
     }
 
-    fn with(links: u8, grants: Vec<Grant>) -> Result<Self> {
+    fn with(links: u8, grants: Vec<Grant>, hops: &Vec<Grant>) -> Result<Self> {
         let mesh = MeshId([7; 16]);
         let tenant = TenantId::new("acme")?;
         let delegation = |depth_left| Some(Delegation { depth_left, fanout_max: 8, offline: false });
@@ -94,7 +101,7 @@ impl Fixture {
             task: TaskId::new("renewal-7781")?,
             agent: agent("analyst")?,
             purpose: PurposePath::new(&[1, 2])?,
-            grants: grants.clone(),
+            grants,
             life: Duration::from_secs(3_600),
             delegation: delegation(links),
             audience: Audience::EVERYWHERE,
@@ -125,16 +132,11 @@ impl Fixture {
         let mut presentation = assemble_root(&payload, signatures)?;
         for hop in 1..links {
             let next = key(10 + hop)?;
-            let kept = grants
-                .iter()
-                .cloned()
-                .enumerate()
-                .map(|(of, grant)| Ok(Grant { of: u16::try_from(of)?, ids: SortedMap::new(), ..grant }));
             let restriction = Restriction {
                 agent: agent("helper")?,
                 purpose: None,
                 subtask: None,
-                grants: kept.collect::<Result<_>>()?,
+                grants: hops.clone(),
                 life: Duration::from_secs(600),
                 delegation: delegation(links - hop),
                 audience: Audience::EVERYWHERE,

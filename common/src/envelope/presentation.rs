@@ -24,7 +24,7 @@ const FULL: u64 = 1;
 const REFERENCE: u64 = 2;
 
 /// Bytes of a link with a few grants.
-pub(super) const LINK_BYTES_TYPICAL: usize = 1_024;
+const LINK_BYTES_TYPICAL: usize = 1_024;
 
 /// One link: what was signed, and what it says.
 #[derive(Debug, Clone)]

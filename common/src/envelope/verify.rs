@@ -7,13 +7,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authority::{Authority, Effective, RootSigners};
-use super::cbor::Writer;
 use super::cose::{Header, LinkSignature};
 use super::error::Unauthenticated;
 use super::issuers::{Issuer, Issuers};
 use super::link::{AgentIdentity, Link, RootContext};
 use super::mint::RootSignature;
-use super::presentation::{LINK_BYTES_TYPICAL, RawLink, RawPresentation};
+use super::presentation::{RawLink, RawPresentation};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{BundleVersion, LinkId, MeshId};
@@ -78,7 +77,7 @@ impl VerifiedChain {
 }
 
 /// Beginnings of chains, a root and some hops, whose signatures have been verified under one mesh and one list of
-/// issuers. Each is known by the SHA-256 of exactly its bytes, signatures included (clause G-9).
+/// issuers. Each is known by a SHA-256 over the ids of its links and the signatures that count (clause G-9).
 pub trait Beginnings {
     /// Whether it was learnt.
     fn knows(&self, beginning: &Digest) -> bool;
@@ -86,17 +85,24 @@ pub trait Beginnings {
     fn learn(&self, beginning: Digest);
 }
 
-/// For each link the digest of the chain up to and with it.
-fn beginnings(links: &[RawLink]) -> Vec<Digest> {
+/// For each link the digest of the chain up to and with it. Signatures of strangers under a root do not enter it, or
+/// whoever has a copy of a chain could make it new as often as they like.
+fn beginnings(links: &[RawLink], ids: &[LinkId], issuers: &Issuers) -> Vec<Digest> {
     let mut before = Digest([0; 32]);
-    let mut digest = |raw: &RawLink| {
-        let mut bytes = Writer::sized(LINK_BYTES_TYPICAL);
-        // The one encoding (clause E-8), so these are the bytes that came.
-        raw.sign1.write(&mut bytes);
-        before = Digest::of(&[&before.0, &bytes.finish()]);
+    let mut digest = |(raw, id): (&RawLink, &LinkId)| {
+        let signatures: Vec<u8> = match (&raw.sign1.signature, &raw.link.context) {
+            (LinkSignature::Holder(signature), _) => signature.0.to_vec(),
+            (LinkSignature::Quorum(_), context) => {
+                // A root without its majority is never learnt, whatever it is called here.
+                let counted = context.as_ref().and_then(|context| counted(raw, context, issuers).ok());
+                let parts = counted.into_iter().flat_map(|(parts, _)| parts);
+                parts.flat_map(|(part, _)| part.kid.into_iter().chain(part.signature.0)).collect()
+            }
+        };
+        before = Digest::of(&[&before.0, &id.0.0, &signatures]);
         before
     };
-    links.iter().map(&mut digest).collect()
+    links.iter().zip(ids).map(&mut digest).collect()
 }
 
 impl RawPresentation {
@@ -126,7 +132,7 @@ impl RawPresentation {
         match known {
             None => check_signatures(&links, 0, mesh, issuers, |_| {})?,
             Some(known) => {
-                let beginnings = beginnings(&links);
+                let beginnings = beginnings(&links, &ids, issuers);
                 let seen = beginnings.iter().rposition(|beginning| known.knows(beginning));
                 let first = seen.map_or(0, |last| last.saturating_add(1));
                 check_signatures(&links, first, mesh, issuers, |at| {

@@ -64,19 +64,17 @@ enum Field {
     Task,
     Purpose,
     ChainDepth,
-    Now,
     ExpiresAt,
     Registered,
 }
 
 impl Field {
-    const ALL: [(Self, &'static str, Shape); 8] = [
+    const ALL: [(Self, &'static str, Shape); 7] = [
         (Self::Delegator, "delegator", Shape::Text),
         (Self::Session, "session", Shape::Text),
         (Self::Task, "task", Shape::Text),
         (Self::Purpose, "purpose", Shape::Text),
         (Self::ChainDepth, "chain_depth", Shape::Long),
-        (Self::Now, "now", Shape::Long),
         (Self::ExpiresAt, "expires_at", Shape::Long),
         (Self::Registered, "registered", Shape::Bool),
     ];
@@ -119,7 +117,7 @@ impl DelegationPlan {
                 }
                 None => {
                     let message = format!("no hop supplies context attribute `{attribute}` of `{DELEGATE_ACTION}`");
-                    let help = "delegator, session, task, purpose, chain_depth, now, expires_at, registered";
+                    let help = "delegator, session, task, purpose, chain_depth, expires_at, registered";
                     faults.push(fault(message, help));
                 }
             }
@@ -136,7 +134,7 @@ impl DelegationPlan {
         self.asks_user
     }
 
-    fn context(&self, handing: &Handing<'_>, purpose: &str, now: Timestamp) -> Context {
+    fn context(&self, handing: &Handing<'_>, purpose: &str) -> Context {
         let depth = i64::try_from(handing.above.len()).unwrap_or(i64::MAX).saturating_add(1);
         Context::new(self.fields.iter().map(|field| {
             let value = match field {
@@ -145,7 +143,6 @@ impl DelegationPlan {
                 Field::Task => Attribute::text(handing.task.as_str()),
                 Field::Purpose => Attribute::text(purpose),
                 Field::ChainDepth => Attribute::long(depth),
-                Field::Now => Attribute::long(long(now.as_secs())),
                 Field::ExpiresAt => Attribute::long(long(handing.expires.as_secs())),
                 Field::Registered => Attribute::bool(handing.registered),
             };
@@ -162,7 +159,7 @@ impl CompiledPolicy {
     ///
     /// # Errors
     /// [`Denied`], without the hop's index, which the caller knows.
-    pub fn may_delegate(&self, handing: &Handing<'_>, now: Timestamp) -> Result<Handed, Denied> {
+    pub fn may_delegate(&self, handing: &Handing<'_>) -> Result<Handed, Denied> {
         let Some(plan) = self.delegation() else { return Ok(Handed::default()) };
         let (engine, kinds) = (self.engine(), self.kinds());
         let Some((first, claimed)) = handing.above.split_first() else {
@@ -171,7 +168,7 @@ impl CompiledPolicy {
         let purpose = self.taxonomy().purpose_name(handing.purpose);
         let purpose = purpose
             .ok_or_else(|| Denied::new(Reason::PurposeMismatch, "the bundle does not know the hop's purpose"))?;
-        let context = plan.context(handing, purpose, now);
+        let context = plan.context(handing, purpose);
         let child = kinds.identity(engine, handing.child);
         let ask = |principal: &Subject, ask: Ask| {
             engine.answer(&Query { principal, action: &plan.action, resource: &child, context: &context }, ask)

@@ -40,7 +40,7 @@ impl Gateway {
         let vetted = chain.vet(by, || {
             (1..=last).try_for_each(|hop| {
                 let is_registered = unregistered != Some(hop);
-                ask(policy, effective, hop, is_registered, journey.arrived.wall).map(|_| ())
+                ask(policy, effective, hop, is_registered).map(|_| ())
             })
         });
         vetted.map_err(Refusal::of_call)?;
@@ -139,13 +139,7 @@ fn check_offline(chain: &[VerifiedLink], hop: u8) -> Result<(), &'static str> {
 }
 
 /// What policy says about one hop.
-pub(super) fn ask(
-    policy: &CompiledPolicy,
-    effective: &Effective,
-    hop: u8,
-    registered: bool,
-    now: Timestamp,
-) -> Result<Handed, Denied> {
+pub(super) fn ask(policy: &CompiledPolicy, effective: &Effective, hop: u8, registered: bool) -> Result<Handed, Denied> {
     let at = usize::from(hop);
     let (above, below) = effective.chain_agents.split_at_checked(at).unwrap_or_default();
     let (Some(child), Some(link)) = (below.first(), effective.chain().get(at)) else { return Ok(Handed::default()) };
@@ -159,5 +153,5 @@ pub(super) fn ask(
         expires: link.expires,
         registered,
     };
-    policy.may_delegate(&handing, now).map_err(|denied| Denied { hop: Some(hop), ..denied })
+    policy.may_delegate(&handing).map_err(|denied| Denied { hop: Some(hop), ..denied })
 }

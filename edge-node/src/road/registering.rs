@@ -94,7 +94,7 @@ impl Gateway {
         let policy = active.bundle.policy();
         let mut handed = Handed::default();
         for hop in 1..=hop {
-            handed = ask(policy, &effective, hop, true, now.wall).map_err(Refusal::of_call)?;
+            handed = ask(policy, &effective, hop, true).map_err(Refusal::of_call)?;
         }
         let effects = Effects::from_iter([Effect::Delegate]);
         journey.view.freshness.check(effects, active.bundle.bounds(), now).map_err(refuse_stale)?;

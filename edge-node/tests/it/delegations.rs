@@ -394,7 +394,7 @@ async fn policy_says_who_may_hand_on_to_whom_at_registration_and_at_every_edge_t
         6,
         "@id(\"hand.on\") permit (principal, action == Action::\"remit:delegate\", resource);
          @id(\"hand.broken\") forbid (principal, action == Action::\"remit:delegate\", resource)
-         when { context.now + 9223372036854775807 > 0 };",
+         when { context.expires_at + 9223372036854775807 > 0 };",
         "evaluation_failed",
         ["evaluation_failed", "evaluation_failed"],
     )

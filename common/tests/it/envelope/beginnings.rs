@@ -63,6 +63,19 @@ fn a_known_beginning_costs_no_verification() {
     assert_eq!(known.learnt.borrow().len(), 3);
 }
 
+/// Signatures of strangers under the root make no new beginning of a known one.
+#[test]
+fn a_root_with_strangers_is_the_beginning_that_is_known() {
+    let known = Known::default();
+    verify_under(&presentation(&raw_chain(2)), Some(&known)).unwrap();
+    let mut links = raw_chain(2);
+    links[0] = sign_root(links[0].payload.clone(), &[ISSUERS[0], ISSUERS[1], STRANGER]);
+    let bytes = presentation(&links);
+    assert_ne!(bytes, presentation(&raw_chain(2)));
+    assert!(verify_under(&bytes, Some(&known)).is_ok());
+    assert_eq!(known.learnt.borrow().len(), 2, "nothing new was learnt");
+}
+
 /// Warm and cold are one: whatever is changed, and wherever, knowing the honest chain changes no verdict.
 #[test]
 fn knowing_the_honest_chain_changes_no_verdict_about_any_other() {

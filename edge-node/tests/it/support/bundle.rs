@@ -207,7 +207,7 @@ text = {{ type = "string" }}
     }
     if !variant.delegation.is_empty() {
         schema.push_str(
-            "type Handing = { purpose: String, chain_depth: Long, expires_at: Long, now: Long, registered: Bool };\n\
+            "type Handing = { purpose: String, chain_depth: Long, expires_at: Long, registered: Bool };\n\
              action \"remit:delegate\" appliesTo { principal: [Agent, User], resource: [Agent], context: Handing };\n",
         );
     }
