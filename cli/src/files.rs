@@ -48,6 +48,24 @@ pub(crate) fn read(env: &Env, path: &Path, bytes_max: usize) -> Result<Vec<u8>, 
     }
 }
 
+/// A file with a secret in it: its owner's, and nobody else's to read. A secret that others know opens nothing safely.
+pub(crate) fn read_private(env: &Env, path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
+    use std::os::unix::fs::MetadataExt as _;
+    let found = std::fs::metadata(path)
+        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read `{}`: {error}", path.display())))?;
+    if found.uid() != rustix::process::geteuid().as_raw() {
+        let message = format!("`{}` belongs to another user, who may know what is in it", path.display());
+        return Err(Failure::new(Exit::Usage, message).hint("name a file of your own"));
+    }
+    let mode = found.mode() & 0o7777;
+    if mode & !0o600 != 0 {
+        let message = format!("`{}` is not for its owner alone: its mode is {mode:04o}, not 0600", path.display());
+        return Err(Failure::new(Exit::Usage, message)
+            .hint("others may have read it: take a new secret; `chmod 600` if you know that they have not"));
+    }
+    read(env, path, bytes_max).map(Zeroizing::new)
+}
+
 /// A text file that a command was given.
 pub(crate) fn read_text(env: &Env, path: &Path, bytes_max: usize) -> Result<String, Failure> {
     String::from_utf8(read(env, path, bytes_max)?)

@@ -2,11 +2,12 @@
 //!
 //! The sidecar signs the link; the key of the child is either the child's own, of which only the public half is shown
 //! here, or is made here and goes into a file. It never stands in an answer: answers are what agents print, log and
-//! remember. An edge registers what was made, or every edge would refuse it. Clause G-67.
+//! remember. Who can talk to the agent can have it ask for children: a key from elsewhere is taken only where the
+//! operator said so. An edge registers what was made, or every edge would refuse it. Clause G-67.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use remit_common::crypto::key_file;
 use remit_common::crypto::sign::{PublicKey, SigningKey};
@@ -32,7 +33,7 @@ const CHILDREN_MAX: usize = 1_024;
 struct Request {
     /// As `child.toml` has it.
     restriction: RestrictionRequest,
-    /// The child's own key.
+    /// The child's own key, which may be anywhere.
     holder: Option<PublicKey>,
     /// Whether an edge is asked to register it.
     #[serde(default = "yes")]
@@ -56,10 +57,17 @@ struct Child {
     registered: Option<serde_json::Value>,
 }
 
-#[derive(Serialize)]
+#[derive(Clone, Serialize)]
 struct Files {
     envelope: PathBuf,
     key: PathBuf,
+}
+
+impl Files {
+    fn of(folder: &Path, link: &str) -> Self {
+        let stem: String = link.chars().take(16).collect();
+        Self { envelope: folder.join(format!("{stem}.envelope")), key: folder.join(format!("{stem}.key")) }
+    }
 }
 
 /// Why there is no child.
@@ -77,14 +85,62 @@ pub(crate) struct Nursery {
     held: Arc<Held>,
     /// Where keys that are made here go.
     folder: Option<PathBuf>,
+    /// Whether keys that were made elsewhere are taken.
+    takes_foreign: bool,
     /// What purposes and classes are called, where somebody said.
     names: Option<Taxonomy>,
-    made: AtomicUsize,
+    made: Arc<AtomicUsize>,
+}
+
+/// A child that is being made. Unless it is kept, its place is given back and its files are removed: also when nobody
+/// waits for it any more.
+struct Draft {
+    env: Env,
+    made: Arc<AtomicUsize>,
+    files: Option<Files>,
+    is_kept: AtomicBool,
+}
+
+impl Draft {
+    fn begin(env: &Env, made: &Arc<AtomicUsize>, files: Option<Files>) -> Result<Arc<Self>, NoChild> {
+        let taken = made.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |made| {
+            made.checked_add(1).filter(|made| *made <= CHILDREN_MAX)
+        });
+        if taken.is_err() {
+            return Err(NoChild::Failed(format!("this sidecar has made {CHILDREN_MAX} children; start another one")));
+        }
+        Ok(Arc::new(Self { env: env.clone(), made: Arc::clone(made), files, is_kept: AtomicBool::new(false) }))
+    }
+
+    fn keep(&self) {
+        self.is_kept.store(true, Ordering::Relaxed);
+    }
+}
+
+impl Drop for Draft {
+    fn drop(&mut self) {
+        if self.is_kept.load(Ordering::Relaxed) {
+            return;
+        }
+        self.made.fetch_sub(1, Ordering::Relaxed);
+        for path in self.files.iter().flat_map(|files| [&files.envelope, &files.key]) {
+            if let Err(error) = self.env.disk.remove(path) {
+                tracing::warn!(path = %path.display(), %error, "a file of a child that was not made stays");
+            }
+        }
+    }
 }
 
 impl Nursery {
-    pub(crate) fn new(env: &Env, held: &Arc<Held>, folder: Option<PathBuf>, names: Option<Taxonomy>) -> Self {
-        Self { env: env.clone(), held: Arc::clone(held), folder, names, made: AtomicUsize::new(0) }
+    /// `takes_foreign`: whether a request may name the key that will hold the child.
+    pub(crate) fn new(
+        env: &Env,
+        held: &Arc<Held>,
+        folder: Option<PathBuf>,
+        takes_foreign: bool,
+        names: Option<Taxonomy>,
+    ) -> Self {
+        Self { env: env.clone(), held: Arc::clone(held), folder, takes_foreign, names, made: Arc::default() }
     }
 
     /// Makes a child; gives the JSON that its parent is told.
@@ -102,6 +158,14 @@ impl Nursery {
         };
         let restriction = restriction.resolve(names).map_err(|error| asked(self.unresolved(&error)))?;
         let (public, made) = match (holder, &self.folder) {
+            (Some(_), _) if !self.takes_foreign => {
+                return Err(asked(
+                    "a `holder` is not taken here: whoever has that key, on whatever machine, would hold a part of the \
+                     envelope. Leave it out (the sidecar makes a key when it is started with --children DIR), or start \
+                     the sidecar with --allow-foreign-holders"
+                        .to_owned(),
+                ));
+            }
             (Some(public), _) => (public, None),
             (None, Some(folder)) => {
                 let key = SigningKey::from_seed(Zeroizing::new(self.env.random())).map_err(|error| failed(&error))?;
@@ -109,56 +173,65 @@ impl Nursery {
             }
             (None, None) => {
                 return Err(asked(
-                    "no `holder`: give the child's public key (64 hex digits), or start the sidecar \
-                                  with --children DIR, where it writes envelope and key"
+                    "no key for the child: start the sidecar with --children DIR, where it writes envelope and key, or \
+                     with --allow-foreign-holders and give the child's public key (64 hex digits) as `holder`"
                         .to_owned(),
                 ));
             }
         };
-        if self.made.fetch_add(1, Ordering::Relaxed) >= CHILDREN_MAX {
-            self.made.store(CHILDREN_MAX, Ordering::Relaxed);
-            return Err(NoChild::Failed(format!("this sidecar has made {CHILDREN_MAX} children; start another one")));
-        }
-        let Held { mesh, root, presentation, key } = self.held.as_ref();
+        let Held { mesh, root, presentation, key, .. } = self.held.as_ref();
         let (now, nonce) = (self.env.now().wall, self.env.random());
         let child = delegate(presentation, key, mesh, &restriction, &public, now, nonce)
             .map_err(|error| asked(Failure::caused(Exit::Failed, &error).message))?;
-        let (child, registered) = match register {
-            false => (child, None),
+        let parsed = RawPresentation::parse(&child).map_err(|error| failed(&error))?;
+        let link = parsed.leaf_id(mesh).map(|link| link.to_string()).unwrap_or_default();
+        let files = made.as_ref().map(|(folder, _)| Files::of(folder, &link));
+        let draft = Draft::begin(&self.env, &self.made, files.clone())?;
+        let mut envelope = EnvelopeFile::new(*mesh, *root, &child);
+        // Before any edge counts the child: without its key nobody could use it, and nobody could end it but by a cut.
+        if let Some((_, key)) = made {
+            let key = key_file::encode_signing(&key);
+            let write = move |env: &Env, files: &Files| crate::files::write(env, &files.key, key.as_bytes());
+            self.write(&draft, write).await?;
+            self.write_envelope(&draft, &envelope).await?;
+        }
+        let registered = match register {
+            false => None,
             true => match edges.register(&child).await {
-                Ok(done) => (done.presentation.clone(), Some(to_json(&done))),
+                Ok(done) => {
+                    envelope = EnvelopeFile::new(*mesh, *root, &done.presentation);
+                    Some(to_json(&done))
+                }
                 Err(NotHere::Refused(why)) => return Err(asked(why)),
                 Err(NotHere::Silent(why)) => {
                     return Err(NoChild::Failed(format!("no edge registers the child ({why}); it would be refused")));
                 }
             },
         };
-        let parsed = RawPresentation::parse(&child).map_err(|error| failed(&error))?;
-        let link = parsed.leaf_id(mesh).map(|link| link.to_string()).unwrap_or_default();
-        let envelope = EnvelopeFile::new(*mesh, *root, &child);
-        let files = match made {
-            Some((folder, key)) => {
-                let stem: String = link.chars().take(16).collect();
-                let files = Files {
-                    envelope: folder.join(format!("{stem}.envelope")),
-                    key: folder.join(format!("{stem}.key")),
-                };
-                self.write(&files, &envelope, &key).await?;
-                Some(files)
-            }
-            None => None,
-        };
+        draft.keep();
+        if registered.is_some() {
+            self.write_envelope(&draft, &envelope).await.map_err(|no| match no {
+                NoChild::Asked(why) | NoChild::Failed(why) => {
+                    NoChild::Failed(format!("the child {link} is registered, and its envelope is not written: {why}"))
+                }
+            })?;
+        }
         serde_json::to_vec(&Child { envelope, link, files, registered }).map_err(|error| failed(&error))
     }
 
-    async fn write(&self, files: &Files, envelope: &EnvelopeFile, key: &SigningKey) -> Result<(), NoChild> {
-        let (env, envelope) = (self.env.clone(), envelope.clone());
-        let (envelope_path, key_path) = (files.envelope.clone(), files.key.clone());
-        let key = key_file::encode_signing(key);
-        let write = move || {
-            crate::files::write(&env, &key_path, key.as_bytes())?;
-            envelope.write(&env, &envelope_path)
-        };
+    async fn write_envelope(&self, draft: &Arc<Draft>, envelope: &EnvelopeFile) -> Result<(), NoChild> {
+        let envelope = envelope.clone();
+        self.write(draft, move |env: &Env, files: &Files| envelope.write(env, &files.envelope)).await
+    }
+
+    /// Writes one of the files, where the child has files. Until it is written the draft is not gone.
+    async fn write(
+        &self,
+        draft: &Arc<Draft>,
+        write: impl FnOnce(&Env, &Files) -> Result<(), Failure> + Send + 'static,
+    ) -> Result<(), NoChild> {
+        let draft = Arc::clone(draft);
+        let write = move || draft.files.as_ref().map_or(Ok(()), |files| write(&draft.env, files));
         let written = self.env.run_blocking(write).await.map_err(|error| NoChild::Failed(error.to_string()))?;
         written.map_err(|failure| NoChild::Failed(failure.message))
     }
@@ -173,5 +246,34 @@ impl Nursery {
             }
             _ => told,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use remit_common::net::real::real;
+
+    use super::*;
+
+    #[test]
+    fn a_child_that_is_not_made_takes_no_place_and_leaves_no_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let (env, made) = (real(), Arc::new(AtomicUsize::new(CHILDREN_MAX - 1)));
+        let files = Files::of(folder.path(), &"ab".repeat(32));
+        let begin = || Draft::begin(&env, &made, Some(files.clone()));
+        for _ in 0..3 {
+            let draft = begin().ok().unwrap();
+            assert!(matches!(begin(), Err(NoChild::Failed(_))), "the last place is taken");
+            for path in [&files.envelope, &files.key] {
+                env.disk.replace(path, b"x").unwrap();
+            }
+            drop(draft);
+            assert!(!files.envelope.exists() && !files.key.exists());
+        }
+        let draft = begin().ok().unwrap();
+        env.disk.replace(&files.key, b"x").unwrap();
+        draft.keep();
+        drop(draft);
+        assert!(files.key.exists() && begin().is_err());
     }
 }

@@ -14,12 +14,10 @@ use remit_common::net::registrar::Registration;
 use remit_common::policy::json::{self, Json, Mode};
 
 use super::eras::EdgeRequest;
-use super::place::{EdgeUrl, Held, Newest, NotHere, Place, Tried};
+use super::place::{EdgeUrl, Held, Newest, NotHere, Place, Tried, is_of_the_edge, names_the_edge};
 
 /// Pages of tools that are read to find one. An edge shows fifty on each.
 const PAGES_MAX: usize = 20;
-/// Refusals that speak of the edge and not of the request.
-const OF_THE_EDGE: [&str; 3] = ["stale", "isolated", "quarantined"];
 
 /// The edges of a region, in the order in which they are tried.
 pub(crate) struct Edges {
@@ -102,8 +100,9 @@ impl Edges {
             }
             match place.ask(&self.newest, request).await {
                 Tried::Answer(status, body) => {
+                    let is_of_the_edge = is_answer_of_the_edge(status, &body);
                     let answer = Answer::Document(status, body);
-                    if !answer.is_of_the_edge() {
+                    if !is_of_the_edge {
                         self.current.store(index, Ordering::Relaxed);
                         return Ok(answer);
                     }
@@ -115,8 +114,9 @@ impl Edges {
                     elsewhere = Some(answer);
                 }
                 Tried::Refused(status, body) => {
+                    let is_of_the_edge = is_of_the_edge(status, &body);
                     let answer = Answer::NoChannel(body);
-                    if status != StatusCode::TOO_MANY_REQUESTS && !answer.is_of_the_edge() {
+                    if !is_of_the_edge {
                         self.current.store(index, Ordering::Relaxed);
                         return Ok(answer);
                     }
@@ -176,21 +176,9 @@ fn is_repeatable(request: &EdgeRequest) -> bool {
     request.method != "tools/call"
 }
 
-impl Answer {
-    /// Whether this refusal says something about the edge, so that another edge may answer.
-    fn is_of_the_edge(&self) -> bool {
-        let (body, at) = match self {
-            Self::Document(status, _) if status.is_server_error() => return true,
-            Self::Document(_, body) => (body, "/error/data/reason"),
-            Self::NoChannel(body) => (body, "/reason"),
-        };
-        // Refusals are short; whatever is longer is none of these.
-        let document: serde_json::Value = match body.len() {
-            0..=4_096 => serde_json::from_slice(body).unwrap_or_default(),
-            _ => return false,
-        };
-        document.pointer(at).and_then(serde_json::Value::as_str).is_some_and(|reason| OF_THE_EDGE.contains(&reason))
-    }
+/// Whether an answer to a request says something about the edge, so that another edge may answer.
+fn is_answer_of_the_edge(status: StatusCode, body: &[u8]) -> bool {
+    status.is_server_error() || names_the_edge(body, "/error/data/reason")
 }
 
 #[cfg(test)]
@@ -200,8 +188,7 @@ mod tests {
     #[test]
     fn what_an_edge_says_about_itself_is_not_said_about_the_request() {
         let document = |status: u16, body: &'static str| {
-            Answer::Document(StatusCode::from_u16(status).unwrap(), Bytes::from_static(body.as_bytes()))
-                .is_of_the_edge()
+            is_answer_of_the_edge(StatusCode::from_u16(status).unwrap(), body.as_bytes())
         };
         assert!(document(200, r#"{"error":{"data":{"reason":"stale"}}}"#));
         assert!(document(200, r#"{"error":{"data":{"reason":"quarantined"}}}"#));
@@ -209,7 +196,5 @@ mod tests {
         assert!(!document(200, r#"{"error":{"data":{"reason":"out_of_scope"}}}"#));
         assert!(!document(401, r#"{"error":{"data":{"reason":"revoked"}}}"#));
         assert!(!document(200, r#"{"result":{"content":[]}}"#));
-        assert!(Answer::NoChannel(Bytes::from_static(br#"{"reason":"isolated"}"#)).is_of_the_edge());
-        assert!(!Answer::NoChannel(Bytes::from_static(br#"{"reason":"revoked"}"#)).is_of_the_edge());
     }
 }

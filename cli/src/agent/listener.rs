@@ -123,7 +123,8 @@ async fn mcp(State(front): State<Arc<Front>>, request: Request<Body>) -> Respons
     if let Job::Told(reply) = job {
         return document(reply);
     }
-    let Ok(_under_way) = front.under_way.try_acquire() else { return busy() };
+    let requests = u32::try_from(job.requests()).unwrap_or(u32::MAX);
+    let Ok(_under_way) = front.under_way.try_acquire_many(requests) else { return busy() };
     match front.sidecar.answer(job).await {
         Some(reply) => document(reply),
         None => StatusCode::ACCEPTED.into_response(),

@@ -5,12 +5,14 @@
 //!
 //! [`eras`] reads what the agent says and turns the handshake era into the stateless one and back; [`edges`] keeps the
 //! way to one edge of several open; [`sidecar`] is both together; [`stdio`] and [`listener`] are how the agent reaches
-//! it, and [`gate`] whom the listener lets in; [`children`] hands parts of the envelope on. Clauses G-60 to G-69.
+//! it, and [`gate`] whom the listener lets in; [`children`] hands parts of the envelope on, and [`identity`] says who
+//! holds it. Clauses G-60 to G-69.
 
 mod children;
 mod edges;
 mod eras;
 mod gate;
+mod identity;
 mod listener;
 mod place;
 mod sidecar;
@@ -19,6 +21,7 @@ mod stdio;
 pub(crate) use children::Nursery;
 pub(crate) use edges::Edges;
 pub(crate) use gate::Gate;
+pub(crate) use identity::read_identity;
 pub(crate) use listener::{At, listen};
 pub(crate) use place::{EdgeUrl, Held};
 pub(crate) use sidecar::Sidecar;

@@ -6,6 +6,7 @@
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -28,6 +29,7 @@ use remit_common::trust::directory::Directory;
 use remit_common::trust::published::Published;
 
 use super::eras::EdgeRequest;
+use super::identity::read_identity;
 use crate::failure::Failure;
 
 /// For the trust documents, and for a channel.
@@ -36,6 +38,8 @@ const MEETS_WITHIN: Duration = Duration::from_secs(10);
 const ANSWERS_WITHIN: Duration = Duration::from_secs(40);
 /// For a registration, its channel included.
 const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
+/// Refusals that speak of the edge and not of the request.
+const OF_THE_EDGE: [&str; 3] = ["stale", "isolated", "quarantined"];
 /// Bytes of an answer: a tool's, once more in text, and what stands around it.
 const ANSWER_BYTES_MAX: usize = 2 * TOOL_BODY_BYTES_MAX + 64 * 1024;
 
@@ -47,6 +51,8 @@ pub(crate) struct Held {
     pub(crate) root: Digest,
     pub(crate) presentation: Vec<u8>,
     pub(crate) key: Arc<SigningKey>,
+    /// The file that says who the holder is.
+    pub(crate) identity: Option<PathBuf>,
 }
 
 /// The address of an edge, as people write it.
@@ -119,6 +125,8 @@ pub(super) struct Place {
 struct Met {
     to: SocketAddr,
     key: EdgeKey,
+    /// What is shown with each channel.
+    svid: Option<Vec<u8>>,
     prover: Arc<Prover>,
 }
 
@@ -135,6 +143,7 @@ pub(super) enum Tried {
 }
 
 /// A child is not registered at this edge.
+#[derive(Debug, PartialEq, Eq)]
 pub(super) enum NotHere {
     /// Nor would it be elsewhere.
     Refused(String),
@@ -193,16 +202,7 @@ impl Place {
     /// Registers a child of the envelope.
     pub(super) async fn register(&self, newest: &Newest, child: &[u8]) -> Result<Registration, NotHere> {
         let met = self.meet(newest).await.map_err(NotHere::Silent)?;
-        met.prover.register(&self.client, met.to, child, REGISTERS_WITHIN).await.map_err(|error| match &error {
-            CannotRegister::Refused(_) | CannotRegister::Carry(_) => NotHere::Refused(told(&error)),
-            CannotRegister::NotProven(NotProven::Refused(response)) => {
-                let why = refusal_of(response).unwrap_or_else(|| response.status().to_string());
-                NotHere::Refused(format!("the edge opens no channel: {why}"))
-            }
-            CannotRegister::NotProven(_) | CannotRegister::Answer | CannotRegister::Countersignature(_) => {
-                NotHere::Silent(told(&error))
-            }
-        })
+        met.prover.register(&self.client, met.to, child, REGISTERS_WITHIN).await.map_err(|error| not_here(&error))
     }
 
     fn outgoing(&self, met: &Met, request: &EdgeRequest) -> Option<Outgoing> {
@@ -255,22 +255,75 @@ impl Place {
         }
         let published = Published::parse(answer.body()).map_err(|error| told(&error))?;
         let edge = published.edge.clone().ok_or("it does not say which edge it is")?;
-        let Held { mesh, root, presentation, key } = self.held.as_ref();
+        let Held { mesh, root, presentation, key, .. } = self.held.as_ref();
         let (_, directory) = published.verify(root, mesh, self.env.now().wall).map_err(|error| told(&error))?;
         let directory = newest.of(directory);
         let listed = directory.edge(&edge).ok_or_else(|| format!("the mesh's directory lists no edge `{edge}`"))?;
         let key_of_edge = EdgeKey { mesh: *mesh, edge, key: listed.identity };
-        if let Some(before) = self.lock().as_ref().filter(|met| met.key == key_of_edge && met.to == to) {
+        let svid = self.svid().await?;
+        let is_same = |met: &&Met| met.key == key_of_edge && met.to == to && met.svid == svid;
+        if let Some(before) = self.lock().as_ref().filter(is_same) {
             return Ok(before.clone());
         }
         let prover = Prover::new(&self.env, key_of_edge.clone(), Arc::clone(key), presentation);
-        Ok(Met { to, key: key_of_edge, prover: Arc::new(prover.ok_or("the envelope is none")?) })
+        let prover = prover.ok_or("the envelope is none")?;
+        let prover = match &svid {
+            Some(svid) => prover.showing(svid.clone()),
+            None => prover,
+        };
+        Ok(Met { to, key: key_of_edge, svid, prover: Arc::new(prover) })
+    }
+
+    /// Who the holder is, as the file says now: an identity is renewed more often than a sidecar is started.
+    async fn svid(&self) -> Result<Option<Vec<u8>>, String> {
+        let Some(path) = self.held.identity.clone() else { return Ok(None) };
+        let (env, holder) = (self.env.clone(), *self.held.key.public());
+        let read = self.env.run_blocking(move || read_identity(&env, &path, &holder)).await;
+        read.map_err(|error| error.to_string())?.map(Some).map_err(|failure| failure.message)
     }
 
     fn lock(&self) -> MutexGuard<'_, Option<Met>> {
         // Nothing is half written under it.
         self.met.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// What a failed registration says about another edge.
+fn not_here(error: &CannotRegister) -> NotHere {
+    match error {
+        CannotRegister::Refused(response) if is_of_the_edge(response.status(), response.body()) => {
+            NotHere::Silent(told(error))
+        }
+        CannotRegister::Refused(_) | CannotRegister::Carry(_) => NotHere::Refused(told(error)),
+        CannotRegister::NotProven(NotProven::Refused(response)) => {
+            let why = refusal_of(response).unwrap_or_else(|| response.status().to_string());
+            let why = format!("the edge opens no channel: {why}");
+            if is_of_the_edge(response.status(), response.body()) {
+                NotHere::Silent(why)
+            } else {
+                NotHere::Refused(why)
+            }
+        }
+        CannotRegister::NotProven(_) | CannotRegister::Answer | CannotRegister::Countersignature(_) => {
+            NotHere::Silent(told(error))
+        }
+    }
+}
+
+/// Whether a refusal, of a channel or of a registration, says something about the edge, so that another edge may say
+/// yes.
+pub(super) fn is_of_the_edge(status: StatusCode, body: &[u8]) -> bool {
+    status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS || names_the_edge(body, "/reason")
+}
+
+/// Whether the reason at this place of a refusal speaks of the edge.
+pub(super) fn names_the_edge(body: &[u8], at: &str) -> bool {
+    // Refusals are short; whatever is longer is none of these.
+    let document: serde_json::Value = match body.len() {
+        0..=4_096 => serde_json::from_slice(body).unwrap_or_default(),
+        _ => return false,
+    };
+    document.pointer(at).and_then(serde_json::Value::as_str).is_some_and(|reason| OF_THE_EDGE.contains(&reason))
 }
 
 /// The newest directory that any edge has shown. An edge that has not heard of it yet does not bring back who was taken
@@ -295,6 +348,37 @@ fn told(error: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_refusal_that_speaks_of_the_edge_sends_a_registration_to_the_next_one() {
+        let refusals = |status: u16, body: &'static str| {
+            let response =
+                || Box::new(Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap());
+            let (channel, registration) = (NotProven::Refused(response()), CannotRegister::Refused(response()));
+            [not_here(&channel.into()), not_here(&registration)]
+        };
+        for (status, body) in [
+            (403, r#"{"reason":"stale"}"#),
+            (403, r#"{"reason":"isolated"}"#),
+            (403, r#"{"reason":"quarantined"}"#),
+            (429, r#"{"reason":"bad_proof","proof":"busy"}"#),
+            (503, ""),
+            (500, "{"),
+        ] {
+            let found = refusals(status, body);
+            assert!(found.iter().all(|found| matches!(found, NotHere::Silent(_))), "{status} {body}: {found:?}");
+        }
+        // Neither does a count that is one edge's own: a holder is not helped to go around it.
+        for (status, body) in [
+            (401, r#"{"reason":"revoked"}"#),
+            (403, r#"{"reason":"unregistered","hop":1}"#),
+            (403, r#"{"reason":"fanout_exhausted"}"#),
+            (415, ""),
+        ] {
+            let found = refusals(status, body);
+            assert!(found.iter().all(|found| matches!(found, NotHere::Refused(_))), "{status} {body}: {found:?}");
+        }
+    }
 
     #[test]
     fn an_edge_is_named_by_its_address_and_plain_http_stays_on_this_machine() {

@@ -34,6 +34,16 @@ pub(super) enum Job {
     Told(Reply),
 }
 
+impl Job {
+    /// How many requests are under way while it is: each message of a batch is one.
+    pub(super) fn requests(&self) -> usize {
+        match self {
+            Self::Batch(all) => all.len(),
+            Self::One(_) | Self::Told(_) => 1,
+        }
+    }
+}
+
 impl Sidecar {
     pub(crate) fn new(edges: Edges, nursery: Nursery) -> Arc<Self> {
         Arc::new(Self { edges, nursery })

@@ -34,8 +34,18 @@ enum Line {
     TooLong,
 }
 
-/// What is under way: how to call it off, and what it gives.
-type UnderWay<'a> = FuturesUnordered<BoxFuture<'a, (Option<RequestId>, Option<Reply>)>>;
+/// What is under way: which request it is, and what it gives.
+type Waiting<'a> = FuturesUnordered<BoxFuture<'a, (Option<RequestId>, usize, Option<Reply>)>>;
+
+/// All that is under way.
+#[derive(Default)]
+struct UnderWay<'a> {
+    waiting: Waiting<'a>,
+    /// How many requests that is: a batch is several.
+    requests: usize,
+    /// How to call each off.
+    cancels: BTreeMap<RequestId, AbortHandle>,
+}
 
 /// Talks until the input ends or shutdown is requested.
 pub(crate) async fn talk(env: &Env, sidecar: &Sidecar, shutdown: &Shutdown) {
@@ -66,21 +76,21 @@ pub(crate) async fn talk(env: &Env, sidecar: &Sidecar, shutdown: &Shutdown) {
 }
 
 async fn converse(sidecar: &Sidecar, arriving: &mut mpsc::Receiver<Line>, answers: &mpsc::Sender<Reply>) {
-    let mut under_way = UnderWay::new();
-    let mut cancels: BTreeMap<RequestId, AbortHandle> = BTreeMap::new();
+    let mut under_way = UnderWay::default();
     let mut is_open = true;
-    while is_open || !under_way.is_empty() {
+    while is_open || !under_way.waiting.is_empty() {
         let reply = tokio::select! {
             line = arriving.recv(), if is_open => match line {
-                Some(line) => begin(sidecar, line, &mut under_way, &mut cancels),
+                Some(line) => begin(sidecar, line, &mut under_way),
                 None => {
                     is_open = false;
                     None
                 }
             },
-            Some((id, reply)) = under_way.next(), if !under_way.is_empty() => {
+            Some((id, requests, reply)) = under_way.waiting.next(), if !under_way.waiting.is_empty() => {
+                under_way.requests = under_way.requests.saturating_sub(requests);
                 if let Some(id) = id {
-                    cancels.remove(&id);
+                    under_way.cancels.remove(&id);
                 }
                 reply
             }
@@ -95,12 +105,7 @@ async fn converse(sidecar: &Sidecar, arriving: &mut mpsc::Receiver<Line>, answer
 }
 
 /// Begins what a line asks for; gives what can be said at once.
-fn begin<'a>(
-    sidecar: &'a Sidecar,
-    line: Line,
-    under_way: &mut UnderWay<'a>,
-    cancels: &mut BTreeMap<RequestId, AbortHandle>,
-) -> Option<Reply> {
+fn begin<'a>(sidecar: &'a Sidecar, line: Line, under_way: &mut UnderWay<'a>) -> Option<Reply> {
     let text = match line {
         Line::Text(text) => text,
         Line::TooLong => {
@@ -112,7 +117,7 @@ fn begin<'a>(
         Work::Done => return None,
         Work::Cancel(id) => {
             // The edge may have called the tool all the same; nobody is told what came of it.
-            if let Some(cancel) = cancels.remove(&id) {
+            if let Some(cancel) = under_way.cancels.remove(&id) {
                 cancel.abort();
             }
             return None;
@@ -122,17 +127,20 @@ fn begin<'a>(
     if let Job::Told(reply) = job {
         return Some(reply);
     }
-    if under_way.len() >= UNDER_WAY_MAX {
+    let requests = job.requests();
+    let in_all = under_way.requests.saturating_add(requests);
+    if in_all > UNDER_WAY_MAX {
         let data = Json::object([("reason", Json::text("busy"))]);
         return Some(Reply::error(id.as_ref(), Code::Internal, "too many requests at the same time", Some(data)));
     }
-    if let Some(id) = id.as_ref().filter(|id| cancels.contains_key(id)) {
+    if let Some(id) = id.as_ref().filter(|id| under_way.cancels.contains_key(id)) {
         return Some(Reply::error(Some(id), Code::InvalidRequest, "a request with this id is under way", None));
     }
     let (cancel, registration) = AbortHandle::new_pair();
-    cancels.extend(id.clone().map(|id| (id, cancel)));
+    under_way.cancels.extend(id.clone().map(|id| (id, cancel)));
     let answer = Abortable::new(async move { sidecar.answer(job).await }, registration);
-    under_way.push(answer.map(move |answer| (id, answer.ok().flatten())).boxed());
+    under_way.requests = in_all;
+    under_way.waiting.push(answer.map(move |answer| (id, requests, answer.ok().flatten())).boxed());
     None
 }
 

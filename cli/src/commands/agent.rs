@@ -13,7 +13,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::envelope::taxonomy;
-use crate::agent::{At, EdgeUrl, Edges, Gate, Held, Nursery, Sidecar, listen, talk};
+use crate::agent::{At, EdgeUrl, Edges, Gate, Held, Nursery, Sidecar, listen, read_identity, talk};
 use crate::context::Context;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
@@ -44,8 +44,14 @@ Over HTTP, for whoever knows the secret (`Authorization: Bearer SECRET`) or owns
         --listen 127.0.0.1:7800 --secret agent.secret
   remit agent --envelope maya.envelope --key agent.key --edge http://127.0.0.1:7511 --listen unix:agent.sock
 
-An envelope for a sub-agent: the request `remit/delegate` (or `POST /v1/children`) with
-  {\"restriction\": {…as in child.toml…}, \"holder\": \"the child's public key, 64 hex digits\"}")]
+A sub-agent that shows who it is, at edges whose bundle names the trust domain:
+  remit identity issue --agent spiffe://customer-success.example/agent/clause-classifier \\
+        --key helper.key -o helper.svid
+  remit agent --envelope child.envelope --key helper.key --identity helper.svid --edge http://127.0.0.1:7511 --stdio
+
+An envelope for a sub-agent, in files in --children DIR: the request `remit/delegate` (or `POST /v1/children`) with
+  {\"restriction\": {…as in child.toml…}}
+and with --allow-foreign-holders also \"holder\": \"the child's public key, 64 hex digits\"")]
 #[command(group = clap::ArgGroup::new("front").required(true).args(["stdio", "listen"]))]
 pub(crate) struct Args {
     /// The envelope, as `remit envelope issue` wrote it
@@ -54,6 +60,9 @@ pub(crate) struct Args {
     /// The key that holds it
     #[arg(long, value_name = "FILE")]
     key: PathBuf,
+    /// Who the holder is: an X.509-SVID (PEM) for that key, shown to edges. Read again before each new channel
+    #[arg(long, value_name = "FILE")]
+    identity: Option<PathBuf>,
     /// An edge's address, http://127.0.0.1:PORT or https://HOST:PORT; several are tried in turn
     #[arg(long = "edge", value_name = "URL", required = true)]
     edges: Vec<EdgeUrl>,
@@ -66,12 +75,15 @@ pub(crate) struct Args {
     /// Speak MCP over HTTP at 127.0.0.1:PORT (0 takes a free one) or unix:PATH
     #[arg(long, value_name = "ADDR")]
     listen: Option<At>,
-    /// The file with the secret of the port; made if it is missing. Without it a new secret is printed
+    /// The file with the secret of the port, of mode 0600; made if it is missing. Without it a new secret is printed
     #[arg(long, value_name = "FILE", requires = "listen")]
     secret: Option<PathBuf>,
     /// A folder for the envelopes and keys of sub-agents that bring no key of their own
     #[arg(long, value_name = "DIR")]
     children: Option<PathBuf>,
+    /// Let the agent name the key of a sub-agent (`holder`), which may be on any machine
+    #[arg(long)]
+    allow_foreign_holders: bool,
     /// A bundle folder whose purposes and classes restrictions of sub-agents may name
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -88,7 +100,7 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> 
         env.disk.create_dir(folder).map_err(unmade)?;
     }
     let names = args.bundle.as_ref().map(|folder| taxonomy(context, folder)).transpose()?;
-    let nursery = Nursery::new(env, &held, args.children.clone(), names);
+    let nursery = Nursery::new(env, &held, args.children.clone(), args.allow_foreign_holders, names);
     let edges = Edges::new(env, args.edges.clone(), &authorities(&args, context)?, &held);
     let sidecar = Sidecar::new(edges.map_err(|error| Failure::caused(Exit::Usage, &error))?, nursery);
     let shutdown = Shutdown::new();
@@ -136,7 +148,16 @@ fn held(args: &Args, context: &Context) -> Result<Held, Failure> {
             .reason("expired")
             .hint("`remit envelope issue` asks for a new one"));
     }
-    Ok(Held { mesh: file.mesh_id, root: file.root_sha256, presentation: file.bytes()?, key: Arc::new(key) })
+    if let Some(path) = &args.identity {
+        read_identity(env, path, key.public())?;
+    }
+    Ok(Held {
+        mesh: file.mesh_id,
+        root: file.root_sha256,
+        presentation: file.bytes()?,
+        key: Arc::new(key),
+        identity: args.identity.clone(),
+    })
 }
 
 type Opened = (Box<dyn remit_common::net::env::Listener>, Gate);
@@ -180,7 +201,7 @@ fn open(at: &At, args: &Args, context: &Context) -> Result<Opened, Failure> {
 fn secret(args: &Args, context: &Context) -> Result<(Secret, bool), Failure> {
     let env = &context.env;
     if let Some(path) = args.secret.as_ref().filter(|path| path.exists()) {
-        let bytes = Zeroizing::new(files::read(env, path, SECRET_BYTES_MAX)?);
+        let bytes = files::read_private(env, path, SECRET_BYTES_MAX)?;
         let text = bytes.trim_ascii();
         if text.len() < SECRET_BYTES_MIN || !text.iter().all(u8::is_ascii_graphic) {
             let message =

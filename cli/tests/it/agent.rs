@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{ChildStdin, ChildStdout};
@@ -310,6 +311,25 @@ fn who_has_no_key_is_told_so_before_anything_is_sent(scene: &Scene) {
     let args = [&sidecar((MAYA.0, "thief.key"), &[&scene.edges[0]])[..], &["--stdio", "--json"]].concat();
     let told = stdout_of(&remit(scene.here(), &args), 1);
     assert!(told.contains("not_the_holder"), "{told}");
+    // An identity that no edge could take: of another key, none at all, and missing.
+    let agent = "spiffe://customer-success.example/agent/clause-classifier";
+    run(scene.here(), &["identity", "issue", "--agent", agent, "--key", "thief.key", "-o", "thief.svid"]);
+    for (identity, code, why) in [
+        ("thief.svid", 1, "by another key than the one that holds the envelope"),
+        (MAYA.0, 2, "is no identity of an agent"),
+        ("missing.svid", 2, "does not exist"),
+    ] {
+        let args = [&sidecar(MAYA, &[&scene.edges[0]])[..], &["--stdio", "--json", "--identity", identity]].concat();
+        let told = stdout_of(&remit(scene.here(), &args), code);
+        assert!(told.contains(why), "{told}");
+    }
+    // A secret that others may have read.
+    let secret = scene.here().join("known.secret");
+    write(&secret, b"known-to-everybody-on-this-machine\n");
+    std::fs::set_permissions(&secret, std::fs::Permissions::from_mode(0o640)).unwrap();
+    let listens = ["--listen", "127.0.0.1:0", "--secret", "known.secret", "--json"];
+    let told = stdout_of(&remit(scene.here(), &[&sidecar(MAYA, &[&scene.edges[0]])[..], &listens].concat()), 2);
+    assert!(told.contains("its mode is 0640, not 0600"), "{told}");
     for refused in ["0.0.0.0:0", "192.0.2.1:7800", "[::]:0"] {
         let args = [&sidecar(MAYA, &[&scene.edges[0]])[..], &["--listen", refused]].concat();
         let output = remit(scene.here(), &args);
@@ -347,8 +367,9 @@ impl Listening {
 
 /// Clauses G-61, G-67 and G-68.
 async fn over_http_for_who_knows_the_secret(scene: &Scene) {
-    let sidecar =
-        Listening::start(scene, &["--listen", "127.0.0.1:0", "--secret", "agent.secret", "--children", "kids"]);
+    let listens = ["--listen", "127.0.0.1:0", "--secret", "agent.secret"];
+    let children = ["--children", "kids", "--allow-foreign-holders"];
+    let sidecar = Listening::start(scene, &[&listens[..], &children].concat());
     let url = sidecar.first["url"].as_str().unwrap().to_owned();
     let addr: SocketAddr = url.trim_start_matches("http://").trim_end_matches("/mcp").parse().unwrap();
     assert_eq!(mode(&scene.here().join("agent.secret")) & 0o777, 0o600);
@@ -424,8 +445,12 @@ async fn over_http_for_who_knows_the_secret(scene: &Scene) {
     // The helper has a key of its own for a helper of its own; without one, there would be no place for it.
     let without = helper.ask("remit/delegate", json!({ "restriction": restriction }));
     assert_eq!(without["error"]["code"], -32602, "{without}");
-    helper.end();
+    // Nor does it hand anything to a key from elsewhere, unless its operator said so.
     let own_key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a";
+    let foreign = helper.ask("remit/delegate", json!({ "restriction": restriction, "holder": own_key }));
+    assert_eq!(foreign["error"]["code"], -32602, "{foreign}");
+    assert!(foreign["error"]["message"].as_str().unwrap().contains("--allow-foreign-holders"), "{foreign}");
+    helper.end();
     let delegate = |params: Value| json!({"jsonrpc": "2.0", "id": 9, "method": "remit/delegate", "params": params});
     let body = delegate(json!({ "restriction": restriction, "holder": own_key })).to_string();
     let (_, child) = send(Method::POST, "/mcp", &[own, known], body).await;
@@ -436,6 +461,7 @@ async fn over_http_for_who_knows_the_secret(scene: &Scene) {
     let (_, refused) =
         send(Method::POST, "/mcp", &[own, known], delegate(json!({ "restriction": {} })).to_string()).await;
     assert_eq!(refused["error"]["code"], -32602);
+    assert_eq!(listed(&scene.here().join("kids")).len(), 2, "what was not made left no files");
     sidecar.end();
 }
 
