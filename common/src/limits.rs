@@ -113,7 +113,7 @@ pub const REVOCATIONS_RESERVE: usize = REVOCATIONS_MAX / 10;
 pub const HOLDER_REVOCATIONS_MAX: usize = REVOCATIONS_MAX / 2;
 /// Bytes of the requests of all of them, chains included: with everything else they still fit one update.
 pub const HOLDER_REVOCATIONS_BYTES_MAX: usize = 32 * 1024 * 1024;
-/// Revocations that holders asked for under one root.
+/// Revocations that holders asked for under one root; half as many with every link further down.
 pub const HOLDER_REVOCATIONS_PER_ROOT_MAX: usize = 64;
 /// From so many on, what the cut of a link further up covers is not kept besides.
 pub const REVOCATIONS_FOLD_AT: usize = REVOCATIONS_MAX / 10 * 8;

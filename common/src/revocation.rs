@@ -136,8 +136,11 @@ pub enum RevocationRefused {
     /// Holders have cut as much as they may.
     #[error("holders have cut as much as there is room for; an administrator can still cut this")]
     HoldersFull,
-    /// Holders of one root's chains have cut as much as they may.
-    #[error("{max} cuts by holders under this root are in force; cut a link further up, or ask an administrator")]
+    /// Holders have cut as much below a link of the chain as they may.
+    #[error(
+        "{max} cuts by holders below a link of this chain are in force; who holds a link above may still have room, and \
+         an administrator can cut this"
+    )]
     RootFull {
         /// The bound.
         max: usize,

@@ -97,6 +97,14 @@ pub(crate) struct Journey {
 pub(crate) struct Released {
     /// The `CallToolResult`.
     pub(crate) result: Json,
+    pub(crate) used: Used,
+}
+
+/// What an answer hangs on besides its envelope.
+#[derive(Debug)]
+pub(crate) struct Used {
+    tool: Arc<Tool>,
+    credential: Option<(CredentialId, u64)>,
 }
 
 /// A request that got no result, recorded already.
@@ -338,7 +346,9 @@ impl Gateway {
         let released = self.release(journey, reply, meanwhile, &duties);
         self.record_outcome(journey, effects, duties.obligations.demands.log, &released);
         match released {
-            Ok((filtered, _)) => Ok(Released { result: filtered.json }),
+            Ok((filtered, _)) => {
+                Ok(Released { result: filtered.json, used: Used { tool: duties.tool, credential: spent } })
+            }
             Err((_, refusal)) if overtaken => Err(Undone::Overtaken(refusal)),
             Err((_, refusal)) => Err(NoResult::Refused(refusal).into()),
         }
@@ -465,11 +475,9 @@ impl Gateway {
         deadline(STORED_WITHIN, stored).await.unwrap_or(CalledOff::CutHeard)
     }
 
-    /// Whether what an envelope hangs on still stands, for an answer that is on its way to the agent.
-    pub(crate) fn still_stands(&self, effective: &Effective) -> bool {
-        let newest = self.views.load();
-        newest.freshness.quarantined(self.env.now()).is_none()
-            && pdp::check_cuts(&newest, effective, &self.place.edge).is_ok()
+    /// Whether what a call hung on still stands, for an answer that is on its way to the agent.
+    pub(crate) fn still_stands(&self, effective: &Effective, Used { tool, credential }: &Used) -> bool {
+        self.check_meanwhile(effective, tool, credential.as_ref()).is_ok()
     }
 
     /// Whether the policy that judged is still the one in force: asked before the first byte goes out.

@@ -3,8 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
-use super::ask::Asked;
+use super::ask::{Asked, Shown};
 use super::{Cut, CutKind, Revocation};
+use crate::envelope::RawPresentation;
 use crate::id::{LinkId, TenantId};
 use crate::time::Timestamp;
 
@@ -23,15 +24,29 @@ pub(super) struct Entries {
     below: BTreeMap<LinkId, BTreeSet<Cut>>,
 }
 
-/// The links of the chain that a holder showed; `None` for everybody else.
-pub(super) fn shown(entry: &Revocation) -> Option<Vec<LinkId>> {
+/// What a holder showed; `None` for everybody else.
+fn of_holder(entry: &Revocation) -> Option<Shown> {
     // An administrator's body never needs to be read for this.
     let is_short =
         entry.request.body.len() <= 512 && !entry.request.body.windows(8).any(|window| window == b"\"chain\":");
     if is_short {
         return None;
     }
-    Some(Asked::from_body(&entry.request.body).ok()?.shown?.links)
+    Asked::from_body(&entry.request.body).ok()?.shown
+}
+
+/// The links of the chain that a holder showed; `None` for everybody else.
+pub(super) fn shown(entry: &Revocation) -> Option<Vec<LinkId>> {
+    of_holder(entry).map(|shown| shown.links)
+}
+
+/// The same links from the root to the first that the holder itself holds: what is further down is below it.
+pub(super) fn shown_to_own(entry: &Revocation) -> Option<Vec<LinkId>> {
+    let Shown { mut links, chain } = of_holder(entry)?;
+    let raw = RawPresentation::parse(&chain).ok();
+    let own = raw.and_then(|raw| raw.links().position(|link| link.holder.id() == entry.request.key));
+    links.truncate(own.map_or(links.len(), |own| own + 1));
+    Some(links)
 }
 
 impl Entries {
@@ -44,9 +59,9 @@ impl Entries {
         (self.by_holders, self.bytes)
     }
 
-    /// How many entries holders asked for who showed a chain with this link.
-    pub(super) fn below(&self, link: &LinkId) -> usize {
-        self.below.get(link).map_or(0, BTreeSet::len)
+    /// How many entries besides the one of `cut` holders asked for who showed a chain with this link.
+    pub(super) fn others_below(&self, link: &LinkId, cut: &Cut) -> usize {
+        self.below.get(link).map_or(0, |cuts| cuts.len() - usize::from(cuts.contains(cut)))
     }
 
     pub(super) fn of(&self, tenant: &TenantId) -> Option<&BTreeMap<CutKind, ById>> {

@@ -8,6 +8,9 @@ use crate::limits::{ADMIN_SIGNATURE_LIFE_MAX, ROOT_LIFE_MAX};
 
 /// What a cut of an identity outlives the identity by, for clocks that differ.
 pub(super) const AFTERLIFE: Duration = Duration::from_secs(600);
+/// What a holder or an issuer cuts again within this time changes nothing, though it would live so much longer. The
+/// first cut outlives what it cuts all the same: by this time and by [`AFTERLIFE`].
+pub(super) const AGAIN_WITHIN: Duration = Duration::from_secs(300);
 /// How long a brake holds.
 const BRAKE_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// How long a cut of a credential, an edge or a tool's definition holds: as long as a bundle may, which would still

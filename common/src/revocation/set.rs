@@ -5,7 +5,8 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{ById, Entries, issuer_cut, shown};
+use super::entries::{ById, Entries, issuer_cut, shown, shown_to_own};
+use super::kind::AGAIN_WITHIN;
 use super::{Authorities, Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::envelope::RootSigners;
@@ -155,7 +156,7 @@ impl Revocations {
     /// # Errors
     /// [`RevocationRefused::Full`], [`RevocationRefused::HoldersFull`] or [`RevocationRefused::RootFull`].
     pub fn cut(&mut self, entry: Revocation) -> Result<RevocationEpoch, RevocationRefused> {
-        if self.is_in_force(&entry) {
+        if self.in_force(&entry).is_some() {
             return Ok(self.epoch);
         }
         self.check_room(&entry)?;
@@ -169,11 +170,17 @@ impl Revocations {
         Ok(self.epoch)
     }
 
-    /// Whether an entry would change nothing.
+    /// Of an entry that would change nothing, until when at least what it asks for is cut already (clause T-55).
     #[must_use]
-    pub fn is_in_force(&self, entry: &Revocation) -> bool {
-        self.entries.get_cut(&entry.cut).is_some_and(|already| already.until >= entry.until)
-            || self.len() >= REVOCATIONS_FOLD_AT && self.entries.covers(entry)
+    pub fn in_force(&self, entry: &Revocation) -> Option<Timestamp> {
+        let already = self.entries.get_cut(&entry.cut).map(|already| already.until);
+        let is_enough = |already: &Timestamp| {
+            *already >= entry.until || already.plus(AGAIN_WITHIN) >= entry.until && is_of_cutters(entry)
+        };
+        if let Some(already) = already.filter(is_enough) {
+            return Some(already.min(entry.until));
+        }
+        (self.len() >= REVOCATIONS_FOLD_AT && self.entries.covers(entry)).then_some(entry.until)
     }
 
     /// Whether there is room for an entry. Holders never take what administrators need (clause T-53).
@@ -183,7 +190,7 @@ impl Revocations {
     pub fn check_room(&self, entry: &Revocation) -> Result<(), RevocationRefused> {
         let replaced = usize::from(self.entries.get_cut(&entry.cut).is_some());
         let len = self.len() - replaced;
-        let Some(links) = shown(entry) else {
+        let Some(links) = shown_to_own(entry) else {
             let full = RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX };
             return if len < REVOCATIONS_TOTAL_MAX { Ok(()) } else { Err(full) };
         };
@@ -192,9 +199,11 @@ impl Revocations {
         if len >= REVOCATIONS_MAX || by_holders >= HOLDER_REVOCATIONS_MAX || bytes > HOLDER_REVOCATIONS_BYTES_MAX {
             return Err(RevocationRefused::HoldersFull);
         }
-        let of_root = links.first().map_or(0, |root| self.entries.below(root));
-        if of_root >= HOLDER_REVOCATIONS_PER_ROOT_MAX {
-            return Err(RevocationRefused::RootFull { max: HOLDER_REVOCATIONS_PER_ROOT_MAX });
+        for (place, link) in links.iter().enumerate() {
+            let max = room_below(place, place + 1 == links.len());
+            if self.entries.others_below(link, &entry.cut) >= max {
+                return Err(RevocationRefused::RootFull { max });
+            }
         }
         Ok(())
     }
@@ -335,6 +344,20 @@ impl Revocations {
         }
         Ok(())
     }
+}
+
+/// Whether it is of the kind that holders or issuers ask for, again and again if they like. What issuers cut is signed
+/// and has its end, so nothing is lost if an administrator asks.
+fn is_of_cutters(entry: &Revocation) -> bool {
+    matches!(entry.cut.kind, CutKind::Link | CutKind::Issuer) || shown(entry).is_some()
+}
+
+/// How many entries there may be below the link at a place (0 is the root) for one more by a holder. Half as many with
+/// every link further down; and of that, who does not hold the link itself leaves a quarter to who does. So nobody who
+/// has the keys further down uses up the room of whoever stands above them (clause T-53).
+fn room_below(place: usize, is_own: bool) -> usize {
+    let all = (HOLDER_REVOCATIONS_PER_ROOT_MAX >> place).max(1);
+    if is_own { all } else { (all - all.div_ceil(4)).max(1) }
 }
 
 /// What a cut issuer signed counts for nothing; the root stands if enough others signed it (clause T-49).

@@ -309,6 +309,20 @@ fn an_issuer_cuts_links_and_what_it_signed_itself() {
 }
 
 #[test]
+fn what_an_issuer_cuts_again_within_five_minutes_changes_nothing() {
+    // Clause T-55.
+    let own = format!("{}@{CREATED}", key(11).public().id());
+    for (kind, id) in [(CutKind::Link, "ab".repeat(32)), (CutKind::Issuer, own)] {
+        let by_issuer = |created| made(request(11, &cut(kind, &id), created)).unwrap();
+        let mut set = Revocations::new();
+        set.cut(by_issuer(CREATED)).unwrap();
+        assert_eq!(set.in_force(&by_issuer(CREATED + 9)), Some(by_issuer(CREATED).until));
+        assert_eq!(set.cut(by_issuer(CREATED + 9)), Ok(RevocationEpoch(1)));
+        assert_eq!(set.cut(entry(&cut(kind, &id), CREATED + 301)), Ok(RevocationEpoch(2)));
+    }
+}
+
+#[test]
 fn an_update_is_verified_compared_and_never_goes_back() {
     // Clause T-46.
     let mut first = Revocations::new();

@@ -113,6 +113,10 @@ fn check_holder(
 ) -> Result<Timestamp, RevocationRefused> {
     let Authorities { mesh, administrators: _, issuers } = authorities;
     let raw = RawPresentation::parse(&shown.chain)?;
+    if raw.countersignatures().next().is_some() {
+        // Nothing hangs on them here, and their bytes would take the room of other holders' requests.
+        return Err(RevocationRefused::Malformed { rule: "the chain is shown without countersignatures" });
+    }
     let holder = raw.links().map(|link| link.holder).find(|holder| holder.id() == request.key);
     let holder = holder.ok_or(RevocationRefused::NotTheirs { rule: "the requester holds no link of the chain" })?;
     let is_theirs = match cut.kind {

@@ -121,14 +121,18 @@ pub fn authenticate(state: &State, request: &SignedRequest, at: Timestamp) -> Re
         Requester::Administrator(administrator) => {
             administrator.check_anywhere(operation.verb(), at).map_err(|error| not_permitted(&error))?;
         }
-        // Nothing without room gets into the log: there are more holders than administrators.
-        Requester::Cutter(entry) if !state.revocations.is_in_force(entry) => {
-            state.revocations.check_room(entry).map_err(|error| revocation_refused(&error))?;
-            state.check_room_for_cutters()?;
-        }
-        Requester::Cutter(_) => {}
+        Requester::Cutter(entry) => check_room(state, entry)?,
     }
     Ok((operation, requester))
+}
+
+/// Nothing without room gets into the log: there are more holders than administrators. What is in force already takes
+/// no room in the set, but its request does among those that live (clause T-55).
+fn check_room(state: &State, entry: &Revocation) -> Result<(), Refusal> {
+    if state.revocations.in_force(entry).is_none() {
+        state.revocations.check_room(entry).map_err(|error| revocation_refused(&error))?;
+    }
+    state.check_room_for_cutters()
 }
 
 /// The length of the window is a matter of the request's form, which its verification has checked.
@@ -166,4 +170,44 @@ pub(super) fn not_permitted(error: &remit_common::identity::NotPermitted) -> Ref
         N::Tenant { .. } | N::Verb { .. } => RefusalKind::Forbidden,
     };
     Refusal::new(kind, error.reason_code(), error)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use remit_common::crypto::digest::Digest;
+    use remit_common::crypto::sign::SigningKey;
+    use remit_common::id::{LogIndex, MeshId, RevocationEpoch};
+    use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH};
+
+    use super::*;
+    use crate::registry::Applied;
+    use crate::registry::state::{Genesis, SPENT_NONCES_MAX, Spent};
+
+    /// Clause T-55.
+    #[test]
+    fn a_stolen_edge_that_repeats_a_cut_in_force_leaves_administrators_their_room() {
+        let mesh = MeshId([7; 16]);
+        let key = SigningKey::from_seed([1; 32].into()).unwrap();
+        let cut = Cut { tenant: "acme".parse().unwrap(), kind: CutKind::Link, id: "ab".repeat(32) };
+        let request = SignedRequest::sign(&mesh, &key, "POST", REVOCATIONS_PATH, cut.to_body(), 10, 20, [1; 16]);
+        let until = Timestamp::from_secs(20);
+        let entry = Revocation { cut, until, index: LogIndex(1), request };
+        let mut state = State::new(Genesis { mesh, root: Digest([0; 32]) });
+        Arc::make_mut(&mut state.revocations).cut(entry.clone()).unwrap();
+        assert!(state.revocations.in_force(&entry).is_some());
+        let mut taken = 0;
+        while check_room(&state, &entry).is_ok() && taken < SPENT_NONCES_MAX {
+            for _ in 0..SPENT_NONCES_MAX / 4 {
+                let outcome = Applied::Revoked { epoch: RevocationEpoch(1), until };
+                let spent = Spent { expires: until, index: LogIndex(2), outcome };
+                state.spend_nonce(key.public().id(), taken.to_string(), spent);
+                taken += 1;
+            }
+        }
+        assert_eq!(taken, SPENT_NONCES_MAX / 2);
+        assert_eq!(check_room(&state, &entry).unwrap_err().reason, "too_many_requests");
+        assert!(state.make_room_for_nonce().is_ok(), "an administrator's request still has room");
+    }
 }

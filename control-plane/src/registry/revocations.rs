@@ -16,7 +16,8 @@ pub(super) fn revoke(state: &mut State, index: LogIndex, request: SignedRequest)
     let trust = state.trust()?;
     let entry = Revocation::from_request(index, request, &trust.directory.authorities());
     let entry = entry.map_err(|error| refused(&error))?;
-    let (tenant, until) = (entry.cut.tenant.clone(), entry.until);
+    let tenant = entry.cut.tenant.clone();
+    let until = state.revocations.in_force(&entry).unwrap_or(entry.until);
     let before = state.revocations.epoch();
     let epoch = Arc::make_mut(&mut state.revocations).cut(entry).map_err(|error| refused(&error))?;
     if epoch > before {

@@ -59,7 +59,7 @@ pub struct Spent {
 }
 
 /// Signed requests live five minutes; this many an hour is 200 a second.
-const SPENT_NONCES_MAX: usize = 65_536;
+pub(super) const SPENT_NONCES_MAX: usize = 65_536;
 
 /// Epochs whose origin is remembered, for coverage. Older ones are covered or gone.
 const EPOCH_FACTS_MAX: usize = 1_024;

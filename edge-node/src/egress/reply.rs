@@ -55,7 +55,7 @@ pub(crate) struct Progress {
 /// What an event says of progress, of ours. The words that may stand beside the numbers stay behind: no catalogue says
 /// what may be in them (clause G-44).
 pub(super) fn progress(event: &[u8]) -> Option<Progress> {
-    let is_number = |json: &&Json| matches!(json, Json::Int(_) | Json::Float(_) | Json::Number(_));
+    let is_number = |json: &&Json| matches!(json, Json::Int(_) | Json::Float(_));
     let message = json::parse(event, Mode::Protocol).ok()?;
     if message.get("id").is_some() || message.get("method")?.as_text()? != "notifications/progress" {
         return None;
@@ -196,6 +196,10 @@ mod tests {
             assert_eq!(note(other), None, "{other}");
         }
         assert_eq!(note(r#"{"progressToken":1,"progress":3,"total":"all"}"#).unwrap().total, None);
+        let long = "7".repeat(4_096);
+        for number in [&long, &format!("0.{long}"), "1e400"] {
+            assert_eq!(note(&format!(r#"{{"progressToken":1,"progress":{number}}}"#)), None, "digits are words, too");
+        }
         assert_eq!(
             progress(
                 br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"progressToken":1,"progress":1}}"#

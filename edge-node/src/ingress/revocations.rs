@@ -104,8 +104,8 @@ async fn answer(
     let verified = verify(ingress, journey, headers, query, body.to_bytes().into());
     let entry = verified.map_err(|problem| refuse(journey, problem))?;
     let heard = &journey.view.heard;
-    if heard.is_in_force(&entry) {
-        return Ok((heard.epoch(), entry.until));
+    if let Some(until) = heard.in_force(&entry) {
+        return Ok((heard.epoch(), until));
     }
     heard.check_room(&entry).map_err(|refused| refuse(journey, refused.into()))?;
     let cut = entry.cut.clone();

@@ -136,6 +136,16 @@ async fn a_revocation_ends_a_call_that_says_nothing_yet() {
 /// An answer that is longer than what a connection holds by itself waits for the agent to read; a cut finds it there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_revocation_ends_a_long_answer_that_is_on_its_way() {
+    ends_a_long_answer(CutKind::Session, "session-1").await;
+}
+
+/// Clause G-45: not only a cut of the envelope.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_of_the_tool_ends_a_long_answer_that_is_on_its_way() {
+    ends_a_long_answer(CutKind::Tool, "plain.read").await;
+}
+
+async fn ends_a_long_answer(kind: CutKind, id: &str) {
     let scene = Scene::new().await;
     let long = "n".repeat(7 << 20);
     let result = json!({"content": [], "structuredContent": {"note": {"note_id": long}}});
@@ -154,7 +164,7 @@ async fn a_revocation_ends_a_long_answer_that_is_on_its_way() {
     let proven = maya.proven(bent, Grade::P1).await;
     let mut cut = open(&scene, &maya, &proven).await.into_body();
     assert!(cut.piece().await.unwrap().is_some());
-    scene.revoke(CutKind::Session, "session-1");
+    scene.revoke(kind, id);
     scene.until("the cut is enforced", |status| status["revocation_epoch"] == 1).await;
     let mut seen = 0;
     let ended = loop {

@@ -35,7 +35,7 @@ fn statement(link: LinkId) -> Countersignature {
     }
 }
 
-fn countersigned(bytes: &[u8], hop: usize) -> Vec<u8> {
+pub(super) fn countersigned(bytes: &[u8], hop: usize) -> Vec<u8> {
     let signed = statement(links(bytes)[hop]).sign(&MESH, &key(EDGE));
     with_countersignature(bytes, &MESH, &signed).unwrap()
 }

@@ -14,6 +14,7 @@ use remit_common::revocation::{
 use remit_common::text;
 use remit_common::time::Timestamp;
 
+use super::countersignatures::countersigned;
 use super::fixture::{HOLDERS, ISSUED, MESH, STRANGER, chain, issuers, key, restriction, tenant, verify};
 
 const NOW: u64 = ISSUED + 10;
@@ -168,6 +169,40 @@ fn nobody_on_the_way_can_forge_change_or_shorten_a_holders_cut() {
     assert_eq!(made(request).unwrap_err().reason_code(), "bad_signature");
 }
 
+/// The room for chains is shared by all tenants: none is padded.
+#[test]
+fn a_chain_that_is_padded_with_countersignatures_is_malformed() {
+    let chain = chain(3);
+    let mut asked = Asked::link(&countersigned(&chain, 1), &MESH, &links(&chain)[2]).unwrap();
+    let request = |asked: &Asked| asked.sign(&MESH, &key(HOLDERS[1]), at(NOW), [1; 16]);
+    let entry = made(request(&asked)).unwrap();
+    asked.shown.as_mut().unwrap().chain = countersigned(&chain, 1);
+    assert!(verify(&countersigned(&chain, 1)).is_ok());
+    assert_eq!(made(request(&asked)).unwrap_err().reason_code(), "malformed");
+    let padded = Revocation { request: request(&asked), ..entry };
+    assert_eq!(authorities(|by| padded.verify(by)).unwrap_err().reason_code(), "malformed");
+}
+
+#[test]
+fn what_a_holder_cuts_again_within_five_minutes_changes_nothing() {
+    let chain = chain(3);
+    let id = key(HOLDERS[1]).public().id();
+    let own = |now| {
+        made(Asked::own_key(&chain, &MESH, &id).unwrap().sign(&MESH, &key(HOLDERS[1]), at(now), [1; 16])).unwrap()
+    };
+    let mut set = Revocations::new();
+    let first = own(NOW - 1);
+    assert_eq!(set.in_force(&first), None);
+    set.cut(first.clone()).unwrap();
+    for now in [NOW, NOW + 299] {
+        assert_eq!(set.in_force(&own(now)), Some(first.until), "what is in force is what is told");
+        assert_eq!(set.cut(own(now)), Ok(RevocationEpoch(1)));
+    }
+    assert_eq!(set.clone().cut(own(NOW + 300)), Ok(RevocationEpoch(2)));
+    // An administrator's word stands as it is.
+    assert_eq!(set.cut(by_administrator(CutKind::Holder, id.to_string())), Ok(RevocationEpoch(2)));
+}
+
 #[test]
 fn the_body_of_a_holders_request_is_golden_and_has_one_reading() {
     let chain = chain(1);
@@ -214,6 +249,34 @@ fn holders_of_one_root_have_cut_enough_after_sixty_four() {
     // Room comes back when cuts end.
     again.expire(at(ISSUED + 1 + 600 + 600));
     assert!(again.cut(cut(100)).is_ok());
+}
+
+#[test]
+fn a_thief_of_keys_further_down_never_blocks_its_owners_cut() {
+    let root = chain(1);
+    let hops = |parent: &[u8], by| [50, 51, 52].map(|nonce| (sibling(parent, by, nonce), nonce + 100));
+    // Whoever has the key of a link cuts what it hands on for no other purpose, as long as it may.
+    let fill = |set: &mut Revocations, (stolen, by): &(Vec<u8>, u8)| {
+        let below = |nonce| {
+            let hop = sibling(stolen, *by, nonce);
+            made(ask(&hop, links(&hop).last().unwrap(), *by)).unwrap()
+        };
+        (0..70).take_while(|nonce| set.cut(below(*nonce)).is_ok()).count()
+    };
+    let children = hops(&root, HOLDERS[0]);
+    let (child, by) = &children[0];
+    let grandchildren = hops(child, *by);
+    for (stolen, taken, owner, chain) in
+        [(&children, [32, 16, 0], HOLDERS[0], &root), (&grandchildren, [16, 8, 0], *by, child)]
+    {
+        let mut set = Revocations::new();
+        assert_eq!(stolen.each_ref().map(|one| fill(&mut set, one)), taken);
+        for (stolen, _) in stolen {
+            set.cut(made(ask(stolen, links(stolen).last().unwrap(), owner)).unwrap()).unwrap();
+            assert!(is_cut(&set, stolen));
+        }
+        set.cut(made(ask(chain, links(chain).last().unwrap(), owner)).unwrap()).unwrap();
+    }
 }
 
 /// A set of so many entries that administrators asked for: copies of one that verifies, under other ids.

@@ -150,7 +150,7 @@ async fn answer(
     }
 }
 
-/// What a call came to, as one document. A long one goes out in pieces, as long as the envelope stands.
+/// What a call came to, as one document. A long one goes out in pieces, as long as nothing that it hangs on is cut.
 fn answer_to_call(
     gateway: &Arc<Gateway>,
     journey: &Journey,
@@ -162,7 +162,7 @@ fn answer_to_call(
         Ok(released) => {
             let mut response = result(id, Json::Null);
             let body = message::result(id, finished(journey, released.result));
-            *response.body_mut() = Body::new(stream::Guarded::new(body.into(), gateway, effective));
+            *response.body_mut() = Body::new(stream::Guarded::new(body.into(), gateway, effective, released.used));
             response
         }
         Err(NoResult::Refused(refusal)) => denied(journey, Some(id), &refusal),
@@ -170,12 +170,11 @@ fn answer_to_call(
     }
 }
 
-/// What a call came to, as a message.
-fn as_json(journey: &Journey, id: &RequestId, made: Result<Released, NoResult>) -> Vec<u8> {
-    match made {
-        Ok(released) => message::result(id, finished(journey, released.result)),
-        Err(NoResult::Refused(refusal)) => denial(journey, Some(id), &refusal),
-        Err(NoResult::Headers(fault)) => message::error(Some(id), fault.code(), &fault.to_string(), fault.data()),
+/// Why a call came to nothing, as a message.
+fn as_json(journey: &Journey, id: &RequestId, none: NoResult) -> Vec<u8> {
+    match none {
+        NoResult::Refused(refusal) => denial(journey, Some(id), &refusal),
+        NoResult::Headers(fault) => message::error(Some(id), fault.code(), &fault.to_string(), fault.data()),
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! An agent that asks for progress (`_meta.progressToken`) and takes an event stream gets one as soon as the tool says
 //! the first word of it; until then, and for everybody else, the answer is one JSON document. Whatever is still to be
-//! sent of an answer when its envelope is cut is not sent. Clauses G-43 to G-45.
+//! sent of an answer when something that it hangs on is cut is not sent. Clauses G-43 to G-45.
 
 use std::collections::VecDeque;
 use std::pin::Pin;
@@ -16,18 +16,18 @@ use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::{Body as HttpBody, Frame};
 use remit_common::envelope::Effective;
-use remit_common::net::mcp::{META_PROGRESS, Message, RequestId};
+use remit_common::net::mcp::{self, META_PROGRESS, Message, RequestId};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::json::{self, Json};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{answer_to_call, as_json};
+use super::{answer_to_call, as_json, finished};
 use crate::egress::Progress;
-use crate::road::{Gateway, Journey, NoResult, Released};
+use crate::road::{Gateway, Journey, NoResult, Released, Used};
 
 /// Notifications that wait for a slow agent; what is more is left out, because the next one says it anew.
 const WAITING_MAX: usize = 16;
-/// Bytes of an answer that go out at once; before each further piece it is asked whether they still may.
+/// Bytes of an answer that go out at once; before each piece it is asked whether they still may.
 const PIECE_BYTES: usize = 64 * 1024;
 /// Bytes of a token that a client chose.
 const TOKEN_BYTES_MAX: usize = 128;
@@ -148,28 +148,33 @@ impl HttpBody for EventStream {
         this.outcome = None;
         // Its task is gone only if the process ends.
         let Ok((journey, made)) = outcome else { return Poll::Ready(Some(Err(CutOff))) };
-        let message = as_json(&journey, &this.id, made);
-        let rest = this.rest.insert(Guarded::new(event(&message), &this.gateway, &this.effective));
+        let Released { result, used } = match made {
+            Ok(released) => released,
+            // A denial hangs on nothing.
+            Err(none) => return Poll::Ready(Some(Ok(Frame::data(event(&as_json(&journey, &this.id, none)))))),
+        };
+        let message = mcp::result(&this.id, finished(&journey, result));
+        let rest = this.rest.insert(Guarded::new(event(&message), &this.gateway, &this.effective, used));
         Pin::new(rest).poll_frame(context)
     }
 }
 
-/// The envelope was cut while its answer was on the way.
+/// Something that an answer hangs on was cut while it was on the way.
 #[derive(Debug, thiserror::Error)]
-#[error("the envelope has been cut: the rest of the answer is not sent")]
+#[error("what the answer hangs on has been cut: the rest of it is not sent")]
 pub(super) struct CutOff;
 
-/// The rest of an answer, which goes out as long as the envelope stands.
+/// The rest of an answer, which goes out as long as what it hangs on stands.
 pub(super) struct Guarded {
     rest: Bytes,
-    is_first: bool,
     gateway: Arc<Gateway>,
     effective: Arc<Effective>,
+    used: Used,
 }
 
 impl Guarded {
-    pub(super) fn new(rest: Bytes, gateway: &Arc<Gateway>, effective: &Arc<Effective>) -> Self {
-        Self { rest, is_first: true, gateway: Arc::clone(gateway), effective: Arc::clone(effective) }
+    pub(super) fn new(rest: Bytes, gateway: &Arc<Gateway>, effective: &Arc<Effective>, used: Used) -> Self {
+        Self { rest, gateway: Arc::clone(gateway), effective: Arc::clone(effective), used }
     }
 }
 
@@ -181,8 +186,8 @@ impl HttpBody for Guarded {
         if self.rest.is_empty() {
             return Poll::Ready(None);
         }
-        // The first piece has just been asked for, when the answer was released.
-        if !std::mem::replace(&mut self.is_first, false) && !self.gateway.still_stands(&self.effective) {
+        // Before the first piece, too: it may have waited for the agent to read.
+        if !self.gateway.still_stands(&self.effective, &self.used) {
             tracing::warn!("a cut reached an answer on its way: the rest is not sent");
             return Poll::Ready(Some(Err(CutOff)));
         }
