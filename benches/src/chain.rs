@@ -74,7 +74,7 @@ impl Fixture {
     pub fn new(links: u8) -> Result<Self> {
         let narrowed =
             |(of, grant): (usize, Grant)| Ok(Grant { of: u16::try_from(of)?, ids: SortedMap::new(), ..grant });
-        let hops = grants()?.into_iter().enumerate().map(narrowed).collect::<Result<_>>()?;
+        let hops: Vec<_> = grants()?.into_iter().enumerate().map(narrowed).collect::<Result<_>>()?;
         Self::with(links, grants()?, &hops)
     }
 
@@ -86,11 +86,11 @@ impl Fixture {
     pub fn lean(links: u8) -> Result<Self> {
         let root: Vec<_> = grants()?.into_iter().take(1).collect();
         let narrowed = |grant: Grant| Grant { ids: SortedMap::new(), classes: None, effects: None, ..grant };
-        let hops = root.iter().cloned().map(narrowed).collect();
+        let hops: Vec<_> = root.iter().cloned().map(narrowed).collect();
         Self::with(links, root, &hops)
     }
 
-    fn with(links: u8, grants: Vec<Grant>, hops: &Vec<Grant>) -> Result<Self> {
+    fn with(links: u8, grants: Vec<Grant>, hops: &[Grant]) -> Result<Self> {
         let mesh = MeshId([7; 16]);
         let tenant = TenantId::new("acme")?;
         let delegation = |depth_left| Some(Delegation { depth_left, fanout_max: 8, offline: false });
@@ -136,7 +136,7 @@ impl Fixture {
                 agent: agent("helper")?,
                 purpose: None,
                 subtask: None,
-                grants: hops.clone(),
+                grants: hops.to_vec(),
                 life: Duration::from_secs(600),
                 delegation: delegation(links - hop),
                 audience: Audience::EVERYWHERE,

@@ -21,7 +21,7 @@ use crate::pdp::{self, Proven, Refusal};
 impl Gateway {
     /// Opens a channel for the holder of an envelope: gives the answer.
     ///
-    /// What costs nothing is asked first, then whether the envelope stands (one signature of a new link at most, when it
+    /// What costs nothing is asked first, then whether the envelope stands (one signature of a new link, when it
     /// is forged), then the holder's signature, and only then keys are agreed on.
     ///
     /// # Errors
