@@ -254,7 +254,7 @@ fn holders_of_one_root_have_cut_enough_after_sixty_four() {
 #[test]
 fn a_thief_of_keys_further_down_never_blocks_its_owners_cut() {
     let root = chain(1);
-    let hops = |parent: &[u8], by| [50, 51, 52].map(|nonce| (sibling(parent, by, nonce), nonce + 100));
+    let hops = |parent: &[u8], by, nonces: [u8; 3]| nonces.map(|nonce| (sibling(parent, by, nonce), nonce + 100));
     // Whoever has the key of a link cuts what it hands on for no other purpose, as long as it may.
     let fill = |set: &mut Revocations, (stolen, by): &(Vec<u8>, u8)| {
         let below = |nonce| {
@@ -263,9 +263,9 @@ fn a_thief_of_keys_further_down_never_blocks_its_owners_cut() {
         };
         (0..70).take_while(|nonce| set.cut(below(*nonce)).is_ok()).count()
     };
-    let children = hops(&root, HOLDERS[0]);
+    let children = hops(&root, HOLDERS[0], [50, 51, 52]);
     let (child, by) = &children[0];
-    let grandchildren = hops(child, *by);
+    let grandchildren = hops(child, *by, [60, 61, 62]);
     for (stolen, taken, owner, chain) in
         [(&children, [32, 16, 0], HOLDERS[0], &root), (&grandchildren, [16, 8, 0], *by, child)]
     {
