@@ -134,7 +134,8 @@ impl RaftNode {
         let addrs = voters.iter().map(|(voter, addr)| (voter.0, *addr)).collect();
         let links = Links::new(own, endpoint.clone(), acquaintances.clone(), addrs, joins);
 
-        let network = Network { own: id.0, links: links.clone(), env: env.clone() };
+        let heartbeat = timings.heartbeat;
+        let network = Network { own: id.0, links: links.clone(), heartbeat, env: env.clone() };
         let starting = Raft::new(id.0, Arc::new(raft_config), network, store, machine);
         let raft = Host::new(env)
             .enter(starting)

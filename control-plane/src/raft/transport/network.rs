@@ -3,7 +3,8 @@
 //! openraft gives an append one heartbeat interval and then drops it and tries again. A large entry takes longer than
 //! that to cross and to reach the follower's disk, so that it would never arrive. Here a large append goes on by
 //! itself when openraft lets go of it, and the next attempt with the same entries joins it; a heartbeat ahead of each
-//! attempt keeps the follower's lease alive meanwhile.
+//! attempt keeps the follower's lease alive meanwhile. Nor does openraft send heartbeats to a follower while a snapshot
+//! is on its way there, and a follower that hears nobody stands for election: here they cross beside it.
 
 use std::future::Future;
 use std::time::Duration;
@@ -30,11 +31,14 @@ type RpcError = RPCError<u64, Addresses, RaftError<u64>>;
 const INLINE_BYTES_MAX: usize = 64 * 1024;
 /// Pause before a peer that cannot be reached is tried again.
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
+/// Pause before a snapshot that did not arrive, or was refused, is sent again.
+const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
 
 /// Gives Raft a client per peer. All clients of a peer share its link.
 pub(crate) struct Network {
     pub(crate) own: u64,
     pub(crate) links: Links,
+    pub(crate) heartbeat: Duration,
     pub(crate) env: Env,
 }
 
@@ -42,7 +46,8 @@ impl RaftNetworkFactory<Types> for Network {
     type Network = PeerClient;
 
     async fn new_client(&mut self, target: u64, _node: &Addresses) -> PeerClient {
-        PeerClient { own: self.own, target, links: self.links.clone(), env: self.env.clone(), large: None }
+        let (links, env) = (self.links.clone(), self.env.clone());
+        PeerClient { own: self.own, target, links, heartbeat: self.heartbeat, env, large: None }
     }
 }
 
@@ -52,6 +57,7 @@ pub(crate) struct PeerClient {
     target: u64,
     /// Asked at each call: the link to a new member opens a moment after Raft has heard of it.
     links: Links,
+    heartbeat: Duration,
     env: Env,
     large: Option<LargeAppend>,
 }
@@ -109,6 +115,32 @@ impl PeerClient {
             None => Err(CallFailed::Unreachable),
         };
         appended.map_err(|failed| self.failed(RPCTypes::AppendEntries, within, &failed))
+    }
+
+    /// Sends heartbeats for as long as it is polled; ends with the vote of a follower that knows a later leader.
+    async fn beat(&self, vote: Vote) -> Vote {
+        let beat = AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None };
+        loop {
+            let beaten = self.append_inline(&beat, self.heartbeat).await;
+            if let Ok(AppendEntriesResponse::HigherVote(higher)) = beaten {
+                return higher;
+            }
+            tokio::time::sleep(self.heartbeat).await;
+        }
+    }
+
+    async fn send_snapshot(&self, vote: &Vote, snapshot: Snapshot) -> Result<SnapshotResponse<u64>, NetworkError> {
+        let lost = |failed: CallFailed| NetworkError::new(&failed);
+        let link = self.links.get(self.target).ok_or(CallFailed::Unreachable).map_err(lost)?;
+        let Snapshot { meta, snapshot } = snapshot;
+        let SnapshotBody { applied, payload } = *snapshot;
+        let front =
+            snapshot_front(vote, &meta, applied).map_err(|failed| NetworkError::new(&AnyError::new(&failed)))?;
+        let parts = [front.as_slice(), &payload];
+        let answer = link.call(Kind::Snapshot, &parts, Kind::Installed, SNAPSHOT_DEADLINE).await.map_err(lost)?;
+        let installed = InstalledV1::from_bytes(&answer).map_err(|_| lost(CallFailed::Misfit))?;
+        believe(&installed.vote(), vote).map_err(lost)?;
+        Ok(SnapshotResponse::new(installed.vote()))
     }
 
     /// Starts the large append, or joins the one under way.
@@ -226,22 +258,20 @@ impl RaftNetwork<Types> for PeerClient {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<u64>, StreamingError<Types, RaftFatal<u64>>> {
-        let unreachable = |failed: &CallFailed| StreamingError::Unreachable(Unreachable::new(failed));
-        let Some(link) = self.links.get(self.target) else { return Err(unreachable(&CallFailed::Unreachable)) };
-        let Snapshot { meta, snapshot } = snapshot;
-        let SnapshotBody { applied, payload } = *snapshot;
-        let front = snapshot_front(&vote, &meta, applied)
-            .map_err(|failed| StreamingError::Network(NetworkError::new(&AnyError::new(&failed))))?;
-        let parts = [front.as_slice(), &payload];
-        let sending = link.call(Kind::Snapshot, &parts, Kind::Installed, SNAPSHOT_DEADLINE);
-        let answer = tokio::select! {
-            biased;
-            closed = cancel => return Err(closed.into()),
-            answer = sending => answer.map_err(|failed| unreachable(&failed))?,
+        let sending = async {
+            let sent = self.send_snapshot(&vote, snapshot).await;
+            if sent.is_err() {
+                // Not openraft's pause for what is unreachable: in that one no heartbeat crosses.
+                tokio::time::sleep(SNAPSHOT_PAUSE).await;
+            }
+            sent
         };
-        let installed = InstalledV1::from_bytes(&answer).map_err(|_| unreachable(&CallFailed::Misfit))?;
-        believe(&installed.vote(), &vote).map_err(|failed| unreachable(&failed))?;
-        Ok(SnapshotResponse::new(installed.vote()))
+        tokio::select! {
+            biased;
+            closed = cancel => Err(closed.into()),
+            sent = sending => sent.map_err(StreamingError::Network),
+            higher = self.beat(vote) => Ok(SnapshotResponse::new(higher)),
+        }
     }
 
     fn backoff(&self) -> Backoff {

@@ -156,6 +156,7 @@ async fn a_snapshot_that_a_voter_cannot_read_does_not_take_the_place_of_what_it_
         voter.until("builds a snapshot", |status| status.snapshot.is_some_and(|at| at.0 > 30)).await;
     }
     let old = start(VoterId(3), Version::This).await;
+    // It hears its leader between two snapshots, and does not stand for election again and again.
     old.until("is called", |status| status.leader.is_some()).await;
     // It would end within moments of a snapshot that it takes and cannot read.
     assert!(deadline(Duration::from_secs(5), old.node.fatal()).await.is_err(), "it goes on");
