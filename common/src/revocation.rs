@@ -21,6 +21,7 @@ mod ask;
 mod entries;
 mod kind;
 mod set;
+mod sketch;
 mod verify;
 
 pub use ask::{Asked, HOLDER_BODY_BYTES_MAX, Shown};

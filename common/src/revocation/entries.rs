@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use super::ask::{Asked, Shown};
+use super::sketch::Sketch;
 use super::{Cut, CutKind, Revocation};
+use crate::crypto::digest::Digest;
 use crate::envelope::RawPresentation;
 use crate::id::{LinkId, TenantId};
 use crate::time::Timestamp;
@@ -12,8 +14,9 @@ use crate::time::Timestamp;
 /// Entries of one kind in one tenant, by id.
 pub(super) type ById = BTreeMap<String, Revocation>;
 
-// INVARIANT: `count`, `by_holders`, `bytes` and `below` say of `tenants` what their names do.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+// INVARIANT: `count`, `by_holders`, `bytes` and `below` say of `tenants` what their names do; `digests` holds every id in
+// it that is a digest, and perhaps some that are gone.
+#[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
     tenants: BTreeMap<TenantId, BTreeMap<CutKind, ById>>,
     count: usize,
@@ -22,7 +25,17 @@ pub(super) struct Entries {
     bytes: usize,
     /// What holders asked for, by each link of the chain that they showed.
     below: BTreeMap<LinkId, BTreeSet<Cut>>,
+    digests: Sketch,
 }
+
+/// All else follows from the entries.
+impl PartialEq for Entries {
+    fn eq(&self, other: &Self) -> bool {
+        self.tenants == other.tenants
+    }
+}
+
+impl Eq for Entries {}
 
 /// What a holder showed; `None` for everybody else.
 fn of_holder(entry: &Revocation) -> Option<Shown> {
@@ -68,6 +81,11 @@ impl Entries {
         self.tenants.get(tenant)
     }
 
+    /// Whether an entry may be about this digest, of whatever kind and tenant; `false` is certain.
+    pub(super) fn may_name(&self, digest: &Digest) -> bool {
+        self.digests.may_hold(digest)
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &Revocation> {
         self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values)
     }
@@ -88,6 +106,12 @@ impl Entries {
             for link in links {
                 self.below.entry(link).or_default().insert(entry.cut.clone());
             }
+        }
+        if let Ok(digest) = entry.cut.id.parse() {
+            if self.digests.is_full() {
+                self.digests = Sketch::of(self.count, self.iter().filter_map(|entry| entry.cut.id.parse().ok()));
+            }
+            self.digests.note(&digest);
         }
         let Cut { tenant, kind, id } = entry.cut.clone();
         self.tenants.entry(tenant).or_default().entry(kind).or_default().insert(id, entry);

@@ -412,3 +412,38 @@ proptest! {
         prop_assert!(Asked::from_body(&body).is_err());
     }
 }
+
+/// The filter in front of the set never hides an entry, however the set came to be what it is.
+#[test]
+fn whatever_was_cut_is_found_while_the_set_grows_shrinks_and_grows_again() {
+    let digest = |number: u32| Digest::of(&[&number.to_be_bytes()]);
+    let kind = |number: u32| if number.is_multiple_of(3) { CutKind::Holder } else { CutKind::Link };
+    let request = request(1, &cut(CutKind::Session, "s"), CREATED);
+    let made = |number: u32, until: u64| Revocation {
+        until: at(until),
+        cut: cut(kind(number), &digest(number).to_string()),
+        index: LogIndex(7),
+        request: request.clone(),
+    };
+    let is_cut = |set: &Revocations, number: u32| {
+        let (link, holder) = (LinkId(digest(number)), KeyId(digest(number)));
+        let subject = if kind(number) == CutKind::Holder { Subject::Holder(&holder) } else { Subject::Link(&link) };
+        set.check(&tenant("acme"), [subject]).is_err()
+    };
+    let mut set = Revocations::new();
+    for number in 0..2_000 {
+        assert!(!is_cut(&set, number));
+        set.cut(made(number, if number < 1_500 { 10 } else { 30 })).unwrap();
+        assert!(is_cut(&set, number));
+    }
+    assert_eq!(set.expire(at(20)), 1_500);
+    for number in 2_000..6_000 {
+        set.cut(made(number, 30)).unwrap();
+    }
+    let read: Revocations = serde_json::from_slice(&serde_json::to_vec(&set).unwrap()).unwrap();
+    assert_eq!(read, set, "it is compared by what is in it");
+    for number in 0..8_000 {
+        let expected = (1_500..6_000).contains(&number);
+        assert_eq!((is_cut(&set, number), is_cut(&read, number)), (expected, expected), "{number}");
+    }
+}
