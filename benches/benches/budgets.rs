@@ -86,15 +86,19 @@ fn cold_chain(slower: f64) -> Result<bool> {
     line("4-link chain, cold, 2 of 3 issuers", chain);
     let bytes = chain::Fixture::lean(4)?.presentation.len();
     println!("  4 links with one grant each are {bytes} B, with two {} B", fixture.presentation.len());
-    let small = promise("4-link chain with one grant a link: at most 1 400 B", bytes <= CHAIN_BYTES_MAX);
-    Ok(small & signed_promise("4-link chain, cold", chain, CHAIN_MINIMUM_MAX, slower))
+    // Not a promise of this run: a test holds it to what it is.
+    println!("  {} 4-link chain with one grant a link: at most 1 400 B", kept_or_missed(bytes <= CHAIN_BYTES_MAX));
+    Ok(scaled_promise("4-link chain, cold", chain, CHAIN_MINIMUM_MAX, slower))
 }
 
-/// A promise about work that is nearly all verifications: held on this machine, or at the reference's speed of one.
-fn signed_promise(what: &str, found: Figures, most: Duration, slower: f64) -> bool {
-    let micros = most.as_micros();
-    let absolute = if found.minimum <= most { "kept  " } else { "MISSED" };
-    println!("  {absolute} {what}: minimum at most {micros} µs on this machine");
+fn kept_or_missed(is_kept: bool) -> &'static str {
+    if is_kept { "kept  " } else { "MISSED" }
+}
+
+/// A promise about work that is nearly all hashing and curve arithmetic: held on this machine, or at the reference's speed.
+fn scaled_promise(what: &str, found: Figures, most: Duration, slower: f64) -> bool {
+    let micros = most.as_secs_f64() * 1e6;
+    println!("  {} {what}: minimum at most {micros} µs on this machine", kept_or_missed(found.minimum <= most));
     let scaled = found.minimum.as_secs_f64() <= most.as_secs_f64() * slower;
     promise(&format!("{what}: minimum at most {micros} µs at the reference's 26.1 µs per verification"), scaled)
 }
@@ -116,8 +120,8 @@ fn proven_calls(slower: f64) -> Result<bool> {
     let headers = warm.headers(Grade::P2, 3_000);
     let signed = measure_once(&headers, |header| warm.step_cold(header));
     line("4-link chain, cold, with a P2 proof", signed);
-    let kept = promise("warm envelope step with P1: minimum at most 1.5 µs", tagged.minimum <= WARM_STEP_MINIMUM_MAX);
-    Ok(kept & signed_promise("4-link chain, cold, with P2", signed, CHAIN_WITH_P2_MINIMUM_MAX, slower))
+    let kept = scaled_promise("warm envelope step with P1", tagged, WARM_STEP_MINIMUM_MAX, slower);
+    Ok(kept & scaled_promise("4-link chain, cold, with P2", signed, CHAIN_WITH_P2_MINIMUM_MAX, slower))
 }
 
 /// The same content as a Biscuit: for comparison, not a promise.
