@@ -14,7 +14,8 @@ use remit_common::net::registrar::Registration;
 use remit_common::policy::json::{self, Json, Mode};
 
 use super::eras::EdgeRequest;
-use super::place::{EdgeUrl, Held, Newest, NotHere, Place, Tried, is_of_the_edge, names_the_edge};
+use super::place::{Held, Newest, NotHere, Place, Tried, is_of_the_edge, names_the_edge};
+use super::reach::EdgeUrl;
 
 /// Pages of tools that are read to find one. An edge shows fifty on each.
 const PAGES_MAX: usize = 20;
@@ -68,7 +69,7 @@ impl Edges {
     }
 
     /// Registers a child of the envelope at one of them. Doing it twice is doing it once.
-    pub(super) async fn register(&self, child: &[u8]) -> Result<Registration, NotHere> {
+    pub(crate) async fn register(&self, child: &[u8]) -> Result<Registration, NotHere> {
         let first = self.current.load(Ordering::Relaxed);
         let mut silent = Vec::new();
         for step in 0..self.places.len() {

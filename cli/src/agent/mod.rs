@@ -4,7 +4,7 @@
 //! sidecar holds the key, so that nothing the agent prints, logs or is talked into can give the envelope away.
 //!
 //! [`eras`] reads what the agent says and turns the handshake era into the stateless one and back; [`edges`] keeps the
-//! way to one edge of several open; [`sidecar`] is both together; [`stdio`] and [`listener`] are how the agent reaches
+//! way ([`reach`]) to one edge of several open; [`sidecar`] is both together; [`stdio`] and [`listener`] are how the agent reaches
 //! it, and [`gate`] whom the listener lets in; [`children`] hands parts of the envelope on, and [`identity`] says who
 //! holds it. Clauses G-60 to G-69.
 
@@ -15,6 +15,7 @@ mod gate;
 mod identity;
 mod listener;
 mod place;
+mod reach;
 mod sidecar;
 mod stdio;
 
@@ -23,6 +24,7 @@ pub(crate) use edges::Edges;
 pub(crate) use gate::Gate;
 pub(crate) use identity::read_identity;
 pub(crate) use listener::{At, listen};
-pub(crate) use place::{EdgeUrl, Held};
+pub(crate) use place::{Held, NotHere};
+pub(crate) use reach::{EdgeCa, EdgeUrl, Reach};
 pub(crate) use sidecar::Sidecar;
 pub(crate) use stdio::talk;

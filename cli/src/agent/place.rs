@@ -4,10 +4,8 @@
 //! the directory, from there to the edge's key, and with that key the edge has to sign the answer that opens a channel.
 //! Clause G-64.
 
-use std::fmt;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -20,8 +18,7 @@ use remit_common::id::MeshId;
 use remit_common::limits::TOOL_BODY_BYTES_MAX;
 use remit_common::net::attempts::Attempts;
 use remit_common::net::env::{Env, deadline};
-use remit_common::net::http::HttpClient;
-use remit_common::net::https::{CannotCall, ClientTls};
+use remit_common::net::https::CannotCall;
 use remit_common::net::prover::{NotProven, Outgoing, Prover};
 use remit_common::net::registrar::{CannotRegister, Registration, refusal_of};
 use remit_common::proof::{EdgeKey, Grade};
@@ -30,7 +27,7 @@ use remit_common::trust::published::Published;
 
 use super::eras::EdgeRequest;
 use super::identity::read_identity;
-use crate::failure::Failure;
+use super::reach::{EdgeUrl, Reach};
 
 /// For the trust documents, and for a channel.
 const MEETS_WITHIN: Duration = Duration::from_secs(10);
@@ -55,66 +52,10 @@ pub(crate) struct Held {
     pub(crate) identity: Option<PathBuf>,
 }
 
-/// The address of an edge, as people write it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct EdgeUrl {
-    is_tls: bool,
-    host: String,
-    port: u16,
-}
-
-impl FromStr for EdgeUrl {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let uri: http::Uri =
-            text.parse().map_err(|_| "not a URL; give the edge's address, http://HOST:PORT or https://HOST:PORT")?;
-        let is_tls = match uri.scheme_str() {
-            Some("http") => false,
-            Some("https") => true,
-            _ => return Err("not an edge's address; it begins with http:// or https://".to_owned()),
-        };
-        if !matches!(uri.path(), "" | "/") || uri.query().is_some() {
-            return Err("a path; give the edge's address alone, without one".to_owned());
-        }
-        let authority = uri.authority().ok_or("no host")?;
-        if authority.as_str().contains('@') {
-            return Err("a user; the envelope is all that an edge asks for".to_owned());
-        }
-        let host = authority.host().trim_start_matches('[').trim_end_matches(']').to_owned();
-        let is_here = host == "localhost" || host.parse::<IpAddr>().is_ok_and(|ip| ip.is_loopback());
-        if !is_tls && !is_here {
-            return Err("plain HTTP beyond this machine, where anybody on the way could read and change it; give \
-                        https://HOST:PORT, and the edge's authority with --edge-ca"
-                .to_owned());
-        }
-        Ok(Self { is_tls, host, port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }) })
-    }
-}
-
-impl EdgeUrl {
-    /// Whether this edge is called over TLS.
-    pub(crate) fn is_tls(&self) -> bool {
-        self.is_tls
-    }
-}
-
-impl fmt::Display for EdgeUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let scheme = if self.is_tls { "https" } else { "http" };
-        if self.host.contains(':') {
-            write!(f, "{scheme}://[{}]:{}", self.host, self.port)
-        } else {
-            write!(f, "{scheme}://{}:{}", self.host, self.port)
-        }
-    }
-}
-
 /// One edge.
 pub(super) struct Place {
     env: Env,
-    client: HttpClient,
-    url: EdgeUrl,
+    reach: Reach,
     held: Arc<Held>,
     met: Mutex<Option<Met>>,
     meetings: Attempts,
@@ -144,7 +85,7 @@ pub(super) enum Tried {
 
 /// A child is not registered at this edge.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum NotHere {
+pub(crate) enum NotHere {
     /// Nor would it be elsewhere.
     Refused(String),
     /// Another edge may do it.
@@ -154,18 +95,12 @@ pub(super) enum NotHere {
 impl Place {
     /// `authorities`: the certificates, in PEM, to which that of an edge has to lead.
     pub(super) fn new(env: &Env, url: EdgeUrl, authorities: &[u8], held: &Arc<Held>) -> Result<Self, CannotCall> {
-        let client = if url.is_tls {
-            let tls = ClientTls::from_pem(env, authorities, &url.host, None)?;
-            HttpClient::with_tls(env, ANSWER_BYTES_MAX, tls)
-        } else {
-            HttpClient::new(env, ANSWER_BYTES_MAX)
-        };
-        let held = Arc::clone(held);
-        Ok(Self { env: env.clone(), client, url, held, met: Mutex::default(), meetings: Attempts::default() })
+        let (env, reach) = (env.clone(), Reach::new(env, url, authorities, ANSWER_BYTES_MAX)?);
+        Ok(Self { env, reach, held: Arc::clone(held), met: Mutex::default(), meetings: Attempts::default() })
     }
 
     pub(super) fn url(&self) -> &EdgeUrl {
-        &self.url
+        self.reach.url()
     }
 
     /// Finds out which edge this is.
@@ -182,7 +117,7 @@ impl Place {
         let Some(outgoing) = self.outgoing(&met, request) else {
             return Tried::Unsent("the request cannot be written down".to_owned());
         };
-        match met.prover.send(&self.client, &outgoing, ANSWERS_WITHIN).await {
+        match met.prover.send(self.reach.client(), &outgoing, ANSWERS_WITHIN).await {
             Ok(response) => Tried::Answer(response.status(), response.into_body()),
             Err(NotProven::Refused(response)) => {
                 let response: Response<Bytes> = *response;
@@ -193,7 +128,7 @@ impl Place {
                     // Another edge than last time may have this address.
                     *self.lock() = None;
                 }
-                let why = told(&not);
+                let why = self.reach.told(&not);
                 if not.is_unsent() { Tried::Unsent(why) } else { Tried::Unknown(why) }
             }
         }
@@ -202,7 +137,8 @@ impl Place {
     /// Registers a child of the envelope.
     pub(super) async fn register(&self, newest: &Newest, child: &[u8]) -> Result<Registration, NotHere> {
         let met = self.meet(newest).await.map_err(NotHere::Silent)?;
-        met.prover.register(&self.client, met.to, child, REGISTERS_WITHIN).await.map_err(|error| not_here(&error))
+        let registered = met.prover.register(self.reach.client(), met.to, child, REGISTERS_WITHIN).await;
+        registered.map_err(|error| not_here(&error, self.reach.told(&error)))
     }
 
     fn outgoing(&self, met: &Met, request: &EdgeRequest) -> Option<Outgoing> {
@@ -242,14 +178,11 @@ impl Place {
     }
 
     async fn meet_anew(&self, newest: &Newest) -> Result<Met, String> {
-        let EdgeUrl { is_tls, host, port } = &self.url;
-        let found = self.env.socket.resolve(host, *port).await.map_err(|error| error.to_string())?;
-        // What a name means somebody else says: without TLS it has to be this machine.
-        let to = found.into_iter().find(|addr| *is_tls || addr.ip().is_loopback());
-        let to = to.ok_or("its name is not one of this machine")?;
+        let told = |error: &(dyn std::error::Error + 'static)| self.reach.told(error);
+        let to = self.reach.addr().await.map_err(|error| told(&error))?;
         let request = Request::get("/v1/directory").header(HOST, to.to_string()).body(Bytes::new());
         let request = request.map_err(|error| error.to_string())?;
-        let answer = self.client.send(to, request, MEETS_WITHIN).await.map_err(|error| told(&error))?;
+        let answer = self.reach.client().send(to, request, MEETS_WITHIN).await.map_err(|error| told(&error))?;
         if answer.status() != StatusCode::OK {
             return Err(format!("it does not give its directory: HTTP {}", answer.status()));
         }
@@ -289,12 +222,12 @@ impl Place {
 }
 
 /// What a failed registration says about another edge.
-fn not_here(error: &CannotRegister) -> NotHere {
+fn not_here(error: &CannotRegister, told: String) -> NotHere {
     match error {
         CannotRegister::Refused(response) if is_of_the_edge(response.status(), response.body()) => {
-            NotHere::Silent(told(error))
+            NotHere::Silent(told)
         }
-        CannotRegister::Refused(_) | CannotRegister::Carry(_) => NotHere::Refused(told(error)),
+        CannotRegister::Refused(_) | CannotRegister::Carry(_) => NotHere::Refused(told),
         CannotRegister::NotProven(NotProven::Refused(response)) => {
             let why = refusal_of(response).unwrap_or_else(|| response.status().to_string());
             let why = format!("the edge opens no channel: {why}");
@@ -305,7 +238,7 @@ fn not_here(error: &CannotRegister) -> NotHere {
             }
         }
         CannotRegister::NotProven(_) | CannotRegister::Answer | CannotRegister::Countersignature(_) => {
-            NotHere::Silent(told(error))
+            NotHere::Silent(told)
         }
     }
 }
@@ -341,10 +274,6 @@ impl Newest {
     }
 }
 
-fn told(error: &dyn std::error::Error) -> String {
-    Failure::caused(crate::failure::Exit::Failed, error).message
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -355,7 +284,7 @@ mod tests {
             let response =
                 || Box::new(Response::builder().status(status).body(Bytes::from_static(body.as_bytes())).unwrap());
             let (channel, registration) = (NotProven::Refused(response()), CannotRegister::Refused(response()));
-            [not_here(&channel.into()), not_here(&registration)]
+            [not_here(&channel.into(), String::new()), not_here(&registration, String::new())]
         };
         for (status, body) in [
             (403, r#"{"reason":"stale"}"#),
@@ -377,32 +306,6 @@ mod tests {
         ] {
             let found = refusals(status, body);
             assert!(found.iter().all(|found| matches!(found, NotHere::Refused(_))), "{status} {body}: {found:?}");
-        }
-    }
-
-    #[test]
-    fn an_edge_is_named_by_its_address_and_plain_http_stays_on_this_machine() {
-        for (text, shown) in [
-            ("http://127.0.0.1:7511", "http://127.0.0.1:7511"),
-            ("http://localhost:7511/", "http://localhost:7511"),
-            ("http://[::1]:7511", "http://[::1]:7511"),
-            ("https://edge.example", "https://edge.example:443"),
-            ("https://192.0.2.1:7511", "https://192.0.2.1:7511"),
-        ] {
-            assert_eq!(text.parse::<EdgeUrl>().unwrap().to_string(), shown);
-        }
-        for text in [
-            "127.0.0.1:7511",
-            "http://10.0.0.1:7511",
-            "http://edge.example:7511",
-            "http://localhost.example:7511",
-            "http://127.0.0.1:7511/mcp",
-            "http://127.0.0.1:7511/?a",
-            "http://a@127.0.0.1:7511",
-            "file:///x",
-            "",
-        ] {
-            assert!(text.parse::<EdgeUrl>().is_err(), "{text}");
         }
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use remit_common::crypto::secret::Secret;
 use remit_common::envelope::leaf_holder;
-use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::net::tasks::Shutdown;
 use remit_common::text;
 use remit_common::time::Timestamp;
@@ -13,7 +12,7 @@ use serde_json::json;
 use zeroize::Zeroizing;
 
 use super::envelope::taxonomy;
-use crate::agent::{At, EdgeUrl, Edges, Gate, Held, Nursery, Sidecar, listen, read_identity, talk};
+use crate::agent::{At, EdgeCa, EdgeUrl, Edges, Gate, Held, Nursery, Sidecar, listen, read_identity, talk};
 use crate::context::Context;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
@@ -66,9 +65,8 @@ pub(crate) struct Args {
     /// An edge's address, http://127.0.0.1:PORT or https://HOST:PORT; several are tried in turn
     #[arg(long = "edge", value_name = "URL", required = true)]
     edges: Vec<EdgeUrl>,
-    /// The certificates (PEM) of the authorities of edges behind TLS
-    #[arg(long, value_name = "FILE")]
-    edge_ca: Option<PathBuf>,
+    #[command(flatten)]
+    edge_ca: EdgeCa,
     /// Speak MCP on standard input and output
     #[arg(long)]
     stdio: bool,
@@ -101,7 +99,8 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> 
     }
     let names = args.bundle.as_ref().map(|folder| taxonomy(context, folder)).transpose()?;
     let nursery = Nursery::new(env, &held, args.children.clone(), args.allow_foreign_holders, names);
-    let edges = Edges::new(env, args.edges.clone(), &authorities(&args, context)?, &held);
+    let authorities = args.edge_ca.read(env, &args.edges)?;
+    let edges = Edges::new(env, args.edges.clone(), &authorities, &held);
     let sidecar = Sidecar::new(edges.map_err(|error| Failure::caused(Exit::Usage, &error))?, nursery);
     let shutdown = Shutdown::new();
     signals::trigger_on_signal(env, &shutdown)?;
@@ -115,18 +114,6 @@ pub(super) async fn run(args: Args, context: &Context) -> Result<Exit, Failure> 
         }
     }
     Ok(Exit::Done)
-}
-
-/// The certificates to which those of edges have to lead.
-fn authorities(args: &Args, context: &Context) -> Result<Vec<u8>, Failure> {
-    match &args.edge_ca {
-        Some(path) => files::read(&context.env, path, CONFIG_BYTES_MAX),
-        None if args.edges.iter().any(EdgeUrl::is_tls) => {
-            Err(Failure::new(Exit::Usage, "an edge behind TLS, and nobody to vouch for it")
-                .hint("name the file with the certificate of its authority with --edge-ca FILE"))
-        }
-        None => Ok(Vec::new()),
-    }
 }
 
 /// The envelope and the key to it, checked as far as they can be without an edge.

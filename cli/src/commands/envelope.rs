@@ -20,6 +20,7 @@ use serde::Serialize;
 use serde_json::json;
 
 use crate::admin::Admin;
+use crate::agent::EdgeCa;
 use crate::context::Context;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
@@ -84,6 +85,8 @@ struct Delegate {
     /// Register the child at this edge (its id or its URL), and carry the countersignature in the child's envelope
     #[arg(long, value_name = "EDGE")]
     edge: Option<String>,
+    #[command(flatten)]
+    edge_ca: EdgeCa,
     /// A bundle folder whose purposes and classes the restriction names, instead of the mesh's active bundle
     #[arg(long, value_name = "DIR")]
     bundle: Option<PathBuf>,
@@ -173,7 +176,7 @@ async fn delegate_to_file(args: &Delegate, context: &Context) -> Result<Exit, Fa
     let child = envelope::delegate(&bytes, &parent_key, &parent.mesh_id, &restriction, child_key.public(), now, nonce)
         .map_err(|error| Failure::caused(Exit::Failed, &error))?;
     let registered = match &args.edge {
-        Some(edge) => Some(register::register(context, edge, &bytes, parent_key, &child).await?),
+        Some(edge) => Some(register::register(context, (edge, &args.edge_ca), &parent, parent_key, &child).await?),
         None => None,
     };
     let presentation = registered.as_ref().map_or(&child, |registered| &registered.presentation);

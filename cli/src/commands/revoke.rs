@@ -1,21 +1,30 @@
 //! `remit revoke`: cuts authority, as an administrator at a voter, or as a holder at an edge.
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
+use bytes::Bytes;
 use clap::ValueEnum;
+use http::Request;
+use http::header::{CONTENT_TYPE, HOST};
 use remit_common::id::{LinkId, RevocationEpoch};
 use remit_common::revocation::{Asked, Cut, CutKind, REVOCATIONS_PATH};
 use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::RevocationMade;
-use reqwest::header::CONTENT_TYPE;
 use serde::Deserialize;
 use serde_json::json;
 
-use crate::admin::{Admin, bounded, cause, http_client};
+use crate::admin::Admin;
+use crate::agent::{EdgeCa, EdgeUrl, Reach};
 use crate::context::Context;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
 use crate::files;
+
+/// For an answer: an edge gives each of its voters eight seconds.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+/// Bytes of an answer.
+const ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -41,7 +50,9 @@ pub(crate) struct Args {
     key: Option<PathBuf>,
     /// As a holder: where an edge takes agents' calls
     #[arg(long, value_name = "URL", requires = "envelope")]
-    edge: Option<String>,
+    edge: Option<EdgeUrl>,
+    #[command(flatten)]
+    edge_ca: EdgeCa,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
@@ -102,7 +113,7 @@ pub(crate) async fn revoke(admin: &Admin, cut: &Cut) -> Result<RevocationMade, F
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let kind = CutKind::from(args.kind);
     if let (Some(envelope), Some(key), Some(edge)) = (&args.envelope, &args.key, &args.edge) {
-        return as_holder(kind, &args.id, (envelope, key, edge), context).await;
+        return as_holder(kind, &args.id, (envelope, key), (edge, &args.edge_ca), context).await;
     }
     let mesh = context.mesh()?;
     let cut = Cut { tenant: mesh.tenant.clone(), kind, id: args.id.clone() };
@@ -137,7 +148,8 @@ struct Committed {
 async fn as_holder(
     kind: CutKind,
     id: &str,
-    (envelope, key, edge): (&Path, &Path, &str),
+    (envelope, key): (&Path, &Path),
+    (edge, edge_ca): (&EdgeUrl, &EdgeCa),
     context: &Context,
 ) -> Result<Exit, Failure> {
     let env = &context.env;
@@ -166,19 +178,20 @@ async fn as_holder(
         }
     };
     let request = asked.sign(&mesh, &key, context.now(), env.random());
-    let mut post = http_client()?
-        .post(format!("{}{REVOCATIONS_PATH}", edge.trim_end_matches('/')))
-        .header(CONTENT_TYPE, "application/json")
-        .body(request.body.clone());
+    let mut post =
+        Request::post(REVOCATIONS_PATH).header(CONTENT_TYPE, "application/json").header(HOST, edge.authority());
     for (name, value) in request.headers(&mesh) {
         post = post.header(name, value);
     }
-    let response = post.send().await.map_err(|error| {
-        let message = format!("the edge does not answer: {}", cause(&error));
+    let post = post.body(Bytes::from(request.body.clone())).map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    let authorities = edge_ca.read(env, std::slice::from_ref(edge))?;
+    let reach = Reach::new(env, edge.clone(), &authorities, ANSWER_BYTES_MAX);
+    let reach = reach.map_err(|error| Failure::caused(Exit::Usage, &error))?;
+    let response = reach.send(post, ANSWERS_WITHIN).await.map_err(|error| {
+        let message = format!("the edge does not answer: {}: {}", reach.url(), reach.told(&error));
         Failure::new(Exit::Unreachable, message).hint("name another edge with --edge; asking twice does no harm")
     })?;
-    let status = response.status();
-    let body = bounded(response).await?;
+    let (status, body) = (response.status(), response.into_body());
     if let Ok(Committed { epoch, until }) = serde_json::from_slice(&body)
         && status.is_success()
     {

@@ -7,6 +7,8 @@ mod bundle;
 #[cfg(test)]
 mod drill;
 #[cfg(test)]
+mod edges;
+#[cfg(test)]
 mod mesh;
 #[cfg(test)]
 mod netns;

@@ -22,6 +22,11 @@ use crate::process::{json as run, read, remit, stdout_of, write};
 /// Ports are looked for one after the other: two meshes that start at the same time would find the same.
 static STARTING: std::sync::Mutex<()> = std::sync::Mutex::new(());
 
+/// Held by whoever looks for ports, or leaves some free that it will need again.
+pub(crate) fn one_at_a_time() -> std::sync::MutexGuard<'static, ()> {
+    STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
 /// A mesh that is stopped when the test is over, whatever its outcome.
 pub(crate) struct Mesh {
     folder: tempfile::TempDir,
@@ -32,7 +37,7 @@ impl Mesh {
     pub(crate) fn up(edges: &str) -> Self {
         let mesh = Self { folder: tempfile::tempdir().unwrap() };
         let args = ["up", "--detach", "--voters", "1", "--regions", "lab", "--edges", edges];
-        let _one_at_a_time = STARTING.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let _one_at_a_time = one_at_a_time();
         stdout_of(&remit(mesh.path(), &args), 0);
         mesh
     }

@@ -93,6 +93,11 @@ impl Running {
         Pid::from_child(&self.0)
     }
 
+    /// Whether it has ended by itself.
+    pub(crate) fn has_ended(&mut self) -> bool {
+        self.0.try_wait().expect("it was started").is_some()
+    }
+
     /// Waits for its end.
     pub(crate) fn exit_code(&mut self) -> Option<i32> {
         self.0.wait().expect("it was started").code()

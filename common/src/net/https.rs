@@ -195,6 +195,38 @@ impl ClientTls {
     }
 }
 
+/// Why there is no TLS connection to a server, where whoever calls can do something about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TlsFault {
+    /// The server's certificate leads to none of the authorities.
+    Authority,
+    /// It is for another name.
+    Name,
+    /// It has ended, or not begun.
+    Time,
+    /// What the server says is no TLS.
+    NoTls,
+}
+
+impl TlsFault {
+    /// What a failed connection says of it.
+    pub(super) fn of(error: &io::Error) -> Option<Self> {
+        use CertificateError as Bad;
+        match error.get_ref()?.downcast_ref::<rustls::Error>()? {
+            rustls::Error::InvalidCertificate(bad) => match bad {
+                Bad::NotValidForName | Bad::NotValidForNameContext { .. } => Some(Self::Name),
+                Bad::Expired | Bad::ExpiredContext { .. } | Bad::NotValidYet | Bad::NotValidYetContext { .. } => {
+                    Some(Self::Time)
+                }
+                // A server's own certificate, named as an authority, is none either.
+                _ => Some(Self::Authority),
+            },
+            rustls::Error::InvalidMessage(_) => Some(Self::NoTls),
+            _ => None,
+        }
+    }
+}
+
 /// TLS 1.3's suites and every usual group, the post-quantum one first.
 fn provider() -> Arc<CryptoProvider> {
     let mut provider = aws_lc_rs::default_provider();

@@ -1,49 +1,51 @@
 //! A child is registered with an edge: by the parent's holder, who shows it there.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
 
 use remit_common::crypto::sign::SigningKey;
-use remit_common::net::http::HttpClient;
-use remit_common::net::prover::Prover;
 use remit_common::net::registrar::{NotHeld, Registration};
-use remit_common::proof::EdgeKey;
 use serde_json::json;
 
+use crate::agent::{EdgeCa, EdgeUrl, Edges, Held, NotHere};
 use crate::context::Context;
+use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
-use crate::trust;
 
-/// For a channel and the answer.
-const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
-/// Bytes of an answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
-
-/// Registers `child` with an edge of the mesh at hand.
+/// Registers `child` with an edge: one that a URL leads to, or one of the mesh at hand. Which edge answers, and that it
+/// is one of the envelope's mesh, is verified as the sidecar does it. Clause G-80.
 pub(super) async fn register(
     context: &Context,
-    edge: &str,
-    parent: &[u8],
+    (edge, edge_ca): (&str, &EdgeCa),
+    parent: &EnvelopeFile,
     parent_key: Arc<SigningKey>,
     child: &[u8],
 ) -> Result<Registration, Failure> {
+    let env = &context.env;
+    let url = url(context, edge)?;
+    let authorities = edge_ca.read(env, std::slice::from_ref(&url))?;
+    let (mesh, root, presentation) = (parent.mesh_id, parent.root_sha256, parent.bytes()?);
+    let held = Arc::new(Held { mesh, root, presentation, key: parent_key, identity: None });
+    let edges = Edges::new(env, vec![url], &authorities, &held);
+    let edges = edges.map_err(|error| Failure::caused(Exit::Usage, &error))?;
+    edges.register(child).await.map_err(|not| match not {
+        NotHere::Refused(why) => Failure::new(Exit::Failed, why),
+        NotHere::Silent(why) => Failure::new(Exit::Unreachable, format!("the edge does not register it: {why}"))
+            .hint("name another edge with --edge; registering twice does no harm"),
+    })
+}
+
+/// Where the edge is.
+fn url(context: &Context, edge: &str) -> Result<EdgeUrl, Failure> {
+    let unusable = |text: &str, why: String| Failure::new(Exit::Usage, format!("`{text}` is {why}"));
+    if edge.contains("://") {
+        return edge.parse().map_err(|why| unusable(edge, why));
+    }
     let mesh = context.mesh()?;
-    let url = edge.trim_end_matches('/');
-    let known = mesh.edges.iter().find(|known| known.id.as_str() == edge || known.agent == url).ok_or_else(|| {
+    let known = mesh.edges.iter().find(|known| known.id.as_str() == edge).ok_or_else(|| {
         let ids = mesh.edges.iter().map(|known| known.id.to_string()).collect::<Vec<_>>().join(", ");
         Failure::new(Exit::Usage, format!("`{edge}` is no edge of this mesh")).hint(format!("it has {ids}"))
     })?;
-    let (_, directory) = trust::directory(context, &mesh).await?;
-    let failed = |what: &str| Failure::new(Exit::Failed, format!("{what} {}", known.id));
-    let listed = directory.edge(&known.id).ok_or_else(|| failed("the directory does not list"))?;
-    let key = EdgeKey { mesh: mesh.mesh_id, edge: known.id.clone(), key: listed.identity };
-    let prover = Prover::new(&context.env, key, parent_key, parent).ok_or_else(|| failed("no envelope to show to"))?;
-    let to: Option<SocketAddr> = known.agent.strip_prefix("http://").and_then(|addr| addr.parse().ok());
-    let to = to.ok_or_else(|| failed("no address in the URL of"))?;
-    let client = HttpClient::new(&context.env, ANSWER_BYTES_MAX);
-    let registered = prover.register(&client, to, child, REGISTERS_WITHIN).await;
-    registered.map_err(|error| Failure::caused(Exit::Failed, &error))
+    known.agent.parse().map_err(|why| unusable(&known.agent, why))
 }
 
 /// Says what was registered, and what of the child's wishes nobody holds.

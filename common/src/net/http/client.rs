@@ -14,7 +14,7 @@ use hyper_util::rt::TokioIo;
 
 use super::HEADERS_BYTES_MAX;
 use crate::net::env::{Env, deadline};
-use crate::net::https::ClientTls;
+use crate::net::https::{ClientTls, TlsFault};
 
 /// Connections kept for the next request, per address. More calls than this at the same time open more and close them
 /// after.
@@ -58,6 +58,15 @@ impl HttpFailed {
         match self {
             Self::Unreachable { .. } | Self::Unsent(_) => true,
             Self::Deadline | Self::TooLong { .. } | Self::Broken(_) => false,
+        }
+    }
+
+    /// What is wrong with the TLS of the peer, if that is why it cannot be reached.
+    #[must_use]
+    pub fn tls_fault(&self) -> Option<TlsFault> {
+        match self {
+            Self::Unreachable { source, .. } => TlsFault::of(source),
+            Self::Unsent(_) | Self::Deadline | Self::TooLong { .. } | Self::Broken(_) => None,
         }
     }
 }

@@ -1,0 +1,138 @@
+//! Edges as holders meet them from outside: behind TLS with a private authority, and started anew.
+
+use std::net::TcpStream;
+use std::path::{Path, PathBuf};
+
+use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+
+use crate::mesh::{Mesh, one_at_a_time};
+use crate::process::{Running, json as run, read, remit, stdout_of, write};
+
+/// An edge of a mesh, which a test stops and starts.
+struct Edge {
+    folder: PathBuf,
+    pid: i32,
+    ops: String,
+    /// `HOST:PORT` of the listener for agents.
+    agent: String,
+}
+
+impl Edge {
+    /// One of the mesh's, in the order of the mesh file.
+    fn of(mesh: &Mesh, index: usize) -> Self {
+        let file: Value = serde_json::from_slice(&read(&mesh.path().join(".remit/mesh.json"))).unwrap();
+        let edge = &file["edges"][index];
+        let text = |name: &str| edge[name].as_str().unwrap().trim_start_matches("http://").to_owned();
+        let pid = i32::try_from(edge["pid"].as_i64().unwrap()).unwrap();
+        Self { folder: text("dir").into(), pid, ops: text("ops"), agent: text("agent") }
+    }
+
+    /// Ends it at once, and starts it again when nobody listens at its addresses any more, with its configuration
+    /// changed. Returns when it listens. `meanwhile` happens in between.
+    fn start_anew(&self, change: impl FnOnce(String) -> String, meanwhile: impl FnOnce()) -> Running {
+        let _ports_are_taken_again = one_at_a_time();
+        kill_process(Pid::from_raw(self.pid).unwrap(), Signal::KILL).unwrap();
+        while [&self.agent, &self.ops].into_iter().any(|addr| is_open(addr)) {
+            std::thread::yield_now();
+        }
+        meanwhile();
+        let config = self.folder.join("edge.toml");
+        write(&config, change(String::from_utf8(read(&config)).unwrap()).as_bytes());
+        let mut running = Running::start(&self.folder, &["edge-node", "--config", config.to_str().unwrap()]);
+        while !is_open(&self.agent) {
+            assert!(!running.has_ended(), "the edge did not start again; its log is in {:?}", self.folder);
+            std::thread::yield_now();
+        }
+        running
+    }
+}
+
+#[expect(clippy::disallowed_methods, reason = "these tests are about processes")]
+fn is_open(addr: &str) -> bool {
+    TcpStream::connect(addr).is_ok()
+}
+
+/// A certificate for a host, and the authority that issued it, in files.
+fn issue(folder: &Path, name: &str, host: &str) -> [PathBuf; 3] {
+    let authority_key = KeyPair::generate().unwrap();
+    let mut params = CertificateParams::new(vec![]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = params.self_signed(&authority_key).unwrap().pem();
+    let issuer = Issuer::new(params, authority_key);
+    let key = KeyPair::generate().unwrap();
+    let leaf = CertificateParams::new(vec![host.to_owned()]).unwrap();
+    let chain = leaf.signed_by(&key, &issuer).unwrap().pem();
+    [("ca", authority), ("pem", chain), ("key", key.serialize_pem())].map(|(kind, text)| {
+        let path = folder.join(format!("{name}.{kind}"));
+        write(&path, text.as_bytes());
+        path
+    })
+}
+
+/// Clause G-80. The sidecar, a registration and a cut go to an edge behind TLS the same way.
+#[test]
+fn a_holder_registers_and_cuts_at_an_edge_behind_tls() {
+    let mesh = Mesh::up("1");
+    let here = mesh.path();
+    let restrict = here.join(".remit/example/child.toml");
+    let task = ".remit/example/task.toml";
+    run(here, &["envelope", "issue", "--task", task, "-o", "maya.envelope", "--key", "agent.key"]);
+
+    let [_, chain, key] = issue(here, "edge", "localhost");
+    issue(here, "other", "localhost");
+    write(&here.join("empty.ca"), b"no certificate\n");
+    let edge = Edge::of(&mesh, 0);
+    let tls = format!("\n[listen.tls]\ncertificate = {chain:?}\nkey = {key:?}\n");
+    let _running = edge.start_anew(|config| config + &tls, || {});
+    let port = edge.agent.rsplit_once(':').unwrap().1;
+    let (url, by_address) = (format!("https://localhost:{port}"), format!("https://127.0.0.1:{port}"));
+
+    // Without a mesh file: the envelope's says by which root the mesh is known.
+    let elsewhere = tempfile::tempdir().unwrap();
+    for name in ["maya.envelope", "agent.key", "edge.ca", "other.ca", "empty.ca"] {
+        write(&elsewhere.path().join(name), &read(&here.join(name)));
+    }
+    let here = elsewhere.path();
+    write(&here.join("child.toml"), &read(&restrict));
+    let delegate = |edge: &str, ca: &[&str]| {
+        let args = ["envelope", "delegate", "--parent", "maya.envelope", "--key", "agent.key", "--json"];
+        let files = ["--restrict", "child.toml", "-o", "child.envelope", "--child-key", "helper.key", "--edge", edge];
+        remit(here, &[&args[..], &files, ca].concat())
+    };
+    let wrong: [(&str, &[&str], i32, &str); 5] = [
+        (&url, &[], 2, "with --edge-ca FILE"),
+        (&url, &["--edge-ca", "empty.ca"], 2, "`empty.ca` does not say whom to believe"),
+        (&url, &["--edge-ca", "other.ca"], 3, "does not lead to an authority of --edge-ca"),
+        (&by_address, &["--edge-ca", "edge.ca"], 3, "its certificate is not for `127.0.0.1`"),
+        (&format!("http://localhost:{port}"), &[], 3, "name another edge"),
+    ];
+    for (edge, ca, code, why) in wrong {
+        let told = stdout_of(&delegate(edge, ca), code);
+        assert!(told.contains(why), "{told}");
+        assert!(!here.join("child.envelope").exists(), "what is not registered is not written");
+    }
+    // The edge may still be verifying its state: it says so, and is asked again.
+    let delegated = loop {
+        let output = delegate(&url, &["--edge-ca", "edge.ca"]);
+        match output.status.code() {
+            Some(3) => {}
+            _ => break stdout_of(&output, 0),
+        }
+    };
+    assert!(delegated.contains("decision_id"), "{delegated}");
+    let shown = run(here, &["envelope", "show", "child.envelope"]);
+    assert_eq!(shown["links"][1]["registered"]["edge"], "lab-1", "{shown}");
+
+    let child = shown["links"][1]["link"].as_str().unwrap();
+    let revoke = |ca: &[&str]| {
+        let args = ["revoke", "link", child, "--envelope", "child.envelope", "--key", "agent.key", "--edge", &url];
+        remit(here, &[&args[..], ca, &["--json"]].concat())
+    };
+    assert!(stdout_of(&revoke(&[]), 2).contains("with --edge-ca FILE"));
+    let told = stdout_of(&revoke(&["--edge-ca", "other.ca"]), 3);
+    assert!(told.contains("does not lead to an authority of --edge-ca"), "{told}");
+    let cut: Value = serde_json::from_str(&stdout_of(&revoke(&["--edge-ca", "edge.ca"]), 0)).unwrap();
+    assert_eq!(cut["epoch"], json!(1));
+}
