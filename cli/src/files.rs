@@ -12,6 +12,9 @@ use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
 
+/// The user id of whoever may read everything.
+const ROOT: u32 = 0;
+
 /// From here on, what this process and its children create is readable by its owner only.
 pub(crate) fn make_files_private() {
     rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
@@ -48,22 +51,44 @@ pub(crate) fn read(env: &Env, path: &Path, bytes_max: usize) -> Result<Vec<u8>, 
     }
 }
 
-/// A file with a secret in it: its owner's, and nobody else's to read. A secret that others know opens nothing safely.
+/// A file with a private key or a secret in it: nobody else's to read. As ssh has it, one that others can read is not
+/// read at all: a warning would be one more line in a log that nobody looks at. Clause U-14.
 pub(crate) fn read_private(env: &Env, path: &Path, bytes_max: usize) -> Result<Zeroizing<Vec<u8>>, Failure> {
     use std::os::unix::fs::MetadataExt as _;
-    let found = std::fs::metadata(path)
-        .map_err(|error| Failure::new(Exit::Failed, format!("cannot read `{}`: {error}", path.display())))?;
-    if found.uid() != rustix::process::geteuid().as_raw() {
-        let message = format!("`{}` belongs to another user, who may know what is in it", path.display());
-        return Err(Failure::new(Exit::Usage, message).hint("name a file of your own"));
-    }
-    let mode = found.mode() & 0o7777;
-    if mode & !0o600 != 0 {
-        let message = format!("`{}` is not for its owner alone: its mode is {mode:04o}, not 0600", path.display());
-        return Err(Failure::new(Exit::Usage, message)
-            .hint("others may have read it: take a new secret; `chmod 600` if you know that they have not"));
+    // A pipe is no file that lies around; what cannot be found, reading says.
+    let found = std::fs::metadata(path).ok().filter(std::fs::Metadata::is_file).filter(|_| path != Path::new("-"));
+    if let Some(found) = found {
+        let about = Access { owner: found.uid(), mode: found.mode() & 0o7777 };
+        about.check(rustix::process::geteuid().as_raw(), path)?;
     }
     read(env, path, bytes_max).map(Zeroizing::new)
+}
+
+/// Who can do what with a file.
+struct Access {
+    owner: u32,
+    /// With the bits of `chmod` alone.
+    mode: u32,
+}
+
+impl Access {
+    /// Whether nobody but `user` gets at what is in the file, and root, who gets at everything.
+    fn check(&self, user: u32, path: &Path) -> Result<(), Failure> {
+        let Self { owner, mode } = *self;
+        let (shown, is_own) = (path.display(), owner == user);
+        if !is_own && owner != ROOT {
+            let message = format!("`{shown}` belongs to another user, who knows what is in it");
+            return Err(Failure::new(Exit::Usage, message).hint("name a file of your own"));
+        }
+        // Of root's files, the group is how this user comes to one: so container platforms mount secrets.
+        let strangers = if is_own { 0o077 } else { 0o007 };
+        if mode & strangers == 0 {
+            return Ok(());
+        }
+        let message = format!("`{shown}` is not for its owner alone: its mode is {mode:04o}, not 0600");
+        let hint = format!("run `chmod 600 {shown}`; where others may have read it, take a new one instead");
+        Err(Failure::new(Exit::Usage, message).reason("not_private").hint(hint))
+    }
 }
 
 /// A text file that a command was given.
@@ -81,7 +106,7 @@ pub(crate) fn write(env: &Env, path: &Path, bytes: &[u8]) -> Result<(), Failure>
 
 /// The signing key in a file.
 pub(crate) fn read_key(env: &Env, path: &Path) -> Result<SigningKey, Failure> {
-    let bytes = Zeroizing::new(read(env, path, key_file::KEY_FILE_BYTES_MAX)?);
+    let bytes = read_private(env, path, key_file::KEY_FILE_BYTES_MAX)?;
     key_file::parse_signing(&bytes)
         .map_err(|fault| Failure::new(Exit::Usage, format!("`{}` is no key file: {fault}", path.display())))
 }
@@ -179,4 +204,28 @@ pub(crate) fn read_tree(
         }
     }
     Ok(tree)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clause U-14.
+    #[test]
+    fn a_private_file_is_its_users_or_roots_and_nobody_elses() {
+        let check = |owner, mode| Access { owner, mode }.check(1_000, Path::new("agent.key"));
+        for mode in [0o600, 0o400, 0o700] {
+            assert!(check(1_000, mode).is_ok() && check(0, mode).is_ok(), "{mode:o}");
+        }
+        for mode in [0o644, 0o604, 0o602, 0o601, 0o777] {
+            assert!(check(1_000, mode).is_err() && check(0, mode).is_err(), "{mode:o}");
+        }
+        for mode in [0o640, 0o660, 0o610] {
+            assert!(check(1_000, mode).is_err() && check(0, mode).is_ok(), "{mode:o}");
+        }
+        assert!(check(1_001, 0o600).is_err());
+        let told = check(1_000, 0o640).unwrap_err();
+        assert!(told.message.contains("its mode is 0640, not 0600"), "{}", told.message);
+        assert!(told.hint.unwrap().contains("`chmod 600 agent.key`"));
+    }
 }

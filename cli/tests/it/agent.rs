@@ -330,6 +330,19 @@ fn who_has_no_key_is_told_so_before_anything_is_sent(scene: &Scene) {
     let listens = ["--listen", "127.0.0.1:0", "--secret", "known.secret", "--json"];
     let told = stdout_of(&remit(scene.here(), &[&sidecar(MAYA, &[&scene.edges[0]])[..], &listens].concat()), 2);
     assert!(told.contains("its mode is 0640, not 0600"), "{told}");
+    // And a key.
+    write(&scene.here().join("open.key"), &read(&scene.here().join(MAYA.1)));
+    for open in [0o644, 0o640, 0o604] {
+        std::fs::set_permissions(scene.here().join("open.key"), std::fs::Permissions::from_mode(open)).unwrap();
+        let restrict = ".remit/example/child.toml";
+        let delegate = ["envelope", "delegate", "--parent", MAYA.0, "--key", "open.key", "--restrict", restrict];
+        let delegate = [&delegate[..], &["-o", "child.envelope", "--child-key", "child.key", "--json"]].concat();
+        let agent = [&sidecar((MAYA.0, "open.key"), &[&scene.edges[0]])[..], &["--stdio", "--json"]].concat();
+        for args in [delegate, agent] {
+            let told = stdout_of(&remit(scene.here(), &args), 2);
+            assert!(told.contains(&format!("its mode is {open:04o}")) && told.contains("chmod 600 open.key"), "{told}");
+        }
+    }
     for refused in ["0.0.0.0:0", "192.0.2.1:7800", "[::]:0"] {
         let args = [&sidecar(MAYA, &[&scene.edges[0]])[..], &["--listen", refused]].concat();
         let output = remit(scene.here(), &args);
