@@ -29,7 +29,7 @@ const TOOLS: [&str; 3] = ["contracts.read", "crm.read", "tickets.create"];
 static ENV: LazyLock<Env> = LazyLock::new(real);
 
 /// An agent on the sidecar's standard input and output.
-struct Talk {
+pub(crate) struct Talk {
     running: Running,
     to: Option<ChildStdin>,
     from: BufReader<ChildStdout>,
@@ -37,24 +37,24 @@ struct Talk {
 }
 
 impl Talk {
-    fn start(folder: &Path, envelope: (&str, &str), edges: &[&str]) -> Self {
+    pub(crate) fn start(folder: &Path, envelope: (&str, &str), edges: &[&str]) -> Self {
         let args: Vec<&str> = sidecar(envelope, edges).into_iter().chain(["--stdio"]).collect();
         let mut running = Running::talking(folder, &args);
         let (to, from) = (Some(running.stdin()), BufReader::new(running.stdout()));
         Self { running, to, from, last: 0 }
     }
 
-    fn say(&mut self, line: &str) {
+    pub(crate) fn say(&mut self, line: &str) {
         writeln!(self.to.as_mut().unwrap(), "{line}").unwrap();
     }
 
-    fn hear(&mut self) -> Value {
+    pub(crate) fn hear(&mut self) -> Value {
         let mut line = String::new();
         self.from.read_line(&mut line).unwrap();
         serde_json::from_str(&line).unwrap_or_else(|error| panic!("{error}: {line}"))
     }
 
-    fn ask(&mut self, method: &str, params: Value) -> Value {
+    pub(crate) fn ask(&mut self, method: &str, params: Value) -> Value {
         self.last += 1;
         let id = self.last;
         self.say(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}).to_string());
@@ -63,12 +63,12 @@ impl Talk {
         answer
     }
 
-    fn call(&mut self, tool: &str, arguments: Value) -> Value {
+    pub(crate) fn call(&mut self, tool: &str, arguments: Value) -> Value {
         self.ask("tools/call", json!({"name": tool, "arguments": arguments}))
     }
 
     /// Says no more, and hears what is still to come until the sidecar has ended by itself.
-    fn end(mut self) -> String {
+    pub(crate) fn end(mut self) -> String {
         drop(self.to.take());
         let mut rest = String::new();
         self.from.read_to_string(&mut rest).unwrap();
@@ -83,7 +83,7 @@ fn sidecar<'a>((envelope, key): (&'a str, &'a str), edges: &[&'a str]) -> Vec<&'
     ["agent", "--envelope", envelope, "--key", key].into_iter().chain(edges).collect()
 }
 
-fn stateless(params: Value) -> Value {
+pub(crate) fn stateless(params: Value) -> Value {
     let mut params = params;
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": "2026-07-28",
@@ -97,28 +97,28 @@ fn names(listed: &Value) -> Vec<&str> {
     listed["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect()
 }
 
-fn rows(answer: &Value) -> usize {
+pub(crate) fn rows(answer: &Value) -> usize {
     answer["result"]["structuredContent"]["contracts"].as_array().map_or(0, Vec::len)
 }
 
-fn reason(answer: &Value) -> &str {
+pub(crate) fn reason(answer: &Value) -> &str {
     answer["error"]["data"]["reason"].as_str().unwrap_or("none")
 }
 
-fn ticket() -> Value {
+pub(crate) fn ticket() -> Value {
     json!({ "customer_id": "cust_acme_1042", "title": "Renewal of 7781 at risk", "body": "Usage fell by a third." })
 }
 
 /// The story's mesh with Maya's envelope, and two edges.
-struct Scene {
-    mesh: Mesh,
-    edges: Vec<String>,
+pub(crate) struct Scene {
+    pub(crate) mesh: Mesh,
+    pub(crate) edges: Vec<String>,
 }
 
 const MAYA: (&str, &str) = ("maya.envelope", "agent.key");
 
 impl Scene {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mesh = Mesh::up("2");
         let file: Value = serde_json::from_slice(&read(&mesh.path().join(".remit/mesh.json"))).unwrap();
         let edges = file["edges"].as_array().unwrap().iter();
@@ -132,12 +132,12 @@ impl Scene {
         self.mesh.path()
     }
 
-    fn talk(&self, edges: &[&str]) -> Talk {
+    pub(crate) fn talk(&self, edges: &[&str]) -> Talk {
         Talk::start(self.here(), MAYA, edges)
     }
 
     /// Tickets in the tool server's own books.
-    fn tickets(&self) -> usize {
+    pub(crate) fn tickets(&self) -> usize {
         let books = read(&self.here().join(".remit/upstreams/acme/tools.json"));
         let books: Value = serde_json::from_slice(&books).unwrap();
         books["tickets"].as_array().map_or(0, Vec::len)
@@ -356,13 +356,13 @@ fn who_has_no_key_is_told_so_before_anything_is_sent(scene: &Scene) {
 }
 
 /// A sidecar that listens.
-struct Listening {
+pub(crate) struct Listening {
     running: Running,
-    first: Value,
+    pub(crate) first: Value,
 }
 
 impl Listening {
-    fn start(scene: &Scene, more: &[&str]) -> Self {
+    pub(crate) fn start(scene: &Scene, more: &[&str]) -> Self {
         let edges: Vec<&str> = scene.edges.iter().map(String::as_str).collect();
         let args = [&sidecar(MAYA, &edges)[..], more, &["--json"]].concat();
         let mut running = Running::telling(scene.here(), &args);
@@ -372,7 +372,7 @@ impl Listening {
         Self { running, first }
     }
 
-    fn end(mut self) {
+    pub(crate) fn end(mut self) {
         kill_process(self.running.pid(), Signal::TERM).unwrap();
         assert_eq!(self.running.exit_code(), Some(0));
     }

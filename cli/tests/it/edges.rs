@@ -7,7 +7,8 @@ use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 
-use crate::mesh::{Mesh, one_at_a_time};
+use crate::agent::{Scene, reason, rows, ticket};
+use crate::mesh::{Mesh, one_at_a_time, read_7781};
 use crate::process::{Running, json as run, read, remit, stdout_of, write};
 
 /// An edge of a mesh, which a test stops and starts.
@@ -135,4 +136,75 @@ fn a_holder_registers_and_cuts_at_an_edge_behind_tls() {
     assert!(told.contains("does not lead to an authority of --edge-ca"), "{told}");
     let cut: Value = serde_json::from_str(&stdout_of(&revoke(&["--edge-ca", "edge.ca"]), 0)).unwrap();
     assert_eq!(cut["epoch"], json!(1));
+}
+
+/// Asks until the edge knows what it has to: one that was just started says that it does not, and has not acted then.
+fn until_fresh(mut ask: impl FnMut() -> Value) -> Value {
+    loop {
+        let answer = ask();
+        if !["stale", "isolated", "edge_unreachable"].contains(&reason(&answer)) {
+            return answer;
+        }
+    }
+}
+
+/// Clauses X-9, G-65 and G-66: a channel is the edge's memory, and ends with its process.
+#[test]
+fn a_sidecar_goes_on_with_an_edge_that_was_started_anew() {
+    let scene = Scene::new();
+    let edge = Edge::of(&scene.mesh, 0);
+    let mut talk = scene.talk(&[&scene.edges[0]]);
+    assert_eq!(rows(&talk.call("contracts.read", read_7781())), 25);
+    assert!(talk.call("tickets.create", ticket())["result"].is_object());
+    let tickets = scene.tickets();
+
+    let _running = edge.start_anew(
+        |config| config,
+        || {
+            // A connection that is gone may have taken the request with it; whether it has, nobody can always know.
+            let gone = talk.call("contracts.read", read_7781());
+            assert!(["edge_unreachable", "outcome_unknown"].contains(&reason(&gone)), "{gone}");
+        },
+    );
+    let created = until_fresh(|| talk.call("tickets.create", ticket()));
+    assert!(created["result"].is_object(), "{created}");
+    assert_eq!(scene.tickets(), tickets + 1, "it was carried out once");
+    assert_eq!(rows(&talk.call("contracts.read", read_7781())), 25);
+    talk.end();
+}
+
+/// Clause G-65: what speaks of the edge sends the next request elsewhere; what speaks of the request does not.
+#[test]
+fn an_edge_that_is_stale_says_so_and_another_one_is_asked() {
+    let scene = Scene::new();
+    // One of the edges is started anew and hears of no voter: what is on its disk does for a while for reads, and for
+    // nothing else.
+    let edge = Edge::of(&scene.mesh, 1);
+    let deaf = |config: String| {
+        let lines =
+            config.lines().map(|line| if line.starts_with("dist = ") { "dist = \"127.0.0.1:1\"" } else { line });
+        lines.collect::<Vec<_>>().join("\n")
+    };
+    let _running = edge.start_anew(deaf, || {});
+    let both = [scene.edges[1].as_str(), scene.edges[0].as_str()];
+    let mut talk = scene.talk(&both);
+    let tickets = scene.tickets();
+    assert_eq!(rows(&talk.call("contracts.read", read_7781())), 25, "for a read it still knows enough");
+    // The edge has refused it, and still it is not carried out elsewhere unasked.
+    let told = talk.call("tickets.create", ticket());
+    assert_eq!((reason(&told), &told["error"]["code"]), ("stale", &json!(-32001)), "{told}");
+    assert!(told["error"]["data"]["decision_id"].is_string(), "{told}");
+    assert_eq!(scene.tickets(), tickets);
+    assert!(talk.call("tickets.create", ticket())["result"].is_object(), "whoever asks again asks another edge");
+    assert!(talk.call("tickets.create", ticket())["result"].is_object(), "and goes on there");
+    assert_eq!(scene.tickets(), tickets + 2);
+    talk.end();
+
+    // A denial is the answer: the other edge would have carried nothing out either, and is not asked.
+    let mut talk = scene.talk(&both);
+    let refused = talk.call("billing.update", json!({ "customer_id": "cust_acme_1042", "plan": "free" }));
+    assert_eq!(reason(&refused), "out_of_scope", "{refused}");
+    let told = talk.call("tickets.create", ticket());
+    assert_eq!(reason(&told), "stale", "the first edge is still the one that is asked: {told}");
+    talk.end();
 }
