@@ -14,6 +14,7 @@ use remit_common::net::registrar::Registration;
 use remit_common::policy::json::{self, Json, Mode};
 
 use super::eras::EdgeRequest;
+use super::hearing::Notes;
 use super::place::{Held, Newest, NotHere, Place, Tried, is_of_the_edge, names_the_edge};
 use super::reach::EdgeUrl;
 
@@ -83,7 +84,7 @@ impl Edges {
     }
 
     /// Asks one edge after the other until one answers.
-    pub(super) async fn ask(&self, request: &EdgeRequest) -> Result<Answer, NoAnswer> {
+    pub(super) async fn ask(&self, request: &EdgeRequest, notes: &Notes) -> Result<Answer, NoAnswer> {
         let first = self.current.load(Ordering::Relaxed);
         let (mut silent, mut elsewhere) = (Vec::new(), None);
         // Whether an edge that did not answer may have acted.
@@ -93,13 +94,13 @@ impl Edges {
             let index = first.wrapping_add(step) % self.places.len().max(1);
             let Some(place) = self.places.get(index) else { break };
             if unknown && !is_repeatable(request) {
-                match self.only_reads(place, &request.name).await {
+                match self.only_reads(place, &request.name, notes).await {
                     Some(true) => {}
                     Some(false) => break,
                     None => continue,
                 }
             }
-            match place.ask(&self.newest, request).await {
+            match place.ask(&self.newest, request, notes).await {
                 Tried::Answer(status, body) => {
                     let is_of_the_edge = is_answer_of_the_edge(status, &body);
                     let answer = Answer::Document(status, body);
@@ -141,11 +142,11 @@ impl Edges {
 
     /// Whether a tool does nothing but read, as the bundle says: the hints in an edge's list follow from the declared
     /// effects. `None` when this edge does not say.
-    async fn only_reads(&self, place: &Place, tool: &str) -> Option<bool> {
+    async fn only_reads(&self, place: &Place, tool: &str, notes: &Notes) -> Option<bool> {
         let mut cursor = None;
         for _ in 0..PAGES_MAX {
             let request = EdgeRequest::list(cursor.as_deref());
-            let Tried::Answer(_, body) = place.ask(&self.newest, &request).await else { return None };
+            let Tried::Answer(_, body) = place.ask(&self.newest, &request, notes).await else { return None };
             let page = json::parse(&body, Mode::Protocol).ok()?;
             let page = page.get("result")?;
             let mut tools = page.get("tools")?.as_array()?.iter();

@@ -14,6 +14,7 @@ use remit_common::net::mcp::{
     self, Code, META_CAPABILITIES, META_VERSION, METHOD_HEADER, Message, NAME_HEADER, NoMessage, PARAM_PREFIX,
     PROTOCOL_VERSION, RequestId, VERSION_HEADER, header_form,
 };
+use remit_common::net::progress;
 use remit_common::policy::json::{self, Json, Mode};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -71,6 +72,8 @@ pub(crate) struct EdgeRequest {
     pub(crate) name: String,
     pub(crate) headers: HeaderMap,
     pub(crate) body: Bytes,
+    /// The token under which the agent wants to hear of progress, if it can.
+    pub(crate) progress: Option<Json>,
 }
 
 impl Incoming {
@@ -117,7 +120,10 @@ impl Asked {
             ("initialize", Era::Handshake) => Self::Here(id, initialized(&message)),
             ("ping", Era::Handshake) => Self::Here(id, Json::Object(Vec::new())),
             ("tools/list" | "tools/call", Era::Handshake) => {
-                Self::Edge(id, EdgeRequest::of(stateless(message), era, None))
+                let mut request = EdgeRequest::of(stateless(message), era, None);
+                // Its own headers say nothing to an edge, but what its client can read.
+                request.progress = request.progress.filter(|_| headers.is_none_or(progress::takes_stream));
+                Self::Edge(id, request)
             }
             (_, Era::Handshake) => Self::Unknown(id),
             (_, Era::Stateless) => Self::Edge(id, EdgeRequest::of(message, era, headers)),
@@ -133,8 +139,9 @@ impl EdgeRequest {
             Some(headers) => passed_on(headers),
             None => own_headers(&message, &name),
         };
+        let progress = progress::token(&message).filter(|_| came_with.is_none_or(progress::takes_stream)).cloned();
         let method = message.method.clone();
-        Self { era, method, name, headers, body: Bytes::from(message.encode()) }
+        Self { era, method, name, headers, body: Bytes::from(message.encode()), progress }
     }
 
     /// A list of tools, for the sidecar's own use.

@@ -3,6 +3,7 @@
 //! Nothing is remembered between two requests, so there is no session to be given, lost or stolen: `Mcp-Session-Id` is
 //! neither made nor read. Clauses G-61, G-67 and G-68.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -14,13 +15,17 @@ use axum::extract::State;
 use axum::middleware::{Next, from_fn_with_state};
 use axum::response::{IntoResponse as _, Response};
 use axum::routing::{any, post};
+use bytes::Bytes;
+use futures::future::{BoxFuture, FutureExt as _};
+use futures::stream::unfold;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderValue, WWW_AUTHENTICATE};
 use http::{HeaderMap, Method, Request, StatusCode};
 use remit_common::limits::AGENT_BODY_BYTES_MAX;
 use remit_common::net::env::{Env, Listener};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve};
+use remit_common::net::progress::event;
 use remit_common::net::tasks::Shutdown;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 
 use super::children::NoChild;
 use super::eras::Reply;
@@ -31,6 +36,8 @@ use super::sidecar::{Job, Sidecar, Work};
 const CONNECTIONS_MAX: usize = 128;
 /// Requests at the same time, of all connections together.
 pub(super) const UNDER_WAY_MAX: usize = 64;
+/// Notes of progress that wait for an agent to read; what is more is left out.
+const NOTES_WAIT_MAX: usize = 16;
 
 /// Where the sidecar listens.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -67,7 +74,7 @@ impl FromStr for At {
 struct Front {
     sidecar: Arc<Sidecar>,
     gate: Gate,
-    under_way: Semaphore,
+    under_way: Arc<Semaphore>,
 }
 
 /// Serves until shutdown is requested.
@@ -78,7 +85,7 @@ pub(crate) async fn listen(
     gate: Gate,
     shutdown: &Shutdown,
 ) {
-    let front = Arc::new(Front { sidecar, gate, under_way: Semaphore::new(UNDER_WAY_MAX) });
+    let front = Arc::new(Front { sidecar, gate, under_way: Arc::new(Semaphore::new(UNDER_WAY_MAX)) });
     let router = axum::Router::new()
         .route("/mcp", any(mcp))
         .route("/v1/children", post(children))
@@ -118,16 +125,27 @@ async fn mcp(State(front): State<Arc<Front>>, request: Request<Body>) -> Respons
     };
     let job = match Work::by_http(&body, &parts) {
         Work::Done | Work::Cancel(_) => return StatusCode::ACCEPTED.into_response(),
-        Work::Answer(_, job) => *job,
+        Work::Answer(_, job) => job,
     };
     if let Job::Told(reply) = job {
         return document(reply);
     }
     let requests = u32::try_from(job.requests()).unwrap_or(u32::MAX);
-    let Ok(_under_way) = front.under_way.try_acquire_many(requests) else { return busy() };
-    match front.sidecar.answer(job).await {
-        Some(reply) => document(reply),
-        None => StatusCode::ACCEPTED.into_response(),
+    let Ok(under_way) = Arc::clone(&front.under_way).try_acquire_many_owned(requests) else { return busy() };
+    let (tell, mut told) = mpsc::channel(NOTES_WAIT_MAX);
+    let mut answer = async move {
+        let _under_way = under_way;
+        front.sidecar.answer(job, &tell).await
+    }
+    .boxed();
+    tokio::select! {
+        biased;
+        Some(first) = told.recv() => stream(Telling { ready: Some(first), told, answer: Some(answer), last: None }),
+        reply = &mut answer => match reply {
+            Some(reply) if told.is_empty() => document(reply),
+            Some(reply) => stream(Telling { ready: None, told, answer: None, last: Some(reply) }),
+            None => StatusCode::ACCEPTED.into_response(),
+        },
     }
 }
 
@@ -158,6 +176,43 @@ async fn read(request: Request<Body>) -> Result<(HeaderMap, Vec<u8>), Response> 
         Ok(body) => Ok((parts.headers, body.to_vec())),
         Err(_) => Err((StatusCode::PAYLOAD_TOO_LARGE, "the body is too long, or broke off\n").into_response()),
     }
+}
+
+/// An answer in events: what a tool says of its progress, and the answer itself last.
+struct Telling {
+    ready: Option<Vec<u8>>,
+    told: mpsc::Receiver<Vec<u8>>,
+    /// `None` once it has come. If the agent hangs up, nobody waits for it any more.
+    answer: Option<BoxFuture<'static, Option<Reply>>>,
+    last: Option<Reply>,
+}
+
+impl Telling {
+    async fn next(mut self) -> Option<(Result<Bytes, Infallible>, Self)> {
+        while let Some(answer) = &mut self.answer {
+            if self.ready.is_some() {
+                break;
+            }
+            tokio::select! {
+                biased;
+                Some(note) = self.told.recv() => self.ready = Some(note),
+                reply = answer => {
+                    (self.answer, self.last) = (None, reply);
+                }
+            }
+        }
+        // What was said before the answer goes out before it.
+        let message = self.ready.take().or_else(|| self.told.try_recv().ok());
+        let message = message.or_else(|| self.last.take().map(|reply| reply.body))?;
+        Some((Ok(event(&message)), self))
+    }
+}
+
+fn stream(telling: Telling) -> Response {
+    let mut response = Response::new(Body::from_stream(unfold(telling, Telling::next)));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
+    response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 fn document(reply: Reply) -> Response {

@@ -5,13 +5,15 @@
 //!
 //! [`eras`] reads what the agent says and turns the handshake era into the stateless one and back; [`edges`] keeps the
 //! way ([`reach`]) to one edge of several open; [`sidecar`] is both together; [`stdio`] and [`listener`] are how the agent reaches
-//! it, and [`gate`] whom the listener lets in; [`children`] hands parts of the envelope on, and [`identity`] says who
-//! holds it. Clauses G-60 to G-69.
+//! it, and [`gate`] whom the listener lets in; [`hearing`] is what an edge says
+//! while a tool works; [`children`] hands parts of the envelope on, and [`identity`] says who
+//! holds it. Clauses G-60 to G-69, G-80 and G-81.
 
 mod children;
 mod edges;
 mod eras;
 mod gate;
+mod hearing;
 mod identity;
 mod listener;
 mod place;

@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{ACCEPT, CONTENT_TYPE, HOST, HeaderValue};
+use http::response::Parts;
 use http::{Request, Response, StatusCode};
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
@@ -26,6 +27,7 @@ use remit_common::trust::directory::Directory;
 use remit_common::trust::published::Published;
 
 use super::eras::EdgeRequest;
+use super::hearing::{Hearing, Notes};
 use super::identity::read_identity;
 use super::reach::{EdgeUrl, Reach};
 
@@ -37,8 +39,8 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(40);
 const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
 /// Refusals that speak of the edge and not of the request.
 const OF_THE_EDGE: [&str; 3] = ["stale", "isolated", "quarantined"];
-/// Bytes of an answer: a tool's, once more in text, and what stands around it.
-const ANSWER_BYTES_MAX: usize = 2 * TOOL_BODY_BYTES_MAX + 64 * 1024;
+/// Bytes of an answer: a tool's, once more in text, what stands around it, and notifications of progress before it.
+const ANSWER_BYTES_MAX: usize = 2 * TOOL_BODY_BYTES_MAX + 512 * 1024;
 
 /// What the sidecar holds.
 #[derive(Debug)]
@@ -109,7 +111,7 @@ impl Place {
     }
 
     /// Asks once. `newest` is the newest directory that any edge has shown; it may become this edge's.
-    pub(super) async fn ask(&self, newest: &Newest, request: &EdgeRequest) -> Tried {
+    pub(super) async fn ask(&self, newest: &Newest, request: &EdgeRequest, notes: &Notes) -> Tried {
         let met = match self.meet(newest).await {
             Ok(met) => met,
             Err(why) => return Tried::Unsent(why),
@@ -117,8 +119,16 @@ impl Place {
         let Some(outgoing) = self.outgoing(&met, request) else {
             return Tried::Unsent("the request cannot be written down".to_owned());
         };
-        match met.prover.send(self.reach.client(), &outgoing, ANSWERS_WITHIN).await {
-            Ok(response) => Tried::Answer(response.status(), response.into_body()),
+        let mut hearing = Hearing::new(notes, request.progress.as_ref());
+        let hear = &mut |head: &Parts, piece: &Bytes| hearing.hear(head, piece);
+        match met.prover.send_and_hear(self.reach.client(), &outgoing, ANSWERS_WITHIN, hear).await {
+            Ok(response) => {
+                let (head, body) = response.into_parts();
+                match hearing.answer(&head, body) {
+                    Some(answer) => Tried::Answer(head.status, answer),
+                    None => Tried::Unknown("its stream of events ended without an answer".to_owned()),
+                }
+            }
             Err(NotProven::Refused(response)) => {
                 let response: Response<Bytes> = *response;
                 Tried::Refused(response.status(), response.into_body())
@@ -142,11 +152,15 @@ impl Place {
     }
 
     fn outgoing(&self, met: &Met, request: &EdgeRequest) -> Option<Outgoing> {
+        let accepted = match request.progress {
+            Some(_) => "application/json, text/event-stream",
+            None => "application/json",
+        };
         let mut http = Request::post("/mcp").body(request.body.clone()).ok()?;
         *http.headers_mut() = request.headers.clone();
         http.headers_mut().insert(HOST, HeaderValue::from_str(&met.to.to_string()).ok()?);
         http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        http.headers_mut().insert(ACCEPT, HeaderValue::from_static("application/json"));
+        http.headers_mut().insert(ACCEPT, HeaderValue::from_static(accepted));
         let (method, name) = (request.method.clone(), request.name.clone());
         Some(Outgoing { to: met.to, request: http, method, name, grade: Grade::P1 })
     }

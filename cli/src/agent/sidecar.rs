@@ -10,6 +10,7 @@ use remit_common::policy::json::{self, Json, Mode};
 use super::children::{NoChild, Nursery};
 use super::edges::{Answer, Edges, NoAnswer};
 use super::eras::{Asked, EdgeRequest, Incoming, Reply, answered};
+use super::hearing::Notes;
 
 /// The envelope's holder, between its agent and the edges.
 pub(crate) struct Sidecar {
@@ -24,12 +25,12 @@ pub(super) enum Work {
     /// Nobody waits for the answer to that request any more.
     Cancel(RequestId),
     /// An answer will come; to this request, if it is one.
-    Answer(Option<RequestId>, Box<Job>),
+    Answer(Option<RequestId>, Job),
 }
 
 /// What is left to do for an answer.
 pub(super) enum Job {
-    One(Asked),
+    One(Box<Asked>),
     Batch(Vec<Result<Asked, Reply>>),
     Told(Reply),
 }
@@ -59,15 +60,15 @@ impl Sidecar {
         self.nursery.child(&self.edges, request).await
     }
 
-    /// Does it.
-    pub(super) async fn answer(&self, job: Job) -> Option<Reply> {
+    /// Does it. What a tool says of its progress meanwhile goes to `notes`, before the answer is there.
+    pub(super) async fn answer(&self, job: Job, notes: &Notes) -> Option<Reply> {
         match job {
             Job::Told(reply) => Some(reply),
-            Job::One(asked) => self.answer_one(asked).await,
+            Job::One(asked) => self.answer_one(*asked, notes).await,
             Job::Batch(all) => {
                 let each = all.into_iter().map(|asked| async {
                     match asked {
-                        Ok(asked) => self.answer_one(asked).await,
+                        Ok(asked) => self.answer_one(asked, notes).await,
                         Err(reply) => Some(reply),
                     }
                 });
@@ -78,13 +79,13 @@ impl Sidecar {
         }
     }
 
-    async fn answer_one(&self, asked: Asked) -> Option<Reply> {
+    async fn answer_one(&self, asked: Asked, notes: &Notes) -> Option<Reply> {
         match asked {
             Asked::Nothing | Asked::Cancel(_) => None,
             Asked::Here(id, result) => Some(Reply::result(&id, result)),
             Asked::Unknown(id) => Some(Reply::error(Some(&id), Code::MethodNotFound, "method not found", None)),
             Asked::Delegate(id, params) => Some(self.delegate(&id, params).await),
-            Asked::Edge(id, request) => Some(self.ask(&id, &request).await),
+            Asked::Edge(id, request) => Some(self.ask(&id, &request, notes).await),
         }
     }
 
@@ -104,8 +105,8 @@ impl Sidecar {
         }
     }
 
-    async fn ask(&self, id: &RequestId, request: &EdgeRequest) -> Reply {
-        match self.edges.ask(request).await {
+    async fn ask(&self, id: &RequestId, request: &EdgeRequest, notes: &Notes) -> Reply {
+        match self.edges.ask(request, notes).await {
             Ok(Answer::Document(status, body)) => answered(request.era, id, status, &body).unwrap_or_else(|| {
                 let text = format!("the edge's answer is none to this request: HTTP {}", status.as_u16());
                 internal(id, &text, "edge_answer")
@@ -145,19 +146,19 @@ impl Work {
 
     fn of(bytes: &[u8], read: impl Fn(Message) -> Asked) -> Self {
         match Incoming::parse(bytes) {
-            Err(fault) => Self::Answer(None, Box::new(Job::Told(Reply::no_message(&fault)))),
+            Err(fault) => Self::Answer(None, Job::Told(Reply::no_message(&fault))),
             Ok(Incoming::One(message)) => {
                 let id = message.id.clone();
                 match read(message) {
                     Asked::Nothing => Self::Done,
                     Asked::Cancel(id) => Self::Cancel(id),
-                    asked => Self::Answer(id, Box::new(Job::One(asked))),
+                    asked => Self::Answer(id, Job::One(Box::new(asked))),
                 }
             }
             Ok(Incoming::Batch(messages)) => {
                 let each = messages.into_iter();
                 let all = each.map(|message| message.map(&read).map_err(|fault| Reply::no_message(&fault)));
-                Self::Answer(None, Box::new(Job::Batch(all.collect())))
+                Self::Answer(None, Job::Batch(all.collect()))
             }
         }
     }

@@ -1,6 +1,6 @@
 //! The sidecar over standard input and output: one JSON text in each line, answers as they come.
 //!
-//! Nothing else is ever written to standard output; what there is to tell goes to standard error. The end of input
+//! Between them stands what tools say of their progress, to whom asked for it. Nothing else is ever written to standard output; what there is to tell goes to standard error. The end of input
 //! means that no more will be asked: what is under way is answered, and the process ends. Clause G-63.
 
 use std::collections::BTreeMap;
@@ -18,10 +18,11 @@ use remit_common::policy::json::Json;
 use tokio::sync::mpsc;
 
 use super::eras::Reply;
+use super::hearing::Notes;
 use super::listener::UNDER_WAY_MAX;
 use super::sidecar::{Job, Sidecar, Work};
 
-/// Lines that wait to be looked at, and answers that wait to be written.
+/// Lines that wait to be looked at, and answers and notes that wait to be written.
 const LINES_MAX: usize = 16;
 /// For an agent that reads no more to take the last answers.
 const WRITTEN_WITHIN: Duration = Duration::from_secs(1);
@@ -75,13 +76,13 @@ pub(crate) async fn talk(env: &Env, sidecar: &Sidecar, shutdown: &Shutdown) {
     }
 }
 
-async fn converse(sidecar: &Sidecar, arriving: &mut mpsc::Receiver<Line>, answers: &mpsc::Sender<Reply>) {
+async fn converse(sidecar: &Sidecar, arriving: &mut mpsc::Receiver<Line>, answers: &Notes) {
     let mut under_way = UnderWay::default();
     let mut is_open = true;
     while is_open || !under_way.waiting.is_empty() {
         let reply = tokio::select! {
             line = arriving.recv(), if is_open => match line {
-                Some(line) => begin(sidecar, line, &mut under_way),
+                Some(line) => begin(sidecar, line, &mut under_way, answers),
                 None => {
                     is_open = false;
                     None
@@ -96,7 +97,7 @@ async fn converse(sidecar: &Sidecar, arriving: &mut mpsc::Receiver<Line>, answer
             }
         };
         if let Some(reply) = reply
-            && answers.send(reply).await.is_err()
+            && answers.send(reply.body).await.is_err()
         {
             // Nobody reads any more.
             return;
@@ -105,7 +106,7 @@ async fn converse(sidecar: &Sidecar, arriving: &mut mpsc::Receiver<Line>, answer
 }
 
 /// Begins what a line asks for; gives what can be said at once.
-fn begin<'a>(sidecar: &'a Sidecar, line: Line, under_way: &mut UnderWay<'a>) -> Option<Reply> {
+fn begin<'a>(sidecar: &'a Sidecar, line: Line, under_way: &mut UnderWay<'a>, notes: &'a Notes) -> Option<Reply> {
     let text = match line {
         Line::Text(text) => text,
         Line::TooLong => {
@@ -122,7 +123,7 @@ fn begin<'a>(sidecar: &'a Sidecar, line: Line, under_way: &mut UnderWay<'a>) -> 
             }
             return None;
         }
-        Work::Answer(id, job) => (id, *job),
+        Work::Answer(id, job) => (id, job),
     };
     if let Job::Told(reply) = job {
         return Some(reply);
@@ -138,7 +139,7 @@ fn begin<'a>(sidecar: &'a Sidecar, line: Line, under_way: &mut UnderWay<'a>) -> 
     }
     let (cancel, registration) = AbortHandle::new_pair();
     under_way.cancels.extend(id.clone().map(|id| (id, cancel)));
-    let answer = Abortable::new(async move { sidecar.answer(job).await }, registration);
+    let answer = Abortable::new(async move { sidecar.answer(job, notes).await }, registration);
     under_way.requests = in_all;
     under_way.waiting.push(answer.map(move |answer| (id, requests, answer.ok().flatten())).boxed());
     None
@@ -180,9 +181,9 @@ fn read_line(input: &mut impl BufRead) -> Option<Line> {
     is_any.then_some(line)
 }
 
-fn write_lines(mut answers: mpsc::Receiver<Reply>) {
+fn write_lines(mut answers: mpsc::Receiver<Vec<u8>>) {
     let mut output = std::io::stdout().lock();
-    while let Some(Reply { mut body, .. }) = answers.blocking_recv() {
+    while let Some(mut body) = answers.blocking_recv() {
         body.push(b'\n');
         if output.write_all(&body).and_then(|()| output.flush()).is_err() {
             return;

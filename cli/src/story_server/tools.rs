@@ -4,8 +4,12 @@ use std::borrow::Cow;
 
 use rmcp::handler::server::router::tool::ToolRouter;
 use rmcp::handler::server::wrapper::Parameters;
-use rmcp::model::{CallToolResult, ContentBlock, Implementation, ProtocolVersion, ServerCapabilities, ServerConfig};
-use rmcp::{ServerHandler, tool, tool_handler, tool_router};
+use rmcp::model::{
+    CallToolResult, ContentBlock, Implementation, ProgressNotificationParam, ProtocolVersion, ServerCapabilities,
+    ServerConfig,
+};
+use rmcp::service::RequestContext;
+use rmcp::{RoleServer, ServerHandler, tool, tool_handler, tool_router};
 use schemars::JsonSchema;
 use serde::Deserialize;
 use serde_json::json;
@@ -59,6 +63,22 @@ struct ExportContracts {
     customer_id: Option<String>,
 }
 
+/// Documents between two words of progress.
+const TELLS_EVERY: u32 = 10;
+
+/// Tells who asked for it how many of the documents have been read.
+async fn tell(context: &RequestContext<RoleServer>, documents: usize) {
+    let Some(token) = context.meta.get_progress_token() else { return };
+    let all = u32::try_from(documents).unwrap_or(u32::MAX);
+    let steps = (TELLS_EVERY..all).step_by(usize::try_from(TELLS_EVERY).unwrap_or(usize::MAX));
+    for done in steps.chain([all]) {
+        let told = ProgressNotificationParam::new(token.clone(), f64::from(done)).with_total(f64::from(all));
+        if context.peer.notify_progress(told).await.is_err() {
+            return;
+        }
+    }
+}
+
 /// Serves the book.
 #[derive(Clone)]
 pub(super) struct Tools {
@@ -73,7 +93,11 @@ impl Tools {
     }
 
     #[tool(name = "contracts.read", description = "All documents of one contract: metadata, terms, billing.")]
-    async fn contracts_read(&self, Parameters(query): Parameters<ReadContracts>) -> CallToolResult {
+    async fn contracts_read(
+        &self,
+        Parameters(query): Parameters<ReadContracts>,
+        context: RequestContext<RoleServer>,
+    ) -> CallToolResult {
         let columns = [("customer_id", query.customer_id.as_str()), ("contract_id", query.contract_id.as_str())];
         let mut rows = self.book.contracts(&columns).await;
         if query.include_terms == Some(false) {
@@ -81,6 +105,7 @@ impl Tools {
                 row.remove("terms");
             }
         }
+        tell(&context, rows.len()).await;
         CallToolResult::structured(json!({ "contracts": rows }))
     }
 

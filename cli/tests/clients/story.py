@@ -43,6 +43,17 @@ def sidecar():
 async def story(mode, revision):
     async with Client(sidecar(), mode=mode) as client:
         assert client.protocol_version == revision, client.protocol_version
+        told = []
+
+        async def progress(done, total, message):
+            told.append((done, total, message))
+
+        result = await client.call_tool("contracts.read", CONTRACT, progress_callback=progress)
+        assert len(result.structured_content["contracts"]) == 25, result
+        # Numbers as the tool counts them; words of a tool stay at the edge.
+        assert told and told == sorted(told) and told[-1][0] == told[-1][1], told
+        assert all(message is None for _, _, message in told), told
+
         tools = await client.list_tools()
         assert [tool.name for tool in tools.tools] == ["contracts.read", "crm.read", "tickets.create"], tools
 

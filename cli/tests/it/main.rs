@@ -16,4 +16,6 @@ mod planted;
 #[cfg(test)]
 mod process;
 #[cfg(test)]
+mod progress;
+#[cfg(test)]
 mod tool_server;

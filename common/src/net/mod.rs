@@ -3,7 +3,7 @@
 //! [`mod@env`] says what the world offers, as traits; [`real`] is the machine, and a simulation is another. Everything
 //! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
 //! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`mcp`] reads and
-//! writes what agents say, [`prover`] shows an agent's envelope with proof that it is its own, [`tasks`] keeps tasks
+//! writes what agents say, [`sse`] and [`progress`] what comes while a tool works, [`prover`] shows an agent's envelope with proof that it is its own, [`tasks`] keeps tasks
 //! joined and shutdown orderly, [`attempts`] lets one try what many need.
 
 pub mod attempts;
@@ -12,9 +12,11 @@ pub mod framed;
 pub mod http;
 pub mod https;
 pub mod mcp;
+pub mod progress;
 pub mod prover;
 pub mod quic;
 pub mod real;
 pub mod registrar;
+pub mod sse;
 pub mod tasks;
 pub mod tls;

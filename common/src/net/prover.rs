@@ -17,7 +17,7 @@ use zeroize::Zeroizing;
 
 use super::attempts::Attempts;
 use super::env::{Env, deadline};
-use super::http::{HttpClient, HttpFailed};
+use super::http::{Hear, HttpClient, HttpFailed};
 use crate::crypto::sign::SigningKey;
 use crate::envelope::{ENVELOPE_HEADER, RawPresentation};
 use crate::id::LinkId;
@@ -148,6 +148,20 @@ impl Prover {
         outgoing: &Outgoing,
         within: Duration,
     ) -> Result<Response<Bytes>, NotProven> {
+        self.send_and_hear(client, outgoing, within, &mut |_, _| {}).await
+    }
+
+    /// As [`Self::send`]; `hear` is given each piece of an answer's body as it arrives, with that answer's head.
+    ///
+    /// # Errors
+    /// [`NotProven`].
+    pub async fn send_and_hear(
+        &self,
+        client: &HttpClient,
+        outgoing: &Outgoing,
+        within: Duration,
+        hear: &mut Hear<'_>,
+    ) -> Result<Response<Bytes>, NotProven> {
         let Outgoing { to, request, method, name, grade } = outgoing;
         let mut tries = 1;
         loop {
@@ -159,7 +173,7 @@ impl Prover {
             let mut proven = request.clone();
             proven.headers_mut().insert(ENVELOPE_HEADER, self.presentation.clone());
             proven.headers_mut().insert(PROOF_HEADER, proof);
-            let response = exchanged(client, *to, &proven, within).await?;
+            let response = exchanged(client, *to, &proven, within, hear).await?;
             if tries >= TRIES_MAX || self.learn(name, (channel, grade), &response) == Next::Give {
                 return Ok(response);
             }
@@ -234,7 +248,7 @@ impl Prover {
         headers.insert(HOST, HeaderValue::from_str(&to.to_string()).map_err(unwritten)?);
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/cbor"));
         headers.insert(ENVELOPE_HEADER, self.presentation.clone());
-        let response = exchanged(client, to, &request, within).await.map_err(NotProven::Unopened)?;
+        let response = exchanged(client, to, &request, within, &mut |_, _| {}).await.map_err(NotProven::Unopened)?;
         if response.status() != StatusCode::OK {
             return Err(NotProven::Refused(Box::new(response)));
         }
@@ -295,11 +309,12 @@ async fn exchanged(
     to: SocketAddr,
     request: &Request<Bytes>,
     within: Duration,
+    hear: &mut Hear<'_>,
 ) -> Result<Response<Bytes>, HttpFailed> {
     loop {
         let connected = client.connect(to, within.min(CONNECTS_WITHIN)).await?;
         let is_kept = connected.is_kept();
-        match connected.send(request.clone(), within).await {
+        match connected.send_and_hear(request.clone(), within, hear).await {
             // The peer closed a kept connection; each try uses one up, so this ends with a fresh one.
             Err(HttpFailed::Unsent(_)) if is_kept => {}
             other => return other,

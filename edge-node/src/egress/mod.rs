@@ -7,7 +7,6 @@
 
 mod connection;
 mod reply;
-mod sse;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,6 +22,8 @@ use remit_common::net::mcp::{
     META_CAPABILITIES, META_PROGRESS, META_VERSION, METHOD_HEADER, NAME_HEADER, PROTOCOL_VERSION, VERSION_HEADER,
     header_form,
 };
+use remit_common::net::progress::Progress;
+use remit_common::net::sse;
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::catalogue::Upstream;
 use remit_common::policy::decision::Reason;
@@ -34,8 +35,8 @@ use crate::pep::Permit;
 use crate::vault::Credential;
 
 use connection::{ExchangeFailed, exchange};
+pub(crate) use reply::Reply;
 use reply::{PROGRESS_TOKEN, REQUEST_ID, UnusableReply};
-pub(crate) use reply::{Progress, Reply};
 
 /// Time to reach a server on the same machine or nearby.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);

@@ -6,7 +6,8 @@
 
 use remit_common::policy::json::{self, Json, Mode};
 
-use super::sse;
+use remit_common::net::progress::{self, Progress};
+use remit_common::net::sse;
 
 /// The id of every request that we send: each travels in an HTTP exchange of its own.
 pub(super) const REQUEST_ID: i64 = 1;
@@ -43,34 +44,14 @@ pub(crate) enum UnusableReply {
 /// The token under which we ask for progress: one per exchange, as the id.
 pub(super) const PROGRESS_TOKEN: i64 = 1;
 
-/// How far a tool says it is.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) struct Progress {
-    /// What is done, a number.
-    pub(crate) progress: Json,
-    /// What there is to do, a number.
-    pub(crate) total: Option<Json>,
-}
-
-/// What an event says of progress, of ours. The words that may stand beside the numbers stay behind: no catalogue says
-/// what may be in them (clause G-44).
+/// What an event says of progress, of ours (clause G-44).
 pub(super) fn progress(event: &[u8]) -> Option<Progress> {
-    let is_number = |json: &&Json| matches!(json, Json::Int(_) | Json::Float(_));
-    let message = json::parse(event, Mode::Protocol).ok()?;
-    if message.get("id").is_some() || message.get("method")?.as_text()? != "notifications/progress" {
-        return None;
-    }
-    let params = message.get("params")?;
-    if params.get("progressToken")?.as_int()? != PROGRESS_TOKEN {
-        return None;
-    }
-    let progress = params.get("progress").filter(is_number)?.clone();
-    Some(Progress { progress, total: params.get("total").filter(is_number).cloned() })
+    Progress::read(event, &Json::Int(PROGRESS_TOKEN))
 }
 
 /// Whether a content type is that of an event stream.
 pub(super) fn is_stream(content_type: Option<&[u8]>) -> bool {
-    essence(content_type).eq_ignore_ascii_case(b"text/event-stream")
+    progress::is_stream(content_type.unwrap_or_default())
 }
 
 fn essence(content_type: Option<&[u8]>) -> &[u8] {
@@ -182,30 +163,6 @@ mod tests {
     fn the_words_of_a_servers_error_stay_behind() {
         let body = br#"{"jsonrpc":"2.0","id":1,"error":{"code":-32602,"message":"key sk-1 is bad","data":"sk-1"}}"#;
         assert_eq!(parse(Some(b"application/json"), body), Ok(Reply::Error { code: -32_602 }));
-    }
-
-    #[test]
-    fn of_progress_the_numbers_go_on_and_nothing_else() {
-        let note = |params: &str| {
-            let text = format!(r#"{{"jsonrpc":"2.0","method":"notifications/progress","params":{params}}}"#);
-            progress(text.as_bytes())
-        };
-        let expected = Progress { progress: Json::Int(3), total: Some(Json::Int(7)) };
-        assert_eq!(note(r#"{"progressToken":1,"progress":3,"total":7,"message":"row 9 of billing"}"#), Some(expected));
-        for other in [r#"{"progressToken":2,"progress":3}"#, r#"{"progressToken":1,"progress":"sk-1"}"#, "[]"] {
-            assert_eq!(note(other), None, "{other}");
-        }
-        assert_eq!(note(r#"{"progressToken":1,"progress":3,"total":"all"}"#).unwrap().total, None);
-        let long = "7".repeat(4_096);
-        for number in [&long, &format!("0.{long}"), "1e400"] {
-            assert_eq!(note(&format!(r#"{{"progressToken":1,"progress":{number}}}"#)), None, "digits are words, too");
-        }
-        assert_eq!(
-            progress(
-                br#"{"jsonrpc":"2.0","method":"notifications/message","params":{"progressToken":1,"progress":1}}"#
-            ),
-            None
-        );
     }
 
     proptest! {

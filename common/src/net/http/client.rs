@@ -73,6 +73,9 @@ impl HttpFailed {
 
 type Sender = SendRequest<Full<Bytes>>;
 
+/// Hears a response while it arrives: its head, and a piece of its body.
+pub type Hear<'a> = dyn FnMut(&http::response::Parts, &Bytes) + Send + 'a;
+
 /// Makes requests, and keeps a few connections for the next ones. Cloning gives the same client.
 #[derive(Clone)]
 pub struct HttpClient {
@@ -131,7 +134,7 @@ impl HttpClient {
             loop {
                 let connected = self.connected(to).await?;
                 let is_kept = connected.is_kept;
-                match connected.exchange(request.clone()).await {
+                match connected.exchange(request.clone(), &mut |_, _| {}).await {
                     // The peer closed a kept connection; each try uses one up, so this ends with a fresh one.
                     Err(HttpFailed::Unsent(_)) if is_kept => {}
                     other => return other,
@@ -208,13 +211,31 @@ impl Connected {
         request: http::Request<Bytes>,
         within: Duration,
     ) -> Result<http::Response<Bytes>, HttpFailed> {
-        deadline(within, self.exchange(request)).await.unwrap_or(Err(HttpFailed::Deadline))
+        self.send_and_hear(request, within, &mut |_, _| {}).await
     }
 
-    async fn exchange(self, request: http::Request<Bytes>) -> Result<http::Response<Bytes>, HttpFailed> {
+    /// As [`Self::send`], and `hear` is given each piece of the body with the response's head, as it arrives.
+    ///
+    /// # Errors
+    /// [`HttpFailed`].
+    pub async fn send_and_hear(
+        self,
+        request: http::Request<Bytes>,
+        within: Duration,
+        hear: &mut Hear<'_>,
+    ) -> Result<http::Response<Bytes>, HttpFailed> {
+        deadline(within, self.exchange(request, hear)).await.unwrap_or(Err(HttpFailed::Deadline))
+    }
+
+    async fn exchange(
+        self,
+        request: http::Request<Bytes>,
+        hear: &mut Hear<'_>,
+    ) -> Result<http::Response<Bytes>, HttpFailed> {
         let (head, mut incoming) = self.open(request).await?.into_parts();
         let mut body = Vec::new();
         while let Some(piece) = incoming.piece().await? {
+            hear(&head, &piece);
             body.extend_from_slice(&piece);
         }
         Ok(http::Response::from_parts(head, body.into()))

@@ -6,7 +6,7 @@
 mod client;
 mod server;
 
-pub use client::{Connected, HttpClient, HttpFailed, Pieces};
+pub use client::{Connected, Hear, HttpClient, HttpFailed, Pieces};
 pub use server::{PeerAddr, PeerKey, ServeCounters, ServeLimits, serve, serve_tls};
 
 /// Bytes of the headers of one message. The longest presentation of an envelope takes a third of it.

@@ -12,41 +12,27 @@ use std::task::{Context, Poll};
 use axum::body::Body;
 use axum::response::Response;
 use bytes::Bytes;
-use http::header::{ACCEPT, CACHE_CONTROL, CONTENT_TYPE};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE};
 use http::{HeaderMap, HeaderValue};
 use hyper::body::{Body as HttpBody, Frame};
 use remit_common::envelope::Effective;
-use remit_common::net::mcp::{self, META_PROGRESS, Message, RequestId};
+use remit_common::net::mcp::{self, Message, RequestId};
+use remit_common::net::progress::{self, Progress, event};
 use remit_common::policy::call::ToolCall;
-use remit_common::policy::json::{self, Json};
+use remit_common::policy::json::Json;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{answer_to_call, as_json, finished};
-use crate::egress::Progress;
 use crate::road::{Gateway, Journey, NoResult, Released, Used};
 
 /// Notifications that wait for a slow agent; what is more is left out, because the next one says it anew.
 const WAITING_MAX: usize = 16;
 /// Bytes of an answer that go out at once; before each piece it is asked whether they still may.
 const PIECE_BYTES: usize = 64 * 1024;
-/// Bytes of a token that a client chose.
-const TOKEN_BYTES_MAX: usize = 128;
 
 /// The token under which a request wants to hear of progress, from an agent that takes a stream.
 pub(super) fn progress_token(headers: &HeaderMap, message: &Message) -> Option<Json> {
-    let takes = |value: &HeaderValue| {
-        let kinds = value.to_str().unwrap_or_default().split(',');
-        kinds
-            .map(|kind| kind.split(';').next().unwrap_or_default().trim())
-            .any(|kind| kind.eq_ignore_ascii_case("text/event-stream"))
-    };
-    let token = message.meta(META_PROGRESS)?;
-    let is_token = match token {
-        Json::Int(_) => true,
-        Json::Text(text) => text.len() <= TOKEN_BYTES_MAX,
-        _ => false,
-    };
-    (is_token && headers.get_all(ACCEPT).iter().any(takes)).then(|| token.clone())
+    progress::token(message).filter(|_| progress::takes_stream(headers)).cloned()
 }
 
 /// What a call came to.
@@ -84,7 +70,7 @@ pub(super) async fn call(
         }
     };
     let stream = EventStream {
-        ready: VecDeque::from([note(&token, first)]),
+        ready: VecDeque::from([event(&first.note(&token))]),
         told,
         outcome: Some(outcome),
         rest: None,
@@ -97,21 +83,6 @@ pub(super) async fn call(
     response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream"));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
-}
-
-fn event(message: &[u8]) -> Bytes {
-    // INVARIANT: our JSON has no line end in it.
-    Bytes::from([b"data: ", message, b"\n\n"].concat())
-}
-
-fn note(token: &Json, Progress { progress, total }: Progress) -> Bytes {
-    let mut params = vec![("progressToken".to_owned(), token.clone()), ("progress".to_owned(), progress)];
-    params.extend(total.map(|total| ("total".to_owned(), total)));
-    event(&json::encode(&Json::object([
-        ("jsonrpc", Json::text("2.0")),
-        ("method", Json::text("notifications/progress")),
-        ("params", Json::Object(params)),
-    ])))
 }
 
 /// The body of an answer in events.
@@ -141,7 +112,7 @@ impl HttpBody for EventStream {
             return Pin::new(rest).poll_frame(context);
         }
         if let Poll::Ready(Some(progress)) = this.told.poll_recv(context) {
-            return Poll::Ready(Some(Ok(Frame::data(note(&this.token, progress)))));
+            return Poll::Ready(Some(Ok(Frame::data(event(&progress.note(&this.token))))));
         }
         let Some(outcome) = &mut this.outcome else { return Poll::Ready(None) };
         let Poll::Ready(outcome) = Pin::new(outcome).poll(context) else { return Poll::Pending };

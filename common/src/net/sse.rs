@@ -5,13 +5,14 @@
 
 /// The data of every `message` event of a complete stream. An event that the stream does not end is dropped, as the
 /// standard has it.
-pub(super) fn messages(body: &[u8]) -> Vec<Vec<u8>> {
+#[must_use]
+pub fn messages(body: &[u8]) -> Vec<Vec<u8>> {
     Events::default().push(body)
 }
 
 /// A stream, as far as it has come.
 #[derive(Debug)]
-pub(super) struct Events {
+pub struct Events {
     line: Vec<u8>,
     /// The line before ended in CR: a LF that follows belongs to it.
     after_cr: bool,
@@ -29,7 +30,7 @@ impl Default for Events {
 
 impl Events {
     /// Takes the next piece, and gives the data of the `message` events that end in it.
-    pub(super) fn push(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
+    pub fn push(&mut self, piece: &[u8]) -> Vec<Vec<u8>> {
         let mut ended = Vec::new();
         for byte in piece {
             let follows_cr = std::mem::replace(&mut self.after_cr, *byte == b'\r');
