@@ -7,8 +7,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::Subcommand;
+use remit_chaos::launcher::MeshFile;
+use remit_common::crypto::sign::{PublicKey, SigningKey};
 use remit_common::identity::certificate::{Validity, to_pem};
 use remit_common::identity::{AgentSpiffeId, issue_agent_svid};
+use remit_common::time::Timestamp;
 use serde_json::json;
 
 use crate::context::Context;
@@ -58,30 +61,45 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
 
 fn issue(args: &Issue, context: &Context) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
-    let authority = mesh.keys.agents.as_ref().ok_or_else(|| {
-        Failure::new(Exit::Failed, "this mesh has no trust domain of its own for agents")
-            .hint("agents get their identities from the SPIFFE domain that the bundle's trust-domains.toml names")
-    })?;
-    let authority = files::read_key(&context.env, authority)?;
+    let authority = authority(context, &mesh)?;
     let id: AgentSpiffeId =
         args.agent.parse().map_err(|error| Failure::new(Exit::Usage, format!("`{}` is {error}", args.agent)))?;
     let (key, made) = files::read_or_make_key(&context.env, &args.key)?;
-    let now = context.now();
-    let validity = Validity {
-        not_before: now.minus(BACKDATED),
-        not_after: now.plus(Duration::from_secs(args.minutes.saturating_mul(60))),
-    };
-    let serial = u64::from_be_bytes(context.env.random()) >> 1;
-    let svid = issue_agent_svid(&authority, &id, key.public(), serial, validity)
-        .map_err(|error| Failure::caused(Exit::Failed, &error))?;
-    files::write(&context.env, &args.output, to_pem(&svid).as_bytes())?;
+    let (svid, expires) = svid(context, &authority, &id, key.public(), args.minutes)?;
+    files::write(&context.env, &args.output, svid.as_bytes())?;
     context.output.document(&json!({
         "svid": args.output, "agent": id.to_string(), "key": args.key, "key_made": made,
-        "expires": validity.not_after.to_string(),
+        "expires": expires.to_string(),
     }));
     if made {
         context.output.line(format!("made the key {}", args.key.display()));
     }
-    context.output.line(format!("wrote {}: {id}, until {}", args.output.display(), validity.not_after));
+    context.output.line(format!("wrote {}: {id}, until {expires}", args.output.display()));
     Ok(Exit::Done)
+}
+
+/// The key of the mesh's own trust domain for agents.
+pub(crate) fn authority(context: &Context, mesh: &MeshFile) -> Result<SigningKey, Failure> {
+    let path = mesh.keys.agents.as_ref().ok_or_else(|| {
+        Failure::new(Exit::Failed, "this mesh has no trust domain of its own for agents")
+            .hint("agents get their identities from the SPIFFE domain that the bundle's trust-domains.toml names")
+    })?;
+    files::read_key(&context.env, path)
+}
+
+/// An X.509-SVID (PEM) for an agent's key, and when it ends.
+pub(crate) fn svid(
+    context: &Context,
+    authority: &SigningKey,
+    id: &AgentSpiffeId,
+    key: &PublicKey,
+    minutes: u64,
+) -> Result<(String, Timestamp), Failure> {
+    let now = context.now();
+    let not_after = now.plus(Duration::from_secs(minutes.saturating_mul(60)));
+    let validity = Validity { not_before: now.minus(BACKDATED), not_after };
+    let serial = u64::from_be_bytes(context.env.random()) >> 1;
+    let svid = issue_agent_svid(authority, id, key, serial, validity)
+        .map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    Ok((to_pem(&svid), not_after))
 }

@@ -11,7 +11,7 @@ mod down;
 mod drill;
 mod edge_node;
 pub(crate) mod envelope;
-mod identity;
+pub(crate) mod identity;
 mod record;
 pub(crate) mod revocation;
 pub(crate) mod revoke;

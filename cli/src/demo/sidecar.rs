@@ -20,6 +20,8 @@ use crate::files;
 pub(crate) struct Papers {
     envelope: PathBuf,
     key: PathBuf,
+    /// Who the holder is, where it shows that.
+    identity: Option<PathBuf>,
     log: PathBuf,
 }
 
@@ -37,11 +39,20 @@ impl Papers {
         let papers = Self {
             envelope: folder.join(format!("{name}.envelope")),
             key: folder.join(format!("{name}.key")),
+            identity: None,
             log: folder.join("sidecars.log"),
         };
         EnvelopeFile::new(known_by.0, known_by.1, &held.presentation).write(env, &papers.envelope)?;
         files::write(env, &papers.key, key_file::encode_signing(&held.key).as_bytes())?;
         Ok(papers)
+    }
+
+    /// With an identity (PEM) beside them, which the sidecar shows.
+    pub(crate) fn showing(mut self, env: &Env, svid: &str) -> Result<Self, Failure> {
+        let path = self.key.with_extension("svid");
+        files::write(env, &path, svid.as_bytes())?;
+        self.identity = Some(path);
+        Ok(self)
     }
 
     /// Starts a sidecar at this edge, to be talked to on its standard input and output.
@@ -62,6 +73,9 @@ impl Papers {
             // Ctrl-C is for the demo, which ends its agents in order.
             .process_group(0)
             .kill_on_drop(true);
+        if let Some(identity) = &self.identity {
+            command.arg("--identity").arg(identity);
+        }
         command.spawn().map_err(failed)
     }
 }

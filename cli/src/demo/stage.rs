@@ -10,6 +10,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::RawPresentation;
+use remit_common::identity::AgentSpiffeId;
 use remit_common::net::http::HttpClient;
 use remit_common::net::prover::{NotProven, Prover};
 use remit_common::net::registrar::{Registration, refusal_of};
@@ -24,6 +25,7 @@ use super::agent::{Agent, Outcome, Transcript};
 use super::report::{Check, Story};
 use super::sidecar::Papers;
 use crate::admin::{Admin, http_client};
+use crate::commands::identity;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::{local, trust};
@@ -33,6 +35,9 @@ const CHANNEL_ANSWER_BYTES_MAX: usize = 64 * 1024;
 
 /// For the answer to a registration, its channel included.
 const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
+
+/// How long an identity of the story counts.
+const SHOWN_FOR_MINUTES: u64 = 60;
 
 /// An envelope in the hands of who holds its key.
 pub(crate) struct Held {
@@ -157,6 +162,20 @@ impl Stage {
     pub(crate) async fn meet(&self, edge: &EdgeEntry, held: &Held) -> Result<Result<Agent, Outcome>, Failure> {
         let sidecar = self.papers(held)?.start(&edge.agent)?;
         Ok(Agent::connect(sidecar, &self.transcript).await)
+    }
+
+    /// As [`Self::agent`], and it shows that it is the agent `id`.
+    pub(crate) async fn agent_showing(
+        &self,
+        edge: &EdgeEntry,
+        held: &Held,
+        id: &AgentSpiffeId,
+    ) -> Result<Agent, Failure> {
+        let authority = identity::authority(&self.context, &self.file)?;
+        let (svid, _) = identity::svid(&self.context, &authority, id, held.key.public(), SHOWN_FOR_MINUTES)?;
+        let sidecar = self.papers(held)?.showing(&self.context.env, &svid)?.start(&edge.agent)?;
+        let met = Agent::connect(sidecar, &self.transcript).await;
+        met.map_err(|why| Failure::new(Exit::Failed, format!("no agent at {}: {}", edge.id, why.brief())))
     }
 
     /// What a sidecar needs, in a folder of the mesh, named after the envelope's last link.

@@ -1,4 +1,5 @@
-//! Step 5: the agent hands on less than it has, and a child that writes itself more gains nothing.
+//! Step 5: the agent hands on less than it has, a child that writes itself more gains nothing, and one that shows who it
+//! is acts as itself.
 
 use remit_chaos::launcher::EdgeEntry;
 use remit_common::envelope::{self, Restriction};
@@ -31,8 +32,25 @@ ids = { customer = ["cust_acme_1042", "cust_globex_2001"], contract = ["contract
 maxima = { records = 1000000 }
 "#;
 
+/// Two tools, of which the rules for this class of agents have one.
+const HELPER: &str = r#"
+lifetime_secs = 600
+
+[agent]
+id = "spiffe://customer-success.example/agent/clause-classifier"
+class = "clause-classifier"
+
+[[grant]]
+of = 0
+tools = ["contracts.read"]
+
+[[grant]]
+of = 1
+tools = ["crm.read"]
+"#;
+
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
-    stage.story.step("The agent delegates less to a helper; a child that writes itself more gains nothing");
+    stage.story.step("The agent delegates less to a helper; one that writes itself more gains nothing; one with an identity acts as itself");
     let from = stage.now();
     let child = delegate(stage, example::CHILD)?;
     let got = format!("{} bytes, signed by the agent's key alone", child.presentation.len());
@@ -113,6 +131,36 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     }
     agent.leave().await;
     stage.child = Some(child);
+    identities(stage, &edge).await
+}
+
+/// What a link says of its agent is its parent's claim. The same helper acts as Maya's agent until it shows who it is.
+async fn identities(stage: &mut Stage, edge: &EdgeEntry) -> Result<(), Failure> {
+    let helper = delegate(stage, HELPER)?;
+    let (helper, _) = register(stage, edge, helper).await?;
+    let notes = || json!({ "customer_id": "cust_acme_1042" });
+    let agent = stage.agent(edge, &helper).await?;
+    let from = stage.now();
+    let outcome = agent.call("crm.read", notes()).await;
+    let ok = matches!(outcome, Outcome::Result(_));
+    stage.check(from, "a helper without an identity acts as Maya's agent: crm.read", "permitted", outcome.brief(), ok);
+    agent.leave().await;
+    let id = "spiffe://customer-success.example/agent/clause-classifier".parse();
+    let id = id.map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    let agent = stage.agent_showing(edge, &helper, &id).await?;
+    let from = stage.now();
+    let outcome = agent.call("contracts.read", read_7781()).await;
+    let ok = matches!(outcome, Outcome::Result(_));
+    stage.check(from, "it shows its identity and acts as itself: contracts.read", "permitted", outcome.brief(), ok);
+    let from = stage.now();
+    let outcome = agent.call("crm.read", notes()).await;
+    stage.check_denied(
+        from,
+        "it acts as itself, and no rule gives that crm.read",
+        ("no_matching_policy", None),
+        &outcome,
+    );
+    agent.leave().await;
     Ok(())
 }
 
