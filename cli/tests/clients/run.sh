@@ -57,7 +57,11 @@ if [ -n "$node" ]; then
     "$remit" agent --envelope maya.envelope --key agent.key --edge "${edges[0]}" --edge "${edges[1]}" \
         --listen 127.0.0.1:0 --secret agent.secret --json >listening.json &
     sidecar=$!
-    until [ -s listening.json ]; do kill -0 "$sidecar" && sleep 0.1; done
+    for _ in {1..600}; do
+        if [ -s listening.json ] || ! kill -0 "$sidecar" 2>/dev/null; then break; fi
+        sleep 0.1
+    done
+    [ -s listening.json ] || { echo "the sidecar does not listen" >&2; exit 1; }
     url=$(sed -n 's/.*"url":"\([^"]*\)".*/\1/p' listening.json)
     (cd "$packages/node" && node story.mjs "$remit" "$play/maya.envelope" "$play/agent.key" "$url" "$(cat "$play/agent.secret")" "${edges[@]}")
 fi

@@ -14,15 +14,34 @@ use crate::time::Timestamp;
 /// Entries of one kind in one tenant, by id.
 pub(super) type ById = BTreeMap<String, Revocation>;
 
-// INVARIANT: `count`, `by_holders`, `bytes` and `below` say of `tenants` what their names do; `digests` holds every id in
+/// How many entries, and with how many bytes they were asked for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Taken {
+    pub(super) entries: usize,
+    pub(super) bytes: usize,
+}
+
+impl Taken {
+    pub(super) fn with(self, entry: &Revocation) -> Self {
+        let bytes = self.bytes.saturating_add(entry.request.body.len());
+        Self { entries: self.entries.saturating_add(1), bytes }
+    }
+
+    fn without(self, entry: &Revocation) -> Self {
+        let bytes = self.bytes.saturating_sub(entry.request.body.len());
+        Self { entries: self.entries.saturating_sub(1), bytes }
+    }
+}
+
+// INVARIANT: `count`, `by_holders`, `by_holders_of` and `below` say of `tenants` what their names do; `digests` holds every id in
 // it that is a digest, and perhaps some that are gone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
     tenants: BTreeMap<TenantId, BTreeMap<CutKind, ById>>,
     count: usize,
-    /// How many of them holders asked for, and how many bytes these asked with.
-    by_holders: usize,
-    bytes: usize,
+    /// What holders asked for.
+    by_holders: Taken,
+    by_holders_of: BTreeMap<TenantId, Taken>,
     /// What holders asked for, by each link of the chain that they showed.
     below: BTreeMap<LinkId, BTreeSet<Cut>>,
     digests: Sketch,
@@ -67,9 +86,9 @@ impl Entries {
         self.count
     }
 
-    /// How many entries holders asked for, and with how many bytes.
-    pub(super) fn by_holders(&self) -> (usize, usize) {
-        (self.by_holders, self.bytes)
+    /// What all holders asked for, and what those of this tenant did.
+    pub(super) fn by_holders(&self, tenant: &TenantId) -> [Taken; 2] {
+        [self.by_holders, self.by_holders_of.get(tenant).copied().unwrap_or_default()]
     }
 
     /// How many entries besides the one of `cut` holders asked for who showed a chain with this link.
@@ -101,8 +120,9 @@ impl Entries {
     pub(super) fn insert(&mut self, entry: Revocation) {
         self.remove(&entry.cut);
         if let Some(links) = shown(&entry) {
-            self.by_holders += 1;
-            self.bytes = self.bytes.saturating_add(entry.request.body.len());
+            self.by_holders = self.by_holders.with(&entry);
+            let of_tenant = self.by_holders_of.entry(entry.cut.tenant.clone()).or_default();
+            *of_tenant = of_tenant.with(&entry);
             for link in links {
                 self.below.entry(link).or_default().insert(entry.cut.clone());
             }
@@ -130,8 +150,13 @@ impl Entries {
             self.tenants.remove(&cut.tenant);
         }
         if let Some(links) = shown(&removed) {
-            self.by_holders -= 1;
-            self.bytes = self.bytes.saturating_sub(removed.request.body.len());
+            self.by_holders = self.by_holders.without(&removed);
+            if let Some(of_tenant) = self.by_holders_of.get_mut(&cut.tenant) {
+                *of_tenant = of_tenant.without(&removed);
+                if of_tenant.entries == 0 {
+                    self.by_holders_of.remove(&cut.tenant);
+                }
+            }
             for link in links {
                 if let Some(cuts) = self.below.get_mut(&link) {
                     cuts.remove(cut);

@@ -10,7 +10,7 @@ use super::kind::AGAIN_WITHIN;
 use super::{Authorities, Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::envelope::RootSigners;
-use crate::id::{RevocationEpoch, TenantId};
+use crate::id::{LinkId, RevocationEpoch, TenantId};
 use crate::limits::{
     HOLDER_REVOCATIONS_BYTES_MAX, HOLDER_REVOCATIONS_MAX, HOLDER_REVOCATIONS_PER_ROOT_MAX, REVOCATIONS_FOLD_AT,
     REVOCATIONS_MAX, REVOCATIONS_RESERVE,
@@ -21,6 +21,11 @@ use crate::time::Timestamp;
 const DIGEST_LABEL: &[u8] = b"remit/revocations/v1\0";
 /// Entries of a set, the administrators' reserve included.
 pub const REVOCATIONS_TOTAL_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
+
+/// Entries below a link that are kept for the link itself and its holder's key.
+const OWN_RESERVE: usize = 2;
+/// Entries below a link that there is always room for, however far down it is.
+const ROOM_BELOW_MIN: usize = 4;
 
 /// What changes one set into a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -194,13 +199,21 @@ impl Revocations {
             let full = RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX };
             return if len < REVOCATIONS_TOTAL_MAX { Ok(()) } else { Err(full) };
         };
-        let (by_holders, bytes) = self.entries.by_holders();
-        let bytes = bytes.saturating_add(entry.request.body.len());
-        if len >= REVOCATIONS_MAX || by_holders >= HOLDER_REVOCATIONS_MAX || bytes > HOLDER_REVOCATIONS_BYTES_MAX {
+        // No tenant's holders have more than what they leave free, so that there is room for those of another.
+        let [all, own] = self.entries.by_holders(&entry.cut.tenant).map(|taken| taken.with(entry));
+        if len >= REVOCATIONS_MAX
+            || all.entries.saturating_add(own.entries) > HOLDER_REVOCATIONS_MAX
+            || all.bytes.saturating_add(own.bytes) > HOLDER_REVOCATIONS_BYTES_MAX
+        {
             return Err(RevocationRefused::HoldersFull);
         }
         for (place, link) in links.iter().enumerate() {
-            let max = room_below(place, place + 1 == links.len());
+            let whose = match place + 1 == links.len() {
+                false => Whose::Below,
+                true if cuts_itself(entry, link) => Whose::Itself,
+                true => Whose::Own,
+            };
+            let max = room_below(place, whose);
             if self.entries.others_below(link, &entry.cut) >= max {
                 return Err(RevocationRefused::RootFull { max });
             }
@@ -267,14 +280,20 @@ impl Revocations {
             removed
         };
         let mut next = Self { epoch: to, digest: OnceLock::new(), ..self.clone() };
-        let dropped: Vec<Revocation> = dropped.iter().filter_map(|cut| next.entries.remove(cut)).collect();
+        let mut gone: Vec<Revocation> = dropped.iter().filter_map(|cut| next.entries.remove(cut)).collect();
         for entry in added {
-            next.lingering.remove(&entry.cut);
+            // What was asked for long ago, and is shown again, does not shorten what is in force.
+            gone.extend(next.entries.remove(&entry.cut).filter(|before| before.until > entry.until));
+            if next.lingering.get_cut(&entry.cut).is_some_and(|kept| kept.until <= entry.until) {
+                next.lingering.remove(&entry.cut);
+            }
             next.entries.insert(entry);
         }
         // What a cut further up covers goes at once: it has been taken in there, and adds nothing.
-        for entry in dropped.into_iter().filter(|entry| !next.entries.covers(entry)) {
-            next.lingering.insert(entry);
+        for entry in gone.into_iter().filter(|entry| !next.entries.covers(entry)) {
+            if next.lingering.get_cut(&entry.cut).is_none_or(|kept| kept.until < entry.until) {
+                next.lingering.insert(entry);
+            }
         }
         for cut in next.lingering.ended(now) {
             next.lingering.remove(&cut);
@@ -356,12 +375,37 @@ fn is_of_cutters(entry: &Revocation) -> bool {
     matches!(entry.cut.kind, CutKind::Link | CutKind::Issuer) || shown(entry).is_some()
 }
 
+/// Who asks for one more entry below a link.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Whose {
+    /// The holder of a link further down.
+    Below,
+    /// The link's holder.
+    Own,
+    /// The link's holder, who gives up that link or its own key.
+    Itself,
+}
+
+/// Whether a holder gives up what it shows as its own: the link, or the key.
+fn cuts_itself(entry: &Revocation, own: &LinkId) -> bool {
+    match entry.cut.kind {
+        CutKind::Link => entry.cut.id == own.to_string(),
+        // A holder gives up no other key than its own.
+        _ => true,
+    }
+}
+
 /// How many entries there may be below the link at a place (0 is the root) for one more by a holder. Half as many with
-/// every link further down; and of that, who does not hold the link itself leaves a quarter to who does. So nobody who
-/// has the keys further down uses up the room of whoever stands above them (clause T-53).
-fn room_below(place: usize, is_own: bool) -> usize {
-    let all = (HOLDER_REVOCATIONS_PER_ROOT_MAX >> place).max(1);
-    if is_own { all } else { (all - all.div_ceil(4)).max(1) }
+/// every link further down; of that, who does not hold the link itself leaves a quarter to who does, and everybody leaves
+/// two for the link and the key themselves. So nobody who has the keys further down uses up the room of whoever stands
+/// above them, and nobody who has stolen a key keeps its owner from giving it up (clause T-53).
+fn room_below(place: usize, whose: Whose) -> usize {
+    let all = (HOLDER_REVOCATIONS_PER_ROOT_MAX >> place).max(ROOM_BELOW_MIN);
+    match whose {
+        Whose::Itself => all,
+        Whose::Own => all - OWN_RESERVE,
+        Whose::Below => all - all.div_ceil(4).max(OWN_RESERVE),
+    }
 }
 
 /// What a cut issuer signed counts for nothing; the root stands if enough others signed it (clause T-49).

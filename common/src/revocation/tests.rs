@@ -9,6 +9,7 @@ use crate::crypto::sign::SigningKey;
 use crate::envelope::{Issuer, Issuers};
 use crate::id::{MeshId, RevocationEpoch};
 use crate::identity::{Administrator, Administrators, Verb};
+use crate::limits::{HOLDER_REVOCATIONS_BYTES_MAX, PRESENTATION_BYTES_MAX};
 
 const MESH: MeshId = MeshId([0x11; 16]);
 const CREATED: u64 = 1_800_000_000;
@@ -369,6 +370,67 @@ fn what_is_dropped_early_stays_in_force_until_its_end() {
         assert!(is_cut(&updated(&early, step.clone(), CREATED + 4_499).unwrap()));
         assert!(!is_cut(&updated(&early, step, CREATED + 4_500).unwrap()));
         assert!(!is_cut(&updated(&full, update, CREATED + 4_500).unwrap()));
+    }
+}
+
+#[test]
+fn the_holders_of_one_tenant_leave_as_much_as_they_take() {
+    // Clause T-53: bodies as long as they may be, each below a root of its own.
+    let request = request(1, &cut(CutKind::Session, "s"), CREATED);
+    let made = |of: &str, number: u32| {
+        let link = LinkId(Digest::of(&[of.as_bytes(), &number.to_be_bytes()]));
+        let cut = Cut { tenant: tenant(of), kind: CutKind::Link, id: link.to_string() };
+        let shown = Shown { links: vec![link], chain: vec![0; PRESENTATION_BYTES_MAX] };
+        let body = Asked { cut: cut.clone(), shown: Some(shown) }.to_body();
+        Revocation {
+            until: Timestamp::MAX,
+            cut,
+            index: LogIndex(7),
+            request: SignedRequest { body, ..request.clone() },
+        }
+    };
+    let mut set = Revocations::new();
+    let mut fill = |of: &str| {
+        let refused = (0..2_000).find_map(|number| set.cut(made(of, number)).err().map(|why| (number, why)));
+        refused.expect("there is an end")
+    };
+    let (first, second, third) = (fill("acme"), fill("other"), fill("third"));
+    assert_eq!([&first.1, &second.1, &third.1], [&RevocationRefused::HoldersFull; 3]);
+    let all = u32::try_from(HOLDER_REVOCATIONS_BYTES_MAX / made("acme", 0).request.body.len()).unwrap();
+    assert!(first.0.abs_diff(all / 2) <= 1, "{} of {all}", first.0);
+    assert!(second.0.abs_diff(all / 4) <= 1 && third.0.abs_diff(all / 8) <= 1, "{} and {}", second.0, third.0);
+    // What has ended makes room again, for whoever comes.
+    set.cut(entry(&cut(CutKind::Session, "s"), CREATED)).unwrap();
+    set.expire(Timestamp::MAX);
+    assert!(set.is_empty());
+    assert!((0..first.0).all(|number| set.cut(made("fourth", number)).is_ok()));
+}
+
+/// A voter that lies shows an edge what an administrator asked for long ago, and then lets it go.
+#[test]
+fn an_old_request_shown_again_shortens_nothing() {
+    // Clause T-45.
+    let of = |id: &str, created| entry(&cut(CutKind::Session, id), created);
+    let mut have = Revocations::new();
+    have.cut(of("a", CREATED)).unwrap();
+    let mut lie = Revocations::new();
+    lie.cut(of("a", CREATED - 4_000)).unwrap();
+    lie.cut(of("b", CREATED)).unwrap();
+    let mut gone = lie.clone();
+    gone.expire(at(CREATED + 600));
+    let id = "a".parse().unwrap();
+    let is_cut = |set: &Revocations| set.check(&tenant("acme"), [Subject::Session(&id)]).is_err();
+    assert!(gone.len() == 1 && !is_cut(&gone), "the log of the liar has let it go");
+    let shown = updated(&have, lie.update_from(None), CREATED + 600).unwrap();
+    assert!(is_cut(&shown));
+    for update in [gone.update_from(None), gone.update_from(Some(&lie))] {
+        let after = updated(&shown, update, CREATED + 600).unwrap();
+        assert_eq!((after.digest(), is_cut(&after)), (gone.digest(), true));
+        let mut later = gone.clone();
+        later.cut(of("c", CREATED)).unwrap();
+        let step = later.update_from(Some(&gone));
+        assert!(is_cut(&updated(&after, step.clone(), CREATED + 4_499).unwrap()));
+        assert!(!is_cut(&updated(&after, step, CREATED + 4_500).unwrap()));
     }
 }
 

@@ -39,8 +39,11 @@ async fn open(scene: &Scene, maya: &Agent, bent: &Bent) -> Response<Pieces> {
 
 /// The next event of a stream; `None` at its end.
 async fn next(pieces: &mut Pieces) -> Option<Value> {
-    let piece = pieces.piece().await.unwrap()?;
-    let text = String::from_utf8(piece.to_vec()).unwrap();
+    let mut event = pieces.piece().await.unwrap()?.to_vec();
+    while !event.ends_with(b"\n\n") {
+        event.extend_from_slice(&pieces.piece().await.unwrap().expect("the rest of the event"));
+    }
+    let text = String::from_utf8(event).unwrap();
     let data = text.strip_prefix("data: ").unwrap().strip_suffix("\n\n").unwrap();
     Some(serde_json::from_str(data).unwrap())
 }

@@ -228,24 +228,32 @@ fn the_body_of_a_holders_request_is_golden_and_has_one_reading() {
 }
 
 #[test]
-fn holders_of_one_root_have_cut_enough_after_sixty_four() {
+fn holders_of_one_root_have_cut_enough_after_sixty_two_and_may_still_give_up_their_own() {
     let root = chain(1);
     let mut set = Revocations::new();
     let cut = |number: usize| {
         let child = sibling(&root, HOLDERS[0], u8::try_from(number).unwrap());
         made(ask(&child, links(&child).last().unwrap(), HOLDERS[0])).unwrap()
     };
-    for number in 0..HOLDER_REVOCATIONS_PER_ROOT_MAX {
+    let max = HOLDER_REVOCATIONS_PER_ROOT_MAX - 2;
+    for number in 0..max {
         set.cut(cut(number)).unwrap();
     }
     let epoch = set.epoch();
     assert_eq!(set.cut(cut(3)), Ok(epoch), "what is cut is cut");
-    assert_eq!(set.cut(cut(100)), Err(RevocationRefused::RootFull { max: HOLDER_REVOCATIONS_PER_ROOT_MAX }));
+    assert_eq!(set.cut(cut(100)), Err(RevocationRefused::RootFull { max }));
     // An administrator still can, and the count survives a snapshot.
     set.cut(by_administrator(CutKind::Session, "s".to_owned())).unwrap();
     let mut again: Revocations = serde_json::from_slice(&serde_json::to_vec(&set).unwrap()).unwrap();
     assert_eq!(again, set);
     assert!(again.cut(cut(100)).is_err());
+    // Whoever has stolen the key has used up all that it may: the owner gives up both, one after the other.
+    let mut given_up = set.clone();
+    let id = key(HOLDERS[0]).public().id();
+    let own = Asked::own_key(&root, &MESH, &id).unwrap().sign(&MESH, &key(HOLDERS[0]), at(NOW), [1; 16]);
+    given_up.cut(made(own).unwrap()).unwrap();
+    given_up.cut(made(ask(&root, &links(&root)[0], HOLDERS[0])).unwrap()).unwrap();
+    assert!(is_cut(&given_up, &root));
     // Room comes back when cuts end.
     again.expire(at(ISSUED + 1 + 600 + 600));
     assert!(again.cut(cut(100)).is_ok());
@@ -267,7 +275,7 @@ fn a_thief_of_keys_further_down_never_blocks_its_owners_cut() {
     let (child, by) = &children[0];
     let grandchildren = hops(child, *by, [60, 61, 62]);
     for (stolen, taken, owner, chain) in
-        [(&children, [32, 16, 0], HOLDERS[0], &root), (&grandchildren, [16, 8, 0], *by, child)]
+        [(&children, [30, 18, 0], HOLDERS[0], &root), (&grandchildren, [14, 10, 0], *by, child)]
     {
         let mut set = Revocations::new();
         assert_eq!(stolen.each_ref().map(|one| fill(&mut set, one)), taken);

@@ -33,6 +33,9 @@ const INLINE_BYTES_MAX: usize = 64 * 1024;
 const UNREACHABLE_PAUSE: Duration = Duration::from_millis(100);
 /// Pause before a snapshot that did not arrive, or was refused, is sent again.
 const SNAPSHOT_PAUSE: Duration = Duration::from_secs(1);
+/// For the answer to a heartbeat beside a snapshot: calls that time out close the connection (C-24), and a follower may well
+/// be silent for a while over what it gets.
+const BEAT_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Gives Raft a client per peer. All clients of a peer share its link.
 pub(crate) struct Network {
@@ -121,8 +124,11 @@ impl PeerClient {
     async fn beat(&self, vote: Vote) -> Vote {
         let beat = AppendEntriesRequest { vote, prev_log_id: None, entries: Vec::new(), leader_commit: None };
         loop {
-            let beaten = self.append_inline(&beat, self.heartbeat).await;
-            if let Ok(AppendEntriesResponse::HigherVote(higher)) = beaten {
+            let beaten = self.append_inline(&beat, BEAT_DEADLINE).await;
+            // An answer that is no higher would be taken for the snapshot's.
+            if let Ok(AppendEntriesResponse::HigherVote(higher)) = beaten
+                && higher > vote
+            {
                 return higher;
             }
             tokio::time::sleep(self.heartbeat).await;
