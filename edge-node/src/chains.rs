@@ -1,20 +1,25 @@
 //! Envelopes that have been verified, so that an agent's second call costs no signature.
 //!
-//! Only what cannot change is kept: that these bytes are signed as they must be, by issuers of this very directory,
-//! what edges of this directory said about its hops, and what the chain leaves when it is met; and what one bundle had to
-//! say about its hops, until there is another bundle. Whether it holds now and nothing of it has been cut is asked at
-//! every call. A key begins with the tenant. Clauses G-9 and E-33.
+//! Only what cannot change is kept: that these links are signed as they must be, by issuers of this very directory,
+//! what edges of this directory said about its hops, as far as somebody asked, and what the chain leaves when it is met;
+//! and what one bundle had to say about its hops, until there is another bundle. Whether it holds now and nothing of it
+//! has been cut is asked at every call. A key begins with the tenant. Clauses G-9 and E-33.
+
+mod evidence;
+mod presented;
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use prometheus_client::metrics::counter::Counter;
 use remit_common::crypto::digest::Digest;
-use remit_common::envelope::{
-    Beginnings, Countersignature, Effective, Issuers, NotRegistered, RawPresentation, Unauthenticated,
-};
+use remit_common::envelope::{Beginnings, Countersignature, Effective, Issuers, NotRegistered, Unauthenticated};
 use remit_common::id::{MeshId, TenantId};
 use remit_common::policy::decision::Denied;
 use remit_common::trust::directory::Directory;
+
+use self::evidence::Evidence;
+pub(crate) use self::presented::Presented;
 
 /// Chains of one generation.
 const GENERATION_MAX: usize = 2_048;
@@ -22,16 +27,21 @@ const GENERATION_MAX: usize = 2_048;
 /// wrote as many patterns as they may takes a hundred times that.
 const GENERATION_BYTES_MAX: usize = 64 * 1024 * 1024;
 
-/// Tenant, presentation, directory.
+/// Beginnings of one generation: a chain has one for each link, and one for each signature of its root.
+const BEGINNINGS_MAX: usize = 2 * GENERATION_MAX;
+
+/// Tenant, what a chain or its beginning is known by, directory.
 type Key = (TenantId, Digest, Digest);
 
 /// The newest chains, in two generations: when the young one is full, the old one is forgotten and the young one
 /// becomes the old one. What is used moves to the young one, so the oldest unused go first.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Chains {
     whole: Mutex<Generations<Key, Arc<Chain>>>,
     /// What begins a chain and was verified, so that a hop below a known link costs one signature, forged or not.
     beginnings: Mutex<Generations<Key, ()>>,
+    /// Signatures that were verified, of links and of countersignatures.
+    verified: Counter,
 }
 
 /// The beginnings that are known under one directory.
@@ -39,6 +49,7 @@ struct Known<'c> {
     beginnings: &'c Mutex<Generations<Key, ()>>,
     tenant: &'c TenantId,
     directory: &'c Digest,
+    verified: &'c Counter,
 }
 
 impl Known<'_> {
@@ -59,14 +70,18 @@ impl Beginnings for Known<'_> {
     fn learn(&self, beginning: Digest) {
         self.lock().insert(self.key(&beginning), (), 0);
     }
+
+    fn verifying(&self) {
+        self.verified.inc();
+    }
 }
 
 /// A verified chain.
 #[derive(Debug)]
 pub(crate) struct Chain {
     pub(crate) effective: Arc<Effective>,
-    /// By link; the root's is of no interest.
-    evidence: Vec<Result<Countersignature, NotRegistered>>,
+    /// What edges said about its hops, of those countersignatures that somebody asked about.
+    evidence: Evidence,
     /// What the bundle with this digest says, with these hops registered.
     vetted: Mutex<Option<(Vetting, Result<(), Denied>)>>,
 }
@@ -79,26 +94,8 @@ pub(crate) struct Vetting {
 }
 
 impl Chain {
-    fn new(raw: &RawPresentation, effective: Effective, mesh: &MeshId, directory: &Directory) -> Self {
-        let links = (0u8..).zip(effective.links());
-        let evidence = links.map(|(hop, link)| {
-            let raw = raw.countersignature(hop).ok_or(NotRegistered::Absent)?;
-            let edge = |id: &_| directory.edge(id).map(|edge| (&edge.region, &edge.identity));
-            raw.verify(mesh, link, edge).cloned()
-        });
-        Self { evidence: evidence.collect(), effective: Arc::new(effective), vetted: Mutex::default() }
-    }
-
-    /// What an edge said about this hop.
-    ///
-    /// # Errors
-    /// [`NotRegistered`].
-    pub(crate) fn evidence(&self, hop: u8) -> Result<&Countersignature, NotRegistered> {
-        match self.evidence.get(usize::from(hop)) {
-            Some(Ok(said)) => Ok(said),
-            Some(Err(why)) => Err(why.clone()),
-            None => Err(NotRegistered::Absent),
-        }
+    fn new(effective: Effective) -> Self {
+        Self { effective: Arc::new(effective), evidence: Evidence::default(), vetted: Mutex::default() }
     }
 
     /// What policy says about the hops: asked once for a bundle.
@@ -130,12 +127,6 @@ impl<K, V> Generations<K, V> {
     }
 }
 
-impl<K, V> Default for Generations<K, V> {
-    fn default() -> Self {
-        Self::of(GENERATION_MAX)
-    }
-}
-
 impl<K: Ord, V: Clone> Generations<K, V> {
     fn get(&mut self, key: &K) -> Option<V> {
         if let Some((found, _)) = self.young.get(key) {
@@ -144,6 +135,11 @@ impl<K: Ord, V: Clone> Generations<K, V> {
         let (key, (found, bytes)) = self.old.remove_entry(key)?;
         self.insert(key, found.clone(), bytes);
         Some(found)
+    }
+
+    /// What is kept, without using it.
+    fn peek(&self, key: &K) -> Option<V> {
+        self.young.get(key).or_else(|| self.old.get(key)).map(|(found, _)| found.clone())
     }
 
     fn insert(&mut self, key: K, value: V, bytes: usize) {
@@ -157,38 +153,75 @@ impl<K: Ord, V: Clone> Generations<K, V> {
 }
 
 impl Chains {
+    /// None yet; signatures that are verified are counted there.
+    pub(crate) fn counting(verified: Counter) -> Self {
+        Self {
+            whole: Mutex::new(Generations::of(GENERATION_MAX)),
+            beginnings: Mutex::new(Generations::of(BEGINNINGS_MAX)),
+            verified,
+        }
+    }
+
     /// The authority that a presentation proves under this directory.
     ///
     /// # Errors
     /// [`Unauthenticated`].
     pub(crate) fn authenticate(
         &self,
-        raw: &RawPresentation,
+        presented: &Presented,
         mesh: &MeshId,
         directory: &Directory,
     ) -> Result<Arc<Chain>, Unauthenticated> {
-        let under = (directory.issuers(), directory.digest());
-        self.authenticate_under(raw, mesh, under, |effective| Chain::new(raw, effective, mesh, directory))
+        self.authenticate_under(presented, mesh, (directory.issuers(), directory.digest()))
     }
 
-    /// The same under the issuers and the digest of a directory; `keep` says what is kept of a chain that verifies.
+    /// The same under the issuers and the digest of a directory.
     fn authenticate_under(
         &self,
-        raw: &RawPresentation,
+        presented: &Presented,
         mesh: &MeshId,
         (issuers, directory): (&Issuers, &Digest),
-        keep: impl FnOnce(Effective) -> Chain,
     ) -> Result<Arc<Chain>, Unauthenticated> {
-        let key = (raw.tenant().clone(), raw.digest(), *directory);
+        let key = presented.key(mesh, (issuers, directory));
         if let Some(found) = self.lock().get(&key) {
             return Ok(found);
         }
-        let known = Known { beginnings: &self.beginnings, tenant: raw.tenant(), directory };
+        let raw = presented.raw();
+        let known = Known { beginnings: &self.beginnings, tenant: raw.tenant(), directory, verified: &self.verified };
         let effective = raw.clone().verify_beyond(mesh, issuers, Some(&known))?.effective();
         let bytes = effective.scope.bytes();
-        let chain = Arc::new(keep(effective));
+        let chain = Arc::new(Chain::new(effective));
         self.lock().insert(key, Arc::clone(&chain), bytes);
         Ok(chain)
+    }
+
+    /// What a presentation is known to prove under this directory. Verifies nothing, and keeps nothing longer.
+    pub(crate) fn known(&self, presented: &Presented, mesh: &MeshId, directory: &Directory) -> Option<Arc<Effective>> {
+        let key = presented.key(mesh, (directory.issuers(), directory.digest()));
+        Some(Arc::clone(&self.lock().peek(&key)?.effective))
+    }
+
+    /// What an edge said about a hop of a chain, by the countersignature that was shown for it and no other.
+    ///
+    /// # Errors
+    /// [`NotRegistered`].
+    pub(crate) fn evidence(
+        &self,
+        (chain, presented): (&Chain, &Presented),
+        hop: u8,
+        mesh: &MeshId,
+        directory: &Directory,
+    ) -> Result<Countersignature, NotRegistered> {
+        let shown = presented.raw().countersignature(hop).ok_or(NotRegistered::Absent)?;
+        let link = chain.effective.links().get(usize::from(hop)).ok_or(NotRegistered::OtherLink)?;
+        chain.evidence.of(hop, shown, || {
+            let edge = |id: &_| directory.edge(id).map(|edge| (&edge.region, &edge.identity));
+            let answer = shown.verify(mesh, link, edge).map(|_| ());
+            if matches!(answer, Ok(()) | Err(NotRegistered::Signature)) {
+                self.verified.inc();
+            }
+            answer
+        })
     }
 
     /// Chains that are kept.

@@ -12,12 +12,14 @@ use std::time::Duration;
 
 use remit_common::bundle::CompiledBundle;
 use remit_common::crypto::digest::Digest;
-use remit_common::envelope::{Effective, RawPresentation};
+use remit_common::envelope::Effective;
 use remit_common::id::{LinkId, RevocationEpoch};
 use remit_common::identity::{AgentSvid, NotThisAgent};
 use remit_common::limits::PROOF_CLOCKS_APART_MAX;
 use remit_common::proof::{Acceptor, ChannelId, Exchange, Grade, Proof, ProofRefused};
 use remit_common::time::{BootTime, Timestamp};
+
+use crate::chains::Presented;
 
 /// Channels of one envelope: a few processes may share it.
 const LEAF_MAX: usize = 4;
@@ -53,7 +55,7 @@ pub(crate) struct Channel {
     source: Source,
     acceptor: Mutex<Acceptor>,
     /// What was shown when it was opened; stands behind the reference form.
-    presented: Arc<RawPresentation>,
+    presented: Arc<Presented>,
     effective: Arc<Effective>,
     /// Who its holder has shown to be.
     identity: Option<Identity>,
@@ -65,7 +67,7 @@ impl Channel {
     pub(crate) fn new(
         acceptor: Acceptor,
         source: Source,
-        presented: Arc<RawPresentation>,
+        presented: Arc<Presented>,
         effective: Arc<Effective>,
         svid: Option<AgentSvid>,
     ) -> Self {
@@ -97,9 +99,14 @@ impl Channel {
         }
     }
 
-    /// Its envelope.
-    pub(crate) fn presented(&self) -> &Arc<RawPresentation> {
+    /// What was shown when it was opened.
+    pub(crate) fn presented(&self) -> &Arc<Presented> {
         &self.presented
+    }
+
+    /// Its envelope, as it was verified then: says whose it is, and nothing of whether it still stands.
+    pub(crate) fn effective(&self) -> &Arc<Effective> {
+        &self.effective
     }
 
     /// Checks a proof of this request and takes its counter.

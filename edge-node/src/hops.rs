@@ -5,6 +5,7 @@
 //! ends. In memory, and lost with the process: then countersignatures say which hops were registered, and counting
 //! begins anew. Clauses E-32 to E-34.
 
+use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -77,6 +78,16 @@ impl Hops {
         table.count(child)
     }
 
+    /// Whether it would be counted now: asked before anything is spent on it.
+    ///
+    /// # Errors
+    /// [`NoRoom`].
+    pub(crate) fn check(&self, child: &Child, now: Timestamp) -> Result<(), NoRoom> {
+        let mut table = self.lock();
+        table.forget(now);
+        table.check(child)
+    }
+
     /// What this edge signed about a hop; `None` if it was not registered here.
     pub(crate) fn countersignature(&self, link: &LinkId) -> Option<Arc<[u8]>> {
         self.lock().links.get(link).and_then(|known| known.countersignature.clone())
@@ -103,13 +114,12 @@ impl Hops {
 }
 
 impl Table {
-    fn count(&mut self, child: &Child) -> Result<(), NoRoom> {
+    fn check(&self, child: &Child) -> Result<(), NoRoom> {
         if self.links.contains_key(&child.link) {
             return Ok(());
         }
         let most = child.fanout_max.min(FANOUT_MAX);
-        let children = self.children.get(&child.parent).copied().unwrap_or_default();
-        if children >= most {
+        if self.children.get(&child.parent).copied().unwrap_or_default() >= most {
             return Err(NoRoom::Fanout { most });
         }
         let below_root = self.roots.get(&child.root).copied();
@@ -119,11 +129,19 @@ impl Table {
         if self.links.len() >= HOPS_MAX || below_root.is_none() && self.roots.len() >= HOPS_MAX {
             return Err(NoRoom::Edge);
         }
-        self.children.insert(child.parent, children.saturating_add(1));
-        self.roots.insert(child.root, below_root.unwrap_or_default().saturating_add(1));
+        Ok(())
+    }
+
+    fn count(&mut self, child: &Child) -> Result<(), NoRoom> {
+        self.check(child)?;
+        let Entry::Vacant(link) = self.links.entry(child.link) else { return Ok(()) };
+        link.insert(Known { parent: child.parent, countersignature: None });
+        let children = self.children.entry(child.parent).or_default();
+        *children = children.saturating_add(1);
+        let below_root = self.roots.entry(child.root).or_default();
+        *below_root = below_root.saturating_add(1);
         self.roots_end.insert((child.root_ends, child.root));
         self.ends.insert((child.ends, child.link));
-        self.links.insert(child.link, Known { parent: child.parent, countersignature: None });
         Ok(())
     }
 

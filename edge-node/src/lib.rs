@@ -261,7 +261,7 @@ impl Edge {
             mesh: config.mesh_id,
             place: Place { edge: config.id.clone(), region: config.region.clone() },
             views,
-            chains: Chains::default(),
+            chains: Chains::counting(telemetry.metrics.envelope_signatures.clone()),
             hops: Hops::default(),
             channels,
             floor: ProofFloor(config.proof.floor),

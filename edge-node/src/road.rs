@@ -15,7 +15,7 @@ use std::time::Duration;
 use http::HeaderMap;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::{PublicKey, SigningKey};
-use remit_common::envelope::{Effective, RawPresentation};
+use remit_common::envelope::{Effective, Unauthenticated};
 use remit_common::id::{CredentialId, DecisionId, MeshId, ToolName};
 use remit_common::lattice::{Effect, Effects};
 use remit_common::net::env::{Env, deadline};
@@ -33,7 +33,7 @@ use tokio::sync::{Semaphore, mpsc, oneshot};
 pub(crate) use registering::Registered;
 
 use crate::active::{ActiveBundle, View, ViewCell};
-use crate::chains::{Chain, Chains};
+use crate::chains::{Chain, Chains, Presented};
 use crate::channels::{Channel, Channels};
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::hops::Hops;
@@ -80,7 +80,7 @@ pub(crate) struct Journey {
     pub(crate) arrived: Now,
     pub(crate) view: Arc<View>,
     /// What the caller showed, once it has been looked at.
-    presented: Option<Arc<RawPresentation>>,
+    presented: Option<Arc<Presented>>,
     envelope: Option<Arc<Effective>>,
     /// The key that the caller's connection is of, if it has shown one in its handshake with us.
     connection: Option<PublicKey>,
@@ -178,25 +178,28 @@ impl Gateway {
     ///
     /// # Errors
     /// Why not; recorded.
-    fn admit(&self, journey: &mut Journey, raw: Arc<RawPresentation>) -> Result<Arc<Effective>, Box<Refusal>> {
-        journey.presented = Some(raw);
+    fn admit(&self, journey: &mut Journey, presented: Arc<Presented>) -> Result<Arc<Effective>, Box<Refusal>> {
+        journey.presented = Some(presented);
         self.admit_again(journey)
     }
 
     /// The same under the view that the journey has now: who may issue envelopes can have changed with it.
     fn admit_again(&self, journey: &mut Journey) -> Result<Arc<Effective>, Box<Refusal>> {
-        let admitted = self.authenticate(journey).and_then(|chain| {
-            let effective = Arc::clone(&chain.effective);
-            journey.envelope = Some(Arc::clone(&effective));
-            let active = pdp::standing(&journey.view, &effective, &self.place, journey.arrived)?;
-            journey.proven.unregistered = self.check_hops(journey, &chain, active)?;
-            Ok(effective)
-        });
+        let admitted = self.authenticate(journey).and_then(|chain| self.stand(journey, &chain));
         admitted.inspect_err(|refusal| self.deny(journey, refusal))
     }
 
+    /// Looks whether an authentic chain stands here and now, and its hops count.
+    fn stand(&self, journey: &mut Journey, chain: &Chain) -> Result<Arc<Effective>, Box<Refusal>> {
+        let effective = Arc::clone(&chain.effective);
+        journey.envelope = Some(Arc::clone(&effective));
+        let active = pdp::standing(&journey.view, &effective, &self.place, journey.arrived)?;
+        journey.proven.unregistered = self.check_hops(journey, chain, active)?;
+        Ok(effective)
+    }
+
     fn authenticate(&self, journey: &Journey) -> Result<Arc<Chain>, Box<Refusal>> {
-        let raw = journey
+        let presented = journey
             .presented
             .as_deref()
             .ok_or_else(|| Refusal::of_envelope(Denied::new(Reason::NoEnvelope, "no envelope was shown")))?;
@@ -204,10 +207,9 @@ impl Gateway {
             .view
             .directory(journey.arrived.wall)
             .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
-        self.chains.authenticate(raw, &self.mesh, directory).map_err(|unauthenticated| {
-            let reason = unauthenticated.reason_code().parse().unwrap_or(Reason::BadSignature);
-            Refusal::of_envelope(Denied::new(reason, chain_text(&unauthenticated)))
-        })
+        self.chains
+            .authenticate(presented, &self.mesh, directory)
+            .map_err(|unauthenticated| refuse_chain(&unauthenticated))
     }
 
     /// The bundle by which an admitted caller may list tools: listing is a read. That it was shown is recorded by
@@ -541,6 +543,11 @@ impl Gateway {
             other => tracing::warn!(%decision, error = chain_text(other), "a permitted call failed"),
         }
     }
+}
+
+fn refuse_chain(unauthenticated: &Unauthenticated) -> Box<Refusal> {
+    let reason = unauthenticated.reason_code().parse().unwrap_or(Reason::BadSignature);
+    Refusal::of_envelope(Denied::new(reason, chain_text(unauthenticated)))
 }
 
 fn refuse_stale(stale: Stale) -> Box<Refusal> {

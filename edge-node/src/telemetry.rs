@@ -117,6 +117,8 @@ pub(crate) struct Metrics {
     pub(crate) credentials_warm: Gauge,
     /// Verified chains that are kept.
     pub(crate) chains_cached: Gauge,
+    /// Signatures of links and countersignatures that were verified: what strangers could cost.
+    pub(crate) envelope_signatures: Counter,
     /// Hops that count towards their parents' fan-out.
     pub(crate) hops_counted: Gauge,
     /// Channels that holders have opened.
@@ -185,6 +187,7 @@ impl Telemetry {
             voters_connected: Gauge::default(),
             credentials_warm: Gauge::default(),
             chains_cached: Gauge::default(),
+            envelope_signatures: Counter::default(),
             hops_counted: Gauge::default(),
             channels_open: Gauge::default(),
             connections_shed: Gauge::default(),
@@ -209,6 +212,7 @@ impl Telemetry {
             voters_connected,
             credentials_warm,
             chains_cached,
+            envelope_signatures,
             hops_counted,
             channels_open,
             connections_shed,
@@ -231,6 +235,11 @@ impl Telemetry {
         registry.register("voters_connected", "Voters that are connected", voters_connected);
         registry.register("credentials_warm", "Credentials open in memory", credentials_warm);
         registry.register("chains_cached", "Verified chains that are kept", chains_cached);
+        registry.register(
+            "envelope_signatures",
+            "Signatures of links and countersignatures that were verified",
+            envelope_signatures,
+        );
         registry.register("hops_counted", "Hops that count towards the fan-out of their parents", hops_counted);
         registry.register("channels_open", "Channels that holders of envelopes have opened", channels_open);
         registry.register("connections_shed", "Agents' connections closed at once", connections_shed);

@@ -12,6 +12,7 @@
 //! Clauses E-1 to E-35, docs/PROTOCOL.md.
 
 mod authority;
+mod beginnings;
 mod cbor;
 mod cose;
 mod countersign;
@@ -33,6 +34,7 @@ mod verify;
 pub(crate) use cbor::Writer;
 
 pub use authority::{Authority, Effective, NOT_BEFORE_GRACE, RootSigners, TimeDenied, WrongAudience};
+pub use beginnings::Beginnings;
 pub use countersign::{Countersignature, NotRegistered, RawCountersignature};
 pub use delegate::{CannotDelegate, Restriction, delegate};
 pub use error::{MalformedEnvelope, ShapeFault, Unauthenticated};
@@ -47,7 +49,7 @@ pub use request::{
     RestrictionRequest, TaskRequest,
 };
 pub use request_terms::{AudienceRequest, ConstraintRequest, InvalidConstraint, ObligationsRequest, ScalarRequest};
-pub use verify::{Beginnings, VerifiedChain, VerifiedLink};
+pub use verify::{VerifiedChain, VerifiedLink};
 
 pub use crate::lattice::Delegation;
 

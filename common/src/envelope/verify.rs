@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::authority::{Authority, Effective, RootSigners};
+use super::beginnings::{Beginnings, Watch, beginnings, root_signature};
 use super::cose::{Header, LinkSignature};
 use super::error::Unauthenticated;
 use super::issuers::{Issuer, Issuers};
@@ -76,35 +77,6 @@ impl VerifiedChain {
     }
 }
 
-/// Beginnings of chains, a root and some hops, whose signatures have been verified under one mesh and one list of
-/// issuers. Each is known by a SHA-256 over the ids of its links and the signatures that count (clause G-9).
-pub trait Beginnings {
-    /// Whether it was learnt.
-    fn knows(&self, beginning: &Digest) -> bool;
-    /// Every signature of it was good.
-    fn learn(&self, beginning: Digest);
-}
-
-/// For each link the digest of the chain up to and with it. Signatures of strangers under a root do not enter it, or
-/// whoever has a copy of a chain could make it new as often as they like.
-fn beginnings(links: &[RawLink], ids: &[LinkId], issuers: &Issuers) -> Vec<Digest> {
-    let mut before = Digest([0; 32]);
-    let mut digest = |(raw, id): (&RawLink, &LinkId)| {
-        let signatures: Vec<u8> = match (&raw.sign1.signature, &raw.link.context) {
-            (LinkSignature::Holder(signature), _) => signature.0.to_vec(),
-            (LinkSignature::Quorum(_), context) => {
-                // A root without its majority is never learnt, whatever it is called here.
-                let counted = context.as_ref().and_then(|context| counted(raw, context, issuers).ok());
-                let parts = counted.into_iter().flat_map(|(parts, _)| parts);
-                parts.flat_map(|(part, _)| part.kid.into_iter().chain(part.signature.0)).collect()
-            }
-        };
-        before = Digest::of(&[&before.0, &id.0.0, &signatures]);
-        before
-    };
-    links.iter().zip(ids).map(&mut digest).collect()
-}
-
 impl RawPresentation {
     /// Checks every signature and the structure of the chain. Consumes `self`: there is no second try with laxer
     /// issuers. Says nothing of time, see [`Effective::check_time`].
@@ -130,16 +102,12 @@ impl RawPresentation {
         let ids: Vec<LinkId> = links.iter().map(|raw| raw.sign1.id(mesh)).collect();
         check_structure(&links, &ids)?;
         match known {
-            None => check_signatures(&links, 0, mesh, issuers, |_| {})?,
+            None => check_signatures(&links, &ids, 0, (mesh, issuers), None)?,
             Some(known) => {
                 let beginnings = beginnings(&links, &ids, issuers);
                 let seen = beginnings.iter().rposition(|beginning| known.knows(beginning));
                 let first = seen.map_or(0, |last| last.saturating_add(1));
-                check_signatures(&links, first, mesh, issuers, |at| {
-                    if let Some(beginning) = beginnings.get(at) {
-                        known.learn(*beginning);
-                    }
-                })?;
+                check_signatures(&links, &ids, first, (mesh, issuers), Some((known, &beginnings)))?;
             }
         }
         let signers = root_signers(&links, issuers)?;
@@ -221,35 +189,45 @@ fn check_structure(links: &[RawLink], ids: &[LinkId]) -> Result<(), Unauthentica
     Ok(())
 }
 
-/// Verifies the links from `first` on, root first, and says which is good as soon as it is.
+/// Verifies the links from `first` on, root first, and has learnt which is good as soon as it is.
 fn check_signatures(
     links: &[RawLink],
+    ids: &[LinkId],
     first: usize,
-    mesh: &MeshId,
-    issuers: &Issuers,
-    mut is_good: impl FnMut(usize),
+    (mesh, issuers): (&MeshId, &Issuers),
+    watch: Watch<'_>,
 ) -> Result<(), Unauthenticated> {
     let mut holder = first.checked_sub(1).and_then(|above| links.get(above)).map(|raw| raw.link.holder);
-    for ((hop, at), raw) in (0u8..).zip(0..).zip(links).skip(first) {
+    for ((hop, at), (raw, id)) in (0u8..).zip(0..).zip(links.iter().zip(ids)).skip(first) {
         match (&raw.sign1.signature, holder, &raw.link.context) {
-            (LinkSignature::Quorum(_), None, Some(context)) => check_root(raw, context, mesh, issuers)?,
-            (LinkSignature::Holder(signature), Some(key), None) => key
-                .verify(&raw.sign1.signed(mesh), signature)
-                .map_err(|source| Unauthenticated::Signature { hop, source })?,
+            (LinkSignature::Quorum(_), None, Some(context)) => {
+                check_root((raw, id), context, (mesh, issuers), watch)?;
+            }
+            (LinkSignature::Holder(signature), Some(key), None) => {
+                if let Some((known, _)) = watch {
+                    known.verifying();
+                }
+                key.verify(&raw.sign1.signed(mesh), signature)
+                    .map_err(|source| Unauthenticated::Signature { hop, source })?;
+            }
             _ => return Err(Unauthenticated::WrongAlgorithm { hop }),
         }
         holder = Some(raw.link.holder);
-        is_good(at);
+        if let Some((known, beginnings)) = watch
+            && let Some(beginning) = beginnings.get(at)
+        {
+            known.learn(*beginning);
+        }
     }
     Ok(())
 }
 
 /// Signatures of a root, and who made them.
-type Counted<'r> = Vec<(&'r RootSignature, &'r Issuer)>;
+pub(super) type Counted<'r> = Vec<(&'r RootSignature, &'r Issuer)>;
 
 /// The signatures of a root that count, and how many it needs: more than half of the tenant's issuers, as listed at the
 /// moment of issue (clause E-10).
-fn counted<'r>(
+pub(super) fn counted<'r>(
     raw: &'r RawLink,
     context: &'r RootContext,
     issuers: &'r Issuers,
@@ -271,14 +249,29 @@ fn counted<'r>(
     Ok((counted, needed))
 }
 
-fn check_root(raw: &RawLink, context: &RootContext, mesh: &MeshId, issuers: &Issuers) -> Result<(), Unauthenticated> {
+fn check_root(
+    (raw, id): (&RawLink, &LinkId),
+    context: &RootContext,
+    (mesh, issuers): (&MeshId, &Issuers),
+    watch: Watch<'_>,
+) -> Result<(), Unauthenticated> {
     let (counted, _) = counted(raw, context, issuers)?;
     let message = raw.sign1.signed(mesh);
     for (part, issuer) in counted {
+        let seen = watch.map(|(known, _)| (known, root_signature(id, part)));
+        if seen.is_some_and(|(known, digest)| known.knows(&digest)) {
+            continue;
+        }
+        if let Some((known, _)) = seen {
+            known.verifying();
+        }
         issuer
             .key
             .verify(&message, &part.signature)
             .map_err(|source| Unauthenticated::RootSignature { kid: text::hex(&part.kid), source })?;
+        if let Some((known, digest)) = seen {
+            known.learn(digest);
+        }
     }
     Ok(())
 }

@@ -6,8 +6,8 @@ use std::time::Duration;
 use proptest::prelude::*;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::envelope::{
-    AgentIdentity, Delegation, EvidenceKind, Issuer, Issuers, Restriction, RootPayload, RootRequest, RootStamp,
-    assemble_root, delegate, sign_root_part,
+    AgentIdentity, Delegation, EvidenceKind, Issuer, Issuers, RawPresentation, Restriction, RootPayload, RootRequest,
+    RootStamp, assemble_root, delegate, sign_root_part,
 };
 use remit_common::id::{LinkId, LogIndex};
 use remit_common::identity::SignedRequest;
@@ -24,7 +24,7 @@ use super::*;
 fn what_is_not_used_is_forgotten_by_number_and_by_bytes() {
     let kept = |chains: &Generations<usize, ()>| chains.young.len() + chains.old.len();
     for (bytes, most) in [(1_000, 2 * GENERATION_MAX), (GENERATION_BYTES_MAX / 16, 2 * 16)] {
-        let mut chains = Generations::default();
+        let mut chains = Generations::of(GENERATION_MAX);
         for key in 0..5_000 {
             chains.insert(key, (), bytes);
             assert!(chains.get(&0).is_some(), "what is used stays, {key} later");
@@ -232,7 +232,11 @@ fn warm_is_cold_is_what_every_link_says() {
     runner
         .run(&strategy, |(plan, steps)| {
             let nodes = forest(&plan);
-            let warm = Chains { whole: Mutex::new(Generations::of(3)), beginnings: Mutex::new(Generations::of(3)) };
+            let warm = Chains {
+                whole: Mutex::new(Generations::of(3)),
+                beginnings: Mutex::new(Generations::of(3)),
+                verified: Counter::default(),
+            };
             let (mut number, mut cut) = (0, BTreeSet::new());
             let mut revocations = Revocations::new();
             for step in steps {
@@ -260,12 +264,7 @@ fn warm_is_cold_is_what_every_link_says() {
                 };
                 let reference = stands.then(|| chain.iter().all(says));
                 let cold = raw.clone().verify(&MESH, &issuers).map(|chain| Arc::new(chain.effective()));
-                let keep = |effective| Chain {
-                    effective: Arc::new(effective),
-                    evidence: Vec::new(),
-                    vetted: Mutex::default(),
-                };
-                let found = warm.authenticate_under(raw, &MESH, (&issuers, &digest), keep);
+                let found = warm.authenticate_under(&raw.clone().into(), &MESH, (&issuers, &digest));
                 let found = found.map(|chain| Arc::clone(&chain.effective));
                 prop_assert_eq!(decided(cold, &revocations, &asked), reference, "without a cache");
                 prop_assert_eq!(decided(found, &revocations, &asked), reference, "with a cache");

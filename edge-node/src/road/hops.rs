@@ -3,7 +3,7 @@
 //!
 //! Clauses E-32 and E-33.
 
-use remit_common::envelope::{Effective, NotRegistered, VerifiedLink};
+use remit_common::envelope::{Effective, NotRegistered, Unauthenticated, VerifiedLink};
 use remit_common::id::LinkId;
 use remit_common::limits::OFFLINE_LIFE_MAX;
 use remit_common::policy::CompiledPolicy;
@@ -11,10 +11,10 @@ use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::delegating::{Handed, Handing};
 use remit_common::revocation::Subject;
-use remit_common::time::{Now, Timestamp};
+use remit_common::time::Timestamp;
 
-use super::{Gateway, Journey};
-use crate::active::{ActiveBundle, View};
+use super::{Gateway, Journey, refuse_chain};
+use crate::active::ActiveBundle;
 use crate::chains::{Chain, Vetting};
 use crate::hops::{Child, NoRoom};
 use crate::pdp::{NEVER_OFFLINE, Refusal};
@@ -51,13 +51,17 @@ impl Gateway {
     /// Counts a hop, which has passed everything else.
     pub(super) fn count(&self, effective: &Effective, hop: u8, now: Timestamp) -> Result<(), Box<Refusal>> {
         let Some(child) = child(effective, hop) else { return Ok(()) };
-        self.hops.count(&child, now).map_err(|full| {
-            let reason = match full {
-                NoRoom::Fanout { .. } | NoRoom::Root => Reason::FanoutExhausted,
-                NoRoom::Edge => Reason::BudgetExhausted,
-            };
-            Refusal::of_call(Denied { hop: Some(hop), ..Denied::new(reason, full.to_string()) })
-        })
+        self.hops.count(&child, now).map_err(|full| refuse_full(full, hop))
+    }
+
+    /// Whether a hop below this chain would be counted, whoever has signed it.
+    pub(super) fn check_room(&self, parent: &Effective, link: LinkId, now: Timestamp) -> Result<(), Box<Refusal>> {
+        let hop = parent.chain_depth;
+        if parent.depth_left == 0 {
+            return Err(refuse_chain(&Unauthenticated::DepthExhausted { hop }));
+        }
+        let Some(child) = child_below(parent, link) else { return Ok(()) };
+        self.hops.check(&child, now).map_err(|full| refuse_full(full, hop))
     }
 
     /// Whether the hops from the first to `last` are registered: every one but that one has to be.
@@ -70,7 +74,7 @@ impl Gateway {
         let mut unregistered = None;
         for hop in 1..=last {
             let Some(link) = chain.effective.chain().get(usize::from(hop)) else { continue };
-            let Err(why) = self.is_registered(chain, &link.id, hop, &journey.view, journey.arrived) else { continue };
+            let Err(why) = self.is_registered(journey, chain, &link.id, hop) else { continue };
             let offline = if hop == last { check_offline(chain.effective.chain(), hop) } else { Err(HAS_A_CHILD) };
             offline.map_err(|limit| {
                 let detail = format!("link {hop}: {why}, and {limit}: register it at an edge, by `/v1/delegations`");
@@ -81,12 +85,17 @@ impl Gateway {
         Ok(unregistered)
     }
 
-    /// This edge remembers what it registered; of what others did, the countersignature is the evidence.
-    fn is_registered(&self, chain: &Chain, link: &LinkId, hop: u8, view: &View, now: Now) -> Result<(), NotRegistered> {
+    /// This edge remembers what it registered; of what others did, the countersignature is the evidence, and verified
+    /// only then.
+    fn is_registered(&self, journey: &Journey, chain: &Chain, link: &LinkId, hop: u8) -> Result<(), NotRegistered> {
         if self.hops.countersignature(link).is_some() {
             return Ok(());
         }
-        let said = chain.evidence(hop)?;
+        let Journey { view, arrived: now, presented, .. } = journey;
+        let presented = presented.as_deref().ok_or(NotRegistered::Absent)?;
+        // INVARIANT: the chain was authenticated under this directory.
+        let directory = view.directory(now.wall).map_err(|_| NotRegistered::UnknownEdge)?;
+        let said = self.chains.evidence((chain, presented), hop, &self.mesh, directory)?;
         if now.wall >= said.expires {
             return Err(NotRegistered::Expired);
         }
@@ -108,19 +117,37 @@ impl Journey {
 
 const HAS_A_CHILD: &str = "it has been handed on";
 
+fn refuse_full(full: NoRoom, hop: u8) -> Box<Refusal> {
+    let reason = match full {
+        NoRoom::Fanout { .. } | NoRoom::Root => Reason::FanoutExhausted,
+        NoRoom::Edge => Reason::BudgetExhausted,
+    };
+    Refusal::of_call(Denied { hop: Some(hop), ..Denied::new(reason, full.to_string()) })
+}
+
 /// What a hop is counted by.
 fn child(effective: &Effective, hop: u8) -> Option<Child> {
     let chain = effective.chain();
     let (root, link) = (chain.first()?, chain.get(usize::from(hop))?);
     let parent = chain.get(usize::from(hop).checked_sub(1)?)?;
-    Some(Child {
-        link: link.id,
-        ends: link.expires,
+    Some(child_of(root, parent, (link.id, link.expires)))
+}
+
+/// What a hop below this chain would be counted by.
+fn child_below(parent: &Effective, link: LinkId) -> Option<Child> {
+    let (root, last) = (parent.chain().first()?, parent.chain().last()?);
+    Some(child_of(root, last, (link, last.expires)))
+}
+
+fn child_of(root: &VerifiedLink, parent: &VerifiedLink, (link, ends): (LinkId, Timestamp)) -> Child {
+    Child {
+        link,
+        ends,
         parent: parent.id,
         fanout_max: parent.delegation.fanout_max,
         root: root.id,
         root_ends: root.expires,
-    })
+    }
 }
 
 /// The limits of a hop that nobody registered; the error says which.

@@ -1,28 +1,40 @@
-//! That the caller has the envelope's key: channels are opened here, and proofs checked before anything is judged.
+//! That the caller has the envelope's key: channels are opened here, and proofs checked before anything else.
 //!
-//! Clauses.
+//! Before the envelope, too: whoever has copied one, and its key not, has no signature of it verified, whatever they
+//! change in their copy. Clauses.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use remit_common::envelope::{Effective, RawPresentation};
+use remit_common::envelope::{Effective, RawPresentation, leaf_holder};
+use remit_common::id::LinkId;
 use remit_common::identity::{AgentSvid, NotThisAgent};
 use remit_common::limits::CHANNEL_LIFE_MAX;
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::decision::{Denied, Reason};
-use remit_common::proof::{Answering, ChannelId, Exchange, Grade, Proof, ProofRefused, RawRequest};
+use remit_common::proof::{Answering, ChannelId, Exchange, Grade, Proof, ProofRefused, RawRequest, VerifiedRequest};
 use zeroize::Zeroizing;
 
 use super::{Gateway, Journey};
+use crate::chains::Presented;
 use crate::channels::{self, Channel, Source};
 use crate::ingress::carrier::Carried;
 use crate::pdp::{self, Proven, Refusal};
 
+/// What a request carries, nothing of it verified.
+struct Shown {
+    /// The last link, as it says itself.
+    leaf: Option<LinkId>,
+    /// `None` for a reference.
+    presented: Option<Arc<Presented>>,
+}
+
 impl Gateway {
     /// Opens a channel for the holder of an envelope: gives the answer.
     ///
-    /// What costs nothing is asked first, then whether the envelope stands (one signature of a new link, when it
-    /// is forged), then the holder's signature, and only then keys are agreed on.
+    /// What costs nothing is asked first, then whether the envelope is signed as it must be (one signature, when it is
+    /// forged; none, when it is a copy of one that is known), then the holder's signature. Only whoever has the key has
+    /// more looked at: whether the envelope stands, and what edges said about its hops. Keys are agreed on last.
     ///
     /// # Errors
     /// Why not; recorded.
@@ -36,36 +48,53 @@ impl Gateway {
         let now = journey.arrived;
         let request = RawRequest::parse(body).map_err(ProofRefused::from).and_then(|request| {
             request.check_place_and_time(&self.mesh, &self.place.edge, now.wall)?;
+            if raw.leaf_id(&self.mesh) != Some(request.request().leaf) {
+                return Err(ProofRefused::OtherLeaf);
+            }
             self.channels.check(&request.request().nonce, source, now.boot)?;
             Ok(request)
         });
         let request = request.map_err(|refused| self.refuse_proof(journey, &refused))?;
-        let presented = Arc::new(raw);
-        let effective = self.admit(journey, Arc::clone(&presented))?;
-        let opened =
-            effective.leaf().zip(effective.holder_key()).ok_or(ProofRefused::OtherLeaf).and_then(|(leaf, holder)| {
-                let request = request.verify(&leaf, holder)?;
-                let svid = self.check_identity(journey, &effective, request.request().svid.as_deref())?;
-                let ends = svid.as_ref().map_or(effective.expires, |svid| {
-                    // The last second counts as a whole.
-                    effective.expires.min(svid.validity().not_after.plus(Duration::from_secs(1)))
-                });
-                let nonce = request.request().nonce;
-                let ephemeral = Zeroizing::new(self.env.random());
-                let with = Answering {
-                    key: &self.key,
-                    channel: ChannelId(self.env.random()),
-                    ephemeral: &ephemeral,
-                    nonce: self.env.random(),
-                    base: 0,
-                    life: CHANNEL_LIFE_MAX.min(ends.since(now.wall)),
-                };
-                let (acceptor, answer) = request.answer(&with, now)?;
-                let channel = Channel::new(acceptor, source, presented, Arc::clone(&effective), svid);
-                self.channels.insert(channel, nonce, now.boot)?;
-                Ok(answer)
-            });
+        let presented = Arc::new(Presented::from(raw));
+        journey.presented = Some(Arc::clone(&presented));
+        let chain = self.authenticate(journey).inspect_err(|refusal| self.deny(journey, refusal))?;
+        journey.envelope = Some(Arc::clone(&chain.effective));
+        let of = chain.effective.leaf().zip(chain.effective.holder_key());
+        let request = of.ok_or(ProofRefused::OtherLeaf).and_then(|(leaf, holder)| request.verify(&leaf, holder));
+        let request = request.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        let effective = self.stand(journey, &chain).inspect_err(|refusal| self.deny(journey, refusal))?;
+        let opened = self.answer_holder(journey, request, (presented, effective), source);
         opened.map_err(|refused| self.refuse_proof(journey, &refused))
+    }
+
+    /// Opens a channel for whoever has signed for it.
+    fn answer_holder(
+        &self,
+        journey: &Journey,
+        request: VerifiedRequest,
+        (presented, effective): (Arc<Presented>, Arc<Effective>),
+        source: Source,
+    ) -> Result<Vec<u8>, ProofRefused> {
+        let now = journey.arrived;
+        let svid = self.check_identity(journey, &effective, request.request().svid.as_deref())?;
+        let ends = svid.as_ref().map_or(effective.expires, |svid| {
+            // The last second counts as a whole.
+            effective.expires.min(svid.validity().not_after.plus(Duration::from_secs(1)))
+        });
+        let nonce = request.request().nonce;
+        let ephemeral = Zeroizing::new(self.env.random());
+        let with = Answering {
+            key: &self.key,
+            channel: ChannelId(self.env.random()),
+            ephemeral: &ephemeral,
+            nonce: self.env.random(),
+            base: 0,
+            life: CHANNEL_LIFE_MAX.min(ends.since(now.wall)),
+        };
+        let (acceptor, answer) = request.answer(&with, now)?;
+        let channel = Channel::new(acceptor, source, presented, effective, svid);
+        self.channels.insert(channel, nonce, now.boot)?;
+        Ok(answer)
     }
 
     /// Whether the identity that a holder shows makes true what its envelope says of it. One that does not is refused
@@ -84,8 +113,8 @@ impl Gateway {
         Ok(Some(svid))
     }
 
-    /// Authenticates the envelope, looks whether it stands here and now, and checks the proof over exactly what was
-    /// received. From here on the journey knows what its caller has proven.
+    /// Checks the proof over exactly what was received, and only then authenticates the envelope and looks whether it
+    /// stands here and now. From here on the journey knows what its caller has proven.
     ///
     /// # Errors
     /// Why not; recorded.
@@ -96,42 +125,78 @@ impl Gateway {
         proof: Option<&Proof>,
         exchange: &Exchange<'_>,
     ) -> Result<Arc<Effective>, Box<Refusal>> {
-        let channel = proof.and_then(|proof| self.channels.get(&proof.channel, journey.arrived.boot));
-        let raw = match carried {
-            Carried::Presentation(raw) | Carried::Bearer(raw) => Arc::new(raw),
-            Carried::Reference(leaf) => {
-                let known = channel.as_ref().filter(|channel| channel.leaf() == leaf);
-                let refused = match (proof, &channel) {
-                    (None, _) => ProofRefused::Missing,
-                    (Some(_), None) => ProofRefused::UnknownChannel,
-                    (Some(_), Some(_)) => ProofRefused::OtherLeaf,
-                };
-                let known = known.ok_or(refused).map_err(|refused| self.refuse_proof(journey, &refused))?;
-                Arc::clone(known.presented())
+        let shown = match carried {
+            Carried::Presentation(raw) | Carried::Bearer(raw) => {
+                Shown { leaf: raw.leaf_id(&self.mesh), presented: Some(Arc::new(raw.into())) }
             }
+            Carried::Reference(leaf) => Shown { leaf: Some(leaf), presented: None },
         };
-        let kept = planted(Bug::LeafUncheckedWhenCached).then(|| self.chains.len());
-        let effective = self.admit(journey, raw)?;
-        let is_unchecked = kept.is_some_and(|kept| kept == self.chains.len());
+        let channel = proof.and_then(|proof| self.channels.get(&proof.channel, journey.arrived.boot));
         let grade = match proof {
-            None if journey.connection.is_some_and(|key| Some(&key) == effective.holder_key()) => Ok(Grade::P0),
-            None => Ok(Grade::None),
-            Some(proof) if channel.is_none() && planted(Bug::ChannelOfAnotherEdge) => Ok(proof.evidence.grade()),
-            Some(proof) => channel.ok_or(ProofRefused::UnknownChannel).and_then(|channel| {
-                if effective.leaf() != Some(channel.leaf()) && !is_unchecked {
-                    return Err(ProofRefused::OtherLeaf);
-                }
-                let grade = channel.accept(proof, exchange, journey.arrived.boot)?;
-                journey.channel = Some(channel);
-                Ok(grade)
-            }),
+            Some(proof) => self.check_proof(journey, &shown, channel.as_deref(), proof, exchange),
+            None => self.check_connection(journey, &shown),
         };
-        let grade = grade.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        let proven = grade.and_then(|grade| {
+            let behind = || channel.as_ref().map(|channel| Arc::clone(channel.presented()));
+            // A reference to nothing; a proof over a channel that is not here has been refused.
+            let presented = shown.presented.clone().or_else(behind).ok_or(ProofRefused::UnknownChannel)?;
+            Ok((grade, presented))
+        });
+        let (grade, presented) = proven.map_err(|refused| {
+            journey.envelope = self.known(journey, &shown, channel.as_deref());
+            self.refuse_proof(journey, &refused)
+        })?;
+        journey.channel = channel;
         journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition), ..journey.proven };
+        let effective = self.admit(journey, presented)?;
         // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
-        let enough = self.floor.check(journey.proven.grade, pdp::demanded_by(&effective));
+        let enough = self.floor.check(grade, pdp::demanded_by(&effective));
         enough.map_err(|refused| self.refuse_proof(journey, &refused))?;
         Ok(journey.acting(effective))
+    }
+
+    /// What a proof over a channel proves, of the envelope that the channel is of and no other.
+    fn check_proof(
+        &self,
+        journey: &Journey,
+        shown: &Shown,
+        channel: Option<&Channel>,
+        proof: &Proof,
+        exchange: &Exchange<'_>,
+    ) -> Result<Grade, ProofRefused> {
+        let Some(channel) = channel else {
+            let is_taken = planted(Bug::ChannelOfAnotherEdge);
+            return if is_taken { Ok(proof.evidence.grade()) } else { Err(ProofRefused::UnknownChannel) };
+        };
+        if shown.leaf != Some(channel.leaf()) {
+            let is_unchecked = planted(Bug::LeafUncheckedWhenCached) && self.known(journey, shown, None).is_some();
+            if !is_unchecked {
+                return Err(ProofRefused::OtherLeaf);
+            }
+        }
+        let grade = channel.accept(proof, exchange, journey.arrived.boot)?;
+        self.floor.check(grade, pdp::demanded_by(channel.effective()))?;
+        Ok(grade)
+    }
+
+    /// What a request without a proof proves by its connection, if that is not too little for this edge.
+    fn check_connection(&self, journey: &Journey, shown: &Shown) -> Result<Grade, ProofRefused> {
+        // Leaf ids stand in logs: a reference is nothing without a proof.
+        let presented = shown.presented.as_deref().ok_or(ProofRefused::Missing)?;
+        let is_holder = journey.connection.is_some() && journey.connection == leaf_holder(presented.raw());
+        let grade = if is_holder { Grade::P0 } else { Grade::None };
+        self.floor.check(grade, Grade::None)?;
+        Ok(grade)
+    }
+
+    /// Whose envelope was shown beside a proof that does not count, as far as that is known without a signature: the
+    /// channel's, or one that was verified before.
+    fn known(&self, journey: &Journey, shown: &Shown, channel: Option<&Channel>) -> Option<Arc<Effective>> {
+        if let Some(channel) = channel.filter(|channel| shown.leaf == Some(channel.leaf())) {
+            return Some(Arc::clone(channel.effective()));
+        }
+        let directory = journey.view.directory(journey.arrived.wall).ok()?;
+        self.chains.known(shown.presented.as_deref()?, &self.mesh, directory)
     }
 
     /// Records that a request was refused for its proof.

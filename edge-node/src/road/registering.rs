@@ -15,6 +15,7 @@ use remit_common::time::Timestamp;
 
 use super::hops::ask;
 use super::{Gateway, Journey, refuse_stale};
+use crate::chains::Presented;
 use crate::pdp::{self, Refusal};
 use crate::telemetry::bounded;
 
@@ -32,8 +33,8 @@ pub(crate) struct Registered {
 impl Gateway {
     /// Registers the last link of `raw`, which the holder of the link above it has shown with this proof.
     ///
-    /// What costs nothing is asked first, then whether the parent's holder asks, then everything that is asked of an
-    /// envelope, and of every hop above; then policy about this one, and room.
+    /// What costs nothing is asked first, then whether the parent's holder asks, and whether there is room; then
+    /// everything that is asked of an envelope, and of every hop above; then policy about this one, and room again.
     ///
     /// # Errors
     /// Why not; recorded.
@@ -46,31 +47,33 @@ impl Gateway {
     ) -> Result<Registered, Box<Refusal>> {
         let ids: Vec<_> = raw.link_ids(&self.mesh).collect();
         let parent = ids.len().checked_sub(2).and_then(|parent| ids.get(parent));
-        let proven = match (parent, proof) {
-            (None, _) => {
-                let refusal = Refusal::of_call(Denied::new(Reason::Malformed, "a root is registered by being issued"));
-                self.deny(journey, &refusal);
-                return Err(refusal);
-            }
-            (Some(_), None) => Err(ProofRefused::Missing),
-            (Some(parent), Some(proof)) => self
-                .channels
-                .get(&proof.channel, journey.arrived.boot)
-                .ok_or(ProofRefused::UnknownChannel)
-                .and_then(|channel| match channel.leaf() == *parent {
-                    true => channel.accept(proof, exchange, journey.arrived.boot),
-                    false => Err(ProofRefused::OtherLeaf),
-                })
-                .and_then(|proven| match proven {
-                    Grade::P2 => Ok(proven),
-                    proven => Err(ProofRefused::Grade { required: Grade::P2, proven }),
-                }),
+        let (Some(parent), Some(link)) = (parent, ids.last().copied()) else {
+            let refusal = Refusal::of_call(Denied::new(Reason::Malformed, "a root is registered by being issued"));
+            self.deny(journey, &refusal);
+            return Err(refusal);
         };
-        journey.proven.grade = proven.map_err(|refused| self.refuse_proof(journey, &refused))?;
-        let raw = Arc::new(raw);
-        journey.presented = Some(Arc::clone(&raw));
+        let proven = proof.ok_or(ProofRefused::Missing).and_then(|proof| {
+            let channel = self.channels.get(&proof.channel, journey.arrived.boot);
+            let channel = channel.ok_or(ProofRefused::UnknownChannel)?;
+            if channel.leaf() != *parent {
+                return Err(ProofRefused::OtherLeaf);
+            }
+            match channel.accept(proof, exchange, journey.arrived.boot)? {
+                Grade::P2 => Ok(channel),
+                proven => Err(ProofRefused::Grade { required: Grade::P2, proven }),
+            }
+        });
+        let channel = proven.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        journey.proven.grade = Grade::P2;
+        // Before the signature of the hop is looked at: its holder can sign as many as it likes.
+        self.check_room(channel.effective(), link, journey.arrived.wall).inspect_err(|refusal| {
+            journey.envelope = Some(Arc::clone(channel.effective()));
+            self.deny(journey, refusal);
+        })?;
+        let presented = Arc::new(Presented::from(raw));
+        journey.presented = Some(Arc::clone(&presented));
         match self.judge_hop(journey) {
-            Ok((effective, handed)) => self.record_and_sign(journey, &effective, handed, &raw).await,
+            Ok((effective, handed)) => self.record_and_sign(journey, &effective, handed, presented.raw()).await,
             Err(refusal) => {
                 self.deny(journey, &refusal);
                 Err(refusal)

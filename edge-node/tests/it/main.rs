@@ -3,6 +3,8 @@
 #[cfg(test)]
 mod calls;
 #[cfg(test)]
+mod copied;
+#[cfg(test)]
 mod delegations;
 #[cfg(test)]
 mod disk;
