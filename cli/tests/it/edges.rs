@@ -11,6 +11,9 @@ use crate::agent::{Scene, reason, rows, ticket};
 use crate::mesh::{Mesh, one_at_a_time, read_7781};
 use crate::process::{Running, json as run, read, remit, stdout_of, write};
 
+/// How often an edge that was just started is asked before a test gives up: each time is a request of some milliseconds.
+const TRIES_MAX: usize = 20_000;
+
 /// An edge of a mesh, which a test stops and starts.
 struct Edge {
     folder: PathBuf,
@@ -115,13 +118,9 @@ fn a_holder_registers_and_cuts_at_an_edge_behind_tls() {
         assert!(!here.join("child.envelope").exists(), "what is not registered is not written");
     }
     // The edge may still be verifying its state: it says so, and is asked again.
-    let delegated = loop {
-        let output = delegate(&url, &["--edge-ca", "edge.ca"]);
-        match output.status.code() {
-            Some(3) => {}
-            _ => break stdout_of(&output, 0),
-        }
-    };
+    let mut tries = (0..TRIES_MAX).map(|_| delegate(&url, &["--edge-ca", "edge.ca"]));
+    let delegated = tries.find(|output| output.status.code() != Some(3)).expect("the edge is ready at some time");
+    let delegated = stdout_of(&delegated, 0);
     assert!(delegated.contains("decision_id"), "{delegated}");
     let shown = run(here, &["envelope", "show", "child.envelope"]);
     assert_eq!(shown["links"][1]["registered"]["edge"], "lab-1", "{shown}");
@@ -140,12 +139,8 @@ fn a_holder_registers_and_cuts_at_an_edge_behind_tls() {
 
 /// Asks until the edge knows what it has to: one that was just started says that it does not, and has not acted then.
 fn until_fresh(mut ask: impl FnMut() -> Value) -> Value {
-    loop {
-        let answer = ask();
-        if !["stale", "isolated", "edge_unreachable"].contains(&reason(&answer)) {
-            return answer;
-        }
-    }
+    let is_settled = |answer: &Value| !["stale", "isolated", "edge_unreachable"].contains(&reason(answer));
+    (0..TRIES_MAX).map(|_| ask()).find(is_settled).expect("the edge is fresh at some time")
 }
 
 /// Clauses X-9, G-65 and G-66: a channel is the edge's memory, and ends with its process.
