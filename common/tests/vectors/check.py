@@ -607,11 +607,13 @@ def check_signatures(vector, mesh, links):
             key = bytes.fromhex(issuer["key"])
             listed[sha256(key)[:8]] = key
     counted = [(listed[kid], signature) for kid, signature in root["signatures"] if kid in listed]
-    need(listed and len(counted) > len(listed) // 2, "bad_signature", 0)  # [E-10]
+    majority = len(listed) // 2 + 1
+    need(listed and len(counted) >= majority, "bad_signature", 0)  # [E-10]
     need(all(verifies(key, signature, message) for key, signature in counted), "bad_signature", 0)
     for hop in range(1, len(links)):  # [E-11]
         key = links[hop - 1]["says"]["holder"]
         need(verifies(key, links[hop]["signature"], to_be_signed(mesh, links[hop])), "bad_signature", hop)
+    return [sha256(key).hex() for key, _ in counted], majority
 
 
 def left(g):
@@ -708,7 +710,7 @@ def meet_chain(links):
 # --- time, place, cuts [E-20, E-28, T-40]
 
 
-def check_standing(vector, links, ids, context_of_root):
+def check_standing(vector, links, ids, context_of_root, root_signers):
     now = vector["now_ms"]
     windows = [one["says"]["window"] for one in links]
     for hop, (_, exp) in enumerate(windows):
@@ -723,10 +725,17 @@ def check_standing(vector, links, ids, context_of_root):
     subjects = {("link", i.hex()) for i in ids}
     subjects |= {("holder", sha256(one["says"]["holder"]).hex()) for one in links}
     subjects |= {("agent", one["says"]["agent"]["id"]) for one in links}
+    subjects |= {("class", one["says"]["agent"]["class"]) for one in links}
     subjects |= {("delegator", context_of_root[2]), ("session", context_of_root[3]), ("task", context_of_root[4])}
     subjects.add(("tenant", tenant))
     for cut in vector["revoked"]:
         need(not (cut["tenant"] == tenant and (cut["kind"], cut["id"]) in subjects), "revoked")
+    signers, majority = root_signers
+    for cut in vector["revoked"]:  # [T-49]
+        if cut["tenant"] == tenant and cut["kind"] == "issuer":
+            issuer, before = cut["id"].split("@")
+            signers = [kid for kid in signers if kid != issuer or links[0]["says"]["iat"] >= int(before)]
+    need(len(signers) >= majority, "revoked")
 
 
 # --- calls [L-4, L-5, L-9]
@@ -839,9 +848,9 @@ def judge_envelope(vector):
     links, said = presentation(bytes.fromhex(vector["presentation"]))
     ids = [link_id(mesh, one) for one in links]
     check_structure(links, ids)
-    check_signatures(vector, mesh, links)
+    root_signers = check_signatures(vector, mesh, links)
     met = meet_chain(links)
-    check_standing(vector, links, ids, links[0]["says"]["context"])
+    check_standing(vector, links, ids, links[0]["says"]["context"], root_signers)
     by = [next((at for at, g in enumerate(met["grants"]) if admits(g, call)), None) for call in vector["calls"]]
     return {
         "verdict": "accept",

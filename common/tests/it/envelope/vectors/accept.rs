@@ -155,6 +155,8 @@ fn cuts() -> Vec<Vector> {
         {"tenant": "globex", "kind": "link", "id": links[0].id().to_string()},
     ]);
     let below = json!([cut("link", &links[3].id().to_string())]);
+    let issuer = |before: u64| json!([cut("issuer", &format!("{}@{before}", key(ISSUERS[0]).public().id()))]);
+    let by_all = [sign_root(payload(&root_fields()), &ISSUERS)];
     vec![
         accepted(
             "cut-elsewhere",
@@ -166,5 +168,14 @@ fn cuts() -> Vec<Vector> {
         .with("revoked", others),
         accepted("cut-below", "T-41", "What was cut is a link that this chain ends above.", &links[..3])
             .with("revoked", below),
+        accepted(
+            "cut-issuer-of-three",
+            "T-49",
+            "One of the three that signed the root is cut; two are enough.",
+            &by_all,
+        )
+        .with("revoked", issuer(ISSUED + 1)),
+        accepted("cut-issuer-later", "T-49", "An issuer is cut for what it signed before the root.", &links)
+            .with("revoked", issuer(ISSUED)),
     ]
 }

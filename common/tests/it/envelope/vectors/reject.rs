@@ -357,9 +357,14 @@ fn revoked() -> Vec<Vector> {
         ("session", "sess-4711"),
         ("task", "renewal-risk-acme"),
         ("agent", "spiffe://acme.example/agent/clause-classifier"),
+        ("class", "clause-classifier"),
         ("tenant", "acme"),
     ] {
         all.push(with(format!("revoked-{kind}"), &format!("The {kind} is cut."), kind, id));
     }
+    let issuer = format!("{}@{}", key(ISSUERS[0]).public().id(), ISSUED + 1);
+    let description = "One of the two issuers that signed the root is cut, and one of three is no majority.";
+    let by_issuer = with("revoked-issuer".to_owned(), description, "issuer", &issuer);
+    all.push(by_issuer.with("clauses", json!(["T-40", "T-41", "T-49"])));
     all
 }
