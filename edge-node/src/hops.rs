@@ -2,23 +2,26 @@
 //! more children here than it may have.
 //!
 //! A hop counts from when it is first seen until it ends; below one root at most so many count in all until the root
-//! ends. In memory, and lost with the process: then countersignatures say which hops were registered, and counting
-//! begins anew. Clauses E-32 to E-34.
+//! ends. What the edge has room for is shared by tenants ([`Room`]). In memory, and lost with the process: then
+//! countersignatures say which hops were registered, and counting begins anew. Clauses E-32 to E-34 and E-38.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use remit_common::id::LinkId;
+use remit_common::id::{LinkId, TenantId};
 use remit_common::limits::{FANOUT_MAX, ROOT_LINKS_MAX};
 use remit_common::time::Timestamp;
+
+use crate::room::{Room, TenantFull};
 
 /// Hops, and roots, in all. Each takes some hundred bytes.
 const HOPS_MAX: usize = 32_768;
 
 /// A hop that wants to be counted.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Child {
+pub(crate) struct Child<'a> {
+    pub(crate) tenant: &'a TenantId,
     pub(crate) link: LinkId,
     /// When it ends.
     pub(crate) ends: Timestamp,
@@ -30,7 +33,7 @@ pub(crate) struct Child {
 }
 
 /// There is no room for a hop.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NoRoom {
     /// The parent has its children.
     #[error("the parent has {most} children here, and may have no more at a time")]
@@ -41,38 +44,66 @@ pub(crate) enum NoRoom {
     /// The root has its links.
     #[error("{ROOT_LINKS_MAX} hops below this root have come here")]
     Root,
-    /// The edge has its hops.
-    #[error("this edge counts as many hops as it can")]
-    Edge,
+    /// The tenant has its hops, or its roots.
+    #[error("no room for another {what}: {full}; wait until some have ended, or use another edge")]
+    Tenant {
+        /// Of what there are too many.
+        what: &'static str,
+        /// Whose room is full.
+        full: TenantFull,
+    },
 }
 
 /// Every hop that counts.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Hops(Mutex<Table>);
 
-// INVARIANT: `children` counts exactly what is in `links`; `ends` and `roots_end` hold each link and root once.
-#[derive(Debug, Default)]
+// INVARIANT: `children` and `links_room` count exactly what is in `links`, `roots_room` what is in `roots`; `ends` and
+// `roots_end` hold each link and root once.
+#[derive(Debug)]
 struct Table {
     links: BTreeMap<LinkId, Known>,
+    links_room: Room,
     ends: BTreeSet<(Timestamp, LinkId)>,
     children: BTreeMap<LinkId, u16>,
-    roots: BTreeMap<LinkId, usize>,
+    roots: BTreeMap<LinkId, Root>,
+    roots_room: Room,
     roots_end: BTreeSet<(Timestamp, LinkId)>,
 }
 
 #[derive(Debug)]
+struct Root {
+    tenant: TenantId,
+    links: usize,
+}
+
+#[derive(Debug)]
 struct Known {
+    tenant: TenantId,
     parent: LinkId,
     /// What this edge signed, if it was registered here.
     countersignature: Option<Arc<[u8]>>,
 }
 
 impl Hops {
+    /// None yet, at an edge of so many tenants.
+    pub(crate) fn new(tenants: usize) -> Self {
+        Self(Mutex::new(Table {
+            links: BTreeMap::new(),
+            links_room: Room::new(HOPS_MAX, tenants),
+            ends: BTreeSet::new(),
+            children: BTreeMap::new(),
+            roots: BTreeMap::new(),
+            roots_room: Room::new(HOPS_MAX, tenants),
+            roots_end: BTreeSet::new(),
+        }))
+    }
+
     /// Counts a hop; one that counts already is no second one.
     ///
     /// # Errors
     /// [`NoRoom`].
-    pub(crate) fn count(&self, child: &Child, now: Timestamp) -> Result<(), NoRoom> {
+    pub(crate) fn count(&self, child: &Child<'_>, now: Timestamp) -> Result<(), NoRoom> {
         let mut table = self.lock();
         table.forget(now);
         table.count(child)
@@ -82,7 +113,7 @@ impl Hops {
     ///
     /// # Errors
     /// [`NoRoom`].
-    pub(crate) fn check(&self, child: &Child, now: Timestamp) -> Result<(), NoRoom> {
+    pub(crate) fn check(&self, child: &Child<'_>, now: Timestamp) -> Result<(), NoRoom> {
         let mut table = self.lock();
         table.forget(now);
         table.check(child)
@@ -114,7 +145,7 @@ impl Hops {
 }
 
 impl Table {
-    fn check(&self, child: &Child) -> Result<(), NoRoom> {
+    fn check(&self, child: &Child<'_>) -> Result<(), NoRoom> {
         if self.links.contains_key(&child.link) {
             return Ok(());
         }
@@ -122,25 +153,33 @@ impl Table {
         if self.children.get(&child.parent).copied().unwrap_or_default() >= most {
             return Err(NoRoom::Fanout { most });
         }
-        let below_root = self.roots.get(&child.root).copied();
-        if below_root.is_some_and(|links| links >= ROOT_LINKS_MAX) {
-            return Err(NoRoom::Root);
+        match self.roots.get(&child.root) {
+            Some(root) if root.links >= ROOT_LINKS_MAX => return Err(NoRoom::Root),
+            Some(_) => {}
+            None => {
+                let full = |full| NoRoom::Tenant { what: "root", full };
+                self.roots_room.check(child.tenant).map_err(full)?;
+            }
         }
-        if self.links.len() >= HOPS_MAX || below_root.is_none() && self.roots.len() >= HOPS_MAX {
-            return Err(NoRoom::Edge);
-        }
-        Ok(())
+        self.links_room.check(child.tenant).map_err(|full| NoRoom::Tenant { what: "hop", full })
     }
 
-    fn count(&mut self, child: &Child) -> Result<(), NoRoom> {
+    fn count(&mut self, child: &Child<'_>) -> Result<(), NoRoom> {
         self.check(child)?;
         let Entry::Vacant(link) = self.links.entry(child.link) else { return Ok(()) };
-        link.insert(Known { parent: child.parent, countersignature: None });
+        link.insert(Known { tenant: child.tenant.clone(), parent: child.parent, countersignature: None });
+        // INVARIANT: there is room, it has been asked for.
+        let _ = self.links_room.take(child.tenant);
         let children = self.children.entry(child.parent).or_default();
         *children = children.saturating_add(1);
-        let below_root = self.roots.entry(child.root).or_default();
-        *below_root = below_root.saturating_add(1);
-        self.roots_end.insert((child.root_ends, child.root));
+        match self.roots.entry(child.root) {
+            Entry::Occupied(mut root) => root.get_mut().links = root.get().links.saturating_add(1),
+            Entry::Vacant(root) => {
+                let _ = self.roots_room.take(child.tenant);
+                root.insert(Root { tenant: child.tenant.clone(), links: 1 });
+                self.roots_end.insert((child.root_ends, child.root));
+            }
+        }
         self.ends.insert((child.ends, child.link));
         Ok(())
     }
@@ -149,6 +188,7 @@ impl Table {
     fn forget(&mut self, now: Timestamp) {
         while self.ends.first().is_some_and(|(ends, _)| *ends <= now) {
             let Some(known) = self.ends.pop_first().and_then(|(_, link)| self.links.remove(&link)) else { continue };
+            self.links_room.give_back(&known.tenant);
             if let Some(children) = self.children.get_mut(&known.parent) {
                 *children = children.saturating_sub(1);
                 if *children == 0 {
@@ -157,8 +197,8 @@ impl Table {
             }
         }
         while self.roots_end.first().is_some_and(|(ends, _)| *ends <= now) {
-            if let Some((_, root)) = self.roots_end.pop_first() {
-                self.roots.remove(&root);
+            if let Some(root) = self.roots_end.pop_first().and_then(|(_, root)| self.roots.remove(&root)) {
+                self.roots_room.give_back(&root.tenant);
             }
         }
     }
@@ -166,6 +206,8 @@ impl Table {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::LazyLock;
+
     use remit_common::crypto::digest::Digest;
 
     use super::*;
@@ -178,14 +220,17 @@ mod tests {
         Timestamp::from_secs(secs)
     }
 
-    fn child(link: usize, parent: usize, ends: u64) -> Child {
+    static ACME: LazyLock<TenantId> = LazyLock::new(|| TenantId::new("acme").unwrap());
+    static GLOBEX: LazyLock<TenantId> = LazyLock::new(|| TenantId::new("globex").unwrap());
+
+    fn child(link: usize, parent: usize, ends: u64) -> Child<'static> {
         let (link, parent, root) = (id(link), id(parent), id(0));
-        Child { link, ends: at(ends), parent, fanout_max: 2, root, root_ends: at(3_600) }
+        Child { tenant: &ACME, link, ends: at(ends), parent, fanout_max: 2, root, root_ends: at(3_600) }
     }
 
     #[test]
     fn a_link_has_so_many_children_at_a_time_and_one_twice_is_one() {
-        let hops = Hops::default();
+        let hops = Hops::new(1);
         for link in [1, 1, 2, 2] {
             let ends = 10 + u64::try_from(link).unwrap();
             assert_eq!(hops.count(&child(link, 0, ends), at(1)), Ok(()));
@@ -201,7 +246,7 @@ mod tests {
 
     #[test]
     fn a_swarm_meets_the_bound_of_its_root_however_short_its_hops_live() {
-        let hops = Hops::default();
+        let hops = Hops::new(1);
         let mut taken = 0;
         for link in 1..2 * ROOT_LINKS_MAX {
             let now = u64::try_from(link).unwrap();
@@ -217,8 +262,35 @@ mod tests {
     }
 
     #[test]
+    fn a_tenant_that_fills_its_room_with_hops_or_roots_leaves_the_others_theirs() {
+        let hops = Hops::new(2);
+        let of = |tenant: &'static TenantId, root: usize, link: usize| {
+            let (root, link) = (id(1_000_000 + root), id(link));
+            Child { tenant, root, link, parent: link, ..child(0, 0, 20) }
+        };
+        let fill = |tenant: &'static TenantId, from: usize, per_root: usize| {
+            let next = |link: &usize| hops.count(&of(tenant, link / per_root, *link), at(1));
+            let taken = (from..).take_while(|link| next(link).is_ok()).count();
+            (taken, next(&(from + taken)).unwrap_err())
+        };
+        let (own, shared) = (HOPS_MAX / 4, HOPS_MAX / 2);
+        let (taken, why) = fill(&ACME, 0, ROOT_LINKS_MAX);
+        assert_eq!(taken, own + shared);
+        let said = why.to_string();
+        assert!(said.contains("another hop") && said.contains("`acme` has 24576") && said.contains("wait"), "{said}");
+        assert_eq!(fill(&GLOBEX, HOPS_MAX, ROOT_LINKS_MAX).0, own);
+        // The hops end, and their roots still count: a root for every hop fills that room, and no other tenant's.
+        let roots = |tenant: &'static TenantId, from: usize| {
+            let next = |link: &usize| hops.count(&of(tenant, 2 * HOPS_MAX + link, *link), at(20));
+            (from..).take_while(|link| next(link).is_ok()).count()
+        };
+        assert!(roots(&ACME, 0) > shared);
+        assert!(roots(&GLOBEX, HOPS_MAX) > own / 2);
+    }
+
+    #[test]
     fn what_was_signed_first_is_what_is_given() {
-        let hops = Hops::default();
+        let hops = Hops::new(1);
         assert_eq!(hops.count(&child(1, 0, 10), at(1)), Ok(()));
         assert_eq!(hops.countersignature(&id(1)), None);
         assert_eq!(&*hops.sign(&id(1), vec![1]), [1]);

@@ -20,6 +20,7 @@ mod pdp;
 mod pep;
 mod report;
 mod road;
+mod room;
 mod sync;
 pub mod telemetry;
 mod vault;
@@ -262,7 +263,7 @@ impl Edge {
             place: Place { edge: config.id.clone(), region: config.region.clone() },
             views,
             chains: Chains::counting(telemetry.metrics.envelope_signatures.clone()),
-            hops: Hops::default(),
+            hops: Hops::new(config.tenants.len()),
             channels,
             floor: ProofFloor(config.proof.floor),
             key: material.key,

@@ -4,7 +4,7 @@
 //! Clauses E-32 and E-33.
 
 use remit_common::envelope::{Effective, NotRegistered, Unauthenticated, VerifiedLink};
-use remit_common::id::LinkId;
+use remit_common::id::{LinkId, TenantId};
 use remit_common::limits::OFFLINE_LIFE_MAX;
 use remit_common::policy::CompiledPolicy;
 use remit_common::policy::catalogue::Tool;
@@ -120,27 +120,33 @@ const HAS_A_CHILD: &str = "it has been handed on";
 fn refuse_full(full: NoRoom, hop: u8) -> Box<Refusal> {
     let reason = match full {
         NoRoom::Fanout { .. } | NoRoom::Root => Reason::FanoutExhausted,
-        NoRoom::Edge => Reason::BudgetExhausted,
+        NoRoom::Tenant { .. } => Reason::BudgetExhausted,
     };
     Refusal::of_call(Denied { hop: Some(hop), ..Denied::new(reason, full.to_string()) })
 }
 
 /// What a hop is counted by.
-fn child(effective: &Effective, hop: u8) -> Option<Child> {
+fn child(effective: &Effective, hop: u8) -> Option<Child<'_>> {
     let chain = effective.chain();
     let (root, link) = (chain.first()?, chain.get(usize::from(hop))?);
     let parent = chain.get(usize::from(hop).checked_sub(1)?)?;
-    Some(child_of(root, parent, (link.id, link.expires)))
+    Some(child_of(&effective.tenant, root, parent, (link.id, link.expires)))
 }
 
 /// What a hop below this chain would be counted by.
-fn child_below(parent: &Effective, link: LinkId) -> Option<Child> {
+fn child_below(parent: &Effective, link: LinkId) -> Option<Child<'_>> {
     let (root, last) = (parent.chain().first()?, parent.chain().last()?);
-    Some(child_of(root, last, (link, last.expires)))
+    Some(child_of(&parent.tenant, root, last, (link, last.expires)))
 }
 
-fn child_of(root: &VerifiedLink, parent: &VerifiedLink, (link, ends): (LinkId, Timestamp)) -> Child {
+fn child_of<'a>(
+    tenant: &'a TenantId,
+    root: &VerifiedLink,
+    parent: &VerifiedLink,
+    (link, ends): (LinkId, Timestamp),
+) -> Child<'a> {
     Child {
+        tenant,
         link,
         ends,
         parent: parent.id,
