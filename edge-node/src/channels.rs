@@ -1,11 +1,10 @@
 //! The channels that agents have opened to this process, and nowhere else: they end with it.
 //!
-//! Bounded three ways: channels of one envelope, of one source, and in all. A fifth channel of an envelope replaces its
-//! oldest, because whoever asks has shown the envelope's key and may have lost the others; a source, or an edge, that
-//! is full has to wait. Clause X-10.
+//! Bounded by envelope, root, source and tenant, and in all. A fifth channel of an envelope replaces its oldest, because
+//! whoever asks has shown the envelope's key and may have lost the others; everybody else who has used up the room that
+//! is theirs has to wait. Only what a holder has signed for takes room. Clauses X-10 and E-39.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,37 +12,34 @@ use std::time::Duration;
 use remit_common::bundle::CompiledBundle;
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::Effective;
-use remit_common::id::{LinkId, RevocationEpoch};
+use remit_common::id::{LinkId, RevocationEpoch, TenantId};
 use remit_common::identity::{AgentSvid, NotThisAgent};
 use remit_common::limits::PROOF_CLOCKS_APART_MAX;
-use remit_common::proof::{Acceptor, ChannelId, Exchange, Grade, Proof, ProofRefused};
+use remit_common::net::source::Source;
+use remit_common::proof::{Acceptor, ChannelId, Exchange, Full, Grade, Proof, ProofRefused};
 use remit_common::time::{BootTime, Timestamp};
 
 use crate::chains::Presented;
+use crate::room::Room;
 
 /// Channels of one envelope: a few processes may share it.
 const LEAF_MAX: usize = 4;
-/// Channels of one source: a machine with many agents behind one address.
-const SOURCE_MAX: usize = 1_024;
 /// Channels in all. Each holds a presentation: some kilobytes, 32 at most.
 const CHANNELS_MAX: usize = 4_096;
 /// Requests that are remembered, so that none opens a second channel.
 const REQUESTS_MAX: usize = 16_384;
+/// One source, a machine with many agents behind one address, may take a quarter of either; so may what is below one
+/// root, a swarm of them.
+const PART_OF_ONE: usize = 4;
 /// A request is too old to be taken by then, whichever clock is ahead.
 const REQUEST_KEPT: Duration = Duration::from_secs(2 * PROOF_CLOCKS_APART_MAX.as_secs() + 1);
 
-/// Where a request comes from, as far as quotas go: an IPv4 address, or the /64 that an IPv6 site is given.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Source(u64);
-
-impl From<IpAddr> for Source {
-    fn from(addr: IpAddr) -> Self {
-        match addr.to_canonical() {
-            IpAddr::V4(addr) => Self(u64::from(addr.to_bits())),
-            // Never an IPv4 address as a number: those are below 2^32, and ::/32 is reserved.
-            IpAddr::V6(addr) => Self(u64::try_from(addr.to_bits() >> 64).unwrap_or(u64::MAX)),
-        }
-    }
+/// On whose account a channel is, and the request for it.
+#[derive(Debug)]
+struct Opener {
+    tenant: TenantId,
+    root: LinkId,
+    source: Source,
 }
 
 /// One open channel.
@@ -52,7 +48,7 @@ pub(crate) struct Channel {
     id: ChannelId,
     leaf: LinkId,
     ends: BootTime,
-    source: Source,
+    opener: Arc<Opener>,
     acceptor: Mutex<Acceptor>,
     /// What was shown when it was opened; stands behind the reference form.
     presented: Arc<Presented>,
@@ -72,11 +68,14 @@ impl Channel {
         svid: Option<AgentSvid>,
     ) -> Self {
         let (id, leaf, ends) = (acceptor.id(), acceptor.leaf(), acceptor.ends());
+        // INVARIANT: a chain has a root.
+        let root = effective.chain().first().map_or(leaf, |root| root.id);
+        let opener = Arc::new(Opener { tenant: effective.tenant.clone(), root, source });
         Self {
             id,
             leaf,
             ends,
-            source,
+            opener,
             acceptor: Mutex::new(acceptor),
             presented,
             effective,
@@ -175,24 +174,50 @@ pub(crate) fn check_identity(
 }
 
 /// Every open channel.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Channels(Mutex<Table>);
 
-// INVARIANT: `leaves` and `sources` count exactly what is in `open`, `nonces` is what is in `requests`.
-#[derive(Debug, Default)]
+// INVARIANT: `leaves` and `open_room` count exactly what is in `open`, `nonces` and `requests_room` what is in
+// `requests`.
+#[derive(Debug)]
 struct Table {
     open: BTreeMap<ChannelId, Arc<Channel>>,
+    open_room: Accounts,
     /// Oldest first.
     leaves: BTreeMap<LinkId, VecDeque<ChannelId>>,
-    sources: BTreeMap<Source, usize>,
-    /// Nonces of requests that were answered, oldest first.
-    requests: VecDeque<(BootTime, [u8; 16])>,
+    /// Requests that were answered, oldest first.
+    requests: VecDeque<Request>,
+    requests_room: Accounts,
     nonces: BTreeSet<[u8; 16]>,
     /// The revocations that the open channels were last compared with.
     compared: RevocationEpoch,
 }
 
+#[derive(Debug)]
+struct Request {
+    came: BootTime,
+    nonce: [u8; 16],
+    opener: Arc<Opener>,
+}
+
 impl Channels {
+    /// None yet, at an edge of so many tenants.
+    pub(crate) fn new(tenants: usize) -> Self {
+        Self::with_room(CHANNELS_MAX, REQUESTS_MAX, tenants)
+    }
+
+    fn with_room(open: usize, requests: usize, tenants: usize) -> Self {
+        Self(Mutex::new(Table {
+            open: BTreeMap::new(),
+            open_room: Accounts::new(open, tenants),
+            leaves: BTreeMap::new(),
+            requests: VecDeque::new(),
+            requests_room: Accounts::new(requests, tenants),
+            nonces: BTreeSet::new(),
+            compared: RevocationEpoch::default(),
+        }))
+    }
+
     /// Whether a request with this nonce may open a channel: asked before anything is spent on it.
     ///
     /// # Errors
@@ -210,14 +235,17 @@ impl Channels {
     pub(crate) fn insert(&self, channel: Channel, nonce: [u8; 16], now: BootTime) -> Result<(), ProofRefused> {
         let mut table = self.lock();
         table.forget(now);
-        table.check(&nonce, channel.source)?;
+        table.check(&nonce, channel.opener.source)?;
+        table.open_room.check(&channel.opener)?;
+        table.requests_room.check(&channel.opener)?;
         let oldest = table.leaves.get(&channel.leaf).filter(|ids| ids.len() >= LEAF_MAX).and_then(VecDeque::front);
         if let Some(oldest) = oldest.copied() {
             table.remove(&oldest);
         }
-        table.requests.push_back((now, nonce));
+        table.open_room.take(&channel.opener);
+        table.requests_room.take(&channel.opener);
+        table.requests.push_back(Request { came: now, nonce, opener: Arc::clone(&channel.opener) });
         table.nonces.insert(nonce);
-        *table.sources.entry(channel.source).or_default() += 1;
         table.leaves.entry(channel.leaf).or_default().push_back(channel.id);
         table.open.insert(channel.id, Arc::new(channel));
         Ok(())
@@ -265,17 +293,15 @@ impl Table {
         if self.nonces.contains(nonce) {
             return Err(ProofRefused::Replayed);
         }
-        let of_source = self.sources.get(&source).copied().unwrap_or_default();
-        if self.open.len() >= CHANNELS_MAX || of_source >= SOURCE_MAX || self.requests.len() >= REQUESTS_MAX {
-            return Err(ProofRefused::Busy);
-        }
+        self.open_room.check_source(source).and_then(|()| self.requests_room.check_source(source))?;
         Ok(())
     }
 
     /// Requests that are too old to come again need not be remembered.
     fn forget(&mut self, now: BootTime) {
-        while let Some((_, nonce)) = self.requests.pop_front_if(|(came, _)| now.since(*came) > REQUEST_KEPT) {
-            self.nonces.remove(&nonce);
+        while let Some(request) = self.requests.pop_front_if(|request| now.since(request.came) > REQUEST_KEPT) {
+            self.nonces.remove(&request.nonce);
+            self.requests_room.give_back(&request.opener);
         }
     }
 
@@ -287,11 +313,66 @@ impl Table {
                 self.leaves.remove(&channel.leaf);
             }
         }
-        if let Some(count) = self.sources.get_mut(&channel.source) {
-            *count = count.saturating_sub(1);
-            if *count == 0 {
-                self.sources.remove(&channel.source);
-            }
+        self.open_room.give_back(&channel.opener);
+    }
+}
+
+/// Who has how much of one thing that there is so much of.
+#[derive(Debug)]
+struct Accounts {
+    /// As much as one source, or one root, may have.
+    one_max: usize,
+    tenants: Room,
+    sources: BTreeMap<Source, usize>,
+    roots: BTreeMap<LinkId, usize>,
+}
+
+impl Accounts {
+    fn new(all: usize, tenants: usize) -> Self {
+        let one_max = all / PART_OF_ONE;
+        Self { one_max, tenants: Room::new(all, tenants), sources: BTreeMap::new(), roots: BTreeMap::new() }
+    }
+
+    /// What can be known before the envelope stands.
+    fn check_source(&self, source: Source) -> Result<(), Full> {
+        if self.sources.get(&source).is_some_and(|taken| *taken >= self.one_max) {
+            return Err(Full::Source);
+        }
+        if self.tenants.is_full() { Err(Full::Edge) } else { Ok(()) }
+    }
+
+    fn check(&self, opener: &Opener) -> Result<(), Full> {
+        self.check_source(opener.source)?;
+        if self.roots.get(&opener.root).is_some_and(|taken| *taken >= self.one_max) {
+            return Err(Full::Root);
+        }
+        self.tenants.check(&opener.tenant).map_err(|_| Full::Tenant)
+    }
+
+    /// After [`Self::check`].
+    fn take(&mut self, opener: &Opener) {
+        // INVARIANT: asked before, under the same lock.
+        let _ = self.tenants.take(&opener.tenant);
+        *self.sources.entry(opener.source).or_default() += 1;
+        *self.roots.entry(opener.root).or_default() += 1;
+    }
+
+    fn give_back(&mut self, opener: &Opener) {
+        self.tenants.give_back(&opener.tenant);
+        one_less(&mut self.sources, &opener.source);
+        one_less(&mut self.roots, &opener.root);
+    }
+}
+
+/// Counts one less, and forgets what is none.
+fn one_less<K: Ord>(counts: &mut BTreeMap<K, usize>, key: &K) {
+    if let Some(count) = counts.get_mut(key) {
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(key);
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

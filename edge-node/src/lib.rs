@@ -243,7 +243,7 @@ impl Edge {
             forked,
         };
         back.spawn("follower", follower.run(back_shutdown.clone()));
-        let channels = Arc::new(Channels::default());
+        let channels = Arc::new(Channels::new(config.tenants.len()));
         back.spawn(
             "sentinel",
             Sentinel {

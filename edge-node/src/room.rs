@@ -18,12 +18,14 @@ pub(crate) struct TenantFull {
 }
 
 /// How much is taken, and by which tenant.
-// INVARIANT: no tenant that has nothing is in `taken`; `beyond` is the sum of what each has above `own`.
+// INVARIANT: no tenant that has nothing is in `taken`; `total` is the sum of it, `beyond` of what each has above `own`.
 #[derive(Debug)]
 pub(crate) struct Room {
+    all: usize,
     own: usize,
     shared: usize,
     taken: BTreeMap<TenantId, usize>,
+    total: usize,
     beyond: usize,
 }
 
@@ -33,7 +35,7 @@ impl Room {
         let tenants = tenants.max(1);
         let own = (all / 2).checked_div(tenants).unwrap_or_default();
         let shared = all.saturating_sub(own.saturating_mul(tenants));
-        Self { own, shared, taken: BTreeMap::new(), beyond: 0 }
+        Self { all, own, shared, taken: BTreeMap::new(), total: 0, beyond: 0 }
     }
 
     /// Whether a tenant may take one more.
@@ -48,6 +50,11 @@ impl Room {
         Err(TenantFull { tenant: tenant.clone(), taken, own: self.own })
     }
 
+    /// Whether nobody may take one more.
+    pub(crate) fn is_full(&self) -> bool {
+        self.total >= self.all
+    }
+
     /// Takes one more.
     ///
     /// # Errors
@@ -57,6 +64,7 @@ impl Room {
         let taken = self.taken.entry(tenant.clone()).or_default();
         self.beyond = self.beyond.saturating_add(usize::from(*taken >= self.own));
         *taken = taken.saturating_add(1);
+        self.total = self.total.saturating_add(1);
         Ok(())
     }
 
@@ -64,6 +72,7 @@ impl Room {
     pub(crate) fn give_back(&mut self, tenant: &TenantId) {
         let Some(taken) = self.taken.get_mut(tenant) else { return };
         self.beyond = self.beyond.saturating_sub(usize::from(*taken > self.own));
+        self.total = self.total.saturating_sub(1);
         *taken = taken.saturating_sub(1);
         if *taken == 0 {
             self.taken.remove(tenant);
@@ -122,6 +131,7 @@ mod tests {
                 prop_assert!(taken.iter().sum::<usize>() <= all);
             }
             let left: usize = (0..tenants).map(|who| fill(&mut room, &tenant(who))).sum();
+            prop_assert!(room.is_full());
             prop_assert_eq!(left + taken.iter().sum::<usize>(), all, "nothing is lost");
         }
     }

@@ -26,5 +26,5 @@ pub use binding::{Binding, Exchange, Target};
 pub use channel::{Answering, ChannelId, ChannelRequest, RawRequest, VerifiedRequest};
 pub use header::{Evidence, PROOF_HEADER, Proof};
 pub use hold::{CannotOpen, EdgeKey, HeldChannel, Opening};
-pub use refused::{MalformedProof, ProofFault, ProofRefused};
+pub use refused::{Full, MalformedProof, ProofFault, ProofRefused};
 pub use window::{Replayed, Window};

@@ -86,6 +86,23 @@ impl ProofFault {
     }
 }
 
+/// Whose room for channels is full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Full {
+    /// Everybody's.
+    #[error("the room of this edge is full")]
+    Edge,
+    /// What one address, or one site, may have.
+    #[error("the room of this source is full; agents elsewhere have theirs")]
+    Source,
+    /// What envelopes below one root may have together.
+    #[error("the room of this root is full; envelopes of other roots have theirs")]
+    Root,
+    /// What belongs to the tenant, and what tenants share.
+    #[error("the room of this tenant is full; other tenants have theirs")]
+    Tenant,
+}
+
 /// A proof, or a request for a channel, is refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProofRefused {
@@ -131,8 +148,8 @@ pub enum ProofRefused {
     #[error("the ephemeral key is not usable")]
     Agreement,
     /// No room for more channels.
-    #[error("too many channels are open or were opened of late; try again in a minute")]
-    Busy,
+    #[error("too many channels are open or were opened of late; try again in a minute, or at another edge")]
+    Busy(#[from] Full),
     /// What was shown is no SVID.
     #[error("the identity that was shown is no SVID of an agent")]
     Svid(#[from] BadSvid),
@@ -155,7 +172,7 @@ impl ProofRefused {
             Self::Evidence | Self::Signature(_) => ProofFault::Evidence,
             Self::Replayed => ProofFault::Replayed,
             Self::Grade { .. } => ProofFault::Grade,
-            Self::Busy => ProofFault::Busy,
+            Self::Busy(_) => ProofFault::Busy,
             Self::Svid(_) | Self::Identity(_) => ProofFault::Identity,
         }
     }

@@ -17,9 +17,9 @@ use remit_common::proof::{MalformedProof, ProofFault, ProofRefused};
 
 use super::carrier::{self, Carried};
 use super::{DECISION_HEADER, Ingress, challenge, connection_of};
-use crate::channels::Source;
 use crate::pdp::Refusal;
 use crate::road::Journey;
+use remit_common::net::source::Source;
 
 /// The media type of both bodies.
 pub(super) const CBOR: &str = "application/cbor";

@@ -10,6 +10,7 @@ use remit_common::envelope::{Effective, RawPresentation, leaf_holder};
 use remit_common::id::LinkId;
 use remit_common::identity::{AgentSvid, NotThisAgent};
 use remit_common::limits::CHANNEL_LIFE_MAX;
+use remit_common::net::source::Source;
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::proof::{Answering, ChannelId, Exchange, Grade, Proof, ProofRefused, RawRequest, VerifiedRequest};
@@ -17,7 +18,7 @@ use zeroize::Zeroizing;
 
 use super::{Gateway, Journey};
 use crate::chains::Presented;
-use crate::channels::{self, Channel, Source};
+use crate::channels::{self, Channel};
 use crate::ingress::carrier::Carried;
 use crate::pdp::{self, Proven, Refusal};
 
