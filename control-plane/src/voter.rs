@@ -194,6 +194,7 @@ impl Voter {
             body_timeout: BODY_WITHIN,
             body_bytes_max,
             grace: GRACE,
+            ..ServeLimits::default()
         };
         let admin_limits = limits(ADMIN_CONNECTIONS_MAX, ADMIN_BODY_BYTES_MAX);
         tasks.spawn("admin", listen_http(&env, admin_listener, admin::router(app), admin_limits, &shutdown));

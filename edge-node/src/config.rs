@@ -130,6 +130,9 @@ pub struct Limits {
     pub spool_bytes_max: u64,
     /// Connections of agents at the same time. Each may hold one body of 1 MiB, hence 2 GiB at the very worst.
     pub agent_connections_max: usize,
+    /// Of those, connections of one source (an IPv4 address, or an IPv6 /64): a quarter. More for agents that come through
+    /// one proxy or one gateway. Callers on loopback are not counted by source: all sidecars of a machine share it.
+    pub agent_connections_per_source_max: usize,
     /// Calls under way at upstreams at the same time. Each may hold one result of 8 MiB.
     pub calls_max: usize,
     /// The longest a tool may take to answer, in seconds.
@@ -141,6 +144,7 @@ impl Default for Limits {
         Self {
             spool_bytes_max: 8 * 1024 * 1024 * 1024,
             agent_connections_max: 2_048,
+            agent_connections_per_source_max: 512,
             calls_max: 256,
             upstream_secs_max: 30,
         }
@@ -208,7 +212,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set, and whether their value is a number.
-const SETTABLE: [(&str, bool); 18] = [
+const SETTABLE: [(&str, bool); 19] = [
     ("mesh_id", false),
     ("id", false),
     ("region", false),
@@ -225,6 +229,7 @@ const SETTABLE: [(&str, bool); 18] = [
     ("proof.floor", false),
     ("limits.spool_bytes_max", true),
     ("limits.agent_connections_max", true),
+    ("limits.agent_connections_per_source_max", true),
     ("limits.calls_max", true),
     ("limits.upstream_secs_max", true),
 ];
@@ -378,12 +383,21 @@ impl Config {
                 "must be a loopback address, or have `listen.tls` with a certificate and its key",
             );
         }
-        let Limits { spool_bytes_max, agent_connections_max, calls_max, upstream_secs_max } = self.limits;
+        let Limits {
+            spool_bytes_max,
+            agent_connections_max,
+            agent_connections_per_source_max,
+            calls_max,
+            upstream_secs_max,
+        } = self.limits;
         if spool_bytes_max < SPOOL_BYTES_MIN {
             return invalid("limits.spool_bytes_max", "must be at least 1 MiB");
         }
         if !(1..=65_536).contains(&agent_connections_max) {
             return invalid("limits.agent_connections_max", "must be within 1 and 65536");
+        }
+        if !(1..=65_536).contains(&agent_connections_per_source_max) {
+            return invalid("limits.agent_connections_per_source_max", "must be within 1 and 65536");
         }
         if !(1..=65_536).contains(&calls_max) {
             return invalid("limits.calls_max", "must be within 1 and 65536");

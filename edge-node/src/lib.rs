@@ -295,6 +295,8 @@ impl Edge {
         let (agent_addr, ops_addr) = (agent.local_addr(), ops.local_addr());
         let agent_limits = ServeLimits {
             connections_max: config.limits.agent_connections_max,
+            connections_per_source_max: Some(config.limits.agent_connections_per_source_max),
+            stall_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(60),
             // More than is accepted, so that the refusal is ours, and recorded.
             body_bytes_max: ingress::mcp::BODY_BYTES_READ_MAX,
@@ -303,6 +305,7 @@ impl Edge {
         };
         let ops_limits = ServeLimits {
             connections_max: OPS_CONNECTIONS_MAX,
+            connections_per_source_max: None,
             body_bytes_max: OPS_BODY_BYTES_MAX,
             grace: OPS_END_WITHIN,
             ..agent_limits.clone()

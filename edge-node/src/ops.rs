@@ -154,7 +154,13 @@ async fn metrics(State(operations): State<Operations>) -> Response {
     metrics.chains_cached.set(gauge(gateway.chains.len()));
     metrics.hops_counted.set(gauge(gateway.hops.len()));
     metrics.channels_open.set(gauge(gateway.channels.len()));
-    metrics.connections_shed.set(i64::try_from(counters.shed.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+    for (gauge, count) in [
+        (&metrics.connections_shed, &counters.shed),
+        (&metrics.connections_shed_by_source, &counters.shed_by_source),
+        (&metrics.connections_stalled, &*counters.stalled),
+    ] {
+        gauge.set(i64::try_from(count.load(Ordering::Relaxed)).unwrap_or(i64::MAX));
+    }
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], telemetry.render()).into_response()
 }
 

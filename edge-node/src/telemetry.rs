@@ -125,6 +125,10 @@ pub(crate) struct Metrics {
     pub(crate) channels_open: Gauge,
     /// Connections of agents that were closed at once, because there were too many.
     pub(crate) connections_shed: Gauge,
+    /// The same, because there were too many of their source.
+    pub(crate) connections_shed_by_source: Gauge,
+    /// Connections of agents that were closed because they took nothing of their answer.
+    pub(crate) connections_stalled: Gauge,
 }
 
 /// The metrics, and the registry that prints them.
@@ -191,6 +195,8 @@ impl Telemetry {
             hops_counted: Gauge::default(),
             channels_open: Gauge::default(),
             connections_shed: Gauge::default(),
+            connections_shed_by_source: Gauge::default(),
+            connections_stalled: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("remit_edge");
         let Metrics {
@@ -216,6 +222,8 @@ impl Telemetry {
             hops_counted,
             channels_open,
             connections_shed,
+            connections_shed_by_source,
+            connections_stalled,
         } = metrics.clone();
         registry.register("decisions", "Decisions by answer and reason", decisions);
         registry.register_with_unit("decision", "From request to decision", Unit::Seconds, decision_seconds);
@@ -243,6 +251,10 @@ impl Telemetry {
         registry.register("hops_counted", "Hops that count towards the fan-out of their parents", hops_counted);
         registry.register("channels_open", "Channels that holders of envelopes have opened", channels_open);
         registry.register("connections_shed", "Agents' connections closed at once", connections_shed);
+        let help = "Agents' connections closed at once, because there were too many of their source";
+        registry.register("connections_shed_by_source", help, connections_shed_by_source);
+        let help = "Agents' connections closed because nothing of their answer was taken";
+        registry.register("connections_stalled", help, connections_stalled);
         Self { metrics, registry }
     }
 

@@ -97,6 +97,7 @@ pub(crate) async fn listen(
         body_bytes_max: AGENT_BODY_BYTES_MAX,
         body_timeout: Duration::from_secs(10),
         grace: Duration::from_secs(2),
+        ..ServeLimits::default()
     };
     serve(env, listener, router, limits, &ServeCounters::default(), shutdown).await;
 }

@@ -54,6 +54,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         body_bytes_max: AGENT_BODY_BYTES_MAX,
         body_timeout: Duration::from_secs(5),
         grace: Duration::from_secs(1),
+        ..ServeLimits::default()
     };
     tracing::info!(addr = %listener.local_addr(), "serving tools to who has the key");
     serve(env, listener, router(book, key), limits, &ServeCounters::default(), &shutdown).await;

@@ -1,8 +1,9 @@
 //! HTTP on Env's sockets, both ends bounded.
 //!
-//! [`serve`] bounds connections, headers, bodies and time; [`HttpClient`] bounds bodies and time, follows no redirect
+//! [`serve`] bounds connections (in all, and of one source), headers, bodies and time; [`HttpClient`] bounds bodies and time, follows no redirect
 //! and never sends a request twice. Both speak TLS where they are given what it takes ([`super::https`]).
 
+mod callers;
 mod client;
 mod server;
 

@@ -22,6 +22,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::sync::watch;
 
 use super::HEADERS_BYTES_MAX;
+use super::callers::{Callers, Offered, Progress};
 use crate::crypto::sign::PublicKey;
 use crate::net::env::{BoxStream, Env, Listener};
 use crate::net::https::ServerTls;
@@ -37,6 +38,12 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 pub struct ServeLimits {
     /// Connections at the same time; one more is closed at once, and counted.
     pub connections_max: usize,
+    /// Connections of one source at the same time, callers on loopback aside; one more is closed at once, and counted.
+    /// `None`: as many as of all.
+    pub connections_per_source_max: Option<usize>,
+    /// How long a caller may take nothing of an answer that is on its way, before its connection is closed: that happens
+    /// between once and twice this long after it has last taken some.
+    pub stall_timeout: Duration,
     /// How long a connection may go without a request under way, and a request without the end of its headers.
     pub header_timeout: Duration,
     /// Bytes of a request body; a longer one is answered with 413.
@@ -51,6 +58,8 @@ impl Default for ServeLimits {
     fn default() -> Self {
         Self {
             connections_max: 1_024,
+            connections_per_source_max: None,
+            stall_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(30),
             body_bytes_max: 64 * 1024,
             body_timeout: Duration::from_secs(30),
@@ -66,6 +75,10 @@ pub struct ServeCounters {
     pub accepted: AtomicU64,
     /// Connections closed at once, because there were too many.
     pub shed: AtomicU64,
+    /// Connections closed at once, because there were too many of their source.
+    pub shed_by_source: AtomicU64,
+    /// Connections closed because the caller took nothing of its answer.
+    pub stalled: Arc<AtomicU64>,
     /// Connections whose handler panicked.
     pub panicked: AtomicU64,
 }
@@ -104,6 +117,7 @@ pub async fn serve_tls(
     // The bound is enforced below for every handler; axum's own would be a second one, for some.
     let router = router.layer(DefaultBodyLimit::disable());
     let mut connections = TaskGroup::new(env);
+    let callers = Callers::new(limits.connections_per_source_max);
     loop {
         tokio::select! {
             biased;
@@ -118,14 +132,21 @@ pub async fn serve_tls(
                     counters.shed.fetch_add(1, Ordering::Relaxed);
                 }
                 Ok((stream, peer)) => {
+                    let Some(place) = callers.place(peer.ip()) else {
+                        counters.shed_by_source.fetch_add(1, Ordering::Relaxed);
+                        continue;
+                    };
                     counters.accepted.fetch_add(1, Ordering::Relaxed);
                     let (env, router, limits, shutdown) = (env.clone(), router.clone(), limits.clone(), shutdown.clone());
-                    let tls = tls.clone();
+                    let (tls, stalled) = (tls.clone(), Arc::clone(&counters.stalled));
                     connections.spawn("http connection", async move {
                         // Whoever cannot finish a handshake has heard why from TLS.
-                        if let Some((stream, key)) = secured(tls, stream, &shutdown).await {
-                            connection(env, stream, (peer, key), router, limits, shutdown).await;
+                        if let Some((stream, key)) = secured(tls, stream, &shutdown).await
+                            && connection(env, stream, (peer, key), router, limits, shutdown).await == Ended::Stalled
+                        {
+                            stalled.fetch_add(1, Ordering::Relaxed);
                         }
+                        drop(place);
                     });
                 }
                 Err(error) => {
@@ -152,6 +173,15 @@ async fn secured(
     }
 }
 
+/// How a connection ended.
+#[derive(Debug, PartialEq, Eq)]
+enum Ended {
+    /// By the peer, or with everything said.
+    Done,
+    /// The peer took nothing of its answer.
+    Stalled,
+}
+
 async fn connection(
     env: Env,
     stream: BoxStream,
@@ -159,14 +189,16 @@ async fn connection(
     router: axum::Router,
     limits: ServeLimits,
     shutdown: Shutdown,
-) {
+) -> Ended {
+    let progress = Arc::new(Progress::default());
     // Each request counts, and holds a receiver while it is under way.
     let requests = Arc::new(watch::Sender::new(0u64));
     let handler = {
         let (requests, limits, router) = (requests.clone(), limits.clone(), TowerToHyperService::new(router));
+        let progress = Arc::clone(&progress);
         service_fn(move |request| {
             requests.send_modify(|count| *count = count.wrapping_add(1));
-            handle(request, peer, router.clone(), requests.subscribe(), limits.clone())
+            handle(request, peer, router.clone(), (requests.subscribe(), Arc::clone(&progress)), limits.clone())
         })
     };
     let mut builder = Builder::new(EnvExecutor(env));
@@ -185,25 +217,37 @@ async fn connection(
         .auto_date_header(false);
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), handler));
     let (mut leaving, mut seen) = (false, 0);
+    let mut idle = std::pin::pin!(tokio::time::sleep(limits.header_timeout));
+    let mut stall = std::pin::pin!(tokio::time::sleep(limits.stall_timeout));
+    let mut offered = None;
     loop {
         tokio::select! {
             biased;
             // Faults of the peer end here; a client that goes away is no event.
-            _ = serving.as_mut() => return,
+            _ = serving.as_mut() => return Ended::Done,
             () = shutdown.requested(), if !leaving => {
                 leaving = true;
                 serving.as_mut().graceful_shutdown();
             }
-            () = tokio::time::sleep(limits.header_timeout) => {
+            () = stall.as_mut() => {
+                let mark = progress.mark();
+                if mark.is_some() && mark == offered {
+                    return Ended::Stalled;
+                }
+                offered = mark;
+                stall.set(tokio::time::sleep(limits.stall_timeout));
+            }
+            () = idle.as_mut() => {
                 let count = *requests.borrow();
                 if requests.receiver_count() > 0 || count != seen {
                     seen = count;
                 } else if leaving {
-                    return;
+                    return Ended::Done;
                 } else {
                     leaving = true;
                     serving.as_mut().graceful_shutdown();
                 }
+                idle.set(tokio::time::sleep(limits.header_timeout));
             }
         }
     }
@@ -213,7 +257,7 @@ async fn handle(
     request: Request<Incoming>,
     (peer, key): (SocketAddr, Option<PublicKey>),
     router: TowerToHyperService<axum::Router>,
-    under_way: watch::Receiver<u64>,
+    (under_way, progress): (watch::Receiver<u64>, Arc<Progress>),
     limits: ServeLimits,
 ) -> Result<Response, std::convert::Infallible> {
     let too_long = u64::try_from(limits.body_bytes_max).is_ok_and(|max| request.body().size_hint().lower() > max);
@@ -234,10 +278,11 @@ async fn handle(
     let response = router.call(request).await?;
     // The request is under way until the last byte of its response.
     Ok(response.map(|body| {
-        Body::new(body.map_frame(move |frame| {
+        let body = Body::new(body.map_frame(move |frame| {
             let _ = &under_way;
             frame
-        }))
+        }));
+        Body::new(Offered::new(body, progress))
     }))
 }
 

@@ -3,5 +3,6 @@
 mod disk;
 mod framed;
 mod http;
+mod listener;
 mod tasks;
 mod tls;

@@ -106,6 +106,7 @@ impl Upstream {
                 body_bytes_max: 1 << 20,
                 body_timeout: Duration::from_secs(20),
                 grace: Duration::from_millis(10),
+                ..ServeLimits::default()
             };
             serve(&serving, listener, router, limits, &ServeCounters::default(), &stop).await;
         });
