@@ -18,6 +18,10 @@ use crate::room::{Room, TenantFull};
 /// Hops, and roots, in all. Each takes some hundred bytes.
 const HOPS_MAX: usize = 32_768;
 
+/// How often the registration of one hop is put on record. More than once is for callers whose connection broke before
+/// it was signed; without a bound, whoever hangs up each time would fill the disk with a single hop.
+const ATTEMPTS_MAX: u8 = 8;
+
 /// A hop that wants to be counted.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Child<'a> {
@@ -44,6 +48,12 @@ pub(crate) enum NoRoom {
     /// The root has its links.
     #[error("{ROOT_LINKS_MAX} hops below this root have come here")]
     Root,
+    /// Its registration was broken off again and again.
+    #[error(
+        "registering this hop was begun {ATTEMPTS_MAX} times and not finished; if that was just now, ask again in a moment, \
+         otherwise make another hop"
+    )]
+    Attempts,
     /// The tenant has its hops, or its roots.
     #[error("no room for another {what}: {full}; wait until some have ended, or use another edge")]
     Tenant {
@@ -81,6 +91,8 @@ struct Root {
 struct Known {
     tenant: TenantId,
     parent: LinkId,
+    /// How often its registration was put on record.
+    attempts: u8,
     /// What this edge signed, if it was registered here.
     countersignature: Option<Arc<[u8]>>,
 }
@@ -122,6 +134,27 @@ impl Hops {
     /// What this edge signed about a hop; `None` if it was not registered here.
     pub(crate) fn countersignature(&self, link: &LinkId) -> Option<Arc<[u8]>> {
         self.lock().links.get(link).and_then(|known| known.countersignature.clone())
+    }
+
+    /// Begins to register a hop that counts: it is about to be put on record.
+    ///
+    /// # Errors
+    /// [`NoRoom::Attempts`].
+    pub(crate) fn attempt(&self, link: &LinkId) -> Result<(), NoRoom> {
+        let mut table = self.lock();
+        let Some(known) = table.links.get_mut(link) else { return Ok(()) };
+        if known.attempts >= ATTEMPTS_MAX {
+            return Err(NoRoom::Attempts);
+        }
+        known.attempts = known.attempts.saturating_add(1);
+        Ok(())
+    }
+
+    /// An attempt that left no record.
+    pub(crate) fn attempt_failed(&self, link: &LinkId) {
+        if let Some(known) = self.lock().links.get_mut(link) {
+            known.attempts = known.attempts.saturating_sub(1);
+        }
     }
 
     /// Keeps what was signed about a hop that counts, and gives what was signed first.
@@ -167,7 +200,7 @@ impl Table {
     fn count(&mut self, child: &Child<'_>) -> Result<(), NoRoom> {
         self.check(child)?;
         let Entry::Vacant(link) = self.links.entry(child.link) else { return Ok(()) };
-        link.insert(Known { tenant: child.tenant.clone(), parent: child.parent, countersignature: None });
+        link.insert(Known { tenant: child.tenant.clone(), parent: child.parent, attempts: 0, countersignature: None });
         // INVARIANT: there is room, it has been asked for.
         let _ = self.links_room.take(child.tenant);
         let children = self.children.entry(child.parent).or_default();
@@ -286,6 +319,22 @@ mod tests {
         };
         assert!(roots(&ACME, 0) > shared);
         assert!(roots(&GLOBEX, HOPS_MAX) > own / 2);
+    }
+
+    #[test]
+    fn whoever_begins_to_register_a_hop_and_hangs_up_each_time_runs_out_of_attempts() {
+        let hops = Hops::new(1);
+        assert_eq!(hops.count(&child(1, 0, 10), at(1)), Ok(()));
+        for _ in 0..ATTEMPTS_MAX {
+            assert_eq!(hops.attempt(&id(1)), Ok(()));
+            hops.attempt_failed(&id(1));
+        }
+        for _ in 0..ATTEMPTS_MAX {
+            assert_eq!(hops.attempt(&id(1)), Ok(()), "what left no record is not counted");
+        }
+        assert_eq!(hops.attempt(&id(1)), Err(NoRoom::Attempts));
+        assert_eq!(hops.count(&child(2, 0, 10), at(1)), Ok(()));
+        assert_eq!(hops.attempt(&id(2)), Ok(()), "another hop has its own");
     }
 
     #[test]

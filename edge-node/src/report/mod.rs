@@ -39,6 +39,11 @@ const ORDERS_MAX: usize = 4_096;
 const REFUSALS_PER_SEC: u64 = 50;
 /// Such refusals that may come at once.
 const REFUSALS_BURST: u64 = 200;
+/// Registrations of hops that are registered already, which are recorded one by one, per second; those beyond are
+/// counted. Whoever registered a hop can ask for its answer as often as it likes.
+const REPEATS_PER_SEC: u64 = 10;
+/// Such registrations that may come at once.
+const REPEATS_BURST: u64 = 50;
 
 /// How durable a record is to be before anything else happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -52,7 +57,7 @@ pub(crate) enum Durability {
 /// What may be shed, and when.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Weight {
-    /// Records of permitted reads: counted instead of kept when the spool fills up.
+    /// Records of permitted reads, and of what was registered before: counted instead of kept when the spool fills up.
     Read,
     /// Denials: counted when it is full.
     Refusal,
@@ -123,11 +128,35 @@ pub(crate) struct SpoolConfig {
     pub(crate) voters: BTreeSet<VoterId>,
 }
 
-/// How many refusals may still be recorded one by one: a bucket that fills with time.
+/// How many records of a kind may still be made one by one: a bucket that fills with time.
 #[derive(Debug)]
 struct Allowance {
-    left: u64,
-    at: BootTime,
+    per_sec: u64,
+    burst: u64,
+    /// What is left, and since when it fills.
+    state: Mutex<(u64, BootTime)>,
+}
+
+impl Allowance {
+    fn new(per_sec: u64, burst: u64, now: BootTime) -> Self {
+        Self { per_sec, burst, state: Mutex::new((burst, now)) }
+    }
+
+    /// Whether one more may be made now.
+    fn take(&self, now: BootTime) -> bool {
+        // A panic while it was held has lost one at most.
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let (left, at) = &mut *state;
+        let passed = u64::try_from(now.since(*at).as_millis()).unwrap_or(u64::MAX);
+        let gained = passed.saturating_mul(self.per_sec) / 1_000;
+        if gained > 0 {
+            *left = left.saturating_add(gained).min(self.burst);
+            *at = now;
+        }
+        let rest = left.checked_sub(1);
+        *left = rest.unwrap_or_default();
+        rest.is_some()
+    }
 }
 
 /// Where the road hands in its records. Cloning gives the same one.
@@ -136,7 +165,8 @@ pub(crate) struct Reporter {
     env: Env,
     orders: mpsc::Sender<Order>,
     shed: Arc<ShedCounters>,
-    allowance: Arc<Mutex<Allowance>>,
+    refusals: Arc<Allowance>,
+    repeats: Arc<Allowance>,
     feed: Arc<Feed>,
     status: watch::Receiver<SpoolStatus>,
     /// Handed in and not on the disk yet.
@@ -191,9 +221,10 @@ impl Reporter {
         };
         writer.begin(&tail.holes);
         tasks.spawn("spool writer", writer.run(shutdown.clone()));
-        let allowance = Allowance { left: REFUSALS_BURST, at: env.now().boot };
-        let allowance = Arc::new(Mutex::new(allowance));
-        Ok(Self { env: env.clone(), orders, shed, allowance, feed, status: status.subscribe(), unwritten })
+        let now = env.now().boot;
+        let refusals = Arc::new(Allowance::new(REFUSALS_PER_SEC, REFUSALS_BURST, now));
+        let repeats = Arc::new(Allowance::new(REPEATS_PER_SEC, REPEATS_BURST, now));
+        Ok(Self { env: env.clone(), orders, shed, refusals, repeats, feed, status: status.subscribe(), unwritten })
     }
 
     /// Records a decision, and returns when the disk has it.
@@ -226,23 +257,19 @@ impl Reporter {
 
     /// Records the refusal of a caller without a valid envelope, or counts it when there are too many.
     pub(crate) fn refused_caller(&self, draft: Draft) {
-        let now = self.env.now().boot;
-        let recorded = {
-            let mut allowance = self.allowance.lock().unwrap_or_else(PoisonError::into_inner);
-            let passed = u64::try_from(now.since(allowance.at).as_millis()).unwrap_or(u64::MAX);
-            let gained = passed.saturating_mul(REFUSALS_PER_SEC) / 1_000;
-            if gained > 0 {
-                allowance.left = allowance.left.saturating_add(gained).min(REFUSALS_BURST);
-                allowance.at = now;
-            }
-            let left = allowance.left.checked_sub(1);
-            allowance.left = left.unwrap_or_default();
-            left.is_some()
-        };
-        if recorded {
-            self.soon(draft, Weight::Refusal);
+        self.capped(&self.refusals, draft, Weight::Refusal);
+    }
+
+    /// Records that what was registered before was asked for again, or counts it when there is too much of that.
+    pub(crate) fn repeated(&self, draft: Draft) {
+        self.capped(&self.repeats, draft, Weight::Read);
+    }
+
+    fn capped(&self, allowance: &Allowance, draft: Draft, weight: Weight) {
+        if allowance.take(self.env.now().boot) {
+            self.soon(draft, weight);
         } else {
-            self.shed.count(Weight::Refusal);
+            self.shed.count(weight);
         }
     }
 

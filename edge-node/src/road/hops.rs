@@ -117,10 +117,11 @@ impl Journey {
 
 const HAS_A_CHILD: &str = "it has been handed on";
 
-fn refuse_full(full: NoRoom, hop: u8) -> Box<Refusal> {
+/// The refusal of a hop for which there is no room.
+pub(super) fn refuse_full(full: NoRoom, hop: u8) -> Box<Refusal> {
     let reason = match full {
         NoRoom::Fanout { .. } | NoRoom::Root => Reason::FanoutExhausted,
-        NoRoom::Tenant { .. } => Reason::BudgetExhausted,
+        NoRoom::Tenant { .. } | NoRoom::Attempts => Reason::BudgetExhausted,
     };
     Refusal::of_call(Denied { hop: Some(hop), ..Denied::new(reason, full.to_string()) })
 }

@@ -13,7 +13,7 @@ use remit_common::proof::{Exchange, Grade, Proof, ProofRefused};
 use remit_common::record::{Detail, RecordKind};
 use remit_common::time::Timestamp;
 
-use super::hops::ask;
+use super::hops::{ask, refuse_full};
 use super::{Gateway, Journey, refuse_stale};
 use crate::chains::Presented;
 use crate::pdp::{self, Refusal};
@@ -105,7 +105,8 @@ impl Gateway {
         Ok((effective, handed))
     }
 
-    /// The record is on the disk before the signature is given away.
+    /// The record is on the disk before the signature is given away. What was signed before is given away again, without
+    /// a second record that has to be there first (clause E-40).
     async fn record_and_sign(
         &self,
         journey: &Journey,
@@ -130,11 +131,22 @@ impl Gateway {
         let detail = Detail { policies, policies_total, note: Some(bounded(note)), ..journey.detail() };
         let effects = Effects::from_iter([Effect::Delegate]);
         let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);
-        if let Err(not_on_disk) = self.reporter.first(draft).await {
-            let detail = format!("not registered, because it could not be recorded first: {not_on_disk}");
-            let refusal = Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail));
-            self.deny(journey, &refusal);
-            return Err(refusal);
+        if known.is_some() {
+            // It is on the disk already; again and again, it would fill it.
+            self.reporter.repeated(draft);
+        } else {
+            self.hops.attempt(&link).map_err(|full| {
+                let refusal = refuse_full(full, effective.chain_depth.saturating_sub(1));
+                self.deny(journey, &refusal);
+                refusal
+            })?;
+            if let Err(not_on_disk) = self.reporter.first(draft).await {
+                self.hops.attempt_failed(&link);
+                let detail = format!("not registered, because it could not be recorded first: {not_on_disk}");
+                let refusal = Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail));
+                self.deny(journey, &refusal);
+                return Err(refusal);
+            }
         }
         self.metrics.decided(Reason::Permit, self.took(journey));
         let said = Countersignature {

@@ -1,6 +1,7 @@
 //! Hops at an edge: registered and countersigned, or made without registration within its limits, and never against
 //! policy. Clauses E-30 to E-35, P-34, P-35 and.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use axum::body::Bytes;
@@ -9,6 +10,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Countersignature, RawPresentation, with_countersignature};
 use remit_common::id::{DecisionId, LinkId, MeshId};
 use remit_common::proof::Grade;
+use remit_common::record::{GapCause, Record};
 use remit_common::revocation::CutKind;
 use remit_common::text;
 use remit_common::time::Timestamp;
@@ -166,6 +168,51 @@ async fn registering_again_gives_the_same_answer_and_a_proof_registers_once() {
     assert_eq!(refusal(&scene.agent(Some(&child)).call("plain.read", customer()).await), unregistered(1));
     let carried = with_countersignature(&child, &MESH, &countersignature).unwrap();
     assert_eq!(scene.agent(Some(&carried)).call("plain.read", customer()).await.reason(), "permit");
+    scene.stop_edge().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_registers_one_hop_again_and_again_does_not_fill_the_disk_and_gets_its_answer() {
+    const AGAIN: usize = 60;
+    /// As many as are recorded when no time passes.
+    const RECORDED: usize = 50;
+    let scene = Scene::new().await;
+    let parent = root(&scene, "depth = 2");
+    let maya = scene.agent(Some(&parent));
+    let child = child_of(&scene, &parent, 600, 1);
+    scene.world.stop_clock();
+    let first = maya.exchange(maya.registration(&child, Grade::P2).await).await;
+    assert_eq!(first.status.as_u16(), 200, "{first:?}");
+    for _ in 0..AGAIN {
+        let again = maya.exchange(maya.registration(&child, Grade::P2).await).await;
+        assert_eq!((again.status.as_u16(), &again.body), (200, &first.body));
+    }
+    // Not even a disk that takes nothing stands in the way of an answer that is known.
+    scene.world.break_disk(true);
+    let again = maya.exchange(maya.registration(&child, Grade::P2).await).await;
+    assert_eq!((again.status.as_u16(), &again.body), (200, &first.body));
+    let other = maya.exchange(maya.registration(&child_of(&scene, &parent, 600, 2), Grade::P2).await).await;
+    assert_eq!(refusal(&other).1, "obligation_unmet");
+    scene.world.break_disk(false);
+    let recorded = || {
+        let chain: BTreeMap<_, _> =
+            scene.voters.iter().flat_map(|voter| voter.heard(|heard| heard.records.clone())).collect();
+        let note = |word: &str| {
+            let says = |record: &&Record| {
+                let of_child = record.detail().filter(|detail| detail.links.last() == Some(&leaf(&child)));
+                of_child.and_then(|detail| detail.note.as_ref()).is_some_and(|note| note.starts_with(word))
+            };
+            chain.values().filter(says).count()
+        };
+        let shed =
+            chain.values().filter_map(|record| record.public().gap).filter(|gap| gap.cause == GapCause::ReadsShed);
+        (note("registered: "), note("registered before: "), shed.filter_map(|gap| gap.records).sum::<u64>())
+    };
+    eventually("all of it is on record, or counted", || async {
+        scene.forward(Duration::from_secs(1));
+        (recorded() == (1, RECORDED, u64::try_from(AGAIN + 1 - RECORDED).unwrap())).then_some(())
+    })
+    .await;
     scene.stop_edge().await;
 }
 
