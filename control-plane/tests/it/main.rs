@@ -7,6 +7,8 @@ mod membership;
 #[cfg(test)]
 mod mesh;
 #[cfg(test)]
+mod ports;
+#[cfg(test)]
 mod raft;
 #[cfg(test)]
 mod registry;

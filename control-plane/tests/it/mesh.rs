@@ -27,6 +27,7 @@ use remit_control_plane::{Config, RunError, Voter};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::ports::addresses;
 use crate::world::{MESH, key, signed_directory, signed_root};
 
 /// No wait of these tests is longer; all end as soon as what they wait for is there.
@@ -115,9 +116,7 @@ fn certificate(kind: NodeKind, role: NodeRole, seed: u8, now: Timestamp) -> Stri
 impl Mesh {
     pub(crate) fn new() -> Self {
         let env = real();
-        // All bound before any is let go, so that they differ.
-        let sockets: Vec<_> = (0..4).map(|_| env.socket.udp("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
-        let mut raft: Vec<_> = sockets.iter().map(|socket| socket.local_addr().unwrap()).collect();
+        let mut raft = addresses(&env, 4);
         let joiner = raft.pop().unwrap();
         let http = HttpClient::new(&env, 8 * 1024 * 1024);
         let folder = tempfile::tempdir().unwrap();

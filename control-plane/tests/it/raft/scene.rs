@@ -22,6 +22,8 @@ use remit_control_plane::raft::{
 };
 use zeroize::Zeroizing;
 
+use crate::ports::addresses;
+
 /// No wait of these tests is longer; all end as soon as what they wait for is there.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -168,9 +170,7 @@ impl Mesh {
     pub(super) fn new(voters: u64, timings: RaftTimings) -> Self {
         let id = MeshId([9; 16]);
         let env = real();
-        // All bound before any is let go, so that they differ.
-        let sockets: Vec<_> = (0..voters).map(|_| env.socket.udp("127.0.0.1:0".parse().unwrap()).unwrap()).collect();
-        let addrs = (1..).map(VoterId).zip(sockets.iter().map(|socket| socket.local_addr().unwrap())).collect();
+        let addrs = (1..).map(VoterId).zip(addresses(&env, voters.try_into().unwrap())).collect();
         let voters = Authority::new(id, NodeKind::Voter, 200);
         Self { id, voters, addrs, folder: tempfile::tempdir().unwrap(), timings }
     }
