@@ -236,11 +236,12 @@ impl Channels {
         let mut table = self.lock();
         table.forget(now);
         table.check(&nonce, channel.opener.source)?;
-        table.open_room.check(&channel.opener)?;
         table.requests_room.check(&channel.opener)?;
         let oldest = table.leaves.get(&channel.leaf).filter(|ids| ids.len() >= LEAF_MAX).and_then(VecDeque::front);
-        if let Some(oldest) = oldest.copied() {
-            table.remove(&oldest);
+        match oldest.copied() {
+            // Of the same root and tenant: it makes room for this one.
+            Some(oldest) => table.remove(&oldest),
+            None => table.open_room.check(&channel.opener)?,
         }
         table.open_room.take(&channel.opener);
         table.requests_room.take(&channel.opener);

@@ -13,12 +13,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{Request, Response};
 use remit_common::limits::CONFIG_BYTES_MAX;
-use remit_common::net::env::Env;
+use remit_common::net::env::{Env, deadline};
 use remit_common::net::http::{HttpClient, HttpFailed};
 use remit_common::net::https::{CannotCall, ClientTls, TlsFault};
 
 use crate::failure::{Exit, Failure};
 use crate::files;
+
+/// How long one of several addresses of a name may take to be connected to.
+const CONNECTS_WITHIN: Duration = Duration::from_secs(3);
 
 /// The address of an edge, as people write it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -153,9 +156,18 @@ impl Reach {
     /// Where it is now.
     pub(super) async fn addr(&self) -> Result<SocketAddr, NotReached> {
         let EdgeUrl { is_tls, host, port } = &self.url;
-        let found = self.env.socket.resolve(host, *port).await.map_err(NotReached::Name)?;
+        let mut found = self.env.socket.resolve(host, *port).await.map_err(NotReached::Name)?;
         // What a name means somebody else says: without TLS it has to be this machine.
-        found.into_iter().find(|addr| *is_tls || addr.ip().is_loopback()).ok_or(NotReached::Elsewhere)
+        found.retain(|addr| *is_tls || addr.ip().is_loopback());
+        // A name may have an address at which nobody listens, such as that of the other IP version.
+        if let [_, _, ..] = found.as_slice() {
+            for addr in &found {
+                if let Ok(Ok(_)) = deadline(CONNECTS_WITHIN, self.env.socket.connect(*addr)).await {
+                    return Ok(*addr);
+                }
+            }
+        }
+        found.into_iter().next().ok_or(NotReached::Elsewhere)
     }
 
     /// Asks once, without an envelope.

@@ -181,6 +181,9 @@ fn an_edge_that_is_stale_says_so_and_another_one_is_asked() {
         lines.collect::<Vec<_>>().join("\n")
     };
     let _running = edge.start_anew(deaf, || {});
+    let mut alone = scene.talk(&[&scene.edges[1]]);
+    until_fresh(|| alone.call("contracts.read", read_7781()));
+    alone.end();
     let both = [scene.edges[1].as_str(), scene.edges[0].as_str()];
     let mut talk = scene.talk(&both);
     let tickets = scene.tickets();

@@ -25,7 +25,7 @@ pub const REVOCATIONS_TOTAL_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
 /// Entries below a link that are kept for the link itself and its holder's key.
 const OWN_RESERVE: usize = 2;
 /// Entries below a link that there is always room for, however far down it is.
-const ROOM_BELOW_MIN: usize = 4;
+const ROOM_BELOW_MIN: usize = 8;
 
 /// What changes one set into a later one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -207,13 +207,9 @@ impl Revocations {
         {
             return Err(RevocationRefused::HoldersFull);
         }
+        let gives_up = links.last().is_some_and(|own| gives_up_own(entry, own));
         for (place, link) in links.iter().enumerate() {
-            let whose = match place + 1 == links.len() {
-                false => Whose::Below,
-                true if cuts_itself(entry, link) => Whose::Itself,
-                true => Whose::Own,
-            };
-            let max = room_below(place, whose);
+            let max = room_below(place, place + 1 == links.len(), gives_up);
             if self.entries.others_below(link, &entry.cut) >= max {
                 return Err(RevocationRefused::RootFull { max });
             }
@@ -375,19 +371,8 @@ fn is_of_cutters(entry: &Revocation) -> bool {
     matches!(entry.cut.kind, CutKind::Link | CutKind::Issuer) || shown(entry).is_some()
 }
 
-/// Who asks for one more entry below a link.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Whose {
-    /// The holder of a link further down.
-    Below,
-    /// The link's holder.
-    Own,
-    /// The link's holder, who gives up that link or its own key.
-    Itself,
-}
-
-/// Whether a holder gives up what it shows as its own: the link, or the key.
-fn cuts_itself(entry: &Revocation, own: &LinkId) -> bool {
+/// Whether a holder gives up what is its own: the link, or the key.
+fn gives_up_own(entry: &Revocation, own: &LinkId) -> bool {
     match entry.cut.kind {
         CutKind::Link => entry.cut.id == own.to_string(),
         // A holder gives up no other key than its own.
@@ -396,16 +381,14 @@ fn cuts_itself(entry: &Revocation, own: &LinkId) -> bool {
 }
 
 /// How many entries there may be below the link at a place (0 is the root) for one more by a holder. Half as many with
-/// every link further down; of that, who does not hold the link itself leaves a quarter to who does, and everybody leaves
-/// two for the link and the key themselves. So nobody who has the keys further down uses up the room of whoever stands
-/// above them, and nobody who has stolen a key keeps its owner from giving it up (clause T-53).
-fn room_below(place: usize, whose: Whose) -> usize {
+/// every link further down; of that, who does not hold the link itself leaves a quarter to who does, and who does not give
+/// up its own link or key leaves two to who does. So nobody who has the keys further down uses up the room of whoever
+/// stands above them, and nobody who has stolen a key keeps its owner from giving it up (clause T-53).
+fn room_below(place: usize, is_own: bool, gives_up_own: bool) -> usize {
     let all = (HOLDER_REVOCATIONS_PER_ROOT_MAX >> place).max(ROOM_BELOW_MIN);
-    match whose {
-        Whose::Itself => all,
-        Whose::Own => all - OWN_RESERVE,
-        Whose::Below => all - all.div_ceil(4).max(OWN_RESERVE),
-    }
+    let left_to_holder = if is_own { 0 } else { all.div_ceil(4) };
+    let left_to_owners = if gives_up_own { 0 } else { OWN_RESERVE };
+    all - left_to_holder - left_to_owners
 }
 
 /// What a cut issuer signed counts for nothing; the root stands if enough others signed it (clause T-49).

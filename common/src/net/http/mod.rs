@@ -5,6 +5,7 @@
 
 mod callers;
 mod client;
+mod patient;
 mod server;
 
 pub use client::{Connected, Hear, HttpClient, HttpFailed, Pieces};

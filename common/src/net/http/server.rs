@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,6 +23,7 @@ use tokio::sync::watch;
 
 use super::HEADERS_BYTES_MAX;
 use super::callers::{Callers, Offered, Progress};
+use super::patient::Patient;
 use crate::crypto::sign::PublicKey;
 use crate::net::env::{BoxStream, Env, Listener};
 use crate::net::https::ServerTls;
@@ -215,6 +216,8 @@ async fn connection(
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(u32::try_from(HEADERS_BYTES_MAX).unwrap_or(u32::MAX))
         .auto_date_header(false);
+    let has_given_up = Arc::new(AtomicBool::new(false));
+    let stream = Patient::new(stream, limits.stall_timeout, Arc::clone(&has_given_up));
     let mut serving = std::pin::pin!(builder.serve_connection(TokioIo::new(stream), handler));
     let (mut leaving, mut seen) = (false, 0);
     let mut idle = std::pin::pin!(tokio::time::sleep(limits.header_timeout));
@@ -224,7 +227,9 @@ async fn connection(
         tokio::select! {
             biased;
             // Faults of the peer end here; a client that goes away is no event.
-            _ = serving.as_mut() => return Ended::Done,
+            _ = serving.as_mut() => {
+                return if has_given_up.load(Ordering::Relaxed) { Ended::Stalled } else { Ended::Done };
+            }
             () = shutdown.requested(), if !leaving => {
                 leaving = true;
                 serving.as_mut().graceful_shutdown();

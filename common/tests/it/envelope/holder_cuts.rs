@@ -275,10 +275,16 @@ fn a_thief_of_keys_further_down_never_blocks_its_owners_cut() {
     let (child, by) = &children[0];
     let grandchildren = hops(child, *by, [60, 61, 62]);
     for (stolen, taken, owner, chain) in
-        [(&children, [30, 18, 0], HOLDERS[0], &root), (&grandchildren, [14, 10, 0], *by, child)]
+        [(&children, [30, 16, 0], HOLDERS[0], &root), (&grandchildren, [14, 8, 0], *by, child)]
     {
         let mut set = Revocations::new();
         assert_eq!(stolen.each_ref().map(|one| fill(&mut set, one)), taken);
+        // Whose key is stolen gives it up, and so does one beside it.
+        for (one, by) in &stolen[1..] {
+            let mut given_up = set.clone();
+            given_up.cut(made(ask(one, links(one).last().unwrap(), *by)).unwrap()).unwrap();
+            assert!(is_cut(&given_up, one));
+        }
         for (stolen, _) in stolen {
             set.cut(made(ask(stolen, links(stolen).last().unwrap(), owner)).unwrap()).unwrap();
             assert!(is_cut(&set, stolen));

@@ -154,6 +154,27 @@ async fn a_caller_that_reads_nothing_does_not_keep_its_connection() -> Result<()
     server.stop().await
 }
 
+/// Answers without a body, asked for one behind the other, and none of them read.
+#[tokio::test(start_paused = true)]
+async fn a_caller_that_asks_again_and_again_and_reads_nothing_does_not_keep_its_connection() -> Result<()> {
+    for request in ["GET / HTTP/1.1\r\nhost: x\r\n\r\n", "POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\nx"] {
+        let server = Server::start(ServeLimits::default());
+        let mut stream = server.connect("192.0.2.1".parse()?)?;
+        let asking = async {
+            loop {
+                if let Err(closed) = stream.write_all(request.as_bytes()).await {
+                    return closed;
+                }
+            }
+        };
+        let closed = tokio::time::timeout(WITHIN, asking).await.context("the connection is kept")?;
+        assert_eq!(closed.kind(), io::ErrorKind::BrokenPipe);
+        assert_eq!(server.stalled(), 1);
+        server.stop().await?;
+    }
+    Ok(())
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_caller_that_opens_no_window_does_not_keep_its_connection() -> Result<()> {
     const FRAME: usize = 9;
