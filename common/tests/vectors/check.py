@@ -860,7 +860,7 @@ def judge_envelope(vector):
     }
 
 
-# --- channels
+# --- channels
 
 BAD_PROOF = "bad_proof"
 
@@ -878,7 +878,7 @@ def proof_shape(read):
 
 
 def read_signed(data):
-    need(len(data) <= 512)
+    need(len(data) <= 512 + 2048)
     item = array(load(data), 3, 3)
     need(is_uint(item[0]) and item[0] == 1)
     return bstr(item[1]), bstr(item[2], 64)
@@ -886,8 +886,11 @@ def read_signed(data):
 
 def read_request(data):
     inner, signature = read_signed(data)
-    version, mesh, leaf, edge, ephemeral, time, nonce = array(load(inner), 7, 7)
-    need(is_uint(version) and version == 1)
+    version, mesh, leaf, edge, ephemeral, time, nonce, *shown = array(load(inner), 7, 9)
+    if shown:
+        need(len(shown) == 2 and is_uint(shown[0]) and shown[0] == 1 and len(bstr(shown[1])) <= 2048)
+    need(is_uint(version) and version == (2 if shown else 1))
+    need(shown or len(data) <= 512)
     bstr(mesh, 16), bstr(leaf, 32), name(edge), bstr(ephemeral, 32), uint(time), bstr(nonce, 16)
     return inner, signature, mesh, leaf, edge, ephemeral, time
 

@@ -46,6 +46,9 @@ struct Asked {
     nonce: [u8; 16],
     label: &'static [u8],
     signer: u8,
+    version: u64,
+    /// Kind and bytes of an identity (clause X-22).
+    shown: Option<(u64, Vec<u8>)>,
 }
 
 impl Asked {
@@ -60,20 +63,25 @@ impl Asked {
             nonce: [2; 16],
             label: b"remit/channel-request/v1",
             signer: HOLDERS[1],
+            version: 1,
+            shown: None,
         }
     }
 
     fn request(&self) -> Vec<u8> {
-        V::A(vec![
-            V::U(1),
+        let mut fields = vec![
+            V::U(self.version),
             V::B(self.mesh.to_vec()),
             V::B(self.leaf.to_vec()),
             t(self.edge),
             V::B(self.ephemeral.to_vec()),
             self.time.clone(),
             V::B(self.nonce.to_vec()),
-        ])
-        .encode()
+        ];
+        if let Some((kind, identity)) = &self.shown {
+            fields.extend([V::U(*kind), V::B(identity.clone())]);
+        }
+        V::A(fields).encode()
     }
 
     fn body(&self) -> Vec<u8> {
@@ -191,8 +199,21 @@ pub(super) fn vectors() -> Vec<Vector> {
         change(&mut asked);
         asked.body()
     };
+    let showing = |version: u64, kind: u64, bytes: usize| {
+        Asked { version, shown: Some((kind, vec![0x30; bytes])), ..Asked::honest() }.body()
+    };
+    let shown = |name: &str, description: &str, body: &[u8]| {
+        let meant = name.starts_with("no-").then_some(("bad_proof", "malformed"));
+        vector(name, "X-2 X-22", description, meant, body)
+    };
     let signature = [7; 64];
     let mut all = vec![
+        shown("shows-identity", "An identity comes along; what is in it is not read here.", &showing(2, 1, 700)),
+        shown("shows-longest", "An identity of 2 048 bytes.", &showing(2, 1, 2_048)),
+        shown("no-identity-longer", "An identity of 2 049 bytes.", &showing(2, 1, 2_049)),
+        shown("no-identity-kind-2", "An identity of a kind that is not taken.", &showing(2, 2, 700)),
+        shown("no-identity-version-1", "An identity in a request of version 1.", &showing(1, 1, 300)),
+        shown("no-identity-version-2", "A request of version 2 without an identity.", &with(|asked| asked.version = 2)),
         good("opened", "A channel is opened: answer and key."),
         good("clock-behind", "The holder's clock is 30 s behind.").with("now_ms", json!(ASKED_MS + 30_000)),
         good("clock-ahead", "The holder's clock is 30 s ahead.").with("now_ms", json!(ASKED_MS - 30_000)),
