@@ -158,7 +158,13 @@ impl Fixture {
         Ok(raw.verify(&self.mesh, &self.issuers)?.effective())
     }
 
-    /// The same, and whether what is left admits a read of this contract.
+    /// What the edge knows the chain by.
+    pub(crate) fn known_as(&self) -> Result<Digest> {
+        let raw = RawPresentation::parse(&self.presentation).map_err(|error| anyhow!(error))?;
+        Ok(raw.known_as(&self.mesh, &self.issuers))
+    }
+
+    /// As [`Self::verify_cold`], and whether what is left admits a read of this contract.
     ///
     /// # Errors
     /// When the chain does not verify.

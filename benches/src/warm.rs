@@ -98,7 +98,7 @@ impl Warm {
         let request = RawRequest::parse(opening.body())?.verify(&leaf, fixture.holder.public())?;
         let (acceptor, answer) = request.answer(&with, now)?;
         let held = opening.finish(&answer)?;
-        let known = (effective.tenant.clone(), effective.digest(), Digest([6; 32]));
+        let known = (effective.tenant.clone(), fixture.known_as()?, Digest([6; 32]));
         let mut chains = BTreeMap::from([(known.clone(), Arc::clone(&effective))]);
         let mut channels = BTreeMap::from([(acceptor.id(), (leaf, known))]);
         for number in 0..KEPT {

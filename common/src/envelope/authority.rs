@@ -4,7 +4,6 @@ use std::ops::Deref;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{
     AgentClass, AgentId, BundleVersion, Delegator, EdgeId, KeyId, LinkId, Region, SessionId, TaskId, TenantId,
@@ -78,7 +77,6 @@ pub struct Effective {
     pub(super) holders: Vec<KeyId>,
     pub(super) context: Arc<RootContext>,
     pub(super) signers: RootSigners,
-    pub(super) digest: Digest,
 }
 
 /// Who signed a root, of those whose signature counts.
@@ -186,12 +184,6 @@ impl Effective {
     #[must_use]
     pub fn signers(&self) -> &RootSigners {
         &self.signers
-    }
-
-    /// SHA-256 of the presentation.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
     }
 
     /// Whether every link holds at this moment (clause E-20).

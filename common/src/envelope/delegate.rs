@@ -73,7 +73,7 @@ pub fn delegate(
     now: Timestamp,
     nonce: Nonce,
 ) -> Result<Vec<u8>, CannotDelegate> {
-    let RawPresentation { links, countersignatures, tenant: _, digest: _ } =
+    let RawPresentation { links, countersignatures, tenant: _ } =
         RawPresentation::parse(parent).map_err(CannotDelegate::Parent)?;
     let Some(leaf) = links.last().filter(|leaf| leaf.link.holder == *parent_key.public()) else {
         return Err(CannotDelegate::NotTheHolder);

@@ -41,7 +41,6 @@ pub struct RawPresentation {
     /// By the index of the link; never the root's.
     pub(super) countersignatures: Countersignatures,
     pub(super) tenant: TenantId,
-    pub(super) digest: Digest,
 }
 
 /// By the index of the link.
@@ -83,7 +82,7 @@ impl RawPresentation {
             .and_then(|root: &RawLink| root.link.context.as_ref())
             .map(|context| context.tenant.clone())
             .ok_or(MalformedEnvelope::Link { hop: 0, source: ShapeFault::Misplaced { at: "kind" } })?;
-        Ok(Self { links, countersignatures, tenant, digest: Digest::of(&[bytes]) })
+        Ok(Self { links, countersignatures, tenant })
     }
 
     /// The tenant that the root claims; good for choosing what to verify with, and for nothing else.
@@ -135,12 +134,6 @@ impl RawPresentation {
         let last = self.links.iter().position(|raw| raw.sign1.id(mesh) == *link)?;
         let links: Vec<&Sign1> = self.links.iter().take(last + 1).map(|raw| &raw.sign1).collect();
         Some(encode(links.into_iter(), &BTreeMap::new()))
-    }
-
-    /// SHA-256 of the presentation.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.digest
     }
 
     /// What was read, written again: the same bytes.

@@ -14,7 +14,6 @@ use super::issuers::{Issuer, Issuers};
 use super::link::{AgentIdentity, Link, RootContext};
 use super::mint::RootSignature;
 use super::presentation::{RawLink, RawPresentation};
-use crate::crypto::digest::Digest;
 use crate::crypto::sign::PublicKey;
 use crate::id::{BundleVersion, LinkId, MeshId};
 use crate::lattice::{Audience, Delegation, Demands, InvalidScope, PurposePath, Scope, Window};
@@ -69,12 +68,6 @@ impl VerifiedChain {
     pub fn context(&self) -> &RootContext {
         &self.effective.context
     }
-
-    /// SHA-256 of the presentation.
-    #[must_use]
-    pub fn digest(&self) -> Digest {
-        self.effective.digest
-    }
 }
 
 impl RawPresentation {
@@ -98,7 +91,7 @@ impl RawPresentation {
         issuers: &Issuers,
         known: Option<&dyn Beginnings>,
     ) -> Result<VerifiedChain, Unauthenticated> {
-        let Self { links, countersignatures: _, tenant: _, digest } = self;
+        let Self { links, countersignatures: _, tenant: _ } = self;
         let ids: Vec<LinkId> = links.iter().map(|raw| raw.sign1.id(mesh)).collect();
         check_structure(&links, &ids)?;
         match known {
@@ -130,7 +123,7 @@ impl RawPresentation {
                 expires: step.expires,
             })
             .collect();
-        Ok(VerifiedChain { effective: effective(links, ids, chain, met, (signers, digest))? })
+        Ok(VerifiedChain { effective: effective(links, ids, chain, met, signers)? })
     }
 }
 
@@ -139,7 +132,7 @@ fn effective(
     link_ids: Vec<LinkId>,
     chain: Arc<[VerifiedLink]>,
     met: Met,
-    (signers, digest): (RootSigners, Digest),
+    signers: RootSigners,
 ) -> Result<Effective, Unauthenticated> {
     let chain_depth = u8::try_from(links.len()).unwrap_or(u8::MAX);
     let holders = links.iter().map(|link| link.holder.id()).collect();
@@ -168,7 +161,7 @@ fn effective(
         taxonomy_version: context.taxonomy_version,
         catalogue_version: context.catalogue_version,
     };
-    Ok(Effective { authority, chain, link_ids, holders, context: Arc::new(context), signers, digest })
+    Ok(Effective { authority, chain, link_ids, holders, context: Arc::new(context), signers })
 }
 
 /// Each hop names its parent, and the algorithm and key of its parent's holder (clauses E-11 to E-13).
