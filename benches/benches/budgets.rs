@@ -12,7 +12,7 @@ use remit_benches::oracle::{Ours, SETS, Set, Stock, in_words};
 use remit_benches::warm::Warm;
 use remit_benches::{bundle, chain};
 use remit_common::policy::engines::cedar::Ask;
-use remit_common::policy::{Decision, decide};
+use remit_common::policy::{Decision, Relations, decide};
 use remit_common::proof::Grade;
 
 const DECISION_MEDIAN_MAX: Duration = Duration::from_micros(20);
@@ -164,11 +164,13 @@ fn whole_call(permits: usize) -> Result<Figures> {
     let permitted = calls
         .iter()
         .filter(|(authority, call)| {
-            matches!(decide(&fixture.policy, authority, call, bundle::NOW), Decision::Permit(_))
+            matches!(decide(&fixture.policy, authority, call, &Relations::none(), bundle::NOW), Decision::Permit(_))
         })
         .count();
     ensure!((200..800).contains(&permitted), "{permitted} of {} calls permitted: a lopsided fixture", calls.len());
-    Ok(measure(&calls, 20, |(authority, call)| decide(&fixture.policy, authority, call, bundle::NOW)))
+    Ok(measure(&calls, 20, |(authority, call)| {
+        decide(&fixture.policy, authority, call, &Relations::none(), bundle::NOW)
+    }))
 }
 
 fn line(what: &str, figures: Figures) {

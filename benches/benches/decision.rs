@@ -6,8 +6,8 @@ use anyhow::Result;
 use criterion::{BenchmarkId, Criterion, criterion_group, criterion_main};
 use remit_benches::bundle::{self, NOW};
 use remit_benches::oracle::{Ours, SETS, Stock};
-use remit_common::policy::decide;
 use remit_common::policy::engines::cedar::Ask;
+use remit_common::policy::{Relations, decide};
 
 fn oracle(criterion: &mut Criterion) -> Result<()> {
     let mut group = criterion.benchmark_group("oracle request");
@@ -35,7 +35,7 @@ fn whole(criterion: &mut Criterion) -> Result<()> {
             bencher.iter(|| {
                 let (authority, call) = next.next()?;
                 let authority = fixture.authorities.get(*authority)?;
-                Some(decide(&fixture.policy, black_box(authority), black_box(call), NOW))
+                Some(decide(&fixture.policy, black_box(authority), black_box(call), &Relations::none(), NOW))
             });
         });
     }

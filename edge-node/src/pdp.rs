@@ -13,6 +13,7 @@ use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
 use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
 use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
+use remit_common::policy::Relations;
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
@@ -339,7 +340,7 @@ pub(crate) fn judge(
 ) -> Result<Cleared, Box<Refusal>> {
     let active = standing(view, effective, place, now)?;
     let policy = active.bundle.policy();
-    let permitted = match active.bundle.decide(effective.authority(), &call, now.wall) {
+    let permitted = match active.bundle.decide(effective.authority(), &call, &Relations::none(), now.wall) {
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use remit_benches::bundle::{Fixture, NOW};
-use remit_common::policy::{Decision, decide};
+use remit_common::policy::{Decision, Relations, decide};
 
 #[test]
 fn the_fixture_permits_and_denies() {
@@ -11,7 +11,7 @@ fn the_fixture_permits_and_denies() {
     assert_eq!(fixture.policy.policies(), 103);
     let mut answers: BTreeMap<&str, usize> = BTreeMap::new();
     for (authority, call) in &fixture.calls {
-        let answer = match decide(&fixture.policy, &fixture.authorities[*authority], call, NOW) {
+        let answer = match decide(&fixture.policy, &fixture.authorities[*authority], call, &Relations::none(), NOW) {
             Decision::Permit(_) => "permit",
             Decision::Deny(denied) => denied.reason.as_str(),
         };

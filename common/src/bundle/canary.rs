@@ -13,7 +13,7 @@ use super::verified::CompiledBundle;
 use crate::envelope::{AgentIdentity, AgentRequest, Authority, GrantRequest};
 use crate::id::{Delegator, DimensionName, InvalidId, PolicyId, SessionId, TaskId, ToolName};
 use crate::lattice::{Audience, Delegation, Demands, Scope};
-use crate::policy::{Decision, Reason, ToolCall, json};
+use crate::policy::{Decision, Reason, Relations, ToolCall, json};
 
 /// Canaries of one bundle. Each is decided at every compilation, in microseconds.
 pub const CANARIES_MAX: usize = 256;
@@ -83,7 +83,7 @@ impl Canary {
         }
         let authority = self.authority(bundle).map_err(bad)?;
         let call = self.call.to_call().map_err(bad)?;
-        let decision = bundle.decide(&authority, &call, bundle.manifest().created);
+        let decision = bundle.decide(&authority, &call, &Relations::none(), bundle.manifest().created);
         let (found, policies, dimension, detail) = match &decision {
             Decision::Permit(permitted) => (Reason::Permit, &permitted.policies, None, String::new()),
             Decision::Deny(denied) => {

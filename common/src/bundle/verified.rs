@@ -17,7 +17,7 @@ use crate::id::{MeshId, TenantId};
 use crate::lattice::Grade;
 use crate::limits::CLOCK_AHEAD_MAX;
 use crate::planted::{Bug, planted};
-use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, Reason, ToolCall, decide};
+use crate::policy::{Bounds, CompiledPolicy, Decision, Denied, Reason, Relations, ToolCall, decide};
 use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
 use crate::trust::root::Root;
@@ -198,9 +198,9 @@ impl CompiledBundle {
     }
 
     /// Decides one call: the bundle's own limits first, then its policy. Canaries are asked the same way.
-    pub fn decide(&self, authority: &Authority, call: &ToolCall, now: Timestamp) -> Decision {
+    pub fn decide(&self, authority: &Authority, call: &ToolCall, relations: &Relations, now: Timestamp) -> Decision {
         match self.check_limits(authority) {
-            Ok(()) => decide(&self.policy, authority, call, now),
+            Ok(()) => decide(&self.policy, authority, call, relations, now),
             Err(denied) => Decision::Deny(denied),
         }
     }

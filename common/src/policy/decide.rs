@@ -8,6 +8,7 @@ use super::compile::CompiledPolicy;
 use super::decision::{Decision, Denied, Obligations, Permitted, Reason};
 use super::engines::cedar::{Answer, Ask, Context, Matched, Query, Subject};
 use super::model::{Circumstances, Plan};
+use super::relations::Relations;
 use crate::envelope::Authority;
 use crate::lattice::{CallFacts, Grant, OutOfScope, Scope, ScopeMiss};
 use crate::time::Timestamp;
@@ -17,8 +18,14 @@ use crate::time::Timestamp;
 /// Grants are tried in the order of the envelope; the lowest that admits the call, and under which policy permits it,
 /// is the one whose limits bind the response. What is denied says how the closest grant missed. That the chain holds
 /// at `now`, and that the edge knows enough to decide at all, is checked before. Clause P-29.
-pub fn decide(policy: &CompiledPolicy, authority: &Authority, call: &ToolCall, now: Timestamp) -> Decision {
-    match permit(policy, authority, call, now) {
+pub fn decide(
+    policy: &CompiledPolicy,
+    authority: &Authority,
+    call: &ToolCall,
+    relations: &Relations,
+    now: Timestamp,
+) -> Decision {
+    match permit(policy, authority, call, relations, now) {
         Ok(permitted) => Decision::Permit(permitted),
         Err(denied) => Decision::Deny(denied),
     }
@@ -41,6 +48,7 @@ fn permit(
     policy: &CompiledPolicy,
     authority: &Authority,
     call: &ToolCall,
+    _relations: &Relations,
     now: Timestamp,
 ) -> Result<Permitted, Denied> {
     if let Some(hop) = beyond_patterns(&authority.scope, call.tool.as_str()) {

@@ -15,6 +15,7 @@ pub mod engines;
 mod fault;
 pub mod json;
 mod model;
+pub mod relations;
 pub mod response;
 pub mod taxonomy;
 #[cfg(test)]
@@ -29,6 +30,7 @@ pub use decide::{decide, visible_tools};
 pub use decision::{Decision, Denied, Obligations, Permitted, Reason};
 pub use delegating::{DELEGATE_ACTION, Handed, Handing};
 pub use fault::PolicyFault;
+pub use relations::Relations;
 pub use response::{Filtered, ResultFigures};
 pub use taxonomy::Taxonomy;
 pub use trust_domains::TrustDomains;

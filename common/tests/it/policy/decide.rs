@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use remit_common::envelope::{AgentIdentity, Authority};
 use remit_common::id::{AgentClass, AgentId, Delegator, PolicyId};
 use remit_common::lattice::{ClassSet, Effect, Grant};
-use remit_common::policy::{Decision, Denied, Permitted, Reason, ToolCall, decide, visible_tools};
+use remit_common::policy::{Decision, Denied, Permitted, Reason, Relations, ToolCall, decide, visible_tools};
 use remit_common::time::Timestamp;
 
 use super::{NOW, authority, call, compiled, example, grant, maya, names};
@@ -117,7 +117,10 @@ fn the_story_as_a_table() {
     let table: Vec<String> = rows
         .into_iter()
         .map(|(who, authority, tool, arguments)| {
-            format!("{who} {tool} {arguments}: {}", line(&decide(&policy, authority, &call(tool, arguments), NOW)))
+            format!(
+                "{who} {tool} {arguments}: {}",
+                line(&decide(&policy, authority, &call(tool, arguments), &Relations::none(), NOW))
+            )
         })
         .collect();
     let golden = include_str!("story.table");
@@ -129,7 +132,7 @@ fn a_tool_outside_the_patterns_is_refused_alike_whether_it_exists_or_not() {
     let policy = compiled(&example());
     let maya = maya(&policy);
     let [exists, does_not] = ["billing.update", "billing.nonsense"].map(|tool| {
-        let refused = denied(decide(&policy, &maya, &call(tool, r#"{"customer_id":"x"}"#), NOW));
+        let refused = denied(decide(&policy, &maya, &call(tool, r#"{"customer_id":"x"}"#), &Relations::none(), NOW));
         Denied { detail: String::new(), ..refused }
     });
     assert_eq!(exists, does_not);
@@ -171,7 +174,7 @@ fn permitted_with(
     call: &ToolCall,
 ) -> Permitted {
     authority.purpose = policy.taxonomy().purpose(purpose).expect("purpose");
-    permitted(decide(policy, &authority, call, NOW))
+    permitted(decide(policy, &authority, call, &Relations::none(), NOW))
 }
 
 #[test]
@@ -187,7 +190,7 @@ fn a_forbid_for_any_agent_of_the_chain_or_for_the_human_holds() {
     let policy = compiled(&files);
     let crm = call("crm.read", r#"{"customer_id":"cust_acme_1042"}"#);
     let maya = maya(&policy);
-    permitted(decide(&policy, &maya, &crm, NOW));
+    permitted(decide(&policy, &maya, &crm, &Relations::none(), NOW));
 
     let mut chained = maya.clone();
     chained.chain_agents.push(AgentIdentity {
@@ -195,12 +198,12 @@ fn a_forbid_for_any_agent_of_the_chain_or_for_the_human_holds() {
         class: AgentClass::new("clause-classifier").expect("class"),
         attestation: None,
     });
-    let refused = denied(decide(&policy, &chained, &crm, NOW));
+    let refused = denied(decide(&policy, &chained, &crm, &Relations::none(), NOW));
     assert_eq!((refused.reason, names(refused.policies)), (Reason::Forbidden, names(["no-classifiers"])));
 
     let mut frida = maya;
     frida.delegator = Delegator::new("user:frida@finance.example").expect("delegator");
-    let refused = denied(decide(&policy, &frida, &crm, NOW));
+    let refused = denied(decide(&policy, &frida, &crm, &Relations::none(), NOW));
     assert_eq!(refused.reason, Reason::Forbidden);
     assert_eq!((names(refused.policies), refused.policies_total), (names(["no-finance", "not-frida"]), 2));
 }
@@ -212,7 +215,7 @@ fn a_permit_is_asked_for_the_leaf_alone() {
     let mut stranger = maya(&policy);
     // The root's agent may, the agent that acts may not.
     stranger.class = AgentClass::new("stranger").expect("class");
-    let refused = denied(decide(&policy, &stranger, &crm, NOW));
+    let refused = denied(decide(&policy, &stranger, &crm, &Relations::none(), NOW));
     assert_eq!(refused.reason, Reason::NoMatchingPolicy);
 }
 
@@ -231,8 +234,15 @@ fn every_resource_of_a_call_has_to_be_permitted_and_none_forbidden() {
     let policy = compiled(&files);
     let any = grant(&["crm.read"], &[Effect::Read], &[("customer", &["a", "b", "c", "d", "e"])], Some(5));
     let reader = authority(&policy, "x", "review", vec![any]);
-    let ask =
-        |ids: &str| line(&decide(&policy, &reader, &call("crm.read", &format!(r#"{{"customer_id":{ids}}}"#)), NOW));
+    let ask = |ids: &str| {
+        line(&decide(
+            &policy,
+            &reader,
+            &call("crm.read", &format!(r#"{{"customer_id":{ids}}}"#)),
+            &Relations::none(),
+            NOW,
+        ))
+    };
     assert_eq!(ask(r#"["a"]"#), r#"permit grant 0 one on Customer::"a""#);
     assert_eq!(ask(r#"["b","a",["b"]]"#), r#"permit grant 0 one two on Customer::"a" Customer::"b""#);
     assert_eq!(ask(r#"["a","d"]"#), "no_matching_policy");
@@ -255,14 +265,15 @@ fn an_error_denies_in_a_forbid_and_is_as_nothing_in_a_permit() {
     let policy = compiled(&files);
     let crm = grant(&["crm.read"], &[Effect::Read], &[("customer", &["nobody"])], Some(5));
     let reader = authority(&policy, "x", "review", vec![crm]);
-    let read = permitted(decide(&policy, &reader, &call("crm.read", r#"{"customer_id":"nobody"}"#), NOW));
+    let read =
+        permitted(decide(&policy, &reader, &call("crm.read", r#"{"customer_id":"nobody"}"#), &Relations::none(), NOW));
     assert_eq!(names(read.policies), names(["fine"]), "`nobody` has no segment");
 
     let ids: &[(&str, &[&str])] = &[("customer", &["a"]), ("contract", &["b"])];
     let contracts = grant(&["contracts.read"], &[Effect::Read], ids, Some(5));
     let reader = authority(&policy, "x", "review", vec![contracts]);
     let contract = call("contracts.read", r#"{"customer_id":"a","contract_id":"b"}"#);
-    let refused = denied(decide(&policy, &reader, &contract, NOW));
+    let refused = denied(decide(&policy, &reader, &contract, &Relations::none(), NOW));
     assert_eq!((refused.reason, names(refused.policies)), (Reason::EvaluationFailed, names(["broken-forbid"])));
     assert!(refused.detail.contains("overflow"), "{}", refused.detail);
 }
@@ -273,7 +284,7 @@ fn an_envelope_of_a_later_taxonomy_is_refused() {
     let mut later = maya(&policy);
     later.taxonomy_version = 2;
     let crm = call("crm.read", r#"{"customer_id":"cust_acme_1042"}"#);
-    assert_eq!(denied(decide(&policy, &later, &crm, NOW)).reason, Reason::Stale);
+    assert_eq!(denied(decide(&policy, &later, &crm, &Relations::none(), NOW)).reason, Reason::Stale);
 }
 
 #[test]
@@ -284,7 +295,7 @@ fn time_is_an_argument() {
     let policy = compiled(&files);
     let crm = call("crm.read", r#"{"customer_id":"cust_acme_1042"}"#);
     let maya = maya(&policy);
-    permitted(decide(&policy, &maya, &crm, NOW));
+    permitted(decide(&policy, &maya, &crm, &Relations::none(), NOW));
     let later = Timestamp::from_secs(1_800_000_001);
-    assert_eq!(denied(decide(&policy, &maya, &crm, later)).reason, Reason::Forbidden);
+    assert_eq!(denied(decide(&policy, &maya, &crm, &Relations::none(), later)).reason, Reason::Forbidden);
 }

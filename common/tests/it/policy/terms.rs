@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::Authority;
 use remit_common::lattice::{Constraint, Effect, Grant, PathPrefix, Pin, Scalar, Scope, SortedMap};
-use remit_common::policy::{CompiledPolicy, Decision, Reason, decide, visible_tools};
+use remit_common::policy::{CompiledPolicy, Decision, Reason, Relations, decide, visible_tools};
 
 use super::{NOW, authority, call, compiled, example, grant, names};
 
@@ -31,7 +31,7 @@ fn maya(policy: &CompiledPolicy, change: impl FnOnce(Grant) -> Grant) -> Authori
 
 fn reason(policy: &CompiledPolicy, authority: &Authority, arguments: &str) -> Reason {
     let arguments = format!(r#"{{"customer_id":"cust_acme_1042",{arguments}}}"#);
-    match decide(policy, authority, &call(TICKET, &arguments), NOW) {
+    match decide(policy, authority, &call(TICKET, &arguments), &Relations::none(), NOW) {
         Decision::Permit(_) => Reason::Permit,
         Decision::Deny(denied) => denied.reason,
     }
@@ -90,7 +90,7 @@ fn every_link_constrains_arguments() {
     assert_eq!(reason(&policy, &leaf, GOOD), Reason::Permit);
     let refused = |arguments: &str| {
         let arguments = format!(r#"{{"customer_id":"cust_acme_1042",{arguments}}}"#);
-        match decide(&policy, &leaf, &call(TICKET, &arguments), NOW) {
+        match decide(&policy, &leaf, &call(TICKET, &arguments), &Relations::none(), NOW) {
             Decision::Permit(permit) => panic!("{permit:?}"),
             Decision::Deny(denied) => (denied.reason, denied.hop),
         }

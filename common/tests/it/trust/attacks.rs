@@ -8,7 +8,7 @@ use remit_common::envelope::{AgentIdentity, Authority, GrantRequest};
 use remit_common::id::{BundleVersion, MeshId};
 use remit_common::lattice::{Audience, Demands, Scope};
 use remit_common::policy::json::Json;
-use remit_common::policy::{Decision, Reason, ToolCall};
+use remit_common::policy::{Decision, Reason, Relations, ToolCall};
 use remit_common::trust::dsse::NotVerified;
 
 use super::mesh::*;
@@ -335,7 +335,7 @@ fn the_bundles_own_limits_come_before_its_policy() {
     let check = |change: fn(&mut Authority), expected| {
         let mut authority = good.clone();
         change(&mut authority);
-        let found = match compiled.decide(&authority, &call, NOW) {
+        let found = match compiled.decide(&authority, &call, &Relations::none(), NOW) {
             Decision::Permit(_) => (Reason::Permit, None),
             Decision::Deny(denied) => (denied.reason, denied.hop),
         };
