@@ -1,4 +1,5 @@
-//! Fixtures of the benches, which are tests, too: the decision oracle, a bundle of any size, and chains.
+//! Fixtures of the benches, which are tests, too: the decision oracle, a bundle of any size, and chains; and
+//! agents' tasks, of which nothing is measured but what is admitted.
 //!
 //! Nothing else in the project reads a clock to measure itself; tests never do. What the figures have to be stands
 //! in `BUDGETS.md`, and `cargo bench -p remit-benches --bench budgets` holds them to it.
@@ -8,4 +9,5 @@ pub mod bundle;
 pub mod chain;
 pub mod measure;
 pub mod oracle;
+pub mod tasks;
 pub mod warm;

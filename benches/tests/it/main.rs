@@ -6,3 +6,5 @@ mod bundle;
 mod chain;
 #[cfg(test)]
 mod oracle;
+#[cfg(test)]
+mod tasks;
