@@ -1,5 +1,7 @@
 //! `remit bundle`: from a folder of sources to what every edge decides by.
 
+pub(crate) mod diff;
+
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
@@ -27,6 +29,7 @@ Example:
   remit bundle build my-bundle -o v1.bundle
   remit bundle sign v1.bundle --key .remit/keys/policy-1.key
   remit bundle sign v1.bundle --key .remit/keys/policy-2.key
+  remit bundle diff active v1.bundle
   remit bundle push v1.bundle")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -60,10 +63,15 @@ enum Verb {
         /// The container
         file: PathBuf,
     },
+    /// Say what one bundle permits that another does not
+    Diff(diff::Args),
     /// Hand a signed container to the control plane, which activates it
     Push {
         /// The container
         file: PathBuf,
+        /// Push it although it newly permits something, as `bundle diff active FILE` shows
+        #[arg(long)]
+        approve_widening: bool,
     },
     /// List the bundles that the control plane holds
     Ls,
@@ -94,7 +102,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Build(args) => build_to_file(args, context),
         Verb::Sign { file, key } => sign(file, key, context),
         Verb::Show { file } => show(file, context),
-        Verb::Push { file } => push_file(file, context).await,
+        Verb::Diff(args) => diff::run(args, context).await,
+        Verb::Push { file, approve_widening } => push_file(file, *approve_widening, context).await,
         Verb::Ls => ls(context).await,
     }
 }
@@ -260,12 +269,16 @@ pub(crate) async fn push(admin: &Admin, container: Vec<u8>) -> Result<BundlePubl
     admin.post("/v1/bundles", container).await
 }
 
-async fn push_file(file: &Path, context: &Context) -> Result<Exit, Failure> {
+async fn push_file(file: &Path, approved: bool, context: &Context) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let bundle = read_container(context, file)?;
     let manifest = claimed(&bundle)?;
+    let admin = Admin::new(context, &mesh)?;
+    if !approved {
+        diff::refuse_widening(&admin, &bundle, &manifest, context).await?;
+    }
     let progress = context.output.progress("pushing");
-    let pushed = push(&Admin::new(context, &mesh)?, bundle.to_bytes()).await;
+    let pushed = push(&admin, bundle.to_bytes()).await;
     progress.finish_and_clear();
     let pushed = pushed.map_err(|failure| match failure.exit {
         Exit::Failed => failure.hint("`remit bundle show FILE` shows who signed; two administrators of three must"),

@@ -109,7 +109,7 @@ impl Canary {
         Ok(())
     }
 
-    fn authority(&self, bundle: &CompiledBundle) -> Result<Authority, String> {
+    pub(super) fn authority(&self, bundle: &CompiledBundle) -> Result<Authority, String> {
         let taxonomy = bundle.policy().taxonomy();
         let manifest = bundle.manifest();
         let text = |fault: InvalidId| fault.to_string();
@@ -146,7 +146,7 @@ impl Canary {
 }
 
 impl CanaryCall {
-    fn to_call(&self) -> Result<ToolCall, String> {
+    pub(super) fn to_call(&self) -> Result<ToolCall, String> {
         let bytes = serde_json::to_vec(&self.arguments).map_err(|fault| fault.to_string())?;
         let arguments = json::parse(&bytes, json::Mode::Arguments).map_err(|fault| fault.to_string())?;
         Ok(ToolCall { tool: self.tool.clone(), arguments })

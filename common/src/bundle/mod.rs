@@ -7,6 +7,7 @@
 
 pub mod canary;
 pub mod container;
+pub mod diff;
 pub mod high_water;
 pub mod manifest;
 mod rejected;

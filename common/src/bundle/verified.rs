@@ -94,6 +94,19 @@ impl SignedBundle {
     }
 }
 
+impl SignedBundle {
+    /// Compiles what nobody has verified, for people who compare it with something before they sign or push it. No
+    /// edge takes what comes out.
+    ///
+    /// # Errors
+    /// [`BundleRejected`].
+    pub fn dangerous_unverified_compile(self) -> Result<CompiledBundle, BundleRejected> {
+        let (manifest, digest) = (self.dangerous_unverified_manifest()?, self.digest());
+        let files = match_files(&manifest, self.files)?;
+        CompiledBundle::new(manifest, digest, &files)
+    }
+}
+
 /// Each file is the one that the manifest means, and a kind of file that this version reads: what nobody here reads
 /// might forbid something.
 fn match_files(manifest: &Manifest, files: Vec<Vec<u8>>) -> Result<BTreeMap<String, Vec<u8>>, BundleRejected> {
@@ -155,7 +168,8 @@ impl VerifiedBundle {
 }
 
 impl CompiledBundle {
-    /// INVARIANT: what decides for an edge comes from [`VerifiedBundle::compile`]; authors compile what is unsigned.
+    /// INVARIANT: what decides for an edge comes from [`VerifiedBundle::compile`]; authors compile what is unsigned,
+    /// or what they have not verified.
     pub(super) fn new(
         manifest: Manifest,
         digest: Digest,

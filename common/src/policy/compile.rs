@@ -78,19 +78,19 @@ impl CompiledPolicy {
         &self.0.trust_domains
     }
 
-    pub(super) fn engine(&self) -> &CedarEngine {
+    pub(crate) fn engine(&self) -> &CedarEngine {
         &self.0.engine
     }
 
-    pub(super) fn kinds(&self) -> &Kinds {
+    pub(crate) fn kinds(&self) -> &Kinds {
         &self.0.kinds
     }
 
-    pub(super) fn delegation(&self) -> Option<&DelegationPlan> {
+    pub(crate) fn delegation(&self) -> Option<&DelegationPlan> {
         self.0.delegation.as_ref()
     }
 
-    pub(super) fn plan(&self, tool: &ToolName) -> Option<&Plan> {
+    pub(crate) fn plan(&self, tool: &ToolName) -> Option<&Plan> {
         self.0.plans.get(tool)
     }
 }

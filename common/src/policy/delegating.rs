@@ -51,7 +51,7 @@ pub struct Handed {
 
 /// How the question is put; there is none where the schema does not declare the action.
 #[derive(Debug)]
-pub(super) struct DelegationPlan {
+pub(crate) struct DelegationPlan {
     action: Subject,
     asks_user: bool,
     fields: Vec<Field>,

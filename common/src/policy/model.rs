@@ -20,11 +20,11 @@ use crate::time::Timestamp;
 
 /// The entity types that every schema speaks of.
 #[derive(Debug)]
-pub(super) struct Kinds {
-    pub(super) agent: Kind,
-    pub(super) class: Kind,
-    pub(super) user: Kind,
-    pub(super) action: Kind,
+pub(crate) struct Kinds {
+    pub(crate) agent: Kind,
+    pub(crate) class: Kind,
+    pub(crate) user: Kind,
+    pub(crate) action: Kind,
 }
 
 impl Kinds {
@@ -68,9 +68,9 @@ impl Kinds {
 
 /// How a question about one tool is put.
 #[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) action: Subject,
-    pub(super) resource: Kind,
+pub(crate) struct Plan {
+    pub(crate) action: Subject,
+    pub(crate) resource: Kind,
     /// Whether forbids are asked for the human, too: where the schema lets users do this.
     pub(super) asks_user: bool,
     fields: Vec<Field>,
@@ -148,6 +148,24 @@ impl Plan {
         Ok(Self { action: engine.subject(&kinds.action, name), resource, asks_user, fields })
     }
 
+    /// What the context is made of: where each value stands, what it looks like, and whether it has to be there.
+    pub(crate) fn wants(&self) -> Vec<(Vec<String>, Shape, bool)> {
+        let mut wants = Vec::new();
+        for field in &self.fields {
+            match field {
+                Field::Dimensions(members) | Field::Args(members) => {
+                    flatten(&mut vec![field.name().to_owned()], members, true, &mut wants);
+                }
+                plain => {
+                    let shape = Field::PLAIN.iter().find(|(known, _)| known.name() == plain.name());
+                    let shape = shape.map_or(Shape::Set(Box::new(Shape::Text)), |(_, shape)| shape.clone());
+                    wants.push((vec![plain.name().to_owned()], shape, true));
+                }
+            }
+        }
+        wants
+    }
+
     /// The context of a question, under one grant.
     pub(super) fn context(&self, about: &Circumstances<'_>, grant: &Grant) -> Result<Context, Misfit> {
         let mut members = Vec::with_capacity(self.fields.len());
@@ -155,6 +173,18 @@ impl Plan {
             members.push((field.name(), field.value(about, grant)?));
         }
         Ok(Context::new(members))
+    }
+}
+
+fn flatten(path: &mut Vec<String>, members: &[Member], required: bool, wants: &mut Vec<(Vec<String>, Shape, bool)>) {
+    for member in members {
+        path.push(member.name.clone());
+        let required = required && member.required;
+        match &member.shape {
+            Shape::Record(inner) => flatten(path, inner, required, wants),
+            shape => wants.push((path.clone(), shape.clone(), required)),
+        }
+        path.pop();
     }
 }
 

@@ -3,6 +3,7 @@
 mod cedar;
 mod compile;
 mod decide;
+mod diff;
 mod response;
 mod terms;
 

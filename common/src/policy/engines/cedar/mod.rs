@@ -12,6 +12,7 @@ mod index;
 mod parse;
 mod request;
 mod shape;
+pub(crate) mod steer;
 mod store;
 #[cfg(test)]
 mod tests;

@@ -72,6 +72,11 @@ impl Store {
         self.0.get(uid)
     }
 
+    /// Every entity, in no order.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Entity> {
+        self.0.values().map(|held| &*held.entity)
+    }
+
     /// The entities that a request can reach.
     ///
     /// # Errors

@@ -1,0 +1,260 @@
+//! `remit bundle diff`: what one bundle permits that another does not, in words and as a table.
+//!
+//! Nothing has an effect: both bundles decide the same requests side by side. Exit 0 says that none of them is newly
+//! permitted, exit 4 that something is. Clauses B-35 to B-40, docs/PROTOCOL.md.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use remit_common::bundle::diff::{
+    Budget, Comparison, Exemplar, Finding, How, Origin, Place, Subject, Verdict, compare,
+};
+use remit_common::bundle::source::BuildOverrides;
+use remit_common::bundle::{BundleRejected, CompiledBundle, Manifest, SignedBundle};
+use remit_common::policy::PolicyFault;
+use remit_control_plane::admin::model::{BundleStatus, Bundles};
+
+use super::{NO_MESH, build, explain, faulty, read_container, read_source, rejected_source};
+use crate::admin::Admin;
+use crate::context::Context;
+use crate::failure::{Exit, Failure};
+use crate::output::Output;
+
+/// The word for the bundle that the tenant's edges are to run.
+const ACTIVE: &str = "active";
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+A bundle is a folder of sources, a container, or the word `active`: the one that the mesh at hand runs.
+Exit codes: 0 nothing is newly permitted; 4 something is; 1, 2 and 3 as everywhere.
+
+Example:
+  remit bundle diff active my-bundle
+  remit bundle diff v1.bundle v2.bundle --json")]
+pub(crate) struct Args {
+    /// The earlier bundle: a folder, a container, or `active`
+    old: String,
+    /// The later one
+    new: String,
+    /// How many requests are made up around what changed, at most
+    #[arg(long, value_name = "N", default_value_t = Budget::DESK.generated)]
+    requests: usize,
+}
+
+/// A bundle and its files, for showing where a policy stands.
+pub(crate) struct Side {
+    pub(crate) compiled: CompiledBundle,
+    files: BTreeMap<String, Vec<u8>>,
+}
+
+/// What an administrator may ask for, so that a mistyped number does not fill the memory.
+const REQUESTS_MAX: usize = 1_000_000;
+
+pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
+    let old = side(&args.old, context).await?;
+    let new = side(&args.new, context).await?;
+    let budget = Budget { generated: args.requests.min(REQUESTS_MAX), ..Budget::DESK };
+    let progress = context.output.progress("asking both bundles");
+    let found = compare(&old.compiled, &new.compiled, &[], context.now(), budget);
+    progress.finish_and_clear();
+    context.output.document(&found);
+    show(&found, &old, &new, &context.output);
+    Ok(if found.widens() { Exit::Fault } else { Exit::Done })
+}
+
+async fn side(name: &str, context: &Context) -> Result<Side, Failure> {
+    if name == ACTIVE {
+        let mesh = context.mesh()?;
+        let active = active(&Admin::new(context, &mesh)?, &mesh.tenant).await?;
+        return active.ok_or_else(|| {
+            Failure::new(Exit::Failed, format!("tenant `{}` has no active bundle", mesh.tenant))
+                .hint("`remit bundle push` activates one")
+        });
+    }
+    let path = Path::new(name);
+    if path.is_dir() {
+        let source = read_source(context, path)?;
+        let overrides = BuildOverrides { mesh_id: Some(NO_MESH), ..BuildOverrides::default() };
+        let built = build(&source, &overrides)?;
+        let compiled = built.check().map_err(|rejected| rejected_source(&rejected, &source))?;
+        return Ok(Side { compiled, files: source.files });
+    }
+    of_container(read_container(context, path)?)
+}
+
+/// The bundle of a container. Its signatures are not checked: whoever pushes or runs it does that.
+pub(crate) fn of_container(container: SignedBundle) -> Result<Side, Failure> {
+    let rejected = |error: BundleRejected| match &error {
+        BundleRejected::Policy { faults } => faulty(faults, &remit_common::bundle::BundleSource::default()),
+        other => Failure::caused(Exit::Fault, other).reason(other.reason_code()),
+    };
+    let manifest = container.dangerous_unverified_manifest().map_err(rejected)?;
+    let (_, contents) = container.parts();
+    let files = manifest.files.iter().map(|entry| entry.path.clone()).zip(contents.iter().cloned()).collect();
+    let compiled = container.dangerous_unverified_compile().map_err(rejected)?;
+    Ok(Side { compiled, files })
+}
+
+/// The bundle that a tenant's edges are to run.
+pub(crate) async fn active(admin: &Admin, tenant: &remit_common::id::TenantId) -> Result<Option<Side>, Failure> {
+    let listing: Bundles = admin.get("/v1/bundles").await?;
+    let is_active = |bundle: &&BundleStatus| bundle.tenant == *tenant && bundle.number.is_some();
+    let Some(active) = listing.bundles.iter().find(is_active) else { return Ok(None) };
+    let container = admin.get_bytes(&format!("/v1/bundles/{}", active.digest)).await?;
+    let container = SignedBundle::parse(&container).map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    of_container(container).map(Some)
+}
+
+/// Compares what is about to be pushed with what runs, and refuses what newly permits something (clause B-41).
+pub(super) async fn refuse_widening(
+    admin: &Admin,
+    bundle: &SignedBundle,
+    manifest: &Manifest,
+    context: &Context,
+) -> Result<(), Failure> {
+    let Some(old) = active(admin, &manifest.tenant).await? else { return Ok(()) };
+    // What does not compile is for the voters to refuse, with their reason.
+    let Ok(new) = of_container(bundle.clone()) else { return Ok(()) };
+    let progress = context.output.progress("comparing with the active bundle");
+    let found = compare(&old.compiled, &new.compiled, &[], context.now(), Budget::DESK);
+    progress.finish_and_clear();
+    if !found.widens() {
+        return Ok(());
+    }
+    show(&found, &old, &new, &context.output);
+    let (version, runs) = (manifest.version, old.compiled.manifest().version);
+    let message = format!("version {version} permits what the active version {runs} does not: {}", found.summary());
+    let hint = "if that is meant, push again with --approve-widening";
+    Err(Failure::new(Exit::Failed, message).reason("widening").hint(hint))
+}
+
+/// Words first, then a table, then one request for each row.
+pub(crate) fn show(found: &Comparison, old: &Side, new: &Side, output: &Output) {
+    for change in &found.changes {
+        let what = match change.subject {
+            Subject::Policy => "policy",
+            Subject::Tool => "tool",
+            Subject::Upstream => "upstream",
+            Subject::File => "file",
+            Subject::Manifest => "manifest",
+        };
+        let how = match change.how {
+            How::Added => "added",
+            How::Changed => "changed",
+            How::Removed => "removed",
+        };
+        let place = change.new.as_ref().map(|place| (place, new)).or(change.old.as_ref().map(|place| (place, old)));
+        let place = place.map(|(place, side)| format!("  {}", line_of(place, side))).unwrap_or_default();
+        output.line(format!("{how:8} {what} {}{place}", change.name));
+    }
+    for change in found.loosened() {
+        output.line(format!("{}: {}", output.bad("wider"), change.loosens.as_deref().unwrap_or_default()));
+    }
+    for finding in &found.findings {
+        let kind = finding.kind.words();
+        let kind = if finding.kind.widens() { output.bad(kind) } else { kind.to_owned() };
+        output.line("");
+        output.line(format!("{kind}: `{}` for agents of class `{}`", finding.action, finding.role));
+        for exemplar in &finding.exemplars {
+            example(exemplar, old, new, output);
+        }
+    }
+    if !found.findings.is_empty() {
+        output.line("");
+        let row = |finding: &Finding| {
+            [
+                finding.action.to_string(),
+                finding.role.to_string(),
+                finding.kind.words().to_owned(),
+                finding.count.to_string(),
+            ]
+        };
+        output.table(["action", "role", "", "requests"], found.findings.iter().map(row));
+    }
+    output.line("");
+    if !found.widens() {
+        output.line(format!("{} nothing is newly permitted", output.good("ok")));
+    }
+    let asked = found.asked;
+    output.line(output.faint(&format!(
+        "{} requests were decided under both: {} canaries, {} tests, {} recorded, {} made up around what changed.",
+        asked.total(),
+        asked.canaries,
+        asked.tests,
+        asked.recorded,
+        asked.generated
+    )));
+    output.line(output.faint(
+        "Made-up requests get a grant that admits them: envelopes narrow further. What was not asked may differ, too.",
+    ));
+    for line in &found.uncovered {
+        output.line(output.faint(&format!("not covered: {line}")));
+    }
+}
+
+fn example(exemplar: &Exemplar, old: &Side, new: &Side, output: &Output) {
+    let request = &exemplar.request;
+    let source = match &exemplar.origin {
+        Origin::Canary { name } => format!(" (canary `{name}`)"),
+        Origin::Test { name } => format!(" (test `{name}`)"),
+        Origin::Recorded { id } => format!(" (recorded as {id})"),
+        Origin::Generated { .. } => String::new(),
+    };
+    output.line(format!(
+        "  for example: agent `{}` of class `{}`, for `{}`, purpose `{}`, {} link{} in the chain{source}",
+        request.agent,
+        request.class,
+        request.delegator,
+        request.purpose,
+        request.chain_depth,
+        if request.chain_depth == 1 { "" } else { "s" },
+    ));
+    let arguments = serde_json::to_string(&request.arguments).unwrap_or_default();
+    output.line(format!("    calls {} {arguments}", request.action));
+    let records = request.max_records.map_or_else(|| "any number of".to_owned(), |max| format!("at most {max}"));
+    output.line(format!("    under a grant for {records} records, classes [{}]", request.classes.join(", ")));
+    output.line(format!("    before: {}", answer(&exemplar.old)));
+    output.line(format!("    now:    {}", answer(&exemplar.new)));
+    // What decides now, or, where that is nothing, what decided before.
+    let deciding = exemplar.new.policies.iter().map(|place| (place, new));
+    let decided = exemplar.old.policies.iter().map(|place| (place, old));
+    for (place, side) in deciding.chain(decided).take(2) {
+        for line in explain(&fault_at(place, side), &side.files).lines() {
+            output.line(format!("      {line}"));
+        }
+    }
+}
+
+fn answer(verdict: &Verdict) -> String {
+    let policies: Vec<String> = verdict.policies.iter().map(|place| format!("`{}`", place.policy)).collect();
+    let by = if policies.is_empty() { String::new() } else { format!(" by {}", policies.join(", ")) };
+    let released = verdict.released.as_ref().map(|released| {
+        let records = released.records.map_or_else(String::new, |records| format!("{records} records, "));
+        let rest = if released.unclassified { " and what has no class" } else { "" };
+        format!("; releases {records}classes [{}]{rest}", released.classes.join(", "))
+    });
+    match verdict.reason {
+        Some(remit_common::policy::Reason::Permit) => format!("permitted{by}{}", released.unwrap_or_default()),
+        Some(reason) => format!("denied as {reason}{by}: {}", verdict.detail),
+        None => format!("cannot be asked: {}", verdict.detail),
+    }
+}
+
+/// The place of a policy in lines and columns, with its name as the message.
+fn fault_at(place: &Place, side: &Side) -> PolicyFault {
+    let text = side.files.get(&place.file).map(|bytes| String::from_utf8_lossy(bytes)).unwrap_or_default();
+    let before = text.get(..place.start).unwrap_or_default();
+    let count = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
+    PolicyFault {
+        file: place.file.clone(),
+        line: count(before.matches('\n').count().saturating_add(1)),
+        column: count(before.rsplit('\n').next().unwrap_or_default().chars().count().saturating_add(1)),
+        message: format!("`{}`", place.policy),
+        help: None,
+    }
+}
+
+fn line_of(place: &Place, side: &Side) -> String {
+    let fault = fault_at(place, side);
+    format!("{}:{}", fault.file, fault.line)
+}
