@@ -18,9 +18,11 @@ use crate::time::Timestamp;
 /// Policies around which requests are made up, for one tool.
 const RULES_MAX: usize = 64;
 /// Permits that are tried together with one forbid.
-const PERMITS_MAX: usize = 8;
+const PERMITS_MAX: usize = 4;
 /// Ways that are followed for one policy.
 const WAYS_MAX: usize = 12;
+/// Requests from which others are varied, for one tool: each is held in memory.
+const SEEDS_MAX: usize = 256;
 /// Forbids that a plain request is steered around.
 const FORBIDS_MAX: usize = 32;
 
@@ -71,8 +73,15 @@ pub(super) fn questions(
         }
     }
     let mut asked = Asked { max, seen: BTreeSet::new(), questions: Vec::new(), left_out: 0 };
-    let seeded: Vec<(&Scene<'_>, Vec<Seed>)> =
-        scenes.iter().map(|(scene, focus)| (scene, seeds(scene, focus))).collect();
+    let mut seeded: Vec<(&Scene<'_>, Vec<Seed>)> = Vec::new();
+    for (scene, focus) in &scenes {
+        let (seeds, barren) = seeds(scene, focus);
+        if barren > 0 {
+            uncovered
+                .push(format!("`{}`: {barren} policies around which fewer or no requests were made up", scene.tool));
+        }
+        seeded.push((scene, seeds));
+    }
     for (scene, seeds) in &seeded {
         for seed in seeds {
             asked.add(scene, &seed.draft, &seed.about);
@@ -127,13 +136,14 @@ impl Asked {
         let near: Vec<_> = scene.values.iter().filter(|(path, _)| seed.paths.contains(*path)).collect();
         for (index, (first, values)) in near.iter().enumerate() {
             for (second, others) in near.iter().skip(index.saturating_add(1)) {
+                if self.questions.len() >= self.max {
+                    // Counted without being made up: there may be very many.
+                    let pairs = u64::try_from(values.len().saturating_mul(others.len())).unwrap_or(u64::MAX);
+                    self.left_out = self.left_out.saturating_add(pairs);
+                    continue;
+                }
                 for value in *values {
                     for other in *others {
-                        if self.questions.len() >= self.max {
-                            // Counted without being made up: there may be very many.
-                            self.left_out = self.left_out.saturating_add(1);
-                            continue;
-                        }
                         let mut draft = seed.draft.clone();
                         draft.insert((*first).clone(), value.clone());
                         draft.insert((*second).clone(), other.clone());
@@ -145,17 +155,23 @@ impl Asked {
     }
 }
 
-fn seeds(scene: &Scene<'_>, focus: &[Focus]) -> Vec<Seed> {
+/// Requests that the policies in focus decide, at most [`SEEDS_MAX`]; and for how many policies there was no room.
+fn seeds(scene: &Scene<'_>, focus: &[Focus]) -> (Vec<Seed>, usize) {
     let mut seeds = Vec::new();
+    let mut barren = 0usize;
     for Focus { side, rule } in focus {
+        if seeds.len() >= SEEDS_MAX {
+            barren = barren.saturating_add(1);
+            continue;
+        }
         let plain = unforbidden(scene, rule);
         let paths = scene.paths(*side, rule);
-        let mut seed = |draft: Draft| seeds.push(Seed { draft, about: rule.id.clone(), paths: paths.clone() });
+        let mut drafts = Vec::new();
         for way in scene.ways(*side, rule, true).iter().take(WAYS_MAX) {
             if rule.permits {
                 let mut draft = plain.clone();
                 scene.edit(&mut draft, way);
-                seed(draft);
+                drafts.push(draft);
                 continue;
             }
             // A forbid shows only where something would be permitted.
@@ -165,19 +181,25 @@ fn seeds(scene: &Scene<'_>, focus: &[Focus]) -> Vec<Seed> {
                         for order in [[other, way], [way, other]] {
                             let mut draft = plain.clone();
                             order.into_iter().for_each(|edits| scene.edit(&mut draft, edits));
-                            seed(draft);
+                            drafts.push(draft);
                         }
                     }
                 }
             }
         }
+        let room = SEEDS_MAX.saturating_sub(seeds.len());
+        if drafts.len() > room {
+            barren = barren.saturating_add(1);
+        }
+        let seed = |draft| Seed { draft, about: rule.id.clone(), paths: paths.clone() };
+        seeds.extend(drafts.into_iter().take(room).map(seed));
     }
-    seeds
+    (seeds, barren)
 }
 
 /// A plain request, steered around the forbids of both bundles other than this policy.
 fn unforbidden(scene: &Scene<'_>, but: &RuleView) -> Draft {
-    let mut draft = scene.plain();
+    let mut draft = scene.plain.clone();
     for (side, sides) in scene.sides.iter().enumerate() {
         for forbid in sides.rules.iter().filter(|rule| !rule.permits && rule.id != but.id).take(FORBIDS_MAX) {
             if let Some(way) = scene.ways(side, forbid, false).first() {

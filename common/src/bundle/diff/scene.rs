@@ -44,6 +44,8 @@ pub(super) struct Scene<'a> {
     now: Timestamp,
     /// What each attribute is tried with.
     pub(super) values: BTreeMap<Path, BTreeSet<Value>>,
+    /// A request with nothing in it that any policy would mind.
+    pub(super) plain: Draft,
 }
 
 fn path(name: &str) -> Path {
@@ -80,8 +82,10 @@ impl<'a> Scene<'a> {
             wants: plan.wants(),
             now,
             values: BTreeMap::new(),
+            plain: Draft::new(),
         };
         scene.values = scene.collect_values();
+        scene.plain = scene.put_plain();
         Some(scene)
     }
 
@@ -170,8 +174,7 @@ impl<'a> Scene<'a> {
         self.descriptor.resource.as_ref().map(|rule| rule.kind.clone()).unwrap_or_default()
     }
 
-    /// A request with nothing in it that any policy would mind.
-    pub(super) fn plain(&self) -> Draft {
+    fn put_plain(&self) -> Draft {
         let mut draft = Draft::new();
         for (path, shape, required) in &self.wants {
             let value = match shape {

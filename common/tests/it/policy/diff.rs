@@ -132,3 +132,25 @@ fn asking_is_bounded_and_says_what_it_left_out() {
     // The same question gets the same answer, byte for byte.
     assert_eq!(differ(&example, &wider).digest(), differ(&example, &wider).digest());
 }
+
+/// Three hundred forbids that all changed: what is made up stays within the budget, and says so.
+#[test]
+fn many_policies_about_one_tool_stay_within_the_budget() {
+    let many = |limit: usize| {
+        let forbid = |number: usize| {
+            format!(
+                "@id(\"many.{number}\")\nforbid (principal, action == Action::\"contracts.read\", resource)\nwhen {{ \
+                 context.max_records > {} && context.delegator == \"user:{number}\" }};\n",
+                limit + number
+            )
+        };
+        let mut files = example();
+        files.insert("policies/many.cedar".to_owned(), (0..300).map(forbid).collect::<String>().into_bytes());
+        bundle(files)
+    };
+    let found = differ(&many(10), &many(20));
+    assert!(found.asked.generated <= 1_000 && found.changes.len() == 300, "{:?}", found.asked);
+    assert!(found.count(Kind::NewlyPermitted) > 0, "{:?}", found.uncovered);
+    assert!(found.uncovered.iter().any(|line| line.contains("around which nothing was made up")));
+    assert!(found.uncovered.iter().any(|line| line.contains("could have been made up")));
+}
