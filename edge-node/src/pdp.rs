@@ -17,6 +17,7 @@ use remit_common::policy::Relations;
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
+use remit_common::policy::stage::Stage;
 use remit_common::proof::{ProofFault, ProofRefused};
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
@@ -134,6 +135,12 @@ impl Refusal {
     /// The envelope does not stand.
     pub(crate) fn of_envelope(denied: Denied) -> Box<Self> {
         Box::new(Self { denied, challenge: true, proof: None })
+    }
+
+    /// The same, found out after policy had permitted the call.
+    fn after_policy(mut self: Box<Self>) -> Box<Self> {
+        self.denied.stage = Stage::Verdict;
+        self
     }
 
     /// The proof does not do.
@@ -339,11 +346,23 @@ pub(crate) fn judge(
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
     let active = standing(view, effective, place, now)?;
-    let policy = active.bundle.policy();
     let permitted = match active.bundle.decide(effective.authority(), &call, &Relations::none(), now.wall) {
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
+    clear(view, active, effective, call, permitted, (floor, proven), now).map_err(Refusal::after_policy)
+}
+
+/// What a call that policy permits needs besides.
+fn clear(
+    view: &View,
+    active: &ActiveBundle,
+    effective: &Effective,
+    call: ToolCall,
+    permitted: Permitted,
+    (floor, proven): (ProofFloor, Proven),
+    now: Now,
+) -> Result<Cleared, Box<Refusal>> {
     floor.check_tool(proven, effective, &permitted.tool)?;
     check_registered(proven, permitted.facts.effects)?;
     check_evidence(view, effective, permitted.facts.effects)?;
@@ -361,7 +380,7 @@ pub(crate) fn judge(
         Refusal::of_call(Denied::new(reason, stale.to_string()))
     })?;
     let upstream =
-        policy.catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
+        active.bundle.policy().catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
             Refusal::of_call(Denied::new(Reason::UpstreamUnreachable, "no such upstream in the bundle"))
         })?;
     let life = PERMIT_LIFE_MAX.min(fresh.left).min(effective.expires.since(now.wall));

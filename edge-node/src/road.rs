@@ -25,6 +25,7 @@ use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::{self, Json};
 use remit_common::policy::response::{self, Filtered};
+use remit_common::policy::stage::Stage;
 use remit_common::record::{Detail, RecordKind, salted};
 use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
@@ -396,6 +397,7 @@ impl Gateway {
             classes: Some(permitted.obligations.classes),
             credential: credential.map(|credential| credential.id().clone()),
             credential_version: credential.map(Credential::version),
+            stage: Some(Stage::Verdict),
             ..journey.detail()
         };
         let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);

@@ -15,6 +15,7 @@ use crate::id::{BundleName, BundleVersion, MeshId, TenantId};
 use crate::limits::{
     BUNDLE_BYTES_MAX, BUNDLE_DAYS_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, CHAIN_LINKS_MAX, FALLBACKS_MAX,
 };
+use crate::policy::engines::combine::Combination;
 use crate::policy::{Bounds, json};
 use crate::time::Timestamp;
 
@@ -27,7 +28,7 @@ pub const ENGINE: (&str, &str) = ("cedar", "4");
 /// The group of actions that has no combination of its own.
 pub const DEFAULT_GROUP: &str = "default";
 /// The combination that this version evaluates: a permit of any engine, and a forbid of none.
-pub const ANY_PERMIT: &str = "any-permit";
+pub const ANY_PERMIT: &str = Combination::AnyPermit.as_str();
 /// Bytes of a path inside a bundle.
 const PATH_BYTES_MAX: usize = 128;
 

@@ -5,8 +5,10 @@ use std::sync::Arc;
 use super::call::{self, Resources, ToolCall};
 use super::catalogue::{RECORDS, Tool};
 use super::compile::CompiledPolicy;
-use super::decision::{Decision, Denied, Obligations, Permitted, Reason};
-use super::engines::cedar::{Answer, Ask, Context, Matched, Query, Subject};
+use super::decision::{Decision, Denied, Obligations, Permitted, RESOURCES_NAMED_MAX, Reason};
+use super::engines::cedar::{Context, Query, Subject};
+use super::engines::combine::{Against, Combination, Hearing};
+use super::engines::{Ask, Matched};
 use super::model::{Circumstances, Plan};
 use super::relations::Relations;
 use crate::envelope::Authority;
@@ -139,46 +141,36 @@ impl<'a> Asked<'a> {
             let query = Query { principal, action: &self.plan.action, resource, context };
             self.policy.engine().answer(&query, ask)
         };
-        let mut all = Answer::default();
+        let mut hearing = Hearing::default();
         for resource in &self.resources {
             for other in &self.others {
-                all.join(ask(other, resource, Ask::Forbids));
+                hearing.take_forbids(ask(other, resource, Ask::Forbids));
             }
         }
-        let mut unpermitted: Option<&Subject> = None;
         for resource in &self.resources {
-            let denied = !all.forbids.is_empty() || !all.failed_forbids.is_empty();
-            let answer = ask(&self.leaf, resource, if denied { Ask::Forbids } else { Ask::Decision });
-            if answer.permits.is_empty() {
-                unpermitted = unpermitted.or(Some(resource));
-            }
-            all.join(answer);
+            let enough = if hearing.denies() { Ask::Forbids } else { Ask::Decision };
+            hearing.take(ask(&self.leaf, resource, enough));
         }
-        let Answer { forbids, permits, failed_forbids, failed_permits, failure } = all;
-        let denied = |reason, detail: String, policies: Matched| {
-            let Matched { first, total } = policies;
-            Err(Denied { policies: first, policies_total: total, ..Denied::new(reason, detail) })
+        // The only one that a manifest may name (B-8).
+        hearing.verdict(Combination::AnyPermit).map_err(|against| self.denied(against))
+    }
+
+    fn denied(&self, against: Against) -> Denied {
+        let (reason, detail, policies) = match against {
+            Against::Forbidden(policies) => (Reason::Forbidden, "a policy forbids it".to_owned(), policies),
+            Against::Failed { policies, why } => {
+                (Reason::EvaluationFailed, format!("a policy that could forbid it failed: {why}"), policies)
+            }
+            Against::Unpermitted { question, failed, why } => {
+                let on = question.and_then(|nth| self.resources.get(nth)).map(Subject::name).unwrap_or_default();
+                let why = why.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
+                let detail = format!("no policy permits {} to do this to {on}{why}", self.leaf.name());
+                (Reason::NoMatchingPolicy, detail, failed)
+            }
         };
-        if !forbids.is_empty() {
-            return denied(Reason::Forbidden, "a policy forbids it".to_owned(), forbids);
-        }
-        if !failed_forbids.is_empty() {
-            let why = failure.unwrap_or_default();
-            return denied(
-                Reason::EvaluationFailed,
-                format!("a policy that could forbid it failed: {why}"),
-                failed_forbids,
-            );
-        }
-        match unpermitted {
-            None if !permits.is_empty() => Ok(permits),
-            _ => {
-                let on = unpermitted.map(Subject::name).unwrap_or_default();
-                let failed = failure.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
-                let detail = format!("no policy permits {} to do this to {on}{failed}", self.leaf.name());
-                denied(Reason::NoMatchingPolicy, detail, failed_permits)
-            }
-        }
+        let Matched { first: policies, total: policies_total } = policies;
+        let resources = self.resources.iter().take(RESOURCES_NAMED_MAX).map(Subject::name).collect();
+        Denied { policies, policies_total, resources, ..Denied::new(reason, detail) }
     }
 }
 

@@ -7,11 +7,14 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::catalogue::Tool;
+use super::stage::Stage;
 use crate::id::{DimensionName, PolicyId};
 use crate::lattice::{CallFacts, ClassSet, Demands};
 
 /// Policies that an answer names; how many there were besides is a number.
 pub const POLICIES_NAMED_MAX: usize = 8;
+/// Resources that a denial names.
+pub const RESOURCES_NAMED_MAX: usize = 8;
 
 /// Why a call was answered as it was. A fixed set: callers, records and metrics rely on it. Clause P-31.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -200,6 +203,8 @@ pub struct Permitted {
 pub struct Denied {
     /// Why.
     pub reason: Reason,
+    /// How far the call came.
+    pub stage: Stage,
     /// The dimension on which the closest grant missed.
     pub dimension: Option<DimensionName>,
     /// The link that narrowed the call away; 0 is the root.
@@ -208,15 +213,37 @@ pub struct Denied {
     pub policies: Vec<PolicyId>,
     /// How many policies forbade it or failed.
     pub policies_total: u32,
+    /// The resources that policy was asked about, at most [`RESOURCES_NAMED_MAX`].
+    pub resources: Vec<String>,
     /// What an operator wants to know. Never shown to an agent.
     pub detail: String,
+}
+
+impl Decision {
+    /// How far the call came.
+    #[must_use]
+    pub fn stage(&self) -> Stage {
+        match self {
+            Self::Permit(_) => Stage::Verdict,
+            Self::Deny(denied) => denied.stage,
+        }
+    }
 }
 
 impl Denied {
     /// A denial for which no policy is responsible.
     #[must_use]
     pub fn new(reason: Reason, detail: impl Into<String>) -> Self {
-        Self { reason, dimension: None, hop: None, policies: Vec::new(), policies_total: 0, detail: detail.into() }
+        Self {
+            reason,
+            stage: Stage::of(reason),
+            dimension: None,
+            hop: None,
+            policies: Vec::new(),
+            policies_total: 0,
+            resources: Vec::new(),
+            detail: detail.into(),
+        }
     }
 }
 

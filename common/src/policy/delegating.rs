@@ -7,9 +7,9 @@
 use super::catalogue::Catalogue;
 use super::compile::CompiledPolicy;
 use super::decision::{Denied, Reason};
-use super::engines::cedar::{
-    Answer, Ask, Attribute, CedarEngine, CedarSchema, Context, Matched, Query, Shape, Subject,
-};
+use super::engines::cedar::{Attribute, CedarEngine, CedarSchema, Context, Query, Shape, Subject};
+use super::engines::combine::{Against, Combination, Hearing};
+use super::engines::{Ask, Matched};
 use super::model::{Kinds, PlanFault, long};
 use crate::envelope::AgentIdentity;
 use crate::id::{Delegator, PolicyId, SessionId, TaskId};
@@ -173,31 +173,32 @@ impl CompiledPolicy {
         let ask = |principal: &Subject, ask: Ask| {
             engine.answer(&Query { principal, action: &plan.action, resource: &child, context: &context }, ask)
         };
-        let mut all = ask(&kinds.identity(engine, first), Ask::Decision);
+        let mut hearing = Hearing::default();
+        hearing.take(ask(&kinds.identity(engine, first), Ask::Decision));
         for agent in claimed {
-            all.join(ask(&kinds.identity(engine, agent), Ask::Forbids));
+            hearing.take_forbids(ask(&kinds.identity(engine, agent), Ask::Forbids));
         }
         if plan.asks_user {
-            all.join(ask(&kinds.user(engine, handing.delegator), Ask::Forbids));
+            hearing.take_forbids(ask(&kinds.user(engine, handing.delegator), Ask::Forbids));
         }
-        let Answer { forbids, permits, failed_forbids, failed_permits, failure } = all;
-        let denied = |reason, detail: String, policies: Matched| {
+        let permits = hearing.verdict(Combination::AnyPermit).map_err(|against| {
+            let (reason, detail, policies) = match against {
+                Against::Forbidden(policies) => {
+                    (Reason::Forbidden, format!("a policy forbids handing on to {}", child.name()), policies)
+                }
+                Against::Failed { policies, why } => {
+                    let detail = format!("a policy that could forbid handing on failed: {why}");
+                    (Reason::EvaluationFailed, detail, policies)
+                }
+                Against::Unpermitted { question: _, failed, why } => {
+                    let why = why.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
+                    let detail = format!("no policy permits `{}` to hand on to {}{why}", first.id, child.name());
+                    (Reason::NoMatchingPolicy, detail, failed)
+                }
+            };
             let Matched { first: policies, total: policies_total } = policies;
-            Err(Denied { policies, policies_total, ..Denied::new(reason, detail) })
-        };
-        if !forbids.is_empty() {
-            return denied(Reason::Forbidden, format!("a policy forbids handing on to {}", child.name()), forbids);
-        }
-        if !failed_forbids.is_empty() {
-            let why = failure.unwrap_or_default();
-            let detail = format!("a policy that could forbid handing on failed: {why}");
-            return denied(Reason::EvaluationFailed, detail, failed_forbids);
-        }
-        if permits.is_empty() {
-            let failed = failure.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
-            let detail = format!("no policy permits `{}` to hand on to {}{failed}", first.id, child.name());
-            return denied(Reason::NoMatchingPolicy, detail, failed_permits);
-        }
+            Denied { policies, policies_total, ..Denied::new(reason, detail) }
+        })?;
         Ok(Handed { policies: permits.first, policies_total: permits.total })
     }
 }

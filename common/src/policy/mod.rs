@@ -17,6 +17,7 @@ pub mod json;
 mod model;
 pub mod relations;
 pub mod response;
+pub mod stage;
 pub mod taxonomy;
 #[cfg(test)]
 mod tests;
@@ -32,5 +33,6 @@ pub use delegating::{DELEGATE_ACTION, Handed, Handing};
 pub use fault::PolicyFault;
 pub use relations::Relations;
 pub use response::{Filtered, ResultFigures};
+pub use stage::Stage;
 pub use taxonomy::Taxonomy;
 pub use trust_domains::TrustDomains;

@@ -12,6 +12,7 @@ use crate::crypto::sign::Signature;
 use crate::id::{BootId, DecisionId, LinkId, LogIndex, RevocationEpoch};
 use crate::lattice::{ClassSet, Effects};
 use crate::limits::RECORD_BYTES_MAX;
+use crate::policy::Stage;
 use crate::time::{BootTime, Timestamp};
 
 /// Bytes are not a record.
@@ -212,6 +213,7 @@ impl Detail {
             credential,
             credential_version,
             note,
+            stage,
         } = self;
         let mut map = Map::default();
         map.put(1, |out| out.bytes(salt)?.ok());
@@ -243,10 +245,11 @@ impl Detail {
         map.maybe(21, credential.as_ref(), |v, out| out.str(v.as_str())?.ok());
         map.maybe(22, *credential_version, |v, out| out.u64(v)?.ok());
         map.maybe(23, note.as_ref(), |v, out| out.str(v)?.ok());
+        map.maybe(24, stage.as_ref(), |v, out| out.u8(number_of(&Stage::ALL, v))?.ok());
         map.finish()
     }
 
-    fn parse(bytes: &[u8]) -> Result<Self, MalformedRecord> {
+    pub(super) fn parse(bytes: &[u8]) -> Result<Self, MalformedRecord> {
         let mut map = Members::of(bytes)?;
         let detail = Self {
             salt: map.need(1, array)?,
@@ -288,6 +291,7 @@ impl Detail {
             credential: map.take(21, name)?,
             credential_version: map.take(22, number)?,
             note: map.take(23, text)?,
+            stage: map.take(24, |input| of_number(&Stage::ALL, number(input)?))?,
         };
         if detail.to_bytes() == bytes { Ok(detail) } else { Err(NOT_CANONICAL) }
     }

@@ -25,6 +25,7 @@ use crate::id::{
 };
 use crate::lattice::{ClassSet, Effects};
 use crate::limits::RECORD_BYTES_MAX;
+use crate::policy::Stage;
 use crate::time::{BootTime, Timestamp};
 
 /// In front of what a record's hash covers.
@@ -192,6 +193,8 @@ pub struct Detail {
     pub credential_version: Option<u64>,
     /// For operators: what went wrong. No argument, no result, no secret.
     pub note: Option<String>,
+    /// How far a decision came; absent in what is no decision, and in records from before there were stages.
+    pub stage: Option<Stage>,
 }
 
 /// Numbers of an answer, before and after filtering.

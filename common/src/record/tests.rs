@@ -68,6 +68,7 @@ fn detail() -> Detail {
         credential: Some(CredentialId::new("acme-api").unwrap()),
         credential_version: Some(2),
         note: Some("customer is outside".to_owned()),
+        stage: None,
     }
 }
 
@@ -107,7 +108,13 @@ fn verify(records: &[Record]) -> Result<Option<RecordHead>, ChainFault> {
 #[test]
 fn r_1_r_2_records_have_golden_bytes() {
     let golden: Vec<&str> = include_str!("golden.txt").lines().collect();
-    let records = [decision(BOOT, 1, Digest::default()), gap(NEXT_BOOT, 1, Digest([7; 32]), &key())];
+    // The first two are what was written before decisions had stages; they read as they always did.
+    let staged = Detail { stage: Some(Stage::EnvelopeGate), ..detail() };
+    let records = [
+        decision(BOOT, 1, Digest::default()),
+        gap(NEXT_BOOT, 1, Digest([7; 32]), &key()),
+        Record::new(public(BOOT, 1, Digest::default()), staged).unwrap(),
+    ];
     let found: Vec<String> = records
         .iter()
         .flat_map(|record| [record.to_bytes(), record.without_detail().to_bytes(), record.hash(&MESH).0.to_vec()])
@@ -117,6 +124,23 @@ fn r_1_r_2_records_have_golden_bytes() {
         println!("{}", found.join("\n"));
     }
     assert_eq!(golden, found);
+}
+
+#[test]
+fn r_10_every_stage_reads_back_and_no_other_number() -> Fallible {
+    for stage in Stage::ALL {
+        let staged = Detail { stage: Some(stage), ..detail() };
+        let record = Record::new(public(BOOT, 1, Digest::default()), staged)?;
+        assert_eq!(Record::parse(&record.to_bytes())?, record);
+        assert_eq!(record.to_json(&MESH)["remit"]["stage"], stage.as_str());
+    }
+    assert!(decision(BOOT, 1, Digest::default()).to_json(&MESH)["remit"].get("stage").is_none());
+    let last = Record::new(public(BOOT, 1, Digest::default()), Detail { stage: Some(Stage::Verdict), ..detail() })?;
+    let mut bytes = last.detail_bytes.clone().unwrap();
+    assert!(bytes.ends_with(&[0x18, 24, 4]));
+    *bytes.last_mut().unwrap() = 5;
+    assert!(Detail::parse(&bytes).is_err(), "there is no sixth stage");
+    Ok(())
 }
 
 #[test]

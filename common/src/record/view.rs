@@ -99,6 +99,7 @@ impl Detail {
             credential,
             credential_version,
             note,
+            stage,
         } = self;
         let ids: Map<_, _> = ids.iter().map(|(dimension, ids)| (dimension.to_string(), json!(ids))).collect();
         let amounts: Map<_, _> = amounts.iter().map(|(dimension, n)| (dimension.to_string(), json!(n))).collect();
@@ -136,6 +137,7 @@ impl Detail {
             ("credential", json!(credential)),
             ("credential_version", json!(credential_version)),
             ("note", json!(note)),
+            ("stage", json!(stage)),
         ]);
         (input, rest)
     }

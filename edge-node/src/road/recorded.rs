@@ -47,12 +47,15 @@ impl Gateway {
     }
 
     pub(super) fn deny(&self, journey: &Journey, refusal: &Refusal) {
-        let Denied { reason, dimension, hop, policies, policies_total, detail } = refusal.denied.clone();
+        let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail } =
+            refusal.denied.clone();
         let detail = Detail {
             dimension,
             hop,
             policies,
             policies_total,
+            resources,
+            stage: Some(stage),
             note: Some(bounded(detail)).filter(|note| !note.is_empty()),
             ..journey.detail()
         };

@@ -9,6 +9,7 @@ use remit_common::id::DecisionId;
 use remit_common::lattice::{Beyond, Effect, Effects, beyond};
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::delegating::Handed;
+use remit_common::policy::stage::Stage;
 use remit_common::proof::{Exchange, Grade, Proof, ProofRefused};
 use remit_common::record::{Detail, RecordKind};
 use remit_common::time::Timestamp;
@@ -128,7 +129,8 @@ impl Gateway {
         let note =
             format!("{again}hop {} to {} ({}){wider}", effective.chain_depth.saturating_sub(1), agent.id, agent.class);
         let Handed { policies, policies_total } = handed;
-        let detail = Detail { policies, policies_total, note: Some(bounded(note)), ..journey.detail() };
+        let (note, stage) = (Some(bounded(note)), Some(Stage::Verdict));
+        let detail = Detail { policies, policies_total, note, stage, ..journey.detail() };
         let effects = Effects::from_iter([Effect::Delegate]);
         let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);
         if known.is_some() {

@@ -280,7 +280,8 @@ fn denied(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Respo
 
 /// A denial as a message.
 fn denial(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
-    let Denied { reason, dimension, hop, policies: _, policies_total: _, detail: _ } = &refusal.denied;
+    let Denied { reason, dimension, hop, stage: _, policies: _, policies_total: _, resources: _, detail: _ } =
+        &refusal.denied;
     let mut data = vec![("reason".to_owned(), Json::text(reason.as_str()))];
     data.extend(dimension.as_ref().map(|name| ("dimension".to_owned(), Json::text(name.as_str()))));
     data.extend(hop.map(|hop| ("hop".to_owned(), Json::Int(hop.into()))));

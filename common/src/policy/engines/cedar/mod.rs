@@ -26,9 +26,9 @@ pub use parse::CedarSchema;
 pub use request::{Attribute, Context, InvalidKind, Kind, Subject};
 pub(crate) use shape::{Member, Misfit, Shape, fit_members};
 
-use super::super::decision::POLICIES_NAMED_MAX;
 use super::super::fault::PolicyFault;
-use crate::id::PolicyId;
+pub use super::{Answer, Ask, Matched};
+use super::{Engine, Heard, Outcome};
 use index::Index;
 use parse::Rule;
 use store::Store;
@@ -51,81 +51,6 @@ pub struct Query<'q> {
     pub resource: &'q Subject,
     /// Under which circumstances.
     pub context: &'q Context,
-}
-
-/// How much of the answer is wanted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ask {
-    /// The forbids alone.
-    Forbids,
-    /// The forbids; the permits only if no forbid matched or failed.
-    Decision,
-    /// Forbids and permits in any case.
-    Everything,
-}
-
-/// What the policies say to one question.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Answer {
-    /// Forbids that match.
-    pub forbids: Matched,
-    /// Permits that match.
-    pub permits: Matched,
-    /// Forbids that could not be evaluated: each denies.
-    pub failed_forbids: Matched,
-    /// Permits that could not be evaluated: each counts as absent.
-    pub failed_permits: Matched,
-    /// Why the first failure failed.
-    pub failure: Option<String>,
-}
-
-/// Policies, in the order of the sources.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Matched {
-    /// The first of them, at most [`POLICIES_NAMED_MAX`].
-    pub first: Vec<PolicyId>,
-    /// How many there are.
-    pub total: u32,
-}
-
-impl Matched {
-    /// Whether there is none.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.total == 0
-    }
-
-    /// Adds what another question found; a policy that both found counts once, as far as it is named.
-    pub fn join(&mut self, other: Self) {
-        let mut known = 0;
-        for policy in other.first {
-            if self.first.contains(&policy) {
-                known += 1;
-            } else if self.first.len() < POLICIES_NAMED_MAX {
-                self.first.push(policy);
-            }
-        }
-        self.total = self.total.saturating_add(other.total.saturating_sub(known));
-    }
-
-    fn push(&mut self, policy: &PolicyId) {
-        if self.first.len() < POLICIES_NAMED_MAX {
-            self.first.push(policy.clone());
-        }
-        self.total = self.total.saturating_add(1);
-    }
-}
-
-impl Answer {
-    /// Adds the answer to another question about the same call.
-    pub fn join(&mut self, other: Self) {
-        let Self { forbids, permits, failed_forbids, failed_permits, failure } = other;
-        self.forbids.join(forbids);
-        self.permits.join(permits);
-        self.failed_forbids.join(failed_forbids);
-        self.failed_permits.join(failed_permits);
-        self.failure = self.failure.take().or(failure);
-    }
 }
 
 impl CedarEngine {
@@ -187,20 +112,24 @@ impl CedarEngine {
     /// Asks the policies.
     #[must_use]
     pub fn answer(&self, query: &Query<'_>, ask: Ask) -> Answer {
+        self.ask(query, ask)
+    }
+}
+
+impl Engine for CedarEngine {
+    type Question<'q> = Query<'q>;
+
+    fn judge(&self, query: &Query<'_>, heard: &mut Heard) {
         let candidates = self.index.candidates(query, &self.rules);
-        let mut answer = Answer::default();
+        let rules = || candidates.iter().filter_map(|rule| self.rules.get(*rule));
         if candidates.is_empty() {
-            return answer;
+            return;
         }
-        let mentions = candidates.iter().filter_map(|rule| self.rules.get(*rule)).flat_map(|rule| &rule.mentions);
-        let entities = match self.store.slice(query, mentions) {
+        let entities = match self.store.slice(query, rules().flat_map(|rule| &rule.mentions)) {
             Ok(entities) => entities,
             Err(error) => {
                 // INVARIANT: the slice holds each entity once. Should it ever not, nothing is permitted.
-                for rule in candidates.iter().filter_map(|rule| self.rules.get(*rule)) {
-                    answer.fail(rule, error.clone());
-                }
-                return answer;
+                return rules().for_each(|rule| heard.say(&rule.id, rule.failed(error.clone())));
             }
         };
         let known = |subject: &Subject| EntityUIDEntry::Known { euid: subject.uid.clone(), loc: None };
@@ -210,38 +139,32 @@ impl CedarEngine {
         let evaluator = Evaluator::new(request, &entities, Extensions::all_available());
         let slots = SlotEnv::new();
         for effect in [Effect::Forbid, Effect::Permit] {
-            let denied = !answer.forbids.is_empty() || !answer.failed_forbids.is_empty();
-            if effect == Effect::Permit && (ask == Ask::Forbids || (ask == Ask::Decision && denied)) {
+            if effect == Effect::Permit && !heard.wants_permits() {
                 break;
             }
-            let rules = candidates.iter().filter_map(|rule| self.rules.get(*rule));
-            for rule in rules.filter(|rule| rule.effect == effect) {
-                match evaluator.interpret(&rule.condition, &slots).map(|value| value.value) {
-                    Ok(ValueKind::Lit(Literal::Bool(true))) => answer.matched(rule),
-                    Ok(ValueKind::Lit(Literal::Bool(false))) => {}
-                    Ok(_) => answer.fail(rule, "the condition is not a boolean".to_owned()),
-                    Err(error) => answer.fail(rule, error.to_string()),
-                }
+            for rule in rules().filter(|rule| rule.effect == effect) {
+                let outcome = match evaluator.interpret(&rule.condition, &slots).map(|value| value.value) {
+                    Ok(ValueKind::Lit(Literal::Bool(true))) => rule.applies(),
+                    Ok(ValueKind::Lit(Literal::Bool(false))) => Outcome::NotApplicable,
+                    Ok(_) => rule.failed("the condition is not a boolean".to_owned()),
+                    Err(error) => rule.failed(error.to_string()),
+                };
+                heard.say(&rule.id, outcome);
             }
         }
-        answer
     }
 }
 
-impl Answer {
-    fn matched(&mut self, rule: &Rule) {
-        match rule.effect {
-            Effect::Forbid => self.forbids.push(&rule.id),
-            Effect::Permit => self.permits.push(&rule.id),
+impl Rule {
+    fn applies(&self) -> Outcome {
+        match self.effect {
+            Effect::Forbid => Outcome::Forbid,
+            Effect::Permit => Outcome::Permit,
         }
     }
 
-    fn fail(&mut self, rule: &Rule, why: String) {
-        match rule.effect {
-            Effect::Forbid => self.failed_forbids.push(&rule.id),
-            Effect::Permit => self.failed_permits.push(&rule.id),
-        }
-        self.failure.get_or_insert_with(|| format!("`{}`: {why}", rule.id));
+    fn failed(&self, why: String) -> Outcome {
+        Outcome::Error { could_forbid: self.effect == Effect::Forbid, why }
     }
 }
 

@@ -1,4 +1,5 @@
 use super::*;
+use crate::id::PolicyId;
 
 fn engine(policies: &str, entities: &str) -> CedarEngine {
     CedarEngine::compile(&[("a.cedar", policies)], None, Some(("entities.json", entities)))
