@@ -7,6 +7,7 @@
 pub mod biscuit;
 pub mod bundle;
 pub mod chain;
+pub mod generated;
 pub mod measure;
 pub mod oracle;
 pub mod tasks;

@@ -3,6 +3,7 @@
 //! Both sides build each request from the parts of a case, in the cheapest way their interface knows: entity types
 //! are parsed beforehand, and nothing passes through JSON.
 
+use std::borrow::Cow;
 use std::collections::{HashMap, HashSet};
 
 use anyhow::{Context as _, Result, anyhow};
@@ -14,15 +15,15 @@ use remit_common::policy::engines::cedar::{Answer, Ask, Attribute, CedarEngine, 
 use serde::Deserialize;
 
 /// One of the oracle's sets.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Set {
     /// Permits in the set; three forbids come on top.
     pub permits: usize,
     /// How many of its cases are permitted.
     pub permitted: usize,
     /// The policies.
-    pub policies: &'static str,
-    cases: &'static str,
+    pub policies: Cow<'static, str>,
+    pub(crate) cases: Cow<'static, str>,
 }
 
 /// The sets, smallest first.
@@ -30,20 +31,20 @@ pub const SETS: [Set; 3] = [
     Set {
         permits: 10,
         permitted: 431,
-        policies: include_str!("../data/decision-oracle/policies-10.cedar"),
-        cases: include_str!("../data/decision-oracle/cases-10.jsonl"),
+        policies: Cow::Borrowed(include_str!("../data/decision-oracle/policies-10.cedar")),
+        cases: Cow::Borrowed(include_str!("../data/decision-oracle/cases-10.jsonl")),
     },
     Set {
         permits: 100,
         permitted: 409,
-        policies: include_str!("../data/decision-oracle/policies-100.cedar"),
-        cases: include_str!("../data/decision-oracle/cases-100.jsonl"),
+        policies: Cow::Borrowed(include_str!("../data/decision-oracle/policies-100.cedar")),
+        cases: Cow::Borrowed(include_str!("../data/decision-oracle/cases-100.jsonl")),
     },
     Set {
         permits: 1_000,
         permitted: 386,
-        policies: include_str!("../data/decision-oracle/policies-1000.cedar"),
-        cases: include_str!("../data/decision-oracle/cases-1000.jsonl"),
+        policies: Cow::Borrowed(include_str!("../data/decision-oracle/policies-1000.cedar")),
+        cases: Cow::Borrowed(include_str!("../data/decision-oracle/cases-1000.jsonl")),
     },
 ];
 
@@ -138,7 +139,7 @@ impl Ours {
     /// # Errors
     /// When its policies do not compile.
     pub fn new(set: &Set) -> Result<Self> {
-        let engine = CedarEngine::compile(&[("policies.cedar", set.policies)], None, None)
+        let engine = CedarEngine::compile(&[("policies.cedar", &set.policies)], None, None)
             .map_err(|faults| anyhow!("{faults:?}"))?;
         Ok(Self {
             engine,

@@ -7,4 +7,6 @@ mod chain;
 #[cfg(test)]
 mod oracle;
 #[cfg(test)]
+mod swap;
+#[cfg(test)]
 mod tasks;
