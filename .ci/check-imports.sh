@@ -18,7 +18,7 @@ order=(
     "proof"
     "policy"
     "trust"
-    "bundle shard record"
+    "bundle shard record relation_log"
     "wire"
     "sync"
     "net"

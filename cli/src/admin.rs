@@ -87,7 +87,17 @@ impl Admin {
     /// `POST path`, signed by the administrator of the mesh file.
     pub(crate) async fn post<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<T, Failure> {
         let key = files::read_key(&self.env, &self.mesh.keys.admin)?;
-        let request = self.sign(&key, path, body);
+        self.post_as(&key, path, body).await
+    }
+
+    /// `POST path`, signed by this key.
+    pub(crate) async fn post_as<T: DeserializeOwned>(
+        &self,
+        key: &SigningKey,
+        path: &str,
+        body: Vec<u8>,
+    ) -> Result<T, Failure> {
+        let request = self.sign(key, path, body);
         self.ask_any(&Method::POST, path, Some(&request)).await.and_then(|bytes| read(&bytes))
     }
 

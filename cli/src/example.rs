@@ -12,6 +12,13 @@ use remit_common::policy::trust_domains::TRUST_DOMAINS_FILE;
 use crate::failure::{Exit, Failure};
 use crate::files;
 
+/// Who writes relations, in a bundle.
+const RELATIONS_FILE: &str = "relations.toml";
+/// The tuples of the story.
+const TUPLES_FILE: &str = "tuples.txt";
+/// Bytes of either.
+const FILE_BYTES_MAX: usize = 1024 * 1024;
+
 /// Writes the bundle's sources to a folder.
 pub(crate) fn write_bundle(env: &Env, dir: &Path) -> Result<(), Failure> {
     for (path, bytes) in BUNDLE {
@@ -43,6 +50,29 @@ pub(crate) fn write_trust_domain(env: &Env, dir: &Path, authority: &PublicKey) -
         remit_common::text::hex(authority.as_bytes())
     );
     write(env, &dir.join("bundle").join(TRUST_DOMAINS_FILE), file.as_bytes())
+}
+
+/// Has the example's bundle, if it knows relations, take them from the key that this mesh alone has.
+pub(crate) fn write_writer(env: &Env, dir: &Path, key: &PublicKey) -> Result<(), Failure> {
+    let path = dir.join("bundle").join(RELATIONS_FILE);
+    let Some(mut rules) = read(env, &path)? else { return Ok(()) };
+    let key = remit_common::text::hex(key.as_bytes());
+    rules.push_str(&format!(
+        "\n# Whose batches of tuples count: `remit relation add` and `rm` sign with keys/relations.key of this mesh.\n\
+         [[writer]]\nname = \"this-mesh\"\nkey  = \"{key}\"\n"
+    ));
+    write(env, &path, rules.as_bytes())
+}
+
+/// The tuples that the story begins with; none where the example knows no relations.
+pub(crate) fn tuples(env: &Env, dir: &Path) -> Result<Option<String>, Failure> {
+    read(env, &dir.join(TUPLES_FILE))
+}
+
+fn read(env: &Env, path: &Path) -> Result<Option<String>, Failure> {
+    let failed = |error| Failure::new(Exit::Failed, format!("cannot read `{}`: {error}", path.display()));
+    let bytes = env.disk.read(path, FILE_BYTES_MAX).map_err(failed)?;
+    Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
 }
 
 fn write(env: &Env, path: &Path, bytes: &[u8]) -> Result<(), Failure> {

@@ -64,6 +64,10 @@ pub(crate) fn create(context: &Context, shape: Shape) -> Result<(LocalMesh, Secr
         let authority = files::read_key(&context.env, agents)?;
         example::write_trust_domain(&context.env, &mesh.file().example, authority.public())?;
     }
+    if let Some(writer) = &mesh.file().keys.relations {
+        let key = files::read_key(&context.env, writer)?;
+        example::write_writer(&context.env, &mesh.file().example, key.public())?;
+    }
     Ok((mesh, secret))
 }
 

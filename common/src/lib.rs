@@ -7,7 +7,7 @@
 //!
 //! Modules in reading order; each imports only from those before it:
 //! `text time limits planted <- id <- crypto <- identity <- lattice <- envelope <- revocation <- proof <- policy <- trust
-//! <- bundle, shard, record <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
+//! <- bundle, shard, record, relation_log <- wire <- sync <- net`. `.ci/check-imports.sh` holds it.
 
 pub mod id;
 pub mod limits;
@@ -32,6 +32,7 @@ pub mod bundle;
 pub mod trust;
 
 pub mod record;
+pub mod relation_log;
 pub mod shard;
 
 pub mod wire;

@@ -34,8 +34,9 @@ pub(crate) async fn answer_ticks(cluster: Cluster, desk: Arc<NonceDesk>, shutdow
             () = shutdown.requested() => return,
             changed = views.changed() => if changed.is_err() { return },
         }
-        if let Some(fact) = views.borrow_and_update().state.tick() {
-            desk.applied(fact);
+        let state = &views.borrow_and_update().state;
+        if let Some(fact) = state.tick() {
+            desk.applied(fact, state.tick_relations());
         }
     }
 }

@@ -8,7 +8,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{EdgeId, VoterId};
+use remit_common::id::{EdgeId, TenantId, VoterId};
+use remit_common::relation_log::Head;
 use remit_common::time::BootTime;
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
 use tokio::sync::watch;
@@ -26,6 +27,8 @@ const TREES_MAX: usize = 16;
 #[derive(Debug)]
 pub(crate) struct AnsweredTick {
     fact: TickFact,
+    /// The relations as of it.
+    pub(crate) relations: Arc<BTreeMap<TenantId, Head>>,
     tree: Arc<NonceTree>,
 }
 
@@ -112,7 +115,7 @@ impl NonceDesk {
     }
 
     /// This voter has applied a tick: what it contains of ours need not wait any more.
-    pub(crate) fn applied(&self, fact: &TickFact) {
+    pub(crate) fn applied(&self, fact: &TickFact, relations: &Arc<BTreeMap<TenantId, Head>>) {
         let Some((_, root)) = fact.roots.roots.iter().find(|(voter, _)| *voter == self.id) else { return };
         let mut desk = self.lock();
         let Some(place) = desk.trees.iter().position(|(known, _)| known == root) else { return };
@@ -124,7 +127,11 @@ impl NonceDesk {
             }
         }
         drop(desk);
-        self.answered.send_replace(Some(Arc::new(AnsweredTick { fact: fact.clone(), tree })));
+        self.answered.send_replace(Some(Arc::new(AnsweredTick {
+            fact: fact.clone(),
+            relations: Arc::clone(relations),
+            tree,
+        })));
     }
 
     /// The newest tick that contains nonces received here.
@@ -176,7 +183,7 @@ mod tests {
         desk.receive(&edge("b"), Nonce([2; 32]), secs(0));
         let root = desk.cut(secs(0)).unwrap();
         let mut answered = desk.answered();
-        desk.applied(&tick(7, vec![(VoterId(1), Digest::of(&[b"other"])), (VOTER, root)]));
+        desk.applied(&tick(7, vec![(VoterId(1), Digest::of(&[b"other"])), (VOTER, root)]), &Arc::default());
         let answered = answered.borrow_and_update().clone().unwrap();
         for (name, nonce) in [("a", 1), ("b", 2)] {
             let answer = answered.answer_for(&edge(name), VOTER).unwrap();
@@ -193,14 +200,14 @@ mod tests {
         desk.receive(&edge("a"), Nonce([1; 32]), secs(0));
         let lost = desk.cut(secs(0)).unwrap();
         // The tick that followed was another leader's, and did not have our root.
-        desk.applied(&tick(1, vec![(VoterId(1), Digest::of(&[b"other"]))]));
+        desk.applied(&tick(1, vec![(VoterId(1), Digest::of(&[b"other"]))]), &Arc::default());
         assert!(desk.answered().borrow().is_none());
         desk.receive(&edge("b"), Nonce([2; 32]), secs(1));
         let again = desk.cut(secs(1)).unwrap();
         assert_ne!(lost, again);
         // A newer nonce of the same edge replaces the one that waits; the older tree is in a tick all the same.
         desk.receive(&edge("a"), Nonce([3; 32]), secs(2));
-        desk.applied(&tick(2, vec![(VOTER, again)]));
+        desk.applied(&tick(2, vec![(VOTER, again)]), &Arc::default());
         let answer = desk.answered().borrow().clone().unwrap();
         assert_eq!(answer.answer_for(&edge("a"), VOTER).unwrap().nonce, Nonce([1; 32]));
         assert!(desk.cut(secs(2)).is_some(), "the newer one still waits");

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -15,7 +16,7 @@ use remit_common::net::http::ServeCounters;
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::decision::Reason;
 use remit_common::time::Now;
-use remit_common::trust::freshness::Mode;
+use remit_common::trust::freshness::{Mode, age_of};
 use serde::Serialize;
 use tokio::sync::watch;
 
@@ -83,6 +84,18 @@ struct TenantStatus {
     bundle_digest: Option<Digest>,
     activation: Option<LogIndex>,
     mode: Mode,
+    /// Absent where the active bundle has no relations.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    relations: Option<RelationsStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct RelationsStatus {
+    /// The newest batch that is here, on the disk and effective.
+    revision: u64,
+    digest: Digest,
+    /// How old the proof is that nothing newer is missing.
+    staleness_ms: Option<u64>,
 }
 
 #[derive(Debug, Serialize)]
@@ -164,6 +177,10 @@ async fn metrics(State(operations): State<Operations>) -> Response {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], telemetry.render()).into_response()
 }
 
+fn millis(age: Duration) -> u64 {
+    u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
+}
+
 async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
     let Operations { config, boot, gateway, telemetry, followed, links, .. } = &operations;
     let (view, now) = (gateway.views.load_full(), gateway.env.now());
@@ -178,6 +195,11 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
                 bundle_digest: active.map(|active| *active.bundle.digest()),
                 activation: active.map(|active| active.number),
                 mode: tenant_mode(&view, tenant, now),
+                relations: view.relations.get(tenant).map(|known| RelationsStatus {
+                    revision: known.head.revision,
+                    digest: known.head.digest,
+                    staleness_ms: known.proven.and_then(|proven| age_of(proven, now)).map(millis),
+                }),
             }
         })
         .collect();
@@ -201,7 +223,7 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
         activation: first.and_then(|tenant| tenant.activation),
         revocation_epoch: view.revocations.epoch(),
         tick: view.freshness.tick(),
-        staleness_ms: view.freshness.age(now).map(|age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX)),
+        staleness_ms: view.freshness.age(now).map(millis),
         mode: mode(&view, config.tenants.iter().cloned(), now),
         root_version: view.root.version(),
         directory_version: view.directory.as_ref().map(|directory| directory.version()),

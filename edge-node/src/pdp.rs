@@ -13,17 +13,17 @@ use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
 use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
 use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
-use remit_common::policy::Relations;
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
 use remit_common::policy::stage::Stage;
 use remit_common::proof::{ProofFault, ProofRefused};
+use remit_common::relation_log::has_model;
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
-use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale};
+use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale, age_of};
 
-use crate::active::{ActiveBundle, View};
+use crate::active::{ActiveBundle, TenantRelations, View};
 use crate::telemetry::chain_text;
 
 /// What this edge knew when it decided. Stands in every record.
@@ -333,6 +333,38 @@ fn check_registered(proven: Proven, effects: Effects) -> Result<(), Box<Refusal>
     }
 }
 
+/// A caller that has written, or knows of, a revision asks for no older one (clause G-82).
+fn check_demanded(known: Option<&TenantRelations>, demanded: Option<u64>) -> Result<(), Box<Refusal>> {
+    let here = known.map_or(0, |known| known.head.revision);
+    match demanded {
+        Some(least) if here < least => {
+            let detail = format!("the caller asks for relations of revision {least}, here is {here}");
+            Err(Refusal::of_call(Denied::new(Reason::Stale, detail)))
+        }
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// How long the relations are still fresh enough for a call with these effects, where the bundle has any (clause G-83).
+fn check_relations(
+    known: Option<&TenantRelations>,
+    active: &ActiveBundle,
+    effects: Effects,
+    now: Now,
+) -> Result<Duration, Box<Refusal>> {
+    if !has_model(active.bundle.policy()) {
+        return Ok(Duration::MAX);
+    }
+    let bound = active.bundle.bounds().bound_for(effects);
+    match known.and_then(|known| known.proven).and_then(|proven| age_of(proven, now)) {
+        Some(age) if age < bound => Ok(bound.saturating_sub(age)),
+        Some(_) | None => {
+            let detail = "nothing proves that no newer relations are missing here";
+            Err(Refusal::of_call(Denied::new(Reason::Stale, detail)))
+        }
+    }
+}
+
 /// Judges one call of somebody who has proven this much.
 ///
 /// # Errors
@@ -343,10 +375,14 @@ pub(crate) fn judge(
     place: &Place,
     call: ToolCall,
     (floor, proven): (ProofFloor, Proven),
+    demanded: Option<u64>,
     now: Now,
 ) -> Result<Cleared, Box<Refusal>> {
     let active = standing(view, effective, place, now)?;
-    let permitted = match active.bundle.decide(effective.authority(), &call, &Relations::none(), now.wall) {
+    let known = view.relations.get(&effective.tenant);
+    check_demanded(known, demanded)?;
+    let relations = known.map(|known| known.relations.clone()).unwrap_or_default();
+    let permitted = match active.bundle.decide(effective.authority(), &call, &relations, now.wall) {
         Decision::Permit(permitted) => permitted,
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
@@ -379,10 +415,11 @@ fn clear(
         };
         Refusal::of_call(Denied::new(reason, stale.to_string()))
     })?;
+    let left = check_relations(view.relations.get(&effective.tenant), active, permitted.facts.effects, now)?;
     let upstream =
         active.bundle.policy().catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
             Refusal::of_call(Denied::new(Reason::UpstreamUnreachable, "no such upstream in the bundle"))
         })?;
-    let life = PERMIT_LIFE_MAX.min(fresh.left).min(effective.expires.since(now.wall));
+    let life = PERMIT_LIFE_MAX.min(fresh.left).min(left).min(effective.expires.since(now.wall));
     Ok(Cleared { call, permitted, upstream, deadline: now.boot.plus(life) })
 }

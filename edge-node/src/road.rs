@@ -38,6 +38,7 @@ use crate::chains::{Chain, Chains, Presented};
 use crate::channels::{Channel, Channels};
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::hops::Hops;
+use crate::ingress::carrier;
 use crate::ingress::mcp::headers::{HeaderFault, check_params};
 use crate::pdp::{self, Cleared, Place, ProofFloor, Proven, Refusal};
 use crate::pep::{self, Duties};
@@ -284,7 +285,10 @@ impl Gateway {
         progress: Option<mpsc::Sender<Progress>>,
     ) -> Result<Released, Undone> {
         let proof = (self.floor, journey.proven);
-        let cleared = match pdp::judge(&journey.view, effective, &self.place, call, proof, journey.arrived) {
+        let judged = carrier::relations_at_least(headers).map_err(Refusal::of_call).and_then(|demanded| {
+            pdp::judge(&journey.view, effective, &self.place, call, proof, demanded, journey.arrived)
+        });
+        let cleared = match judged {
             Ok(cleared) => cleared,
             Err(refusal) => return Err(self.denied(journey, refusal).into()),
         };

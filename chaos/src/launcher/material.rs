@@ -75,6 +75,7 @@ impl Material {
         let (admin_key, admin_path) = make("admin")?;
         let (sealer_key, sealer_path) = make("sealer")?;
         let (_, agents_path) = make("agents")?;
+        let (_, relations_path) = make("relations")?;
         let policy = (1..=POLICY_KEYS.0).map(|n| make(&format!("policy-{n}"))).collect::<Result<Vec<_>>>()?;
 
         let validity = validity(created);
@@ -138,6 +139,7 @@ impl Material {
                 sealer: sealer_path,
                 root: root_path,
                 agents: Some(agents_path),
+                relations: Some(relations_path),
             },
         })
     }

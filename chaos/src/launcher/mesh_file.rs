@@ -90,6 +90,9 @@ pub struct KeyPaths {
     /// The authority of the agents' trust domain, where the mesh has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<PathBuf>,
+    /// The writer of relations, where the mesh has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<PathBuf>,
 }
 
 /// The file cannot be used.

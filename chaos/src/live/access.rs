@@ -35,6 +35,7 @@ impl LiveAccess {
             sealer: nothing(),
             root: nothing(),
             agents: None,
+            relations: None,
         };
         let mesh = MeshFile {
             mesh_id: MeshId([0; 16]),

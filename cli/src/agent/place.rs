@@ -23,6 +23,7 @@ use remit_common::net::https::CannotCall;
 use remit_common::net::prover::{NotProven, Outgoing, Prover};
 use remit_common::net::registrar::{CannotRegister, Registration, refusal_of};
 use remit_common::proof::{EdgeKey, Grade};
+use remit_common::relation_log::RELATIONS_HEADER;
 use remit_common::trust::directory::Directory;
 use remit_common::trust::published::Published;
 
@@ -52,6 +53,8 @@ pub(crate) struct Held {
     pub(crate) key: Arc<SigningKey>,
     /// The file that says who the holder is.
     pub(crate) identity: Option<PathBuf>,
+    /// The revision of relations below which no call is to be judged.
+    pub(crate) relations_at_least: Option<u64>,
 }
 
 /// One edge.
@@ -161,6 +164,9 @@ impl Place {
         http.headers_mut().insert(HOST, HeaderValue::from_str(&met.to.to_string()).ok()?);
         http.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         http.headers_mut().insert(ACCEPT, HeaderValue::from_static(accepted));
+        if let Some(least) = self.held.relations_at_least {
+            http.headers_mut().insert(RELATIONS_HEADER, HeaderValue::from(least));
+        }
         let (method, name) = (request.method.clone(), request.name.clone());
         Some(Outgoing { to: met.to, request: http, method, name, grade: Grade::P1 })
     }

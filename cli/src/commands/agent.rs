@@ -67,6 +67,9 @@ pub(crate) struct Args {
     edges: Vec<EdgeUrl>,
     #[command(flatten)]
     edge_ca: EdgeCa,
+    /// Have no call judged by relations older than this revision, as `remit relation add` and `rm` print it
+    #[arg(long, value_name = "REVISION")]
+    relations_at_least: Option<u64>,
     /// Speak MCP on standard input and output
     #[arg(long)]
     stdio: bool,
@@ -144,6 +147,7 @@ fn held(args: &Args, context: &Context) -> Result<Held, Failure> {
         presentation: file.bytes()?,
         key: Arc::new(key),
         identity: args.identity.clone(),
+        relations_at_least: args.relations_at_least,
     })
 }
 

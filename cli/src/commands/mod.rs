@@ -13,6 +13,7 @@ mod edge_node;
 pub(crate) mod envelope;
 pub(crate) mod identity;
 mod record;
+pub(crate) mod relation;
 pub(crate) mod revocation;
 pub(crate) mod revoke;
 pub(crate) mod status;
@@ -55,6 +56,8 @@ pub(crate) enum Command {
     Decision(decision::Args),
     /// Check that what was recorded is whole and unchanged
     Record(record::Args),
+    /// Say who stands in which relation to what, without a bundle
+    Relation(relation::Args),
     /// Change who votes, and who leads
     Voter(voter::Args),
     /// Rehearse failures and see whether the mesh keeps its promises
@@ -100,6 +103,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Revocation(args) => revocation::run(&args, &context).await,
         Command::Decision(args) => decision::run(&args, &context).await,
         Command::Record(args) => record::run(&args, &context).await,
+        Command::Relation(args) => Box::pin(relation::run(&args, &context)).await,
         Command::Voter(args) => voter::run(&args, &context).await,
         Command::Drill(args) => Box::pin(drill::run(args, &context)).await,
         Command::Completions(args) => completions::run(&args),

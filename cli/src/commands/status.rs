@@ -115,10 +115,11 @@ fn print_edges(context: &Context, edges: &[EdgeAnswer]) {
             mode,
             versions,
             value("/revocation_epoch"),
+            value("/tenants/0/relations/revision"),
             staleness,
             value("/spool/records"),
         ]
     };
-    let header = ["edge", "region", "mode", "bundle", "epoch", "staleness", "spool"];
+    let header = ["edge", "region", "mode", "bundle", "epoch", "relations", "staleness", "spool"];
     context.output.table(header, edges.iter().map(row));
 }

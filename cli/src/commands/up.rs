@@ -6,7 +6,7 @@ use remit_common::id::Region;
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::compile::CompiledPolicy;
 
-use super::{bundle, credential};
+use super::{bundle, credential, relation};
 use crate::admin::Admin;
 use crate::context::{Context, DEFAULT_FOLDER};
 use crate::failure::{Exit, Failure};
@@ -103,7 +103,7 @@ async fn bring_up(
     let (_, directory) = trust::directory(context, &file).await?;
     let name = local::credential()?;
     credential::seal_and_send(context, &admin, &file, &directory, &policy, &name, secret).await?;
-    Ok(())
+    relation::seed(context, &file).await
 }
 
 fn print(context: &Context, mesh: &remit_chaos::launcher::LocalMesh) {

@@ -5,17 +5,21 @@
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
+use super::published::{OFFER_BATCHES_MAX, OFFER_BYTES_MAX};
 use super::transfer::Transfer;
 use crate::bundle::container::SignedBundle;
 use crate::bundle::manifest::FileEntry;
 use crate::crypto::digest::Digest;
 use crate::id::TenantId;
-use crate::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX};
+use crate::limits::{
+    BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, RELATION_BATCH_BYTES_MAX,
+    RELATION_BATCHES_MAX,
+};
 use crate::time::BootTime;
 use crate::trust::activation::Activation;
 use crate::trust::dsse::Envelope;
 use crate::wire::frame::PeerMisbehaved;
-use crate::wire::message::{Activated, Chunk, ObjectRef, Published};
+use crate::wire::message::{Activated, Chunk, ObjectRef, Published, RelationsOffer};
 
 /// Root documents announced and not fetched yet: decades of yearly ones.
 pub const ROOTS_MAX: usize = 64;
@@ -33,6 +37,10 @@ pub(super) enum Fetched {
     Manifest { activation: Activation, envelope: Envelope },
     /// A bundle is here.
     Bundle { activation: Activation, bundle: SignedBundle },
+    /// Batches of relations are here, in their order.
+    Relations { tenant: TenantId, first: u64, batches: Vec<Vec<u8>> },
+    /// They are not to be had from this voter any more.
+    RelationsGone { tenant: TenantId },
     /// What came is not the manifest that was named.
     NotTheManifest { manifest: Digest, code: &'static str, detail: String },
 }
@@ -44,6 +52,7 @@ pub(super) struct Fetching {
     settled: BTreeSet<Digest>,
     roots: VecDeque<Published>,
     directory: Option<Published>,
+    relations: VecDeque<RelationsOffer>,
     bundles: BTreeMap<TenantId, Activated>,
     job: Option<Job>,
 }
@@ -52,6 +61,13 @@ pub(super) struct Fetching {
 enum Job {
     Root(u64, Transfer),
     Directory(u64, Transfer),
+    Relations {
+        tenant: TenantId,
+        first: u64,
+        /// Of the offer, in its order.
+        order: Vec<Digest>,
+        transfer: Transfer,
+    },
     Manifest(Activation, Transfer),
     /// The edge is verifying the manifest.
     Verifying(Activation, Envelope),
@@ -67,7 +83,14 @@ enum Job {
 
 impl Fetching {
     pub(super) fn new(settled: BTreeSet<Digest>) -> Self {
-        Self { settled, roots: VecDeque::new(), directory: None, bundles: BTreeMap::new(), job: None }
+        Self {
+            settled,
+            roots: VecDeque::new(),
+            directory: None,
+            relations: VecDeque::new(),
+            bundles: BTreeMap::new(),
+            job: None,
+        }
     }
 
     /// When what is under way has taken too long.
@@ -75,6 +98,7 @@ impl Fetching {
         match self.job.as_ref()? {
             Job::Root(_, transfer)
             | Job::Directory(_, transfer)
+            | Job::Relations { transfer, .. }
             | Job::Manifest(_, transfer)
             | Job::Files { transfer, .. } => Some(transfer.deadline()),
             Job::Verifying(..) => None,
@@ -103,6 +127,30 @@ impl Fetching {
         check_document(&activated.envelope)?;
         self.bundles.insert(activated.activation.tenant.clone(), activated);
         Ok(())
+    }
+
+    /// Batches are fetched in the order in which they are offered.
+    pub(super) fn want_relations(&mut self, offer: RelationsOffer) -> Result<(), PeerMisbehaved> {
+        let bytes = offer.batches.iter().fold(0u64, |sum, batch| sum.saturating_add(batch.len));
+        if offer.batches.len() > OFFER_BATCHES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "batches of relations at a time", max: OFFER_BATCHES_MAX });
+        }
+        if offer.batches.iter().any(|batch| exceeds(batch.len, RELATION_BATCH_BYTES_MAX))
+            || (offer.batches.len() > 1 && exceeds(bytes, OFFER_BYTES_MAX))
+        {
+            return Err(PeerMisbehaved::TooLong { len: bytes, max: OFFER_BYTES_MAX });
+        }
+        let waiting = self.relations.iter().map(|offer| offer.batches.len()).sum::<usize>();
+        if waiting > RELATION_BATCHES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "batches of relations", max: RELATION_BATCHES_MAX });
+        }
+        self.relations.push_back(offer);
+        Ok(())
+    }
+
+    /// What was offered of a tenant does not count any more: it is about to be offered again.
+    pub(super) fn forget_relations(&mut self, tenant: &TenantId) {
+        self.relations.retain(|offer| offer.tenant != *tenant);
     }
 
     /// A piece has come.
@@ -178,6 +226,9 @@ impl Fetching {
             Job::Root(root.version, fetch(root.object))
         } else if let Some(directory) = self.directory.take() {
             Job::Directory(directory.version, fetch(directory.object))
+        } else if let Some(RelationsOffer { tenant, first, batches }) = self.relations.pop_front() {
+            let order = batches.iter().map(|batch| batch.digest).collect();
+            Job::Relations { tenant, first, order, transfer: Transfer::of(batches, now) }
         } else {
             let settled = &self.settled;
             self.bundles.retain(|_, activated| !settled.contains(&activated.activation.manifest));
@@ -192,6 +243,7 @@ impl Fetching {
         match self.job.as_mut()? {
             Job::Root(_, transfer)
             | Job::Directory(_, transfer)
+            | Job::Relations { transfer, .. }
             | Job::Manifest(_, transfer)
             | Job::Files { transfer, .. } => Some(transfer),
             Job::Verifying(..) => None,
@@ -209,6 +261,14 @@ impl Fetching {
             }
             Some(Job::Directory(version, transfer)) => {
                 out.extend(only(transfer).map(|bytes| Fetched::Directory { version, bytes }));
+            }
+            Some(Job::Relations { tenant, first, order, transfer }) => {
+                let fetched = transfer.into_objects();
+                let batches = fetched.and_then(|fetched| in_order(&order, &fetched, &BTreeMap::new()));
+                out.push(match batches {
+                    Some(batches) => Fetched::Relations { tenant, first, batches },
+                    None => Fetched::RelationsGone { tenant },
+                });
             }
             Some(Job::Manifest(activation, transfer)) => {
                 if let Some(bytes) = only(transfer) {

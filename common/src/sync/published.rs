@@ -7,9 +7,11 @@ use super::revocations::split;
 use crate::bundle::container::SignedBundle;
 use crate::crypto::digest::Digest;
 use crate::id::{CredentialId, EdgeId, TenantId};
+use crate::limits::CHUNK_BYTES_MAX;
+use crate::relation_log::RelationLog;
 use crate::revocation::Revocations;
 use crate::trust::activation::Activation;
-use crate::wire::message::{Activated, ObjectRef, Published, RevocationsPart};
+use crate::wire::message::{Activated, ObjectRef, Published, RelationsOffer, RevocationsPart};
 
 /// Bytes with their digest, hashed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,10 +56,30 @@ pub struct PublishedState {
     directory: Option<Published>,
     activations: BTreeMap<(TenantId, u32), Activated>,
     shards: BTreeMap<EdgeId, BTreeMap<(TenantId, CredentialId), PublishedShard>>,
+    relations: BTreeMap<TenantId, Arc<RelationLog>>,
     revocations: Arc<PublishedRevocations>,
     /// Sets of earlier epochs, for edges that are a little behind.
     earlier: Vec<Arc<PublishedRevocations>>,
     objects: BTreeMap<Digest, Arc<[u8]>>,
+}
+
+/// Batches of one offer, and bytes of them if it is more than one: what an edge fetches at a time.
+pub(super) const OFFER_BATCHES_MAX: usize = 256;
+pub(super) const OFFER_BYTES_MAX: usize = 16 * CHUNK_BYTES_MAX;
+
+/// What follows on a revision of a log: from the next batch on, or from the beginning of what is kept (D-10).
+pub(super) fn offer_after(log: &RelationLog, revision: u64) -> Option<RelationsOffer> {
+    let mut after = log.kept().iter().filter(|kept| kept.head.revision > revision).peekable();
+    let first = after.peek()?.head.revision;
+    let (mut batches, mut bytes) = (Vec::new(), 0usize);
+    for kept in after {
+        bytes = bytes.saturating_add(kept.bytes.len());
+        if !batches.is_empty() && (batches.len() >= OFFER_BATCHES_MAX || bytes > OFFER_BYTES_MAX) {
+            break;
+        }
+        batches.push(ObjectRef { digest: kept.object, len: u64::try_from(kept.bytes.len()).unwrap_or(u64::MAX) });
+    }
+    Some(RelationsOffer { tenant: log.tenant().clone(), first, batches })
 }
 
 impl PublishedObject {
@@ -117,6 +139,7 @@ impl PublishedState {
             directory: None,
             activations: BTreeMap::new(),
             shards: BTreeMap::new(),
+            relations: BTreeMap::new(),
             revocations,
             earlier,
             objects: BTreeMap::new(),
@@ -146,6 +169,18 @@ impl PublishedState {
     /// Sets the shard of one edge for one credential.
     pub fn set_shard(&mut self, edge: EdgeId, tenant: TenantId, credential: CredentialId, shard: PublishedShard) {
         self.shards.entry(edge).or_default().insert((tenant, credential), shard);
+    }
+
+    /// Sets a tenant's relations, and offers the batches that are kept.
+    pub fn set_relations(&mut self, log: &Arc<RelationLog>) {
+        for kept in log.kept() {
+            self.objects.insert(kept.object, Arc::clone(&kept.bytes));
+        }
+        self.relations.insert(log.tenant().clone(), Arc::clone(log));
+    }
+
+    pub(super) fn relations_of(&self, tenant: &TenantId) -> Option<&Arc<RelationLog>> {
+        self.relations.get(tenant)
     }
 
     /// The revocations.

@@ -11,17 +11,18 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lane;
-use super::published::{PublishedRevocations, PublishedState};
+use super::published::{PublishedRevocations, PublishedState, offer_after};
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use crate::limits::{BUNDLE_FILES_MAX, CHUNK_BYTES_MAX};
+use crate::relation_log::Head;
 use crate::time::BootTime;
 use crate::trust::tick::TickAnswer;
 use crate::wire::batch::RecordBatch;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
-    Ack, Chunk, EdgeMessage, Have, Hello, HelloAck, Nack, NonceMessage, RecordAck, RecordFork, Refused,
-    RevocationsPart, ShardOffer, VoterMessage, WireMessage as _,
+    Ack, Chunk, EdgeMessage, Have, HaveRelations, Hello, HelloAck, Nack, NonceMessage, RecordAck, RecordFork, Refused,
+    RelationsHead, RelationsOffer, RevocationsPart, ShardOffer, TickRelations, VoterMessage, WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::{self, VERSIONS_MAX};
@@ -56,6 +57,8 @@ pub enum EdgeReport {
     Covered(Covered),
     /// A nonce for the next tick.
     Nonce(NonceMessage),
+    /// How far the relations of these tenants have come.
+    Relations(Vec<RelationsHead>),
     /// Records, still packed.
     Records(RecordBatch),
 }
@@ -73,6 +76,8 @@ pub struct Publisher {
     greeting: VecDeque<VoterMessage>,
     /// Only the newest answer is worth anything.
     tick: Option<TickAnswer>,
+    /// Goes before it.
+    tick_relations: Option<TickRelations>,
     record_acks: BTreeMap<BootId, u64>,
     record_forks: BTreeMap<BootId, RecordFork>,
     revocations: Option<(Arc<[RevocationsPart]>, usize)>,
@@ -96,6 +101,8 @@ struct Said {
     directory: u64,
     activations: BTreeMap<(TenantId, u32), LogIndex>,
     shards: BTreeMap<(TenantId, CredentialId), u64>,
+    /// Of the tenants that the edge follows.
+    relations: BTreeMap<TenantId, u64>,
     epoch: RevocationEpoch,
     digest: Digest,
     set: Option<Arc<PublishedRevocations>>,
@@ -121,6 +128,7 @@ impl Publisher {
             said: Said::default(),
             greeting: VecDeque::new(),
             tick: None,
+            tick_relations: None,
             record_acks: BTreeMap::new(),
             record_forks: BTreeMap::new(),
             revocations: None,
@@ -135,11 +143,22 @@ impl Publisher {
         self.state = state;
     }
 
-    /// A tick with the edge's nonce has been applied. An answer that was not sent yet is replaced.
-    pub fn answer_tick(&mut self, answer: TickAnswer) {
-        if self.tick.as_ref().is_none_or(|older| older.n < answer.n) {
-            self.tick = Some(answer);
+    /// A tick with the edge's nonce has been applied, and these are all relations as of it. An answer that was not sent
+    /// yet is replaced.
+    pub fn answer_tick(&mut self, answer: TickAnswer, relations: &BTreeMap<TenantId, Head>) {
+        if self.tick.as_ref().is_some_and(|older| older.n >= answer.n) {
+            return;
         }
+        // An edge of an earlier version follows none, and is told nothing that it does not know.
+        let followed = self.said.relations.keys().filter_map(|tenant| Some((tenant, relations.get(tenant)?)));
+        let heads = followed.map(|(tenant, head)| RelationsHead {
+            tenant: tenant.clone(),
+            revision: head.revision,
+            digest: head.digest,
+        });
+        let heads = TickRelations { n: answer.n, heads: heads.collect() };
+        self.tick_relations = (!self.said.relations.is_empty()).then_some(heads);
+        self.tick = Some(answer);
     }
 
     /// Every record of `boot` up to `seq` is on this voter's disk.
@@ -277,6 +296,7 @@ impl Publisher {
             directory,
             activations: activations.into_iter().map(|have| ((have.tenant, have.ring), have.number)).collect(),
             shards: shards.into_iter().map(|have| ((have.tenant, have.credential), have.version)).collect(),
+            relations: BTreeMap::new(),
             epoch,
             digest: revocations,
             set: None,
@@ -303,6 +323,7 @@ impl Publisher {
             EdgeMessage::Attest(attestation) => EdgeReport::Attest(attestation),
             EdgeMessage::Covered(covered) => EdgeReport::Covered(covered),
             EdgeMessage::Nonce(nonce) => EdgeReport::Nonce(nonce),
+            EdgeMessage::HaveRelations(have) => return self.on_have_relations(have).map(Some),
             EdgeMessage::RecordBatch(batch) => EdgeReport::Records(batch),
             EdgeMessage::Hello(_) | EdgeMessage::Subscribe(_) => {
                 return Err(PeerMisbehaved::OutOfPlace { kind: "Hello", why: "the greeting is over" });
@@ -312,6 +333,26 @@ impl Publisher {
             }
             EdgeMessage::Unknown { .. } => return Ok(None),
         }))
+    }
+
+    /// An edge that has another past than this voter is offered this one's from its beginning, and says what it makes of
+    /// it.
+    fn on_have_relations(&mut self, have: HaveRelations) -> Result<EdgeReport, PeerMisbehaved> {
+        let HaveRelations { again, heads } = have;
+        if heads.len() > HAVE_ENTRIES_MAX || self.said.relations.len() > HAVE_ENTRIES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "relations that an edge has", max: HAVE_ENTRIES_MAX });
+        }
+        for head in heads.iter().filter(|_| again) {
+            let log = self.state.relations_of(&head.tenant);
+            let kept = log.and_then(|log| log.digest_at(head.revision));
+            let revision = if kept.is_some_and(|digest| *digest != head.digest) { 0 } else { head.revision };
+            self.said.relations.insert(head.tenant.clone(), revision);
+        }
+        Ok(EdgeReport::Relations(heads))
+    }
+
+    fn next_relations(&self) -> Option<RelationsOffer> {
+        self.said.relations.iter().find_map(|(tenant, said)| offer_after(self.state.relations_of(tenant)?, *said))
     }
 
     fn on_fetch(&mut self, digest: Digest) -> Result<(), PeerMisbehaved> {
@@ -331,7 +372,12 @@ impl Publisher {
         }
         let message = self.next_control()?;
         match &message {
+            VoterMessage::TickRelations(_) => self.tick_relations = None,
             VoterMessage::TickAnswer(_) => self.tick = None,
+            VoterMessage::Relations(offer) => {
+                let last = offer.first.saturating_add(u64::try_from(offer.batches.len()).unwrap_or(0));
+                self.said.relations.insert(offer.tenant.clone(), last.saturating_sub(1));
+            }
             VoterMessage::RecordFork(fork) => drop(self.record_forks.remove(&fork.boot)),
             VoterMessage::RecordAck(ack) => drop(self.record_acks.remove(&ack.boot)),
             VoterMessage::Absent(_) => drop(self.absent.pop_front()),
@@ -358,6 +404,9 @@ impl Publisher {
         if self.phase != Phase::Live {
             return None;
         }
+        if let Some(relations) = &self.tick_relations {
+            return Some(VoterMessage::TickRelations(relations.clone()));
+        }
         if let Some(answer) = &self.tick {
             return Some(VoterMessage::TickAnswer(answer.clone()));
         }
@@ -375,6 +424,9 @@ impl Publisher {
         }
         if let Some(directory) = self.state.directory_after(self.said.directory) {
             return Some(VoterMessage::Directory(directory));
+        }
+        if let Some(offer) = self.next_relations() {
+            return Some(VoterMessage::Relations(offer));
         }
         self.state
             .activations()

@@ -24,8 +24,8 @@ use crate::trust::dsse::Envelope;
 use crate::trust::tick::TickAnswer;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
-    Ack, Activated, EdgeMessage, Fetch, Have, Hello, Nack, NonceMessage, RecordAck, RecordFork, Refused, ShardOffer,
-    Stage, VoterMessage, WireMessage as _,
+    Ack, Activated, EdgeMessage, Fetch, Have, HaveRelations, Hello, Nack, NonceMessage, RecordAck, RecordFork, Refused,
+    RelationsHead, RelationsOffer, ShardOffer, Stage, TickRelations, VoterMessage, WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::SPOKEN;
@@ -80,6 +80,19 @@ pub enum Output {
     },
     /// A sealed shard, to be verified.
     Shard(ShardOffer),
+    /// Batches of relations that follow on each other, to be verified.
+    Relations {
+        /// Whose the voter says they are.
+        tenant: TenantId,
+        /// The revision that it says the first has.
+        first: u64,
+        /// The signed forms.
+        batches: Vec<Vec<u8>>,
+    },
+    /// The relations as of a tick whose answer follows, to be compared with what is here.
+    TickRelations(TickRelations),
+    /// Batches that were offered are not to be had any more: say again what is here.
+    RelationsGone(TenantId),
     /// A change of the revocations, to be verified.
     Revocations(RevocationUpdate),
     /// A tick answer, to be verified.
@@ -135,6 +148,7 @@ struct Announced {
     directory: u64,
     activations: BTreeMap<(TenantId, u32), LogIndex>,
     shards: BTreeMap<(TenantId, CredentialId), u64>,
+    relations: BTreeMap<TenantId, u64>,
     epoch: RevocationEpoch,
     tick: LogIndex,
 }
@@ -153,6 +167,7 @@ impl Subscriber {
                 .iter()
                 .map(|have| ((have.tenant.clone(), have.credential.clone()), have.version))
                 .collect(),
+            relations: BTreeMap::new(),
             epoch: have.epoch,
             tick: LogIndex(0),
         };
@@ -289,6 +304,20 @@ impl Subscriber {
         self.send(EdgeMessage::Covered(covered));
     }
 
+    /// Which relations the edge follows, and has; whatever follows on them is offered from now on.
+    pub fn follow_relations(&mut self, heads: Vec<RelationsHead>) {
+        for head in &heads {
+            self.announced.relations.insert(head.tenant.clone(), head.revision);
+            self.fetching.forget_relations(&head.tenant);
+        }
+        self.send(EdgeMessage::HaveRelations(HaveRelations { again: true, heads }));
+    }
+
+    /// How far the relations have come.
+    pub fn acknowledge_relations(&mut self, heads: Vec<RelationsHead>) {
+        self.send(EdgeMessage::HaveRelations(HaveRelations { again: false, heads }));
+    }
+
     /// A fresh nonce, with what the edge has at this moment.
     pub fn send_nonce(&mut self, nonce: NonceMessage) {
         self.send(EdgeMessage::Nonce(nonce));
@@ -327,6 +356,13 @@ impl Subscriber {
                 Taken::More => self.update_until = self.update_until.or(Some(now.plus(UPDATE_MAX))),
                 Taken::Known => {}
             },
+            VoterMessage::Relations(offer) => self.on_relations(offer)?,
+            VoterMessage::TickRelations(named) => {
+                if named.heads.len() > ACTIVATIONS_MAX {
+                    return Err(PeerMisbehaved::TooMany { what: "tenants of a tick", max: ACTIVATIONS_MAX });
+                }
+                self.outputs.push_back(Output::TickRelations(named));
+            }
             VoterMessage::TickAnswer(answer) => {
                 if answer.n > self.announced.tick {
                     self.announced.tick = answer.n;
@@ -367,6 +403,24 @@ impl Subscriber {
         Ok(())
     }
 
+    /// Only of tenants that were asked for, and only what rises.
+    fn on_relations(&mut self, offer: RelationsOffer) -> Result<(), PeerMisbehaved> {
+        let refuse = |why| Err(PeerMisbehaved::OutOfPlace { kind: "Relations", why });
+        let Some(known) = self.announced.relations.get_mut(&offer.tenant) else {
+            return refuse("the tenant's relations were not asked for");
+        };
+        let count = u64::try_from(offer.batches.len()).unwrap_or(u64::MAX);
+        let Some(last) = offer.first.checked_add(count).and_then(|end| end.checked_sub(1)).filter(|_| count > 0) else {
+            return refuse("there are no batches in it");
+        };
+        if offer.first <= *known {
+            // Sent before the voter heard that this edge wants them again from an earlier one, or has them.
+            return Ok(());
+        }
+        *known = last;
+        self.fetching.want_relations(offer)
+    }
+
     fn on_shard(&mut self, shard: ShardOffer) -> Result<(), PeerMisbehaved> {
         let known = self.announced.shards.len();
         let version = self.announced.shards.entry((shard.tenant.clone(), shard.credential.clone())).or_insert(0);
@@ -394,6 +448,8 @@ impl Subscriber {
                     self.acknowledge(activation.tenant.clone(), activation.manifest, Stage::Received);
                     Output::Bundle { activation, bundle }
                 }
+                Fetched::Relations { tenant, first, batches } => Output::Relations { tenant, first, batches },
+                Fetched::RelationsGone { tenant } => Output::RelationsGone(tenant),
                 Fetched::NotTheManifest { manifest, code, detail } => {
                     self.refuse(manifest, code, &detail);
                     continue;

@@ -99,6 +99,14 @@ impl Envelope {
         if bytes.len() > DOCUMENT_BYTES_MAX {
             return Err(MalformedDocument { rule: "a document is at most 1 MiB" });
         }
+        Self::parse_within(bytes, DOCUMENT_BYTES_MAX)
+    }
+
+    /// Reads the JSON form of a kind of document that has a bound of its own.
+    pub(crate) fn parse_within(bytes: &[u8], bytes_max: usize) -> Result<Self, MalformedDocument> {
+        if bytes.len() > bytes_max {
+            return Err(MalformedDocument { rule: "the document is longer than its kind may be" });
+        }
         // serde refuses duplicate and unknown members of a struct, and bytes after the end.
         let Wire { payload, payload_type, signatures } = serde_json::from_slice(bytes)
             .map_err(|_| MalformedDocument { rule: "JSON with payload, payloadType and signatures, nothing else" })?;

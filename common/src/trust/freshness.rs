@@ -219,7 +219,19 @@ fn has_drifted(from: Now, to: Now) -> bool {
     drift(from, to) > CLOCK_DRIFT_MAX
 }
 
+/// The time since a moment at which something was proven; `None` when the clocks have drifted apart since.
+#[must_use]
+pub fn age_of(proven: Now, now: Now) -> Option<Duration> {
+    (!has_drifted(proven, now)).then(|| now.boot.since(proven.boot))
+}
+
 impl Freshness {
+    /// When an outstanding nonce was sent.
+    #[must_use]
+    pub fn sent_at(&self, nonce: &Nonce) -> Option<Now> {
+        self.sent.iter().find(|(sent, _)| sent == nonce).map(|(_, at)| *at)
+    }
+
     /// An edge that starts: the age is infinite, but for reads, where `stored` serves if the wall clock did not step
     /// back since and the disk still enforces what was enforced then.
     #[must_use]

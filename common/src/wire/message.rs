@@ -110,6 +110,8 @@ messages! {
         9 RecordBatch(RecordBatch),
         /// A holder's request to cut what is theirs, on a stream of its own.
         10 Revoke(RevokeAsked),
+        /// Which relations the edge has, and follows.
+        11 HaveRelations(HaveRelations),
     }
 }
 
@@ -144,6 +146,10 @@ messages! {
         113 Voters(VoterAddresses),
         /// What came of a holder's request.
         114 Revoked(RevokeAnswer),
+        /// The newest batches of relations as of a tick whose answer follows.
+        115 TickRelations(TickRelations),
+        /// There are batches of relations.
+        116 Relations(RelationsOffer),
     }
 }
 
@@ -296,6 +302,46 @@ pub struct Activated {
     pub activation: Activation,
     /// The manifest in its signatures.
     pub envelope: ObjectRef,
+}
+
+/// How far a tenant's relations have come.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationsHead {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The revision of the newest batch; zero for none.
+    pub revision: u64,
+    /// The digest of what was signed; zeros for none.
+    pub digest: Digest,
+}
+
+/// The relations that an edge follows, and how far it has them (W-26).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HaveRelations {
+    /// Whether what follows on these is to be offered again; else this says only what has arrived.
+    pub again: bool,
+    /// Each tenant once.
+    pub heads: Vec<RelationsHead>,
+}
+
+/// The relations as of a tick (W-27). The answer to the nonce follows on the same stream.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickRelations {
+    /// The tick.
+    pub n: LogIndex,
+    /// Of the tenants that the edge follows, those that have any.
+    pub heads: Vec<RelationsHead>,
+}
+
+/// Batches that follow on each other (W-28).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationsOffer {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The revision of the first.
+    pub first: u64,
+    /// The signed forms, in order.
+    pub batches: Vec<ObjectRef>,
 }
 
 /// A piece of an object.

@@ -93,7 +93,12 @@ fn edge_messages() -> Vec<EdgeMessage> {
         }),
         EdgeMessage::RecordBatch(RecordBatch { boot: BOOT, first: 1, count: 2, raw_len: 30, packed: vec![1, 2, 3] }),
         EdgeMessage::Revoke(RevokeAsked { request: revocation().request }),
+        EdgeMessage::HaveRelations(HaveRelations { again: true, heads: vec![relations_head()] }),
     ]
+}
+
+fn relations_head() -> RelationsHead {
+    RelationsHead { tenant: tenant(), revision: 300, digest: digest(10) }
 }
 
 fn voter_messages() -> Vec<VoterMessage> {
@@ -141,6 +146,8 @@ fn voter_messages() -> Vec<VoterMessage> {
             reason: "root_full".to_owned(),
             detail: "64 cuts".to_owned(),
         }),
+        VoterMessage::TickRelations(TickRelations { n: LogIndex(71_000), heads: vec![relations_head()] }),
+        VoterMessage::Relations(RelationsOffer { tenant: tenant(), first: 299, batches: vec![object, object] }),
     ]
 }
 

@@ -17,6 +17,14 @@ fn document() -> Value {
         "/v1/bundles/{digest}": { "get": read("One bundle, as its administrators signed it", &["digest"]) },
         "/v1/voters": { "get": read("Voters, learners, and the change that is under way", &["consistency"]) },
         "/v1/credentials": { "get": read("Sealed credentials", &["consistency", "tenant"]) },
+        "/v1/relations": { "get": read(
+            "Relation tuples that hold",
+            &["tenant", "object", "relation", "subject", "after", "limit", "consistency"],
+        ) },
+        "/v1/relations/batches": { "get": read(
+            "Batches of relation tuples, as their writers signed them",
+            &["tenant", "after", "consistency"],
+        ) },
         "/v1/revocations": { "get": read("Revocations in force", &["consistency", "tenant"]) },
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
         "/v1/decisions": { "get": read("Decision records", &["tenant", "id", "after", "limit"]) },
@@ -30,6 +38,7 @@ fn document() -> Value {
             Operation::Revoke => ("Cut authority", "application/json"),
             Operation::IssueEnvelope => ("Issue a root envelope", "application/json"),
             Operation::InstallTrust => ("Install roots and a directory", "application/json"),
+            Operation::WriteRelations => ("Change relation tuples by a signed batch", "application/json"),
             Operation::ChangeVoters => ("Add or remove a voter, or have the leader hand over", "application/json"),
         };
         let parameters = ["Content-Digest", "Signature-Input", "Signature"]

@@ -13,6 +13,7 @@ pub mod model;
 mod problem;
 mod read;
 mod records;
+mod relations;
 mod write;
 
 use std::sync::Arc;
@@ -53,6 +54,8 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/bundles/{digest}", get(read::bundle))
         .route(Operation::SealCredential.path(), get(read::credentials))
         .route(Operation::Revoke.path(), get(read::revocations))
+        .route(Operation::WriteRelations.path(), get(relations::list))
+        .route("/v1/relations/batches", get(relations::batches))
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/stream", get(decisions::stream))

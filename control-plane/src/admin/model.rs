@@ -9,10 +9,12 @@ use remit_common::id::{
     VoterId,
 };
 use remit_common::lattice::Effect;
+use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::revocation::Revocation;
 use remit_common::time::Timestamp;
 use remit_common::wire::proof::{Attestation, Covered};
 use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
 
 /// RFC 9457. The body of every answer that is not 2xx, as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -74,6 +76,69 @@ pub struct RevocationMade {
     pub epoch: RevocationEpoch,
     /// Until when.
     pub until: Timestamp,
+}
+
+/// `POST /v1/relations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationsWritten {
+    /// The entry.
+    pub index: LogIndex,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The revision that this made: what a caller may ask edges for.
+    pub revision: u64,
+    /// The digest of the batch.
+    pub digest: Digest,
+    /// Tuples that the batch states.
+    pub added: u64,
+    /// Tuples that it took away.
+    pub removed: u64,
+    /// Tuples that hold now.
+    pub tuples: u64,
+}
+
+/// `GET /v1/relations`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationList {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// The mesh, which a batch names.
+    pub mesh_id: MeshId,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The newest revision; zero before the first.
+    pub revision: u64,
+    /// The digest of the newest batch: what the next one names.
+    pub digest: Digest,
+    /// Tuples that hold, expired ones included.
+    pub count: u64,
+    /// Batches that are kept.
+    pub batches: u64,
+    /// Their bytes.
+    pub batch_bytes: u64,
+    /// Why nothing of this counts, if a writer of what is kept is not named any more.
+    pub unusable: Option<String>,
+    /// The tuples that were asked for, sorted.
+    pub tuples: Vec<Tuple>,
+    /// What to say as `after` for those that follow; absent when these are the last.
+    pub next: Option<TupleKey>,
+}
+
+/// `GET /v1/relations/batches`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RelationBatches {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The newest revision.
+    pub revision: u64,
+    /// The revision of the first batch here.
+    pub first: Option<u64>,
+    /// The signed forms, in order.
+    pub batches: Vec<Box<RawValue>>,
+    /// What to say as `after` for those that follow; absent when these are the last.
+    pub next: Option<u64>,
 }
 
 /// `POST /v1/envelopes`.

@@ -13,7 +13,8 @@ use remit_common::text;
 
 use super::App;
 use super::model::{
-    BundlePublished, CredentialSealed, EnvelopeIssued, HandingOver, RevocationMade, TrustInstalled, VotersChanging,
+    BundlePublished, CredentialSealed, EnvelopeIssued, HandingOver, RelationsWritten, RevocationMade, TrustInstalled,
+    VotersChanging,
 };
 use super::problem::Failure;
 use crate::cluster::Submitted;
@@ -55,6 +56,9 @@ async fn answer(app: &App, index: LogIndex, applied: Applied) -> Result<Response
             Json(EnvelopeIssued { index, evidence, presentation, expires: issued.expires }).into_response()
         }
         Applied::VoterPlan { id, votes } => Json(VotersChanging { index, id, votes }).into_response(),
+        Applied::Relations { tenant, revision, digest, added, removed, tuples } => {
+            Json(RelationsWritten { index, tenant, revision, digest, added, removed, tuples }).into_response()
+        }
         Applied::HandOver { to } => Json(HandingOver { index, to }).into_response(),
         // INVARIANT: no administrator's request does either.
         Applied::Tick | Applied::Expired { .. } => Json(serde_json::json!({ "index": index })).into_response(),

@@ -156,8 +156,10 @@ impl<'a> Session<'a> {
                 Ok(()) = published.changed() => publisher.update(published.borrow_and_update().clone()),
                 Ok(()) = answered.changed() => {
                     let newest = answered.borrow_and_update().clone();
-                    if let Some(answer) = newest.and_then(|tick| tick.answer_for(&self.edge, cluster.id)) {
-                        publisher.answer_tick(answer);
+                    if let Some(tick) = newest
+                        && let Some(answer) = tick.answer_for(&self.edge, cluster.id)
+                    {
+                        publisher.answer_tick(answer, &tick.relations);
                     }
                 }
                 message = control.recv::<EdgeMessage>(FRAME_WITHIN) => {
@@ -239,6 +241,8 @@ impl<'a> Session<'a> {
                 self.distribution.nonces.receive(&self.edge, nonce.nonce, now.boot);
                 presence.heard(now.wall, nonce.epoch, nonce.head);
             }
+            // Which relations an edge has, it shows on its own status.
+            EdgeReport::Relations(_) => {}
             EdgeReport::Records(batch) => {
                 let boot = batch.boot;
                 match self.distribution.collector.store(self.edge.clone(), &connection.key, batch).await {

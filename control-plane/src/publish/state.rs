@@ -73,6 +73,7 @@ impl Builder {
             _ => false,
         };
         let same_activations = Arc::ptr_eq(before.activations(), self.from.activations());
+        let same_relations = Arc::ptr_eq(before.relations(), self.from.relations());
         let same_credentials = Arc::ptr_eq(before.credentials(), self.from.credentials());
         let same_revocations = Arc::ptr_eq(before.revocations(), self.from.revocations());
         if !same_trust {
@@ -84,7 +85,7 @@ impl Builder {
         if !same_revocations {
             self.read_revocations();
         }
-        !(same_trust && same_activations && same_credentials && same_revocations)
+        !(same_trust && same_activations && same_credentials && same_revocations && same_relations)
     }
 
     fn read_trust(&mut self) {
@@ -134,6 +135,9 @@ impl Builder {
             if let Some(bundle) = self.bundles.get(&activation.manifest) {
                 published.activate(activation.clone(), bundle);
             }
+        }
+        for log in self.from.relations().values() {
+            published.set_relations(log);
         }
         for ((tenant, name), credential) in self.from.credentials().iter() {
             for (edge, shard) in &credential.shards {

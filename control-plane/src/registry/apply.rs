@@ -10,7 +10,7 @@ use super::authenticate::{Operation, Requester, authenticate};
 use super::command::Command;
 use super::refusal::Refusal;
 use super::state::{Spent, State};
-use super::{bundles, credentials, envelopes, revocations, ticks, trust, voters};
+use super::{bundles, credentials, envelopes, relations, revocations, ticks, trust, voters};
 
 /// What a command did: the proposer's answer. It stays out of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,6 +83,21 @@ pub enum Applied {
         /// To whom, if anybody was named.
         to: Option<VoterId>,
     },
+    /// The relations have changed.
+    Relations {
+        /// Whose.
+        tenant: TenantId,
+        /// The revision that this made.
+        revision: u64,
+        /// The digest of the batch.
+        digest: Digest,
+        /// Tuples that the batch states.
+        added: u64,
+        /// Tuples that it took away.
+        removed: u64,
+        /// Tuples that hold now.
+        tuples: u64,
+    },
 }
 
 impl Applied {
@@ -100,6 +115,7 @@ impl Applied {
             Self::Expired { .. } => "expired",
             Self::VoterPlan { .. } => "voter-plan",
             Self::HandOver { .. } => "hand-over",
+            Self::Relations { .. } => "relations",
         }
     }
 }
@@ -136,6 +152,7 @@ fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<A
     state.make_room_for_nonce()?;
     let (key, nonce, expires) = (request.key, request.nonce.clone(), Timestamp::from_secs(request.expires));
     let outcome = match (operation, requester) {
+        (Operation::WriteRelations, _) | (_, Requester::Writer) => relations::write(state, &request),
         (Operation::Revoke, _) | (_, Requester::Cutter(_)) => revocations::revoke(state, index, request),
         (operation, Requester::Administrator(administrator)) => {
             administer(state, index, operation, &administrator, &request)
@@ -160,5 +177,6 @@ fn administer(
         Operation::IssueEnvelope => envelopes::commission(state, index, administrator, request),
         Operation::InstallTrust => trust::install_signed(state, administrator, request),
         Operation::ChangeVoters => voters::change(state, index, administrator, request),
+        Operation::WriteRelations => relations::write(state, request),
     }
 }

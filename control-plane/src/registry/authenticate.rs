@@ -8,6 +8,7 @@ use remit_common::revocation::Revocation;
 use remit_common::time::Timestamp;
 
 use super::refusal::{Refusal, RefusalKind};
+use super::relations;
 use super::revocations::refused as revocation_refused;
 use super::state::State;
 
@@ -29,17 +30,20 @@ pub enum Operation {
     InstallTrust,
     /// `POST /v1/voters`.
     ChangeVoters,
+    /// `POST /v1/relations`.
+    WriteRelations,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PublishBundle,
         Self::SealCredential,
         Self::Revoke,
         Self::IssueEnvelope,
         Self::InstallTrust,
         Self::ChangeVoters,
+        Self::WriteRelations,
     ];
 
     /// Where it is posted.
@@ -52,19 +56,21 @@ impl Operation {
             Self::IssueEnvelope => "/v1/envelopes",
             Self::InstallTrust => "/v1/trust",
             Self::ChangeVoters => "/v1/voters",
+            Self::WriteRelations => "/v1/relations",
         }
     }
 
-    /// What the directory must list for it.
+    /// What the directory must list for it; nothing where a bundle says who may.
     #[must_use]
-    pub fn verb(self) -> Verb {
+    pub fn verb(self) -> Option<Verb> {
         match self {
-            Self::PublishBundle => Verb::PublishBundle,
-            Self::SealCredential => Verb::SealCredential,
-            Self::Revoke => Verb::Revoke,
-            Self::IssueEnvelope => Verb::IssueEnvelope,
-            Self::InstallTrust => Verb::InstallTrust,
-            Self::ChangeVoters => Verb::ChangeVoters,
+            Self::PublishBundle => Some(Verb::PublishBundle),
+            Self::SealCredential => Some(Verb::SealCredential),
+            Self::Revoke => Some(Verb::Revoke),
+            Self::IssueEnvelope => Some(Verb::IssueEnvelope),
+            Self::InstallTrust => Some(Verb::InstallTrust),
+            Self::ChangeVoters => Some(Verb::ChangeVoters),
+            Self::WriteRelations => None,
         }
     }
 
@@ -80,11 +86,13 @@ pub enum Requester {
     Administrator(Administrator),
     /// A holder or an issuer, who cuts what is theirs.
     Cutter(Box<Revocation>),
+    /// Somebody whom a tenant's active bundle lets write relations.
+    Writer,
 }
 
 /// Clause C-53: an administrator of the directory signed this, for this mesh, in this window, for the first time, and
 /// may ask for it in some tenant. Somebody whom the directory does not list as one can cut what is theirs (clauses T-50
-/// to T-53), and nothing else.
+/// to T-53), and whom a tenant's active bundle names as a writer can write its relations (clause C-81), and nothing else.
 ///
 /// # Errors
 /// [`Refusal`] names the first rule that stands against it.
@@ -100,6 +108,12 @@ pub fn authenticate(state: &State, request: &SignedRequest, at: Timestamp) -> Re
         trust.check_time(at)?;
     }
     let requester = match trust.directory.administrator(&request.key) {
+        _ if operation == Operation::WriteRelations => {
+            let key = relations::writer(state, &request.key)
+                .ok_or_else(|| unauthenticated("not_a_writer", &relations::unlisted(&request.key)))?;
+            request.verify(&state.genesis.mesh, key).map_err(|refused| request_refused(&refused))?;
+            Requester::Writer
+        }
         Some(administrator) => {
             request.verify(&state.genesis.mesh, &administrator.key).map_err(|refused| request_refused(&refused))?;
             Requester::Administrator(administrator.clone())
@@ -119,9 +133,11 @@ pub fn authenticate(state: &State, request: &SignedRequest, at: Timestamp) -> Re
     }
     match &requester {
         Requester::Administrator(administrator) => {
-            administrator.check_anywhere(operation.verb(), at).map_err(|error| not_permitted(&error))?;
+            let verb = operation.verb().map_or(Ok(()), |verb| administrator.check_anywhere(verb, at));
+            verb.map_err(|error| not_permitted(&error))?;
         }
         Requester::Cutter(entry) => check_room(state, entry)?,
+        Requester::Writer => state.check_room_for_others("an administrator is still heard")?,
     }
     Ok((operation, requester))
 }
@@ -132,7 +148,7 @@ fn check_room(state: &State, entry: &Revocation) -> Result<(), Refusal> {
     if state.revocations.in_force(entry).is_none() {
         state.revocations.check_room(entry).map_err(|error| revocation_refused(&error))?;
     }
-    state.check_room_for_cutters()
+    state.check_room_for_others("an administrator can still cut this")
 }
 
 /// The length of the window is a matter of the request's form, which its verification has checked.

@@ -9,12 +9,15 @@ use remit_common::id::{BundleName, BundleVersion, CredentialId, LogIndex, Tenant
 use remit_common::identity::{Administrator, SignedRequest, Verb};
 use remit_common::lattice::Names;
 use remit_common::policy::Bounds;
+use remit_common::policy::relations::TupleKey;
+use remit_common::relation_log::{BatchRefused, Writers, check_tuples};
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::Activation;
 
 use super::apply::Applied;
 use super::authenticate::not_permitted;
 use super::refusal::{Refusal, RefusalKind};
+use super::relations;
 use super::state::{Genesis, State};
 use super::trust::Trust;
 
@@ -49,9 +52,34 @@ pub struct StoredBundle {
 #[derive(Debug)]
 pub struct ActiveBundle {
     compiled: CompiledBundle,
+    writers: Writers,
 }
 
 impl ActiveBundle {
+    fn new(compiled: CompiledBundle) -> Self {
+        Self { writers: Writers::of(compiled.policy()), compiled }
+    }
+
+    /// Who may write the tenant's relations.
+    #[must_use]
+    pub fn writers(&self) -> &Writers {
+        &self.writers
+    }
+
+    /// Whether the model has a place for these tuples.
+    ///
+    /// # Errors
+    /// [`BatchRefused::Tuple`] names the first for which it has none.
+    pub fn check_tuples<'t>(&self, tuples: impl IntoIterator<Item = &'t TupleKey>) -> Result<(), BatchRefused> {
+        check_tuples(self.compiled.policy(), tuples)
+    }
+
+    /// The compiled bundle.
+    #[must_use]
+    pub fn compiled(&self) -> &CompiledBundle {
+        &self.compiled
+    }
+
     /// The version.
     #[must_use]
     pub fn version(&self) -> BundleVersion {
@@ -126,13 +154,15 @@ pub(super) fn publish(
     if let Some(active) = state.active.get(&tenant) {
         compiled.check_taxonomy(&active.compiled).map_err(|error| rejected(&error))?;
     }
+    let next = ActiveBundle::new(compiled);
+    relations::check_model(state, &tenant, &next)?;
 
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_activated(index, &manifest, &digest);
     let stored = stored(&manifest, index, now, request.body.as_slice().into());
     Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
     let activation = Activation { number: index, tenant: tenant.clone(), ring: RING_ALL, manifest: digest };
     Arc::make_mut(&mut state.activations).insert((tenant.clone(), RING_ALL), activation);
-    Arc::make_mut(&mut state.active).insert(tenant.clone(), Arc::new(ActiveBundle { compiled }));
+    Arc::make_mut(&mut state.active).insert(tenant.clone(), Arc::new(next));
     prune(state, &tenant);
     let Manifest { name, version, .. } = manifest;
     Ok(Applied::Bundle { tenant, name, version, digest, number: index })
@@ -206,7 +236,7 @@ pub(super) fn restore(
             (None, Some(error)) => return Err(error),
             (None, None) => return Err(BundleRejected::NoPolicyRole { tenant: tenant.clone() }),
         };
-        Some(ActiveBundle { compiled: verified.compile()? })
+        Some(ActiveBundle::new(verified.compile()?))
     } else {
         None
     };

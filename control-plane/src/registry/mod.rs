@@ -14,6 +14,7 @@ mod command;
 mod credentials;
 mod envelopes;
 mod refusal;
+mod relations;
 mod revocations;
 mod snapshot;
 mod state;

@@ -9,6 +9,7 @@ use remit_common::bundle::HighWater;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, KeyId, LogIndex, RevocationEpoch, TenantId};
 use remit_common::planted::{Bug, planted};
+use remit_common::relation_log::{Head, RelationLog};
 use remit_common::revocation::Revocations;
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::Activation;
@@ -47,6 +48,23 @@ pub enum SnapshotUnusable {
         #[source]
         source: remit_common::bundle::BundleRejected,
     },
+    /// The relations in it do not follow on each other.
+    #[error("the relations of tenant `{tenant}` are unusable")]
+    Relations {
+        /// Whose.
+        tenant: TenantId,
+        /// Why.
+        #[source]
+        source: remit_common::relation_log::BatchRefused,
+    },
+}
+
+/// Version 3: the second, and the relations. The order of the fields is the format.
+#[derive(Serialize, Deserialize)]
+struct SnapshotV3 {
+    second: SnapshotV2,
+    relations: Vec<(TenantId, Vec<Vec<u8>>)>,
+    tick_relations: Vec<(TenantId, Head)>,
 }
 
 /// Version 2: the first, and what is under way with the voters. The order of the fields is the format.
@@ -94,6 +112,8 @@ impl State {
             credentials,
             revocations,
             commissions,
+            relations,
+            tick_relations,
             active: _,
             revocations_digest: _,
         } = self;
@@ -130,7 +150,13 @@ impl State {
                 .map(|((tenant, evidence), commission)| (tenant.clone(), *evidence, commission.clone()))
                 .collect(),
         };
-        entry::encode(Kind::Snapshot, &SnapshotV2 { first, plan: *plan })
+        let batches = |log: &RelationLog| log.kept().iter().map(|kept| kept.bytes.to_vec()).collect();
+        let snapshot = SnapshotV3 {
+            second: SnapshotV2 { first, plan: *plan },
+            relations: relations.iter().map(|(tenant, log)| (tenant.clone(), batches(log))).collect(),
+            tick_relations: tick_relations.iter().map(|(tenant, head)| (tenant.clone(), *head)).collect(),
+        };
+        entry::encode(Kind::Snapshot, &snapshot)
     }
 
     /// The state that a snapshot holds.
@@ -138,12 +164,16 @@ impl State {
     /// # Errors
     /// [`SnapshotUnusable`].
     pub fn from_snapshot(genesis: &Genesis, bytes: &[u8]) -> Result<Self, SnapshotUnusable> {
-        let SnapshotV2 { first: snapshot, plan } = if entry::version_of(bytes) == Some(1) {
-            let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
-            SnapshotV2 { first, plan: None }
-        } else {
-            entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?
+        let before = |second| SnapshotV3 { second, relations: Vec::new(), tick_relations: Vec::new() };
+        let SnapshotV3 { second, relations, tick_relations } = match entry::version_of(bytes) {
+            Some(1) => {
+                let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
+                before(SnapshotV2 { first, plan: None })
+            }
+            Some(2) => before(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 2, bytes)?),
+            _ => entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?,
         };
+        let SnapshotV2 { first: snapshot, plan } = second;
         if snapshot.genesis != *genesis {
             return Err(SnapshotUnusable::OtherGenesis);
         }
@@ -169,7 +199,22 @@ impl State {
             snapshot.commissions.into_iter().map(|(tenant, evidence, value)| ((tenant, evidence), value)).collect(),
         );
         state.restore_bundles(snapshot.bundles)?;
+        state.restore_relations(relations)?;
+        state.tick_relations = Arc::new(tick_relations.into_iter().collect());
         Ok(state)
+    }
+
+    /// The batches were verified when the log took them. Those whose writers are still named are verified again; what a
+    /// writer signed that is named no more is kept for its numbers, and counts for nothing (C-84).
+    fn restore_relations(&mut self, tenants: Vec<(TenantId, Vec<Vec<u8>>)>) -> Result<(), SnapshotUnusable> {
+        let mesh = self.genesis.mesh;
+        for (tenant, batches) in tenants {
+            let writers = self.active.get(&tenant).map(|active| active.writers().clone()).unwrap_or_default();
+            let log = RelationLog::restore(mesh, tenant.clone(), batches.iter().map(Vec::as_slice), &writers);
+            let log = log.map_err(|source| SnapshotUnusable::Relations { tenant: tenant.clone(), source })?;
+            Arc::make_mut(&mut self.relations).insert(tenant, Arc::new(log));
+        }
+        Ok(())
     }
 
     fn restore_bundles(

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, EdgeId, KeyId, LogIndex, MeshId, RevocationEpoch, TenantId};
 use remit_common::identity::SignedRequest;
+use remit_common::relation_log::{Head, RelationLog};
 use remit_common::revocation::Revocations;
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::Activation;
@@ -87,6 +88,9 @@ pub struct State {
     pub(super) credentials: Arc<BTreeMap<(TenantId, CredentialId), Credential>>,
     pub(super) revocations: Arc<Revocations>,
     pub(super) commissions: Arc<BTreeMap<(TenantId, Digest), Commission>>,
+    pub(super) relations: Arc<BTreeMap<TenantId, Arc<RelationLog>>>,
+    /// The heads of the relations as of the newest tick.
+    pub(super) tick_relations: Arc<BTreeMap<TenantId, Head>>,
 
     // Derived from the above, kept because making it anew is dear.
     pub(super) active: Arc<BTreeMap<TenantId, Arc<ActiveBundle>>>,
@@ -115,6 +119,8 @@ impl State {
             revocations_digest: revocations.digest(),
             revocations: Arc::new(revocations),
             commissions: Arc::default(),
+            relations: Arc::default(),
+            tick_relations: Arc::default(),
             active: Arc::default(),
         }
     }
@@ -186,6 +192,18 @@ impl State {
         self.credentials.values().filter_map(|credential| credential.shards.get(edge))
     }
 
+    /// The relations, by tenant.
+    #[must_use]
+    pub fn relations(&self) -> &Arc<BTreeMap<TenantId, Arc<RelationLog>>> {
+        &self.relations
+    }
+
+    /// The newest batch of each tenant's relations, as of the newest tick.
+    #[must_use]
+    pub fn tick_relations(&self) -> &Arc<BTreeMap<TenantId, Head>> {
+        &self.tick_relations
+    }
+
     /// The revocations.
     #[must_use]
     pub fn revocations(&self) -> &Arc<Revocations> {
@@ -233,10 +251,10 @@ impl State {
     }
 
     /// Who is no administrator waits while half of the room is taken: the other half is the administrators'.
-    pub(super) fn check_room_for_cutters(&self) -> Result<(), Refusal> {
+    pub(super) fn check_room_for_others(&self, consolation: &str) -> Result<(), Refusal> {
         let live = self.spent_nonces.values().filter(|spent| spent.expires > self.clock).count();
         if live >= SPENT_NONCES_MAX / 2 {
-            let detail = "too many requests in five minutes; an administrator can still cut this";
+            let detail = format_args!("too many requests in five minutes; {consolation}");
             return Err(Refusal::new(RefusalKind::Full, "too_many_requests", detail));
         }
         Ok(())

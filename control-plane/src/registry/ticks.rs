@@ -1,5 +1,7 @@
 //! The tick: one entry a second that proves to edges how fresh a voter is.
 
+use std::sync::Arc;
+
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, RevocationEpoch};
 use remit_common::time::Timestamp;
@@ -9,6 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::apply::Applied;
 use super::refusal::{Refusal, RefusalKind};
+use super::relations;
 use super::state::State;
 
 /// What a voter that has applied a tick may say about it, all as of that entry.
@@ -50,5 +53,8 @@ pub(super) fn tick(state: &mut State, index: LogIndex, roots: TickRoots) -> Resu
         root: trust.root.version(),
         roots,
     });
+    if *state.tick_relations != relations::heads(state) {
+        state.tick_relations = Arc::new(relations::heads(state));
+    }
     Ok(Applied::Tick)
 }

@@ -194,8 +194,13 @@ fn collect(folder: &std::path::Path, prefix: &str, files: &mut BTreeMap<String, 
 
 /// A container signed by these keys.
 pub(crate) fn bundle(of: &str, version: u64, seeds: &[u8], created: Timestamp) -> Vec<u8> {
+    bundle_of(&bundle_source(of, version, 1), seeds, created)
+}
+
+/// The same, of other sources.
+pub(crate) fn bundle_of(source: &BundleSource, seeds: &[u8], created: Timestamp) -> Vec<u8> {
     let overrides = BuildOverrides { created: Some(created), mesh_id: Some(MESH), version: None };
-    let mut signed = bundle_source(of, version, 1).build(&overrides).unwrap().into_container();
+    let mut signed = source.build(&overrides).unwrap_or_else(|faults| panic!("{faults:#?}")).into_container();
     for seed in seeds {
         signed.add_signature(&key(*seed));
     }

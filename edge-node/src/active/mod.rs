@@ -9,4 +9,4 @@ mod store;
 mod view;
 
 pub(crate) use state::{Accepted, Refused, State, StateConfig};
-pub(crate) use view::{ActiveBundle, View, ViewCell};
+pub(crate) use view::{ActiveBundle, TenantRelations, View, ViewCell};

@@ -18,8 +18,8 @@ use serde::{Deserialize, Serialize};
 
 /// The version of the index and of the proof file.
 const STORE_VERSION: u32 = 1;
-/// Bytes of an index: a thousand shards take 200 KiB.
-const INDEX_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of an index: a thousand shards take 200 KiB, and the batches of relations of a tenant at most 500.
+const INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// Bytes of any content file: the revocations of a full set are the largest.
 const CONTENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -43,6 +43,10 @@ pub(super) struct StoredTenant {
     pub(super) shards: BTreeMap<CredentialId, Stored>,
     /// The highest version of each shard that was ever accepted, whether it still verifies or not.
     pub(super) shard_versions: BTreeMap<CredentialId, u64>,
+    /// The batches of relations that are kept, in their order. An edge of an earlier version does not know them, and
+    /// does not start where there are any.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) relations: Vec<Stored>,
 }
 
 /// Which manifest is active and by which activation.
@@ -73,7 +77,10 @@ impl Default for Index {
 
 impl Index {
     fn contents(&self) -> impl Iterator<Item = &Digest> {
-        let tenants = self.tenants.values().flat_map(|tenant| tenant.bundles.iter().chain(tenant.shards.values()));
+        let tenants = self
+            .tenants
+            .values()
+            .flat_map(|tenant| tenant.bundles.iter().chain(tenant.shards.values()).chain(&tenant.relations));
         self.roots.iter().chain(&self.directory).chain(&self.revocations).chain(tenants).map(|stored| &stored.content)
     }
 }
@@ -255,6 +262,7 @@ mod tests {
             bundles: vec![stored(0xbb)],
             shards: BTreeMap::from([(CredentialId::new("api").unwrap(), stored(0xcc))]),
             shard_versions: BTreeMap::from([(CredentialId::new("api").unwrap(), 3)]),
+            relations: Vec::new(),
         };
         Index {
             directory: Some(stored(0xdd)),

@@ -6,9 +6,11 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use remit_common::bundle::{CompiledBundle, VerifiedBundle};
 use remit_common::id::{CredentialId, LogIndex, TenantId};
+use remit_common::policy::relations::Relations;
+use remit_common::relation_log::Head;
 use remit_common::revocation::Revocations;
 use remit_common::shard::VerifiedShard;
-use remit_common::time::Timestamp;
+use remit_common::time::{Now, Timestamp};
 use remit_common::trust::directory::Directory;
 use remit_common::trust::freshness::FreshnessView;
 use remit_common::trust::root::Root;
@@ -62,6 +64,17 @@ pub(crate) struct ActiveBundle {
     pub(crate) bundle: Arc<CompiledBundle>,
 }
 
+/// What is known of a tenant's relations.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct TenantRelations {
+    /// The newest batch that is here.
+    pub(crate) head: Head,
+    /// The tuples, under the model of the active bundle.
+    pub(crate) relations: Relations,
+    /// When the newest nonce was sent that proves that nothing newer is missing.
+    pub(crate) proven: Option<Now>,
+}
+
 /// A document that everything hangs on has passed its time, or never came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untrusted {
@@ -92,6 +105,8 @@ pub(crate) struct View {
     pub(crate) revocations: Arc<Revocations>,
     /// The newest cuts: for the moments, or while a disk fails, in which it does not have them yet.
     pub(crate) heard: Arc<Revocations>,
+    /// Under the models of `bundles`, of those that have one.
+    pub(crate) relations: Arc<BTreeMap<TenantId, TenantRelations>>,
     pub(crate) shards: Arc<BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>>,
     pub(crate) freshness: FreshnessView,
     pub(crate) documents: Arc<Documents>,

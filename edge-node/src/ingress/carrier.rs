@@ -9,8 +9,9 @@ use http::header::AUTHORIZATION;
 use remit_common::envelope::{ENVELOPE_HEADER, MalformedEnvelope, RawPresentation, read_reference};
 use remit_common::id::LinkId;
 use remit_common::limits::{IDEMPOTENCY_KEY_BYTES_MAX, PRESENTATION_BYTES_MAX};
-use remit_common::policy::decision::Reason;
+use remit_common::policy::decision::{Denied, Reason};
 use remit_common::proof::{MalformedProof, PROOF_HEADER, Proof};
+use remit_common::relation_log::RELATIONS_HEADER;
 use remit_common::text;
 
 /// The header of an idempotency key.
@@ -75,6 +76,20 @@ pub(crate) fn envelope(headers: &HeaderMap) -> Result<Carried, NoCarrier> {
     }
     let raw = RawPresentation::parse(&bytes)?;
     Ok(if is_bearer { Carried::Bearer(raw) } else { Carried::Presentation(raw) })
+}
+
+/// The revision of relations below which the caller does not want to be judged, if it names one (clause G-82).
+///
+/// # Errors
+/// The denial of a request that names two, or no number.
+pub(crate) fn relations_at_least(headers: &HeaderMap) -> Result<Option<u64>, Denied> {
+    let mut values = headers.get_all(RELATIONS_HEADER).iter();
+    let Some(value) = values.next() else { return Ok(None) };
+    let number = value.to_str().ok().filter(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+    match number.and_then(|text| text.parse().ok()) {
+        Some(least) if values.next().is_none() => Ok(Some(least)),
+        _ => Err(Denied::new(Reason::Malformed, format!("`{RELATIONS_HEADER}` is one decimal number"))),
+    }
 }
 
 /// Takes the proof of a request, if it has one.

@@ -348,7 +348,7 @@ impl Follower {
                 let manifest = activation.manifest;
                 let accepted = self.with_state(move |state, now| state.offer_activation(activation, now)).await?;
                 let accepted = self.settle(conversation, "activation", manifest, accepted)?;
-                self.activated(conversation, accepted);
+                self.activated(conversation, accepted).await?;
             }
             Output::Manifest { activation, envelope } => {
                 let Activation { tenant, manifest, .. } = activation;
@@ -369,11 +369,16 @@ impl Follower {
                     Ok(accepted) => {
                         conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Verified);
                         conversation.subscriber.acknowledge(tenant, manifest, Stage::Compiled);
-                        self.activated(conversation, Some(accepted));
+                        self.activated(conversation, Some(accepted)).await?;
                     }
                     Err(refused) => self.refuse_bundle(conversation, manifest, &refused)?,
                 }
             }
+            Output::Relations { tenant, first, batches } => {
+                self.take_relations(conversation, tenant, first, batches).await?;
+            }
+            Output::RelationsGone(_) => self.follow_relations(conversation).await?,
+            Output::TickRelations(named) => self.with_state(move |state, _| state.name_relations(named)).await?,
             Output::Shard(offer) => self.take_shard(conversation, offer).await?,
             Output::Revocations(update) => self.take_revocations(conversation, update).await?,
             Output::TickAnswer(answer) => {
@@ -391,7 +396,7 @@ impl Follower {
                     Err(refused) => {
                         tracing::warn!(%voter, error = %chain_text(&refused), "an activation does not take effect");
                     }
-                    Ok(accepted) => self.activated(conversation, Some(accepted)),
+                    Ok(accepted) => self.activated(conversation, Some(accepted)).await?,
                 }
             }
             Output::RecordAck(ack) => self.feed.acked(conversation.voter, ack.boot, ack.seq),

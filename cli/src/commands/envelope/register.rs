@@ -24,7 +24,7 @@ pub(super) async fn register(
     let url = url(context, edge)?;
     let authorities = edge_ca.read(env, std::slice::from_ref(&url))?;
     let (mesh, root, presentation) = (parent.mesh_id, parent.root_sha256, parent.bytes()?);
-    let held = Arc::new(Held { mesh, root, presentation, key: parent_key, identity: None });
+    let held = Arc::new(Held { mesh, root, presentation, key: parent_key, identity: None, relations_at_least: None });
     let edges = Edges::new(env, vec![url], &authorities, &held);
     let edges = edges.map_err(|error| Failure::caused(Exit::Usage, &error))?;
     edges.register(child).await.map_err(|not| match not {

@@ -3,6 +3,7 @@
 mod any_order;
 mod both_ends;
 mod lying_voter;
+mod relations;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;

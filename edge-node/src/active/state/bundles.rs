@@ -75,6 +75,9 @@ impl State {
             tenants.insert(name.clone(), tenant);
         }
         self.tenants = tenants;
+        for tenant in self.config.tenants.clone() {
+            self.load_relations(&tenant)?;
+        }
         self.recheck_shards()
     }
 
@@ -168,6 +171,7 @@ impl State {
     /// A connection to a voter begins: what the last one announced is forgotten.
     pub(crate) fn begin_connection(&mut self) {
         self.told = Told::default();
+        self.told_relations = None;
     }
 
     /// The voter tells of an activation. It takes effect when one of its tick answers names the whole set.
@@ -227,6 +231,14 @@ impl State {
                 && let Some(ready) = tenant.ready.get(&activation.manifest)
             {
                 tenant.active = Some(ActiveBundle { number: activation.number, bundle: Arc::clone(&ready.compiled) });
+            }
+        }
+        // Bundle and relations change together: a decision never mixes one with the other's.
+        for activation in &activated {
+            if let Err(failed) = self.load_relations(&activation.tenant) {
+                // None is stale; those of another bundle's model would be wrong.
+                tracing::error!(tenant = %activation.tenant, error = %failed, "the relations cannot be read");
+                self.relations.remove(&activation.tenant);
             }
         }
         self.show();

@@ -20,11 +20,15 @@ impl State {
     /// # Errors
     /// [`Refused`]; the age is what it was.
     pub(crate) fn on_answer(&mut self, answer: &TickAnswer, voter: VoterId, now: Now) -> Result<Accepted, Refused> {
+        let sent = self.freshness.sent_at(&answer.nonce);
         let learned = self.freshness.on_answer(answer, &self.config.edge, voter, now)?;
         if learned == Learned::Nothing {
             return Ok(Accepted::Nothing);
         }
         self.prove(&learned);
+        if let Some(sent) = sent {
+            self.prove_relations(answer.n, sent);
+        }
         self.told.name(answer.n, answer.activations);
         self.show();
         let activated = self.activate(now)?.unwrap_or_default();

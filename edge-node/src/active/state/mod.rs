@@ -4,6 +4,7 @@ mod bundles;
 mod documents;
 mod freshness;
 mod refused;
+mod relations;
 mod revocations;
 mod shards;
 
@@ -23,6 +24,7 @@ use remit_common::trust::activation::Activation;
 use remit_common::trust::directory::{Directory, SignedDirectory};
 use remit_common::trust::freshness::{Enforced, Freshness};
 use remit_common::trust::root::{Root, SignedRoot};
+use remit_common::wire::message::TickRelations;
 
 use super::store::{Index, Store, StoreFailed};
 use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
@@ -80,6 +82,9 @@ pub(crate) struct State {
     shards: BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>,
     freshness: Freshness,
     told: Told,
+    relations: BTreeMap<TenantId, relations::Held>,
+    /// What a voter said about the tick whose answer follows.
+    told_relations: Option<TickRelations>,
     documents: Arc<Documents>,
     store_failure: Option<StoreFailed>,
     cell: ViewCell,
@@ -131,6 +136,7 @@ impl State {
             bundles: Arc::default(),
             revocations: Arc::default(),
             heard: Arc::default(),
+            relations: Arc::default(),
             shards: Arc::default(),
             freshness: freshness.view(),
             documents: Arc::default(),
@@ -153,6 +159,8 @@ impl State {
             shards: BTreeMap::new(),
             freshness,
             told: Told::default(),
+            relations: BTreeMap::new(),
+            told_relations: None,
             documents: Arc::new(documents),
             store_failure: None,
             cell,
@@ -205,6 +213,7 @@ impl State {
             bundles: Arc::new(bundles),
             revocations: Arc::clone(&self.revocations),
             heard: Arc::clone(&self.heard),
+            relations: Arc::new(self.relations.iter().map(|(name, held)| (name.clone(), held.shown())).collect()),
             shards: Arc::new(self.shards.clone()),
             freshness: self.freshness.view(),
             documents: Arc::clone(&self.documents),

@@ -3,6 +3,7 @@
 use remit_common::bundle::BundleRejected;
 use remit_common::bundle::high_water::ActivationGoesBack;
 use remit_common::id::TenantId;
+use remit_common::relation_log::BatchRefused;
 use remit_common::revocation::RevocationRefused;
 use remit_common::shard::{NotRising, ShardRefused};
 use remit_common::trust::freshness::AnswerRefused;
@@ -24,6 +25,8 @@ pub(crate) enum Refused {
     ShardNotRising(#[from] NotRising),
     #[error(transparent)]
     Revocation(#[from] RevocationRefused),
+    #[error(transparent)]
+    Relations(#[from] BatchRefused),
     #[error(transparent)]
     Answer(#[from] AnswerRefused),
     /// It can be checked only under a directory, and none has come yet.
@@ -52,6 +55,7 @@ impl Refused {
             Self::Shard(_) => "shard",
             Self::ShardNotRising(_) => "shard-not-rising",
             Self::Revocation(_) => "revocation",
+            Self::Relations(refused) => refused.reason_code(),
             Self::Answer(_) => "tick-answer",
             Self::NoDirectory => "no-directory",
             Self::NotOurs(_) => "not-our-tenant",

@@ -152,7 +152,48 @@ impl Follower {
             let attestation = self.attestation(tenant, active.number, *active.bundle.digest());
             conversation.subscriber.attest(attestation);
         }
+        self.follow_relations(conversation).await?;
         self.cover(conversation).await
+    }
+
+    /// Says which relations are followed here, and how far they have come. What follows on them is offered from then
+    /// on; nothing is said where no active bundle has any.
+    pub(super) async fn follow_relations(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        let heads = self.with_state(|state, _| state.relation_heads()).await?;
+        if !heads.is_empty() {
+            conversation.subscriber.follow_relations(heads);
+        }
+        Ok(())
+    }
+
+    pub(super) async fn take_relations(
+        &mut self,
+        conversation: &mut Conversation,
+        tenant: TenantId,
+        first: u64,
+        batches: Vec<Vec<u8>>,
+    ) -> Result<(), Left> {
+        let digest = batches.first().map(|batch| Digest::of(&[batch])).unwrap_or_default();
+        let of = tenant.clone();
+        let (accepted, heads) = self
+            .with_state(move |state, now| {
+                let accepted = state.accept_relations(&of, &batches, now);
+                (accepted, state.relation_heads())
+            })
+            .await?;
+        if let Err(refused @ Refused::Relations(_)) = &accepted {
+            // A voter keeps what a writer signed that the bundle names no more, and has to offer it: it is not the
+            // voter's fault, and concerns this tenant alone.
+            tracing::warn!(%tenant, first, error = %refused, "relations are refused");
+            conversation.subscriber.refuse(digest, refused.reason_code(), &nack_text(refused));
+            return Ok(());
+        }
+        if self.settle(conversation, "relations", digest, accepted)?.is_some() {
+            tracing::debug!(%tenant, first, "relations have been accepted");
+            let of_tenant = heads.into_iter().filter(|head| head.tenant == tenant).collect();
+            conversation.subscriber.acknowledge_relations(of_tenant);
+        }
+        Ok(())
     }
 
     pub(super) fn attestation(&self, tenant: &TenantId, number: LogIndex, manifest: Digest) -> Attestation {
@@ -188,10 +229,16 @@ impl Follower {
     }
 
     /// Tells of activations that took effect.
-    pub(super) fn activated(&mut self, conversation: &mut Conversation, accepted: Option<Accepted>) {
-        let (Some(Accepted::Activated(activations)) | Some(Accepted::Younger(activations))) = accepted else { return };
+    pub(super) async fn activated(
+        &mut self,
+        conversation: &mut Conversation,
+        accepted: Option<Accepted>,
+    ) -> Result<(), Left> {
+        let (Some(Accepted::Activated(activations)) | Some(Accepted::Younger(activations))) = accepted else {
+            return Ok(());
+        };
         if activations.is_empty() {
-            return;
+            return Ok(());
         }
         let view = self.views.load_full();
         for Activation { number, tenant, ring: _, manifest } in activations {
@@ -201,6 +248,8 @@ impl Follower {
             conversation.subscriber.attest(self.attestation(&tenant, number, manifest));
         }
         self.refresh();
+        // Other writers may vouch for other batches from now on.
+        self.follow_relations(conversation).await
     }
 
     /// A document was taken or not. What the disk refused says nothing about the voter.

@@ -308,7 +308,7 @@ async fn converse(shared: &Arc<Shared>, connection: &MeshConnection) -> anyhow::
                 let Some(message) = message? else { return Ok(()) };
                 let Some(report) = publisher.handle_message(message)? else { continue };
                 if let Some(answer) = hear(shared, edge, report, &agreed.borrow()) {
-                    publisher.answer_tick(answer);
+                    publisher.answer_tick(answer, &BTreeMap::new());
                 }
             }
             stream = connection.quic.accept_bi() => {
@@ -336,7 +336,7 @@ fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> 
                 return Some(agreed.answer(shared.log.next_index(), shared.id, edge, nonce.nonce));
             }
         }
-        EdgeReport::Ack(_) | EdgeReport::Records(_) => {}
+        EdgeReport::Ack(_) | EdgeReport::Records(_) | EdgeReport::Relations(_) => {}
     }
     None
 }

@@ -1,0 +1,229 @@
+//! What a tenant's batches come to: the tuples that hold, and the batches that say so.
+//!
+//! Clauses.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::batch::{BatchContent, SignedBatch, VerifiedBatch, Writers};
+use super::live::LiveTuples;
+use super::refused::BatchRefused;
+use crate::crypto::digest::Digest;
+use crate::id::{KeyId, MeshId, TenantId};
+use crate::limits::{RELATION_BATCHES_MAX, RELATION_LOG_BYTES_MAX, RELATION_TUPLES_MAX};
+use crate::policy::relations::{Tuple, TupleKey};
+
+/// Which batch is the newest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Head {
+    /// Its revision; zero before the first.
+    pub revision: u64,
+    /// The digest of what was signed; zeros before the first.
+    pub digest: Digest,
+}
+
+/// A batch that is kept, and what is asked about it without reading it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeptBatch {
+    /// Its revision and digest.
+    pub head: Head,
+    /// Who signed it.
+    pub signer: KeyId,
+    /// The signed form.
+    pub bytes: Arc<[u8]>,
+    /// The digest of the signed form: what it is fetched by.
+    pub object: Digest,
+}
+
+/// What one batch changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Change {
+    /// Whether nothing from before holds any more.
+    pub replace: bool,
+    /// What holds from now on.
+    pub added: Vec<Tuple>,
+    /// What does not, and did.
+    pub removed: Vec<TupleKey>,
+}
+
+/// One tenant's relations. A copy shares what did not change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RelationLog {
+    mesh: MeshId,
+    tenant: TenantId,
+    // INVARIANT: revisions follow each other, each batch names the one before; the first is of revision one or states
+    // the whole set. `live` is what they come to.
+    kept: Vec<KeptBatch>,
+    bytes: usize,
+    live: LiveTuples,
+}
+
+impl RelationLog {
+    /// Before the first batch.
+    #[must_use]
+    pub fn new(mesh: MeshId, tenant: TenantId) -> Self {
+        Self { mesh, tenant, kept: Vec::new(), bytes: 0, live: LiveTuples::default() }
+    }
+
+    /// The newest batch.
+    #[must_use]
+    pub fn head(&self) -> Head {
+        self.kept.last().map(|kept| kept.head).unwrap_or_default()
+    }
+
+    /// Whose.
+    #[must_use]
+    pub fn tenant(&self) -> &TenantId {
+        &self.tenant
+    }
+
+    /// The batches that are kept, oldest first.
+    #[must_use]
+    pub fn kept(&self) -> &[KeptBatch] {
+        &self.kept
+    }
+
+    /// Their bytes.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.bytes
+    }
+
+    /// The tuples that hold, expired ones included: a log reads no clock.
+    #[must_use]
+    pub fn live(&self) -> &LiveTuples {
+        &self.live
+    }
+
+    /// The digest of this revision, while it is kept.
+    #[must_use]
+    pub fn digest_at(&self, revision: u64) -> Option<&Digest> {
+        let at = self.kept.binary_search_by_key(&revision, |kept| kept.head.revision).ok()?;
+        self.kept.get(at).map(|kept| &kept.head.digest)
+    }
+
+    /// Reads a whole log that somebody kept: every signature, every link, every bound.
+    ///
+    /// # Errors
+    /// [`BatchRefused`] names the first rule that stands against it.
+    pub fn verify<'a>(
+        mesh: MeshId,
+        tenant: TenantId,
+        batches: impl IntoIterator<Item = &'a [u8]>,
+        writers: &Writers,
+    ) -> Result<Self, BatchRefused> {
+        let mut log = Self::new(mesh, tenant);
+        for bytes in batches {
+            let batch = SignedBatch::parse(bytes)?.verify(&log.mesh, &log.tenant, writers)?;
+            log.catch_up(batch)?;
+        }
+        Ok(log)
+    }
+
+    /// Reads a log that a voter kept, whose batches were verified when they came. Signatures of writers who are still
+    /// named are checked again; [`Self::check_writers`] finds the others.
+    ///
+    /// # Errors
+    /// [`BatchRefused`] names the first rule that stands against it.
+    pub fn restore<'a>(
+        mesh: MeshId,
+        tenant: TenantId,
+        batches: impl IntoIterator<Item = &'a [u8]>,
+        writers: &Writers,
+    ) -> Result<Self, BatchRefused> {
+        let mut log = Self::new(mesh, tenant);
+        for bytes in batches {
+            let signed = SignedBatch::parse(bytes)?;
+            let batch = match writers.get(signed.signer()) {
+                Some(_) => signed.verify(&log.mesh, &log.tenant, writers)?,
+                None => signed.dangerous_retired(&log.mesh, &log.tenant)?,
+            };
+            log.catch_up(batch)?;
+        }
+        Ok(log)
+    }
+
+    /// Whether everybody who signed what is kept may still write.
+    ///
+    /// # Errors
+    /// [`BatchRefused::WriterRetired`].
+    pub fn check_writers(&self, writers: &Writers) -> Result<(), BatchRefused> {
+        match self.kept.iter().find(|kept| writers.get(&kept.signer).is_none()) {
+            Some(kept) => Err(BatchRefused::WriterRetired { key: kept.signer, revision: kept.head.revision }),
+            None => Ok(()),
+        }
+    }
+
+    /// Takes the next batch, and nothing but the next.
+    ///
+    /// # Errors
+    /// [`BatchRefused`]; nothing has changed.
+    pub fn append(&mut self, batch: VerifiedBatch) -> Result<Change, BatchRefused> {
+        let (have, content) = (self.head(), batch.content());
+        if have.revision.checked_add(1) != Some(content.revision) {
+            return Err(BatchRefused::NotNext { have: have.revision, found: content.revision });
+        }
+        if content.prev != have.digest {
+            return Err(BatchRefused::OtherPast { have: have.revision, head: have.digest, found: content.prev });
+        }
+        self.check_room(&batch)?;
+        Ok(self.take(batch))
+    }
+
+    /// Takes the next batch, or a later one that states the whole set: what lay between is let go. Whoever
+    /// follows a log is behind it at times; whoever keeps it uses [`Self::append`].
+    ///
+    /// # Errors
+    /// [`BatchRefused`]; nothing has changed.
+    pub fn catch_up(&mut self, batch: VerifiedBatch) -> Result<Change, BatchRefused> {
+        let (have, content) = (self.head(), batch.content());
+        if !content.replace || have.revision.checked_add(1) >= Some(content.revision) {
+            return match self.append(batch) {
+                Err(BatchRefused::NotNext { have: 0, found }) => Err(BatchRefused::NoBeginning { found }),
+                other => other,
+            };
+        }
+        self.check_room(&batch)?;
+        Ok(self.take(batch))
+    }
+
+    fn check_room(&self, batch: &VerifiedBatch) -> Result<(), BatchRefused> {
+        let BatchContent { replace, add, remove, .. } = batch.content();
+        let (batches, bytes, count) = if *replace {
+            (1, batch.bytes().len(), add.len())
+        } else {
+            let new = add.iter().filter(|tuple| !self.live.contains(&tuple.key)).count();
+            let gone = remove.iter().filter(|tuple| self.live.contains(tuple)).count();
+            (
+                self.kept.len().saturating_add(1),
+                self.bytes.saturating_add(batch.bytes().len()),
+                self.live.len().saturating_add(new).saturating_sub(gone),
+            )
+        };
+        if count > RELATION_TUPLES_MAX {
+            return Err(BatchRefused::TooManyTuples { count });
+        }
+        if batches > RELATION_BATCHES_MAX || bytes > RELATION_LOG_BYTES_MAX {
+            return Err(BatchRefused::LogFull { batches, bytes });
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, batch: VerifiedBatch) -> Change {
+        let (content, digest, signer, bytes) = batch.into_parts();
+        let BatchContent { revision, replace, add, remove, .. } = content;
+        if replace {
+            *self = Self::new(self.mesh, self.tenant.clone());
+        }
+        for tuple in &add {
+            self.live.insert(tuple.clone());
+        }
+        let removed = remove.into_iter().filter(|tuple| self.live.remove(tuple)).collect();
+        self.bytes = self.bytes.saturating_add(bytes.len());
+        let object = Digest::of(&[&bytes]);
+        self.kept.push(KeptBatch { head: Head { revision, digest }, signer, bytes, object });
+        Change { replace, added: add, removed }
+    }
+}

@@ -1,0 +1,116 @@
+//! Relation tuples: batches in the order of the log, checked by every voter as every edge will check them.
+
+use std::sync::Arc;
+
+use remit_common::crypto::sign::PublicKey;
+use remit_common::id::{KeyId, TenantId};
+use remit_common::identity::SignedRequest;
+use remit_common::limits::RELATIONS_BYTES_MAX;
+use remit_common::relation_log::{BatchRefused, RelationLog, SignedBatch, VerifiedBatch};
+
+use super::apply::Applied;
+use super::bundles::ActiveBundle;
+use super::refusal::{Refusal, RefusalKind};
+use super::state::State;
+
+/// Tuples of which a refusal names the first; the others it counts.
+const NAMED: usize = 1;
+
+/// The key of a writer whom some tenant's active bundle names.
+pub(super) fn writer<'s>(state: &'s State, key: &KeyId) -> Option<&'s PublicKey> {
+    state.all_active().find_map(|active| active.writers().get(key))
+}
+
+/// Clauses C-81 to C-84.
+pub(super) fn write(state: &mut State, request: &SignedRequest) -> Result<Applied, Refusal> {
+    let signed = SignedBatch::parse(&request.body).map_err(|error| refused(&error))?;
+    if *signed.signer() != request.key {
+        let detail = "the batch is signed by another key than the request";
+        return Err(Refusal::new(RefusalKind::Unauthenticated, "other_signer", detail));
+    }
+    let (active, batch) = verify(state, signed)?;
+    let (tenant, content) = (batch.content().tenant.clone(), batch.content());
+    active.check_tuples(content.add.iter().map(|tuple| &tuple.key)).map_err(|error| refused(&error))?;
+    let known = state.relations.get(&tenant);
+    let mut log = known.map_or_else(|| RelationLog::new(state.genesis.mesh, tenant.clone()), |log| (**log).clone());
+    if !content.replace {
+        log.check_writers(active.writers()).map_err(|error| refused(&error))?;
+    }
+    let others = state.relations.values().filter(|log| *log.tenant() != tenant).map(|log| log.bytes()).sum::<usize>();
+    let change = log.append(batch).map_err(|error| refused(&error))?;
+    let bytes = others.saturating_add(log.bytes());
+    if bytes > RELATIONS_BYTES_MAX {
+        let detail = format_args!(
+            "the relations of all tenants would have {bytes} bytes of batches, at most {RELATIONS_BYTES_MAX} are kept; \
+             `remit relation compact` makes room"
+        );
+        return Err(Refusal::new(RefusalKind::Full, "relations_full", detail));
+    }
+    let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+    let applied = Applied::Relations {
+        tenant: tenant.clone(),
+        revision: log.head().revision,
+        digest: log.head().digest,
+        added: count(change.added.len()),
+        removed: count(change.removed.len()),
+        tuples: count(log.live().len()),
+    };
+    Arc::make_mut(&mut state.relations).insert(tenant, Arc::new(log));
+    Ok(applied)
+}
+
+/// Whose it is, is what the bundles say whose writer signed it: nothing inside is read before its signature holds.
+fn verify(state: &State, signed: SignedBatch) -> Result<(Arc<ActiveBundle>, VerifiedBatch), Refusal> {
+    let mesh = state.genesis.mesh;
+    let mut last = None;
+    for (tenant, active) in state.active.iter().filter(|(_, active)| active.writers().get(signed.signer()).is_some()) {
+        match signed.clone().verify(&mesh, tenant, active.writers()) {
+            Ok(batch) => return Ok((Arc::clone(active), batch)),
+            Err(error) => last = Some(error),
+        }
+    }
+    let unknown = || Refusal::new(RefusalKind::Unauthenticated, "not_a_writer", unlisted(signed.signer()));
+    Err(last.map_or_else(unknown, |error| refused(&error)))
+}
+
+/// What to say to a key that no active bundle names.
+pub(super) fn unlisted(key: &KeyId) -> String {
+    format!("key {key} is not a relation writer of any active bundle; `[[writer]]` in relations.toml names one")
+}
+
+/// Clause C-85: a bundle whose model has no place for the tuples that hold is not taken; whoever changes the model
+/// removes them first.
+pub(super) fn check_model(state: &State, tenant: &TenantId, next: &ActiveBundle) -> Result<(), Refusal> {
+    let Some(log) = state.relations.get(tenant) else { return Ok(()) };
+    let unfit: Vec<BatchRefused> =
+        log.live().iter().filter_map(|(key, _)| next.check_tuples(std::iter::once(key)).err()).collect();
+    let Some(first) = unfit.iter().take(NAMED).next() else { return Ok(()) };
+    let detail = format_args!(
+        "{} of the {} relation tuples have no place in the bundle's model, for example {first}; remove them first",
+        unfit.len(),
+        log.live().len()
+    );
+    Err(Refusal::new(RefusalKind::Conflict, "relations_unfit", detail))
+}
+
+fn refused(error: &BatchRefused) -> Refusal {
+    use BatchRefused as B;
+    let kind = match error {
+        B::TooLong { .. } | B::Malformed(_) | B::Signatures | B::Content { .. } | B::StatementTooLong => {
+            RefusalKind::Malformed
+        }
+        B::NotAWriter { .. } | B::NotVerified(_) => RefusalKind::Unauthenticated,
+        B::WrongMesh | B::WrongTenant { .. } => RefusalKind::Forbidden,
+        B::NotNext { .. } | B::OtherPast { .. } | B::NoBeginning { .. } | B::WriterRetired { .. } => {
+            RefusalKind::Conflict
+        }
+        B::Tuple { .. } => RefusalKind::Unacceptable,
+        B::TooManyTuples { .. } | B::LogFull { .. } => RefusalKind::Full,
+    };
+    Refusal::new(kind, error.reason_code(), error)
+}
+
+/// The head of a tenant's relations.
+pub(super) fn heads(state: &State) -> std::collections::BTreeMap<TenantId, remit_common::relation_log::Head> {
+    state.relations.iter().map(|(tenant, log)| (tenant.clone(), log.head())).collect()
+}
