@@ -21,6 +21,7 @@ pub const BUNDLE: &[(&str, &[u8])] = files![
     "bundle/catalogue/acme.toml",
     "bundle/policies/renewal.cedar",
     "bundle/policies/limits.cedar",
+    "bundle/tests/renewal.yaml",
 ];
 
 /// The rest of the example.

@@ -8,6 +8,7 @@ pub(crate) use remit_chaos::example::{CHILD, TASK, TOOLS};
 use remit_common::crypto::sign::PublicKey;
 use remit_common::net::env::Env;
 use remit_common::policy::trust_domains::TRUST_DOMAINS_FILE;
+use remit_common::time::Timestamp;
 
 use crate::failure::{Exit, Failure};
 use crate::files;
@@ -19,10 +20,18 @@ const TUPLES_FILE: &str = "tuples.txt";
 /// Bytes of either.
 const FILE_BYTES_MAX: usize = 1024 * 1024;
 
-/// Writes the bundle's sources to a folder.
-pub(crate) fn write_bundle(env: &Env, dir: &Path) -> Result<(), Failure> {
+/// When the example's bundle says that it was made.
+const CREATED: &str = "2026-11-01T00:00:00Z";
+
+/// Writes the bundle's sources to a folder, made at `now`: what counts for 90 days should not begin long ago.
+pub(crate) fn write_bundle(env: &Env, dir: &Path, tool_url: Option<&str>, now: Timestamp) -> Result<(), Failure> {
+    let now = Timestamp::from_secs(now.as_secs()).to_string().replace(".000Z", "Z");
     for (path, bytes) in BUNDLE {
-        write(env, &dir.join(path.trim_start_matches("bundle/")), bytes)?;
+        let made_now = match *path {
+            "bundle/bundle.toml" => String::from_utf8_lossy(bytes).replace(CREATED, &now).into_bytes(),
+            _ => tool_url.map_or_else(|| bytes.to_vec(), |url| with_tools_at(bytes, url)),
+        };
+        write(env, &dir.join(path.trim_start_matches("bundle/")), &made_now)?;
     }
     Ok(())
 }
@@ -97,6 +106,15 @@ mod tests {
         compiled.push("tools.json".to_owned());
         compiled.sort();
         assert_eq!(compiled, on_disk);
+    }
+
+    #[test]
+    fn a_bundle_to_start_from_was_made_now() {
+        let folder = tempfile::tempdir().unwrap();
+        let env = remit_common::net::real::real();
+        write_bundle(&env, folder.path(), None, Timestamp::from_millis(1_800_000_000_999)).unwrap();
+        let bundle = std::fs::read_to_string(folder.path().join("bundle.toml")).unwrap();
+        assert!(bundle.contains("created   = 2027-01-15T08:00:00Z ") && !bundle.contains(CREATED), "{bundle}");
     }
 
     #[test]

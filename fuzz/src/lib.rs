@@ -1,9 +1,13 @@
 //! What is asserted of any bytes. Plain functions, so that `cargo test` plays the corpora over them without a fuzzer
 //! (`common/tests/it/fuzz.rs`).
 
+use std::collections::BTreeMap;
+
+use remit_common::bundle::{BuildOverrides, BundleSource, Manifest, SignedBundle, suite};
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Issuers, RawPresentation, leaf_holder, read_reference, reference};
 use remit_common::id::{LinkId, MeshId};
+use remit_common::policy::PolicyFault;
 use remit_common::proof::{Proof, RawRequest};
 use remit_common::time::Timestamp;
 
@@ -42,5 +46,52 @@ pub fn proof_header(bytes: &[u8]) {
         let Ok(proof) = Proof::parse(header) else { continue };
         assert_eq!(proof.to_header().as_bytes(), header, "a proof has one encoding");
         assert_eq!(Proof::parse(proof.to_header().as_bytes()), Ok(proof), "what is read is what was written");
+    }
+}
+
+/// A container, as an edge fetches it: no panic, and what is accepted can be written and read again.
+pub fn bundle(bytes: &[u8]) {
+    let Ok(bundle) = SignedBundle::parse(bytes) else { return };
+    let again = SignedBundle::parse(&bundle.to_bytes());
+    assert_eq!(again.as_ref(), Ok(&bundle), "what is read is what was written");
+    assert_eq!(again.map(|again| again.digest()), Ok(bundle.digest()), "a bundle keeps its name");
+    if let Ok(manifest) = bundle.dangerous_unverified_manifest() {
+        assert!(manifest.check().is_ok(), "a manifest that is read holds together");
+    }
+}
+
+/// A manifest's payload: no panic, and what is accepted says the same when it is written anew.
+pub fn manifest(bytes: &[u8]) {
+    let Ok(manifest) = Manifest::parse(bytes) else { return };
+    let written = serde_json::to_vec(&manifest).unwrap_or_default();
+    assert_eq!(Manifest::parse(&written), Ok(manifest), "what is read is what was written");
+}
+
+/// The files of a text in which each begins with a line `=== PATH`.
+pub fn files_of(text: &str) -> BTreeMap<String, Vec<u8>> {
+    let parts = text.split("=== ").skip(1).filter_map(|part| part.split_once('\n'));
+    parts.map(|(path, content)| (path.trim().to_owned(), content.as_bytes().to_vec())).collect()
+}
+
+/// The sources of a bundle: no panic, from the first file to the self-test and the cases, and every fault has a place.
+pub fn bundle_sources(bytes: &[u8]) {
+    let source = BundleSource { files: files_of(&String::from_utf8_lossy(bytes)) };
+    let placed = |faults: &[PolicyFault]| {
+        assert!(!faults.is_empty(), "who refuses says why");
+        assert!(faults.iter().all(|fault| fault.line > 0 && fault.column > 0 && !fault.file.is_empty()), "{faults:?}");
+    };
+    let cells = suite::read(&source.files).unwrap_or_else(|faults| {
+        placed(&faults);
+        Vec::new()
+    });
+    let built = match source.build(&BuildOverrides { mesh_id: Some(MESH), ..BuildOverrides::default() }) {
+        Ok(built) => built,
+        Err(faults) => return placed(&faults),
+    };
+    bundle(&built.clone().into_container().to_bytes());
+    if let Ok(compiled) = built.check() {
+        let named = suite::check(&cells, &compiled, &source.files);
+        cells.iter().take(32).for_each(|cell| _ = suite::run(cell, &compiled));
+        named.unwrap_or_else(|faults| placed(&faults));
     }
 }

@@ -1,6 +1,7 @@
 //! `remit bundle`: from a folder of sources to what every edge decides by.
 
 pub(crate) mod diff;
+mod test;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -26,6 +27,7 @@ use crate::files;
 Example:
   remit bundle new my-bundle
   remit bundle check my-bundle
+  remit bundle test my-bundle --mutate
   remit bundle build my-bundle -o v1.bundle
   remit bundle sign v1.bundle --key .remit/keys/policy-1.key
   remit bundle sign v1.bundle --key .remit/keys/policy-2.key
@@ -38,7 +40,7 @@ pub(crate) struct Args {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
-    /// Write a working bundle to start from: the contract-renewal example
+    /// Write a working bundle with tests to start from: the contract-renewal example, made now
     New {
         /// The folder, which must not exist
         dir: PathBuf,
@@ -48,6 +50,8 @@ enum Verb {
         /// The folder
         dir: PathBuf,
     },
+    /// Run the cases of `tests/` and `canaries.yaml`, by the decision that edges make
+    Test(test::Args),
     /// Build a container; the same sources give the same bytes
     Build(Build),
     /// Add one administrator's signature to a container
@@ -93,12 +97,16 @@ struct Build {
     /// Its number, instead of what `bundle.toml` says
     #[arg(long, value_name = "N")]
     version: Option<u64>,
+    /// Build although a case of `tests/` fails
+    #[arg(long)]
+    untested: bool,
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::New { dir } => new(dir, context),
         Verb::Check { dir } => check(dir, context),
+        Verb::Test(args) => test::run(args, context),
         Verb::Build(args) => build_to_file(args, context),
         Verb::Sign { file, key } => sign(file, key, context),
         Verb::Show { file } => show(file, context),
@@ -112,9 +120,15 @@ fn new(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     if dir.exists() {
         return Err(Failure::new(Exit::Usage, format!("`{}` exists already", dir.display())));
     }
-    example::write_bundle(&context.env, dir)?;
+    // With a mesh at hand, the tools are where that mesh has them.
+    let tool_url = context.mesh().ok().and_then(|mesh| mesh.upstreams.first().map(|upstream| upstream.url.clone()));
+    example::write_bundle(&context.env, dir, tool_url.as_deref(), context.now())?;
     context.output.document(&json!({ "bundle": dir }));
-    context.output.line(format!("wrote {}; change it, then `remit bundle check {0}`", dir.display()));
+    let dir = dir.display();
+    context.output.line(format!("wrote {dir}: a policy, its catalogue of tools, and tests"));
+    context
+        .output
+        .line(format!("next: change it; `remit bundle check {dir}`; `remit bundle test {dir} --coverage --mutate`"));
     Ok(Exit::Done)
 }
 
@@ -192,6 +206,9 @@ fn build_to_file(args: &Build, context: &Context) -> Result<Exit, Failure> {
     };
     let overrides = BuildOverrides { created: args.created.map(Timestamp::from_secs), mesh_id, version: args.version };
     let built = build(&source, &overrides)?;
+    if !args.untested {
+        test::passes(&source, &built)?;
+    }
     let (manifest, digest) = (built.manifest().clone(), built.digest());
     let bytes = built.into_container().to_bytes();
     files::write(&context.env, &args.output, &bytes)?;

@@ -1,5 +1,7 @@
 //! Bundles from a folder to a container.
 
+use std::path::Path;
+
 use crate::mesh::Mesh;
 use crate::process::{json, read, remit, stdout_of, write};
 
@@ -15,6 +17,55 @@ fn what_new_writes_passes_check_and_builds_to_the_same_bytes_twice() {
         stdout_of(&remit(folder.path(), &args), 0);
     }
     assert_eq!(read(&folder.path().join("a.bundle")), read(&folder.path().join("b.bundle")));
+}
+
+#[test]
+fn what_new_writes_passes_its_tests_and_a_mistake_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    stdout_of(&remit(folder.path(), &["bundle", "new", "mine"]), 0);
+    let args = ["bundle", "test", "mine", "--coverage", "--mutate", "--junit", "report.xml"];
+    let shown = stdout_of(&remit(folder.path(), &args), 0);
+    assert!(shown.contains("covered  100 %") && shown.contains(" 0 survived"), "{shown}");
+    assert!(String::from_utf8(read(&folder.path().join("report.xml"))).unwrap().contains("failures=\"0\""));
+    stdout_of(&remit(folder.path(), &["bundle", "test", "mine", "--filter", "no such case"]), 6);
+    let one = stdout_of(&remit(folder.path(), &["bundle", "test", "mine", "--filter", "an urgent one", "--json"]), 0);
+    assert_eq!(serde_json::from_str::<serde_json::Value>(&one).unwrap()["passed"], 1);
+    stdout_of(&remit(folder.path(), &["bundle", "test", "mine", "--filter", "x", "--mutate"]), 2);
+
+    // Without a case at the limit, a wrong comparison is not noticed.
+    let path = folder.path().join("mine/tests/renewal.yaml");
+    let suite = String::from_utf8(read(&path)).unwrap();
+    write(&path, suite.replace("records: 100 }", "records: 99 }").as_bytes());
+    let shown = stdout_of(&remit(folder.path(), &["bundle", "test", "mine", "--mutate"]), 4);
+    let said = "no case notices that in `renewal.read` `<=` becomes `<`  policies/renewal.cedar:";
+    assert!(shown.contains(said), "{shown}");
+
+    // A rule that is changed by mistake fails its cases, and is not built.
+    write(&path, suite.as_bytes());
+    let rules = folder.path().join("mine/policies/renewal.cedar");
+    let text = String::from_utf8(read(&rules)).unwrap();
+    write(&rules, text.replace("context.max_records <= 100", "context.max_records <= 1000").as_bytes());
+    let shown = stdout_of(&remit(folder.path(), &["bundle", "test", "mine"]), 4);
+    for said in [
+        "failed and no more: analyst contracts.read on acme-contract",
+        "expected no_matching_policy, got permit",
+        "rules renewal.read (1 in all)",
+    ] {
+        assert!(shown.contains(said), "{shown}");
+    }
+    let mesh = ["--mesh-id", "00112233445566778899aabbccddeeff"];
+    let build = ["bundle", "build", "mine", "-o", "v2"];
+    let refused = remit(folder.path(), &[&build[..], &mesh[..]].concat());
+    stdout_of(&refused, 4);
+    assert!(String::from_utf8_lossy(&refused.stderr).contains("--untested"));
+    stdout_of(&remit(folder.path(), &[&build[..], &mesh[..], &["--untested"]].concat()), 0);
+
+    // A name that is not there.
+    write(&path, suite.replace("because: [renewal.ticket]", "because: [renewal.tickt]").as_bytes());
+    let output = remit(folder.path(), &["bundle", "test", "mine"]);
+    stdout_of(&output, 4);
+    let told = String::from_utf8_lossy(&output.stderr);
+    assert!(told.contains("tests/renewal.yaml:") && told.contains("did you mean `renewal.ticket`?"), "{told}");
 }
 
 #[test]
@@ -87,7 +138,8 @@ fn a_push_that_widens_is_refused_until_it_is_approved() {
     let folder = mesh.path();
     let sources = ".remit/example/bundle";
     let signed = |version: &str, output: &str| {
-        let args = ["bundle", "build", sources, "-o", output, "--version", version];
+        // The rules are changed here, and their tests are not.
+        let args = ["bundle", "build", sources, "-o", output, "--version", version, "--untested"];
         stdout_of(&remit(folder, &args), 0);
         let keys = [".remit/keys/policy-1.key", ".remit/keys/policy-2.key"];
         stdout_of(&remit(folder, &["bundle", "sign", output, "--key", keys[0], "--key", keys[1]]), 0);
@@ -108,4 +160,45 @@ fn a_push_that_widens_is_refused_until_it_is_approved() {
     signed("3", "v3.bundle");
     stdout_of(&remit(folder, &["bundle", "push", "v3.bundle"]), 0);
     assert_eq!(json(folder, &["bundle", "ls"])["bundles"][0]["version"], 3);
+}
+
+#[test]
+fn the_readmes_way_from_nothing_to_an_active_policy() {
+    let readme = read(&Path::new(env!("CARGO_MANIFEST_DIR")).join("../README.md"));
+    let readme = String::from_utf8(readme).unwrap();
+    let section = readme.split("## A policy of your own").nth(1).unwrap();
+    let block = section.split("```").nth(1).unwrap();
+    let commands: Vec<Vec<&str>> = block
+        .lines()
+        .map(|line| line.split(" #").next().unwrap_or_default().split_whitespace().collect::<Vec<_>>())
+        .filter(|words| words.first() == Some(&"remit"))
+        .collect();
+    let verbs: Vec<&str> = commands.iter().map(|words| words[2]).collect();
+    assert_eq!(verbs, ["new", "check", "test", "build", "sign", "push"]);
+
+    let mesh = Mesh::up("1");
+    for words in &commands {
+        stdout_of(&remit(mesh.path(), &words[1..]), 0);
+    }
+    let listing = stdout_of(&remit(mesh.path(), &["bundle", "ls", "--json"]), 0);
+    let listing: serde_json::Value = serde_json::from_str(&listing).unwrap();
+    let active = listing["bundles"].as_array().unwrap().iter().find(|bundle| !bundle["number"].is_null()).unwrap();
+    assert_eq!(active["version"], 2, "{listing}");
+
+    // A bundle that its own self-test fails is refused, and the other one stays.
+    let canaries = mesh.path().join("my-bundle/canaries.yaml");
+    let text = String::from_utf8(read(&canaries)).unwrap();
+    write(&canaries, text.replacen("expect: permit", "expect: forbidden", 1).as_bytes());
+    stdout_of(&remit(mesh.path(), &["bundle", "check", "my-bundle"]), 4);
+    let build = ["bundle", "build", "my-bundle", "-o", "v3.bundle", "--version", "3", "--untested"];
+    stdout_of(&remit(mesh.path(), &build), 0);
+    let keys = ["--key", ".remit/keys/policy-1.key", "--key", ".remit/keys/policy-2.key"];
+    stdout_of(&remit(mesh.path(), &[&["bundle", "sign", "v3.bundle"][..], &keys[..]].concat()), 0);
+    let refused = remit(mesh.path(), &["bundle", "push", "v3.bundle", "--json"]);
+    let said = stdout_of(&refused, 1);
+    assert!(said.contains("the analyst reads the contract"), "{said}");
+    let listing = stdout_of(&remit(mesh.path(), &["bundle", "ls", "--json"]), 0);
+    let listing: serde_json::Value = serde_json::from_str(&listing).unwrap();
+    let active = listing["bundles"].as_array().unwrap().iter().find(|bundle| !bundle["number"].is_null()).unwrap();
+    assert_eq!(active["version"], 2, "{listing}");
 }

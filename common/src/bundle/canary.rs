@@ -14,6 +14,7 @@ use crate::envelope::{AgentIdentity, AgentRequest, Authority, GrantRequest};
 use crate::id::{Delegator, DimensionName, InvalidId, PolicyId, SessionId, TaskId, ToolName};
 use crate::lattice::{Audience, Delegation, Demands, Scope};
 use crate::policy::{Decision, Reason, Relations, ToolCall, json};
+use crate::time::Timestamp;
 
 /// Canaries of one bundle. Each is decided at every compilation, in microseconds.
 pub const CANARIES_MAX: usize = 256;
@@ -81,9 +82,7 @@ impl Canary {
         if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX || self.name.chars().any(char::is_control) {
             return Err(bad("a name has 1 to 128 bytes and no control characters".to_owned()));
         }
-        let authority = self.authority(bundle).map_err(bad)?;
-        let call = self.call.to_call().map_err(bad)?;
-        let decision = bundle.decide(&authority, &call, &Relations::none(), bundle.manifest().created);
+        let decision = self.ask(bundle, &Relations::none(), bundle.manifest().created).map_err(bad)?;
         let (found, policies, dimension, detail) = match &decision {
             Decision::Permit(permitted) => (Reason::Permit, &permitted.policies, None, String::new()),
             Decision::Deny(denied) => {
@@ -109,7 +108,18 @@ impl Canary {
         Ok(())
     }
 
-    pub(super) fn authority(&self, bundle: &CompiledBundle) -> Result<Authority, String> {
+    /// Asks, and leaves the comparison to the caller.
+    pub(super) fn ask(
+        &self,
+        bundle: &CompiledBundle,
+        relations: &Relations,
+        at: Timestamp,
+    ) -> Result<Decision, String> {
+        let authority = self.authority(bundle, at)?;
+        Ok(bundle.decide(&authority, &self.call.to_call()?, relations, at))
+    }
+
+    pub(super) fn authority(&self, bundle: &CompiledBundle, at: Timestamp) -> Result<Authority, String> {
         let taxonomy = bundle.policy().taxonomy();
         let manifest = bundle.manifest();
         let text = |fault: InvalidId| fault.to_string();
@@ -129,8 +139,8 @@ impl Canary {
             class: self.agent.class.clone(),
             chain_agents,
             purpose,
-            not_before: manifest.created,
-            expires: manifest.created.plus(LIFE),
+            not_before: at,
+            expires: at.plus(LIFE),
             depth_left: Delegation::NOT.depth_left,
             fanout_max: Delegation::NOT.fanout_max,
             offline: Delegation::NOT.offline,

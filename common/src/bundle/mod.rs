@@ -3,7 +3,7 @@
 //! A folder of sources becomes a container ([`source`]) whose manifest administrators sign ([`container`]). Only
 //! [`SignedBundle::verify`] makes a [`VerifiedBundle`] of it, and only what compiles and passes its own canaries
 //! becomes a [`CompiledBundle`], which is what an edge activates. What may replace what, and what an edge remembers
-//! for that, is in [`high_water`]. Clauses B-1 to B-20, docs/PROTOCOL.md.
+//! for that, is in [`high_water`]. Clauses B-1 to B-28, docs/PROTOCOL.md.
 
 pub mod canary;
 pub mod container;
@@ -12,6 +12,7 @@ pub mod high_water;
 pub mod manifest;
 mod rejected;
 pub mod source;
+pub mod suite;
 pub mod verified;
 
 pub use canary::Canary;

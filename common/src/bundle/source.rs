@@ -30,7 +30,7 @@ pub const BUNDLE_FILE: &str = "bundle.toml";
 /// Requests with their decisions.
 pub const CANARIES_FILE: &str = "canaries.yaml";
 /// Cases that are run before a bundle is built; they do not travel.
-const TESTS_FOLDER: &str = "tests/";
+pub(super) const TESTS_FOLDER: &str = "tests/";
 
 /// What is wrong with the sources, and where.
 pub type SourceFault = PolicyFault;
@@ -141,7 +141,7 @@ fn fault_at(file: &str, text: &str, offset: usize, message: impl Into<String>) -
 }
 
 /// A date and time with an offset, as a moment.
-fn moment(at: &Datetime) -> Option<Timestamp> {
+pub(super) fn moment(at: &Datetime) -> Option<Timestamp> {
     let (date, time, offset) = (at.date?, at.time?, at.offset?);
     let minutes = match offset {
         Offset::Z => 0,
@@ -299,6 +299,15 @@ impl UnsignedBundle {
     /// [`BundleRejected`].
     pub fn check(&self) -> Result<CompiledBundle, BundleRejected> {
         CompiledBundle::new(self.manifest.clone(), self.digest(), &self.files)
+    }
+
+    /// Compiles it and leaves its canaries unasked: for its author, who wants to see each of them answered.
+    ///
+    /// # Errors
+    /// [`BundleRejected`].
+    pub fn compile(&self) -> Result<CompiledBundle, BundleRejected> {
+        let manifest = Manifest { canaries: Vec::new(), ..self.manifest.clone() };
+        CompiledBundle::new(manifest, self.digest(), &self.files)
     }
 
     /// The container, for signing.

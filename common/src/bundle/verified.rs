@@ -187,6 +187,11 @@ impl CompiledBundle {
         Ok(compiled)
     }
 
+    /// The same bundle deciding by another policy, for whoever asks what a mistake would change. It is never handed out.
+    pub(super) fn with_policy(&self, policy: CompiledPolicy) -> Self {
+        Self { policy, ..self.clone() }
+    }
+
     /// What the bundle says about itself.
     #[must_use]
     pub fn manifest(&self) -> &Manifest {

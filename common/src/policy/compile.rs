@@ -29,11 +29,11 @@ pub const CATALOGUE_FOLDER: &str = "catalogue/";
 #[derive(Debug, Clone)]
 pub struct CompiledPolicy(Arc<Inner>);
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 struct Inner {
     taxonomy: Taxonomy,
     catalogue: Catalogue,
-    engine: CedarEngine,
+    engine: Arc<CedarEngine>,
     kinds: Kinds,
     plans: BTreeMap<ToolName, Plan>,
     delegation: Option<DelegationPlan>,
@@ -80,6 +80,11 @@ impl CompiledPolicy {
 
     pub(crate) fn engine(&self) -> &CedarEngine {
         &self.0.engine
+    }
+
+    /// The same policy with other rules, for whoever asks what a mistake in one would change.
+    pub(super) fn with_engine(&self, engine: CedarEngine) -> Self {
+        Self(Arc::new(Inner { engine: engine.into(), ..(*self.0).clone() }))
     }
 
     pub(crate) fn kinds(&self) -> &Kinds {
@@ -182,7 +187,7 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
         faults.extend(engine.idle(&schema, &questions, &policies));
     }
     if faults.is_empty() {
-        Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation, trust_domains })
+        Ok(Inner { taxonomy, catalogue, engine: engine.into(), kinds, plans, delegation, trust_domains })
     } else {
         Err(faults)
     }
@@ -192,12 +197,16 @@ fn collect<T>(result: Result<T, Vec<PolicyFault>>, faults: &mut Vec<PolicyFault>
     result.map_err(|found| faults.extend(found)).ok()
 }
 
-fn text_of<'f>(files: &'f BTreeMap<String, Vec<u8>>, file: &str, faults: &mut Vec<PolicyFault>) -> Option<&'f str> {
+pub(super) fn text_of<'f>(
+    files: &'f BTreeMap<String, Vec<u8>>,
+    file: &str,
+    faults: &mut Vec<PolicyFault>,
+) -> Option<&'f str> {
     let (path, bytes) = files.get_key_value(file)?;
     Source::new(path, bytes).map(|source| source.text).map_err(|fault| faults.push(fault)).ok()
 }
 
-fn texts_in<'f>(
+pub(super) fn texts_in<'f>(
     files: &'f BTreeMap<String, Vec<u8>>,
     folder: &str,
     ending: &str,

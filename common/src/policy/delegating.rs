@@ -50,7 +50,7 @@ pub struct Handed {
 }
 
 /// How the question is put; there is none where the schema does not declare the action.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct DelegationPlan {
     action: Subject,
     asks_user: bool,

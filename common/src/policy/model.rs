@@ -19,7 +19,7 @@ use crate::lattice::{CallFacts, Grant};
 use crate::time::Timestamp;
 
 /// The entity types that every schema speaks of.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Kinds {
     pub(crate) agent: Kind,
     pub(crate) class: Kind,
@@ -67,7 +67,7 @@ impl Kinds {
 }
 
 /// How a question about one tool is put.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) action: Subject,
     pub(crate) resource: Kind,
@@ -77,7 +77,7 @@ pub(crate) struct Plan {
 }
 
 /// One attribute of the context.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 enum Field {
     Delegator,
     Session,

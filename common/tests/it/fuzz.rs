@@ -67,3 +67,36 @@ fn requests_for_channels_have_one_encoding_and_never_panic() {
 fn headers_of_proofs_have_one_encoding_and_never_panic() {
     replay(targets::proof_header, "../fuzz/corpus/proof_header", "header", 8);
 }
+
+/// Over a corpus, and over what is next to it: cut and bent at `places` of its bytes.
+fn replay_around(target: fn(&[u8]), seeds: &[Vec<u8>], places: usize) {
+    for seed in seeds {
+        target(seed);
+        for at in (0..seed.len()).step_by(seed.len() / places + 1) {
+            target(&seed[..at]);
+            let mut bent = seed.clone();
+            bent[at] ^= 1 << (at % 7);
+            target(&bent);
+        }
+    }
+}
+
+#[test]
+fn sources_of_bundles_never_panic_and_faults_have_places() {
+    let seeds = read_all("../fuzz/corpus/bundle_sources");
+    assert!(seeds.len() >= 6);
+    replay_around(targets::bundle_sources, &seeds, 25);
+}
+
+#[test]
+fn manifests_and_containers_never_panic_and_are_read_as_written() {
+    let manifests = read_all("../fuzz/corpus/manifest");
+    assert!(manifests.iter().any(|manifest| remit_common::bundle::Manifest::parse(manifest).is_ok()));
+    replay_around(targets::manifest, &manifests, 400);
+    let whole = read_all("../fuzz/corpus/bundle_sources").pop().expect("the last is the whole one");
+    let files = targets::files_of(&String::from_utf8(whole).expect("text"));
+    let built = remit_common::bundle::BundleSource { files }.build(&remit_common::bundle::BuildOverrides::default());
+    let container = built.expect("it builds").into_container().to_bytes();
+    assert!(remit_common::bundle::SignedBundle::parse(&container).is_ok());
+    replay_around(targets::bundle, &[container], 400);
+}

@@ -9,6 +9,8 @@ mod net;
 #[cfg(test)]
 mod policy;
 #[cfg(test)]
+mod suite;
+#[cfg(test)]
 mod trust;
 #[cfg(test)]
 mod wycheproof;

@@ -176,7 +176,7 @@ impl Question {
         if self.granted {
             canary.grants = vec![self.grant(bundle)];
         }
-        let authority = canary.authority(bundle)?;
+        let authority = canary.authority(bundle, bundle.manifest().created)?;
         let authority = Authority { expires: self.expires, ..authority };
         let call = canary.call.to_call()?;
         Ok(bundle.decide(&authority, &call, &Relations::none(), self.now))

@@ -9,6 +9,7 @@
 mod faults;
 mod idle;
 mod index;
+mod mutants;
 mod parse;
 mod request;
 mod shape;
@@ -17,11 +18,14 @@ mod store;
 #[cfg(test)]
 mod tests;
 
+use std::sync::Arc;
+
 use cedar_policy_core::ast::{Effect, EntityUIDEntry, Literal, Request, SlotEnv, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
 pub(crate) use idle::Questions;
+pub use mutants::{Mutant, RuleInfo};
 pub use parse::CedarSchema;
 pub use request::{Attribute, Context, InvalidKind, Kind, Subject};
 pub(crate) use shape::{Member, Misfit, Shape, fit_members};
@@ -37,7 +41,7 @@ use store::Store;
 pub struct CedarEngine {
     rules: Vec<Rule>,
     index: Index,
-    store: Store,
+    store: Arc<Store>,
 }
 
 /// One question: may this principal do this to that?
@@ -78,7 +82,7 @@ impl CedarEngine {
         if !faults.is_empty() {
             return Err(faults);
         }
-        Ok(Self { index: Index::build(&rules), rules, store })
+        Ok(Self { index: Index::build(&rules), rules, store: store.into() })
     }
 
     /// How many policies there are.

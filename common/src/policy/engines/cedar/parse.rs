@@ -27,12 +27,13 @@ pub struct CedarSchema(pub(super) Arc<ValidatorSchema>);
 static LAST: Mutex<Option<(Arc<str>, CedarSchema)>> = Mutex::new(None);
 
 /// One policy, ready to be evaluated.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Rule {
     pub(super) id: PolicyId,
     /// Where it stands.
     pub(super) file: String,
     pub(super) start: usize,
+    pub(super) end: usize,
     pub(super) policy: Policy,
     pub(super) effect: Effect,
     /// Scope and conditions in one, as Cedar's own evaluator would build it.
@@ -185,7 +186,18 @@ fn public_id(policy: &Policy) -> Result<PolicyId, String> {
 }
 
 impl Rule {
-    fn new(id: PolicyId, file: &str, policy: &Policy, store: &Store) -> Self {
+    /// An annotation's text.
+    pub(super) fn annotation(&self, name: &str) -> Option<String> {
+        let key: AnyId = name.parse().ok()?;
+        self.policy.annotation(&key).map(|text| text.as_ref().to_owned())
+    }
+
+    /// Where the rule is found by people: at its first line.
+    pub(super) fn head(&self) -> usize {
+        self.start
+    }
+
+    pub(super) fn new(id: PolicyId, file: &str, policy: &Policy, store: &Store) -> Self {
         let condition = policy.condition();
         let conditions = policy.non_scope_constraints();
         let literals =
@@ -200,6 +212,7 @@ impl Rule {
             id,
             file: file.to_owned(),
             start: start(policy),
+            end: policy.loc().map_or(0, |loc| loc.end()),
             policy: policy.clone(),
             effect: policy.effect(),
             condition,
