@@ -10,5 +10,6 @@ pub mod chain;
 pub mod generated;
 pub mod measure;
 pub mod oracle;
+pub mod relations;
 pub mod tasks;
 pub mod warm;

@@ -8,6 +8,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Issuers, RawPresentation, leaf_holder, read_reference, reference};
 use remit_common::id::{LinkId, MeshId};
 use remit_common::policy::PolicyFault;
+use remit_common::policy::relations::{RelationSchema, Relations, Tuple};
 use remit_common::proof::{Proof, RawRequest};
 use remit_common::time::Timestamp;
 
@@ -93,5 +94,27 @@ pub fn bundle_sources(bytes: &[u8]) {
         let named = suite::check(&cells, &compiled, &source.files);
         cells.iter().take(32).for_each(|cell| _ = suite::run(cell, &compiled));
         named.unwrap_or_else(|faults| placed(&faults));
+    }
+}
+
+/// A relation model, an empty line, and a tuple on each line after it: what a bundle and a writer bring.
+pub fn relations(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else {
+        _ = RelationSchema::parse("relations.fga", bytes);
+        return;
+    };
+    let (model, lines) = text.split_once("\n\n").unwrap_or((text, ""));
+    let tuples: Vec<Tuple> = lines.lines().filter_map(|line| line.parse().ok()).collect();
+    for tuple in &tuples {
+        assert_eq!(tuple.to_string().parse().as_ref(), Ok(tuple), "one text is one tuple");
+    }
+    let Ok(schema) = RelationSchema::parse("relations.fga", model.as_bytes()) else { return };
+    let fits = tuples.iter().filter(|tuple| schema.check(&tuple.key).is_ok()).cloned().collect::<Vec<_>>();
+    let relations = Relations::new(schema.into(), 1, tuples);
+    assert!(relations.len() <= fits.len(), "what does not fit counts for nothing");
+    for Tuple { key, .. } in fits.iter().take(64) {
+        let found = relations.check(&key.object, &key.relation, &key.subject, Timestamp::from_secs(0));
+        let walked = relations.check_by_walking(&key.object, &key.relation, &key.subject, Timestamp::from_secs(0));
+        assert!(walked.is_err() || found == walked, "the closure and the walk differ over `{key}`");
     }
 }

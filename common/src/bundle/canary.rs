@@ -13,11 +13,14 @@ use super::verified::CompiledBundle;
 use crate::envelope::{AgentIdentity, AgentRequest, Authority, GrantRequest};
 use crate::id::{Delegator, DimensionName, InvalidId, PolicyId, SessionId, TaskId, ToolName};
 use crate::lattice::{Audience, Delegation, Demands, Scope};
+use crate::policy::relations::Tuple;
 use crate::policy::{Decision, Reason, Relations, ToolCall, json};
 use crate::time::Timestamp;
 
 /// Canaries of one bundle. Each is decided at every compilation, in microseconds.
 pub const CANARIES_MAX: usize = 256;
+/// Relation tuples of one canary.
+pub const TUPLES_MAX: usize = 64;
 /// Bytes of a canary's name.
 const NAME_BYTES_MAX: usize = 128;
 /// How long the envelope of a canary would live.
@@ -48,6 +51,9 @@ pub struct Canary {
     pub grants: Vec<GrantRequest>,
     /// What is called.
     pub call: CanaryCall,
+    /// The relation tuples that there are; none where it says nothing.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tuples: Vec<Tuple>,
     /// `permit`, or the reason of the denial.
     pub expect: Reason,
     /// The policies that decide, if that matters.
@@ -82,7 +88,8 @@ impl Canary {
         if self.name.is_empty() || self.name.len() > NAME_BYTES_MAX || self.name.chars().any(char::is_control) {
             return Err(bad("a name has 1 to 128 bytes and no control characters".to_owned()));
         }
-        let decision = self.ask(bundle, &Relations::none(), bundle.manifest().created).map_err(bad)?;
+        let relations = self.relations(bundle).map_err(bad)?;
+        let decision = self.ask(bundle, &relations, bundle.manifest().created).map_err(bad)?;
         let (found, policies, dimension, detail) = match &decision {
             Decision::Permit(permitted) => (Reason::Permit, &permitted.policies, None, String::new()),
             Decision::Deny(denied) => {
@@ -106,6 +113,23 @@ impl Canary {
             return wrong(format!("the dimension is {dimension:?}"));
         }
         Ok(())
+    }
+
+    /// The canary's tuples; no relations where the bundle has no model for them.
+    pub(super) fn relations(&self, bundle: &CompiledBundle) -> Result<Relations, String> {
+        let Some(rules) = bundle.policy().relation_rules() else {
+            let are_none = self.tuples.is_empty();
+            return are_none
+                .then(Relations::none)
+                .ok_or_else(|| "the bundle has no relations.fga for its tuples".into());
+        };
+        if self.tuples.len() > TUPLES_MAX {
+            return Err(format!("a canary has at most {TUPLES_MAX} tuples"));
+        }
+        for tuple in &self.tuples {
+            rules.schema().check(&tuple.key).map_err(|unfit| format!("`{tuple}`: {unfit}"))?;
+        }
+        Ok(Relations::new(rules.schema().clone(), 0, self.tuples.iter().cloned()))
     }
 
     /// Asks, and leaves the comparison to the caller.

@@ -19,6 +19,7 @@ use super::verified::CompiledBundle;
 use crate::crypto::digest::Digest;
 use crate::id::{BundleName, BundleVersion, MeshId, TenantId};
 use crate::policy::compile::{CATALOGUE_FOLDER, ENTITIES_FILE, POLICIES_FOLDER, SCHEMA_FILE};
+use crate::policy::relations::{MODEL_FILE, RELATIONS_FILE};
 use crate::policy::taxonomy::{CLASSES_FILE, PURPOSES_FILE};
 use crate::policy::trust_domains::TRUST_DOMAINS_FILE;
 use crate::policy::{Bounds, PolicyFault};
@@ -112,7 +113,8 @@ pub(super) fn is_read(path: &str) -> bool {
     let in_folder = |folder: &str, ending: &str| {
         path.strip_prefix(folder).is_some_and(|name| name.ends_with(ending) && !name.contains('/'))
     };
-    [PURPOSES_FILE, CLASSES_FILE, SCHEMA_FILE, ENTITIES_FILE, TRUST_DOMAINS_FILE].contains(&path)
+    [PURPOSES_FILE, CLASSES_FILE, SCHEMA_FILE, ENTITIES_FILE, TRUST_DOMAINS_FILE, RELATIONS_FILE, MODEL_FILE]
+        .contains(&path)
         || in_folder(POLICIES_FOLDER, ".cedar")
         || in_folder(CATALOGUE_FOLDER, ".toml")
 }
@@ -198,7 +200,7 @@ impl BundleSource {
                 faults.push(fault(path, format!("{engine} cannot be evaluated by this version"), None));
             } else if !is_read(path) || !manifest::is_path(path) {
                 let help = "a bundle has policies/*.cedar, catalogue/*.toml, schema.cedarschema, entities.json, \
-                            trust-domains.toml, purposes.toml and classes.toml; texts for people end in .md";
+                            trust-domains.toml, relations.toml, relations.fga, purposes.toml and classes.toml; texts for people end in .md";
                 faults.push(fault(path, "nothing would read this file", Some(help)));
             } else {
                 files.insert(path.clone(), content.clone());

@@ -9,9 +9,11 @@ use std::sync::Arc;
 
 use super::catalogue::{self, Catalogue, ReadCatalogue};
 use super::delegating::{DELEGATE_ACTION, DelegationPlan};
-use super::engines::cedar::{CedarEngine, CedarSchema, Questions};
-use super::fault::{PolicyFault, Source};
+use super::engines::cedar::{CedarEngine, CedarSchema, Kind, Questions};
+use super::fault::{PolicyFault, Source, nearest};
 use super::model::{Kinds, Plan, action_of};
+use super::relating;
+use super::relations::{MODEL_FILE, RELATIONS_FILE, RelationRules};
 use super::taxonomy::{CLASSES_FILE, PURPOSES_FILE, Taxonomy};
 use super::trust_domains::{TRUST_DOMAINS_FILE, TrustDomains};
 use crate::id::ToolName;
@@ -38,6 +40,7 @@ struct Inner {
     plans: BTreeMap<ToolName, Plan>,
     delegation: Option<DelegationPlan>,
     trust_domains: TrustDomains,
+    relations: Option<RelationRules>,
 }
 
 impl CompiledPolicy {
@@ -76,6 +79,18 @@ impl CompiledPolicy {
     #[must_use]
     pub fn trust_domains(&self) -> &TrustDomains {
         &self.0.trust_domains
+    }
+
+    /// What it says about relations: the model, and whose tuples count; `None` if it knows of none.
+    #[must_use]
+    pub fn relation_rules(&self) -> Option<&RelationRules> {
+        self.0.relations.as_ref()
+    }
+
+    /// Whether a call of this tool cannot be decided without relations.
+    #[must_use]
+    pub fn needs_relations(&self, tool: &ToolName) -> bool {
+        self.plan(tool).is_some_and(|plan| !plan.relations.is_empty())
     }
 
     pub(crate) fn engine(&self) -> &CedarEngine {
@@ -144,12 +159,16 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     else {
         return Err(faults);
     };
+    let relations = relation_rules(files, &schema, &mut faults);
+    if relations.is_none() && files.contains_key(RELATIONS_FILE) {
+        return Err(faults);
+    }
     let kinds =
         Kinds::new().map_err(|error| vec![Source { file: SCHEMA_FILE, text: "" }.fault(0, error.to_string())])?;
     let schema_source = Source { file: SCHEMA_FILE, text: schema_text };
     let mut plans = BTreeMap::new();
     for (name, tool) in &catalogue.tools {
-        match Plan::new(tool, &kinds, &schema, &engine, &catalogue) {
+        match Plan::new(tool, &kinds, &schema, &engine, (&catalogue, relations.as_ref())) {
             Ok(plan) => _ = plans.insert(name.clone(), plan),
             Err(found) => faults.extend(found.into_iter().map(|found| {
                 let in_schema = schema_text.find(&action_of(name)).map(|at| schema_source.fault(at, ""));
@@ -168,6 +187,9 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
         }));
         None
     });
+    if let Some((plan, rules)) = delegation.as_ref().zip(relations.as_ref()) {
+        faults.extend(unasked(rules, plan, &schema, &engine, files));
+    }
     let mut questions = Questions::default();
     if let Some(plan) = &delegation {
         let action = (&kinds.action, DELEGATE_ACTION);
@@ -187,7 +209,7 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
         faults.extend(engine.idle(&schema, &questions, &policies));
     }
     if faults.is_empty() {
-        Ok(Inner { taxonomy, catalogue, engine: engine.into(), kinds, plans, delegation, trust_domains })
+        Ok(Inner { taxonomy, catalogue, engine: engine.into(), kinds, plans, delegation, trust_domains, relations })
     } else {
         Err(faults)
     }
@@ -231,11 +253,77 @@ fn unexpected(files: &BTreeMap<String, Vec<u8>>) -> Vec<PolicyFault> {
         let policy = in_folder(path, POLICIES_FOLDER, ".cedar");
         let entry = in_folder(path, CATALOGUE_FOLDER, ".toml");
         policy.or(entry) == Some(false)
-            || path.as_str() == "relations.toml"
+            || path.ends_with(".fga") && path.as_str() != MODEL_FILE
             || path.ends_with(".cedar") && policy.is_none()
     });
-    let help =
-        "policies are `policies/*.cedar`, descriptors are `catalogue/*.toml`; Rego, Polar and relations come later";
+    let help = "policies are `policies/*.cedar`, descriptors are `catalogue/*.toml`, the relation model is `relations.fga`; Rego and \
+         Polar come later";
     let fault = |path: &String| Source { file: path, text: "" }.advise(&(0..0), "nothing would read this file", help);
     surprising.map(fault).collect()
+}
+
+/// Both files of the relations, or neither; and every entity type that they name is one of the schema.
+fn relation_rules(
+    files: &BTreeMap<String, Vec<u8>>,
+    schema: &CedarSchema,
+    faults: &mut Vec<PolicyFault>,
+) -> Option<RelationRules> {
+    let (rules, model) = (files.get(RELATIONS_FILE), files.get(MODEL_FILE));
+    for (file, is_missing, help) in [
+        (
+            RELATIONS_FILE,
+            rules.is_none() && model.is_some(),
+            "it says who writes tuples, and what Cedar calls the types",
+        ),
+        (MODEL_FILE, rules.is_some() && model.is_none(), "it is the relation model, in OpenFGA's language"),
+    ] {
+        if is_missing {
+            faults.push(Source { file, text: "" }.advise(&(0..0), "this file is missing", help));
+        }
+    }
+    let (bytes, model) = rules.zip(model)?;
+    let rules = collect(RelationRules::parse(bytes, model), faults)?;
+    let source = Source::new(RELATIONS_FILE, bytes).ok()?;
+    for (entity, mapped) in &rules.entities {
+        if Kind::new(entity).is_ok_and(|kind| schema.has_kind(&kind)) {
+            continue;
+        }
+        let names = schema.kinds();
+        let near = nearest(entity, names.iter().map(String::as_str)).map(|near| format!("did you mean `{near}`?"));
+        let message = format!("the schema has no entity type `{entity}`");
+        let help = near.unwrap_or_else(|| format!("declare it in {SCHEMA_FILE}"));
+        faults.push(source.advise(&mapped.at, message, help));
+    }
+    for ancestor in &rules.ancestors {
+        if relating::below(&rules, schema, &ancestor.entity).is_empty() {
+            let entity = &ancestor.entity;
+            let message = format!("nothing can be in a `{entity}`");
+            let help =
+                format!("declare it in {SCHEMA_FILE}: `entity User in [{entity}];`, with `User` under `[entities]`");
+            faults.push(source.advise(&ancestor.at, message, help));
+        }
+    }
+    Some(rules)
+}
+
+/// Hops are judged without relations, so a policy about them must not ask who is in what by relation.
+fn unasked(
+    rules: &RelationRules,
+    plan: &DelegationPlan,
+    schema: &CedarSchema,
+    engine: &CedarEngine,
+    files: &BTreeMap<String, Vec<u8>>,
+) -> Vec<PolicyFault> {
+    let source = files.get(RELATIONS_FILE).and_then(|bytes| Source::new(RELATIONS_FILE, bytes).ok());
+    let source = source.unwrap_or(Source { file: RELATIONS_FILE, text: "" });
+    let asked = rules.ancestors.iter().filter(|ancestor| {
+        let below = relating::below(rules, schema, &ancestor.entity);
+        let acts = below.iter().any(|of| of == "Agent" || of == "User" && plan.asks_user());
+        acts && Kind::new(&ancestor.entity).is_ok_and(|kind| !engine.named(plan.action(), &kind).is_empty())
+    });
+    let fault = |ancestor: &super::relations::rules::Ancestor| {
+        let message = format!("a policy about `{DELEGATE_ACTION}` asks who is in a `{}` by relation", ancestor.entity);
+        source.advise(&ancestor.at, message, "hops are judged without relations; judge the calls that the hop makes")
+    };
+    asked.map(fault).collect()
 }

@@ -6,10 +6,11 @@ use super::call::{self, Resources, ToolCall};
 use super::catalogue::{RECORDS, Tool};
 use super::compile::CompiledPolicy;
 use super::decision::{Decision, Denied, Obligations, Permitted, RESOURCES_NAMED_MAX, Reason};
-use super::engines::cedar::{Context, Query, Subject};
+use super::engines::cedar::{Context, Misfit, Query, Subject};
 use super::engines::combine::{Against, Combination, Hearing};
-use super::engines::{Ask, Matched};
-use super::model::{Circumstances, Plan};
+use super::engines::{Answer, Ask, Matched};
+use super::model::{Circumstances, Plan, RelationFacts};
+use super::relating::Facts;
 use super::relations::Relations;
 use crate::envelope::Authority;
 use crate::lattice::{CallFacts, Grant, OutOfScope, Scope, ScopeMiss};
@@ -50,7 +51,7 @@ fn permit(
     policy: &CompiledPolicy,
     authority: &Authority,
     call: &ToolCall,
-    _relations: &Relations,
+    relations: &Relations,
     now: Timestamp,
 ) -> Result<Permitted, Denied> {
     if let Some(hop) = beyond_patterns(&authority.scope, call.tool.as_str()) {
@@ -76,15 +77,20 @@ fn permit(
     facts.is_newer = is_newer(tool, authority);
     facts.arguments = call::arguments_at(authority.scope.constrained(), &call.arguments);
     let about = Circumstances { authority, purpose, now, arguments: &call.arguments, facts: &facts, taxonomy };
-    let asked = Asked::new(policy, plan, authority, &resources);
+    let mut asked: Option<Asked<'_>> = None;
     let mut closest: Option<Denied> = None;
     for (index, grant) in authority.scope.grants() {
         let Some(grant) = grant.filter(|_| authority.scope.admits(index, &facts).is_ok()) else { continue };
-        let context = plan.context(&about, grant).map_err(|misfit| {
+        let asked = match &mut asked {
+            Some(asked) => asked,
+            // Only here: what lies outside the grants is said to, whether or not relations are known.
+            none => none.insert(Asked::new(policy, plan, authority, &resources, (relations, now))?),
+        };
+        let contexts = asked.contexts(&about, grant).map_err(|misfit| {
             let detail = format!("policies cannot be asked: {misfit}");
             Denied::new(Reason::EvaluationFailed, detail)
         })?;
-        match asked.under(&context) {
+        match asked.under(&contexts) {
             Ok(permits) => {
                 let obligations = Obligations {
                     max_records: grant.maxima.get(RECORDS).copied(),
@@ -121,33 +127,85 @@ struct Asked<'a> {
     leaf: Subject,
     others: Vec<Subject>,
     resources: Vec<Subject>,
+    /// What relations add to the context of each resource; empty where the context asks for none.
+    related: Vec<RelationFacts>,
+    /// Relations that do not hold.
+    absent: Vec<String>,
 }
 
 impl<'a> Asked<'a> {
-    fn new(policy: &'a CompiledPolicy, plan: &'a Plan, authority: &Authority, resources: &Resources) -> Self {
+    fn new(
+        policy: &'a CompiledPolicy,
+        plan: &'a Plan,
+        authority: &Authority,
+        resources: &Resources,
+        (relations, now): (&Relations, Timestamp),
+    ) -> Result<Self, Denied> {
         let (engine, kinds) = (policy.engine(), policy.kinds());
-        Self {
+        let mut asked = Self {
             policy,
             plan,
             leaf: kinds.leaf(engine, authority),
             others: kinds.others(engine, authority, plan.asks_user),
             resources: resources.ids.iter().map(|id| engine.subject(&plan.resource, id.as_str())).collect(),
+            related: Vec::new(),
+            absent: Vec::new(),
+        };
+        if let Some(facts) = Facts::of(policy, &plan.relations, relations, now)? {
+            asked.relate(facts, authority, resources)?;
         }
+        Ok(asked)
+    }
+
+    fn relate(&mut self, mut facts: Facts<'_>, authority: &Authority, resources: &Resources) -> Result<(), Denied> {
+        let ids = || resources.ids.iter().map(|id| id.as_str());
+        let mut below = |entity: &mut Subject, kind: &str| {
+            let (own, id) = (entity.clone(), entity.id().to_owned());
+            facts.with_parents(own, (kind, &id), ids()).map(|related| *entity = related)
+        };
+        below(&mut self.leaf, "Agent")?;
+        for other in &mut self.others {
+            let kind = if other.is_of(&self.policy.kinds().user) { "User" } else { "Agent" };
+            below(other, kind)?;
+        }
+        for resource in &mut self.resources {
+            below(resource, &resources.kind)?;
+        }
+        if !self.plan.relations.is_seen() {
+            self.absent = facts.absent;
+            return Ok(());
+        }
+        for id in ids() {
+            let who = (authority.delegator.as_str(), authority.agent.as_str());
+            self.related.push(facts.context((&resources.kind, id), who.0, who.1)?);
+        }
+        self.absent = facts.absent;
+        Ok(())
+    }
+
+    /// The circumstances of each resource under one grant; one for all where they do not differ.
+    fn contexts(&self, about: &Circumstances<'_>, grant: &Grant) -> Result<Vec<Context>, Misfit> {
+        if self.related.is_empty() {
+            return Ok(vec![self.plan.context(about, grant, None)?]);
+        }
+        self.related.iter().map(|related| self.plan.context(about, grant, Some(related))).collect()
     }
 
     /// The permits, if there is one for every resource, and nothing forbids for anybody.
-    fn under(&self, context: &Context) -> Result<Matched, Denied> {
-        let ask = |principal: &Subject, resource: &Subject, ask: Ask| {
+    fn under(&self, contexts: &[Context]) -> Result<Matched, Denied> {
+        let ask = |principal: &Subject, (at, resource): (usize, &Subject), ask: Ask| {
+            // INVARIANT: there is one context, or one for each resource.
+            let Some(context) = contexts.get(at).or(contexts.first()) else { return Answer::default() };
             let query = Query { principal, action: &self.plan.action, resource, context };
             self.policy.engine().answer(&query, ask)
         };
         let mut hearing = Hearing::default();
-        for resource in &self.resources {
+        for resource in self.resources.iter().enumerate() {
             for other in &self.others {
                 hearing.take_forbids(ask(other, resource, Ask::Forbids));
             }
         }
-        for resource in &self.resources {
+        for resource in self.resources.iter().enumerate() {
             let enough = if hearing.denies() { Ask::Forbids } else { Ask::Decision };
             hearing.take(ask(&self.leaf, resource, enough));
         }
@@ -164,7 +222,10 @@ impl<'a> Asked<'a> {
             Against::Unpermitted { question, failed, why } => {
                 let on = question.and_then(|nth| self.resources.get(nth)).map(Subject::name).unwrap_or_default();
                 let why = why.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
-                let detail = format!("no policy permits {} to do this to {on}{why}", self.leaf.name());
+                let absent = self.absent.join("`, `");
+                let absent =
+                    if absent.is_empty() { absent } else { format!("; these relations do not hold: `{absent}`") };
+                let detail = format!("no policy permits {} to do this to {on}{why}{absent}", self.leaf.name());
                 (Reason::NoMatchingPolicy, detail, failed)
             }
         };

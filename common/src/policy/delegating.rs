@@ -129,6 +129,11 @@ impl DelegationPlan {
         Ok(Some(Self { action: engine.subject(&kinds.action, DELEGATE_ACTION), asks_user, fields }))
     }
 
+    /// What is asked about.
+    pub(super) fn action(&self) -> &Subject {
+        &self.action
+    }
+
     /// Whether forbids are asked for the human, too.
     pub(super) fn asks_user(&self) -> bool {
         self.asks_user

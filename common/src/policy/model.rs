@@ -12,6 +12,8 @@ use super::catalogue::{Catalogue, RECORDS, Tool};
 use super::engines::cedar::{Attribute, CedarEngine, CedarSchema, Context, InvalidKind, Kind, Member, Misfit, Shape};
 use super::engines::cedar::{Subject, fit_members};
 use super::json::{Json, Pointer};
+use super::relating::{self, RelationPlan};
+use super::relations::RelationRules;
 use super::taxonomy::Taxonomy;
 use crate::envelope::{AgentIdentity, Authority};
 use crate::id::{AgentClass, AgentId, Delegator, ToolName};
@@ -73,6 +75,8 @@ pub(crate) struct Plan {
     pub(crate) resource: Kind,
     /// Whether forbids are asked for the human, too: where the schema lets users do this.
     pub(super) asks_user: bool,
+    /// What it needs to know of relations.
+    pub(super) relations: RelationPlan,
     fields: Vec<Field>,
 }
 
@@ -90,6 +94,8 @@ enum Field {
     Classes,
     Dimensions(Vec<Member>),
     Args(Vec<Member>),
+    Relations(Vec<String>),
+    AgentRelations(Vec<String>),
 }
 
 /// What a context is made of.
@@ -101,6 +107,9 @@ pub(super) struct Circumstances<'a> {
     pub(super) facts: &'a CallFacts,
     pub(super) taxonomy: &'a Taxonomy,
 }
+
+/// What relations add to a context: those of the human, and those of the agent that acts.
+pub(super) type RelationFacts = (Attribute, Attribute);
 
 /// A tool and a schema that do not fit together, for a fault.
 pub(super) struct PlanFault {
@@ -119,7 +128,7 @@ impl Plan {
         kinds: &Kinds,
         schema: &CedarSchema,
         engine: &CedarEngine,
-        catalogue: &Catalogue,
+        (catalogue, rules): (&Catalogue, Option<&RelationRules>),
     ) -> Result<Self, Vec<PlanFault>> {
         let name = tool.name.as_str();
         let kind = tool.resource.as_ref().map_or(TOOL_KIND, |rule| rule.kind.as_str());
@@ -136,7 +145,7 @@ impl Plan {
         }
         let (mut fields, mut faults) = (Vec::new(), Vec::new());
         for (attribute, required, shape) in schema.context(&kinds.action, name) {
-            match Field::new(&attribute, required, shape.as_ref(), tool, catalogue) {
+            match Field::new(&attribute, required, shape.as_ref(), tool, (catalogue, rules)) {
                 Ok(field) => fields.push(field),
                 Err(found) => faults.extend(found),
             }
@@ -145,7 +154,19 @@ impl Plan {
             return Err(faults);
         }
         let asks_user = schema.applies(&kinds.action, name, &kinds.user, &resource);
-        Ok(Self { action: engine.subject(&kinds.action, name), resource, asks_user, fields })
+        let action = engine.subject(&kinds.action, name);
+        let (mut delegator, mut agent) = (Vec::new(), Vec::new());
+        for field in &fields {
+            match field {
+                Field::Relations(names) => delegator.clone_from(names),
+                Field::AgentRelations(names) => agent.clone_from(names),
+                _ => {}
+            }
+        }
+        let asked = (&action, kind, asks_user);
+        let relations =
+            RelationPlan::new((delegator, agent), asked, rules, schema, engine).map_err(|fault| vec![fault])?;
+        Ok(Self { action, resource, asks_user, relations, fields })
     }
 
     /// What the context is made of: where each value stands, what it looks like, and whether it has to be there.
@@ -156,6 +177,8 @@ impl Plan {
                 Field::Dimensions(members) | Field::Args(members) => {
                     flatten(&mut vec![field.name().to_owned()], members, true, &mut wants);
                 }
+                // Made of tuples, not of what a call says.
+                Field::Relations(_) | Field::AgentRelations(_) => {}
                 plain => {
                     let shape = Field::PLAIN.iter().find(|(known, _)| known.name() == plain.name());
                     let shape = shape.map_or(Shape::Set(Box::new(Shape::Text)), |(_, shape)| shape.clone());
@@ -167,10 +190,15 @@ impl Plan {
     }
 
     /// The context of a question, under one grant.
-    pub(super) fn context(&self, about: &Circumstances<'_>, grant: &Grant) -> Result<Context, Misfit> {
+    pub(super) fn context(
+        &self,
+        about: &Circumstances<'_>,
+        grant: &Grant,
+        related: Option<&RelationFacts>,
+    ) -> Result<Context, Misfit> {
         let mut members = Vec::with_capacity(self.fields.len());
         for field in &self.fields {
-            members.push((field.name(), field.value(about, grant)?));
+            members.push((field.name(), field.value(about, grant, related)?));
         }
         Ok(Context::new(members))
     }
@@ -205,7 +233,7 @@ impl Field {
         required: bool,
         shape: Option<&Shape>,
         tool: &Tool,
-        catalogue: &Catalogue,
+        (catalogue, rules): (&Catalogue, Option<&RelationRules>),
     ) -> Result<Self, Vec<PlanFault>> {
         let wrong = |expected: &str| {
             let message = format!("context attribute `{attribute}` of `{}` is not {expected}", tool.name);
@@ -227,12 +255,18 @@ impl Field {
                 check_members(members, |member| check_argument(member, tool, catalogue))?;
                 Ok(Self::Args(members.clone()))
             }
+            ("relations" | "agent_relations", Some(Shape::Record(members))) => {
+                let resource = tool.resource.as_ref().map_or(TOOL_KIND, |rule| rule.kind.as_str());
+                let names = relating::check_members(attribute, tool.name.as_str(), members, resource, rules)?;
+                Ok(if attribute == "relations" { Self::Relations(names) } else { Self::AgentRelations(names) })
+            }
+            ("relations" | "agent_relations", _) => Err(wrong("a record of Bools")),
             ("dimensions" | "args", _) => Err(wrong("a record of Strings, Longs, Bools, Sets and records")),
             _ => {
                 let whether = if required { "every call would be refused" } else { "a condition on it never holds" };
                 let message = format!("no call supplies context attribute `{attribute}` of `{}`: {whether}", tool.name);
                 let help = "delegator, session, task, purpose, chain_depth, now, expires_at, max_records, classes, \
-                            dimensions, args";
+                            dimensions, args, relations, agent_relations";
                 Err(vec![fault(message, help)])
             }
         }
@@ -251,10 +285,17 @@ impl Field {
             Self::Classes => "classes",
             Self::Dimensions(_) => "dimensions",
             Self::Args(_) => "args",
+            Self::Relations(_) => "relations",
+            Self::AgentRelations(_) => "agent_relations",
         }
     }
 
-    fn value(&self, about: &Circumstances<'_>, grant: &Grant) -> Result<Attribute, Misfit> {
+    fn value(
+        &self,
+        about: &Circumstances<'_>,
+        grant: &Grant,
+        related: Option<&RelationFacts>,
+    ) -> Result<Attribute, Misfit> {
         let authority = about.authority;
         Ok(match self {
             Self::Delegator => Attribute::text(authority.delegator.as_str()),
@@ -272,6 +313,17 @@ impl Field {
             }
             Self::Dimensions(members) => Attribute::record(dimensions(members, about.facts)?),
             Self::Args(members) => Attribute::record(fit_members("args", members, about.arguments)?),
+            Self::Relations(names) => match related {
+                Some((delegator, _)) => delegator.clone(),
+                // INVARIANT: without names nothing was asked.
+                None if names.is_empty() => Attribute::record([]),
+                None => return Err(Misfit { name: "relations".to_owned(), expected: "known" }),
+            },
+            Self::AgentRelations(names) => match related {
+                Some((_, agent)) => agent.clone(),
+                None if names.is_empty() => Attribute::record([]),
+                None => return Err(Misfit { name: "agent_relations".to_owned(), expected: "known" }),
+            },
         })
     }
 }

@@ -170,7 +170,7 @@ fn a_policy_does_not_look_into_what_could_be_read_twice() {
         let arguments = &call.arguments;
         let taxonomy = policy.taxonomy();
         let about = Circumstances { authority: &authority, purpose: "work", now, arguments, facts: &facts, taxonomy };
-        plan.context(&about, authority.scope.grant(0).expect("a grant"))
+        plan.context(&about, authority.scope.grant(0).expect("a grant"), None)
             .map(|_| ())
             .map_err(|misfit| misfit.to_string())
     };
@@ -267,7 +267,7 @@ proptest! {
         let now = Timestamp::from_millis(u64::MAX);
         let about = Circumstances { authority: &authority, purpose: "work", now, arguments: &call.arguments, facts: &facts, taxonomy };
         let grant = authority.scope.grant(0).expect("a grant");
-        let Ok(context) = plan.context(&about, grant) else { return Ok(()) };
+        let Ok(context) = plan.context(&about, grant, None) else { return Ok(()) };
         let principal = policy.kinds().leaf(policy.engine(), &authority);
         for id in &resources.ids {
             let resource = policy.engine().subject(&plan.resource, id.as_str());

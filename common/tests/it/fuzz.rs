@@ -41,8 +41,12 @@ fn replay(target: fn(&[u8]), corpus: &str, member: &str, least: usize) {
     for seed in vectors.iter().chain(&seeds) {
         target(seed);
     }
+    bend(target, &seeds);
+}
+
+fn bend(target: fn(&[u8]), seeds: &[Vec<u8>]) {
     // What is next to an honest one: cut at each byte, and each byte bent.
-    for seed in &seeds {
+    for seed in seeds {
         let step = seed.len() / 200 + 1;
         for at in (0..seed.len()).step_by(step) {
             target(&seed[..at]);
@@ -99,4 +103,12 @@ fn manifests_and_containers_never_panic_and_are_read_as_written() {
     let container = built.expect("it builds").into_container().to_bytes();
     assert!(remit_common::bundle::SignedBundle::parse(&container).is_ok());
     replay_around(targets::bundle, &[container], 400);
+}
+
+#[test]
+fn relation_models_and_tuples_never_panic_and_the_closure_answers_as_the_walk() {
+    let seeds = read_all("../fuzz/corpus/relations");
+    assert!(seeds.len() >= 4, "{} seeds", seeds.len());
+    seeds.iter().for_each(|seed| targets::relations(seed));
+    bend(targets::relations, &seeds);
 }

@@ -141,6 +141,7 @@ impl Question {
             purpose: request.purpose.clone(),
             grants: Vec::new(),
             call: CanaryCall { tool: request.action.clone(), arguments: request.arguments.clone() },
+            tuples: Vec::new(),
             expect: Reason::Permit,
             policies: None,
             dimension: None,

@@ -149,6 +149,7 @@ fn expand(spanned: &Spanned<CaseEntry>, fixtures: &Fixtures, book: &mut Book<'_>
                         purpose,
                         grants,
                         call: CanaryCall { tool: tool.clone(), arguments },
+                        tuples: Vec::new(),
                         expect: expected.reason,
                         policies: None,
                         dimension: expected.dimension.clone(),

@@ -237,9 +237,7 @@ fn entities_conform_to_the_schema() {
 
 #[test]
 fn nothing_lies_in_a_bundle_unread() {
-    for path in
-        ["policies/extra.rego", "policies/deep/er.cedar", "extra.cedar", "catalogue/tools.json", "relations.toml"]
-    {
+    for path in ["policies/extra.rego", "policies/deep/er.cedar", "extra.cedar", "catalogue/tools.json", "other.fga"] {
         let mut files = example();
         files.insert(path.into(), Vec::new());
         check(&faults_of(&files), &format!("{path}:1:1: nothing would read this file"));

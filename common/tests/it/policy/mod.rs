@@ -4,6 +4,9 @@ mod cedar;
 mod compile;
 mod decide;
 mod diff;
+mod openfga;
+mod relating;
+mod relations;
 mod response;
 mod terms;
 

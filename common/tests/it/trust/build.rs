@@ -147,7 +147,7 @@ fn files_travel_stay_behind_or_are_faults() {
         ("policies/a.polar", "Polar cannot be evaluated"),
         ("policies/deep/a.cedar", "nothing would read"),
         ("policies/a.ceder", "nothing would read"),
-        ("relations.toml", "nothing would read"),
+        ("other.fga", "nothing would read"),
         ("policies/a b.cedar", "nothing would read"),
     ] {
         fault(&with(path), path, 1, says);

@@ -79,7 +79,7 @@ impl Bucket {
 }
 
 /// The subject itself and everything above it.
-fn chain(subject: &Subject) -> impl Iterator<Item = &EntityUID> {
+pub(super) fn chain(subject: &Subject) -> impl Iterator<Item = &EntityUID> {
     std::iter::once(&*subject.uid).chain(subject.entity.iter().flat_map(|entity| Entity::ancestors(entity)))
 }
 

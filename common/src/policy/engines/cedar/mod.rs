@@ -10,6 +10,7 @@ mod faults;
 mod idle;
 mod index;
 mod mutants;
+mod named;
 mod parse;
 mod request;
 mod shape;

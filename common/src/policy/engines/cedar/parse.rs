@@ -86,6 +86,21 @@ impl CedarSchema {
         })
     }
 
+    /// Whether the schema declares this entity type.
+    pub(crate) fn has_kind(&self, kind: &Kind) -> bool {
+        self.0.get_entity_type(&kind.0).is_some()
+    }
+
+    /// Whether entities of the one type can be in entities of the other.
+    pub(crate) fn is_below(&self, kind: &Kind, above: &Kind) -> bool {
+        self.0.get_entity_type(&above.0).is_some_and(|above| above.descendants.contains(&kind.0))
+    }
+
+    /// The names of the entity types.
+    pub(crate) fn kinds(&self) -> Vec<String> {
+        self.0.entity_types().map(|kind| kind.name().to_string()).collect()
+    }
+
     /// The context of this action: names, whether they are required, and what their values look like.
     pub(crate) fn context(&self, action: &Kind, id: &str) -> Vec<(String, bool, Option<Shape>)> {
         let context = self.0.context_type(&action.uid(id));

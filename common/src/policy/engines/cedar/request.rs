@@ -93,6 +93,18 @@ impl Subject {
         Self { entity: Some(entity.into()), ..self }
     }
 
+    /// The id.
+    #[must_use]
+    pub fn id(&self) -> &str {
+        self.uid.eid().as_ref()
+    }
+
+    /// Whether it is of this type.
+    #[must_use]
+    pub fn is_of(&self, kind: &Kind) -> bool {
+        *self.uid.entity_type() == kind.0
+    }
+
     /// Type and id, as Cedar writes them: `Contract::"7781"`.
     #[must_use]
     pub fn name(&self) -> String {

@@ -12,9 +12,9 @@ use cedar_policy_core::entities::{Entities, EntityJsonParser, NoEntitiesSchema, 
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::validator::CoreSchema;
 
-use super::Query;
 use super::faults::{quoted_place, whole};
 use super::parse::CedarSchema;
+use super::{Kind, Query};
 use crate::policy::fault::{PolicyFault, Source};
 use crate::policy::json::{Mode, Place, parse};
 
@@ -75,6 +75,16 @@ impl Store {
     /// Every entity, in no order.
     pub(super) fn all(&self) -> impl Iterator<Item = &Entity> {
         self.0.values().map(|held| &*held.entity)
+    }
+
+    /// Every entity of a type.
+    pub(super) fn of_kind(&self, kind: &Kind) -> impl Iterator<Item = &Entity> {
+        self.0.values().map(|held| &*held.entity).filter(|entity| *entity.uid().entity_type() == kind.0)
+    }
+
+    /// Every entity that the attributes of one lead to.
+    pub(super) fn references(&self) -> impl Iterator<Item = EntityUID> {
+        self.0.values().flat_map(|held| references(&held.entity))
     }
 
     /// The entities that a request can reach.
