@@ -1,6 +1,7 @@
 //! `remit bundle`: from a folder of sources to what every edge decides by.
 
 pub(crate) mod diff;
+mod prove;
 mod test;
 
 use std::collections::BTreeMap;

@@ -18,4 +18,6 @@ mod process;
 #[cfg(test)]
 mod progress;
 #[cfg(test)]
+mod proof;
+#[cfg(test)]
 mod tool_server;

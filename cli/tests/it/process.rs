@@ -11,7 +11,8 @@ use serde_json::Value;
 #[expect(clippy::disallowed_methods, reason = "these tests are about processes")]
 fn command(folder: &Path, args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_remit"));
-    command.args(args).current_dir(folder).env_remove("REMIT_MESH").env("NO_COLOR", "1").stdin(Stdio::null());
+    command.args(args).current_dir(folder).env_remove("REMIT_MESH").env_remove("REMIT_CVC5").env("NO_COLOR", "1");
+    command.stdin(Stdio::null());
     command
 }
 

@@ -1,23 +1,28 @@
 //! `remit bundle diff`: what one bundle permits that another does not, in words and as a table.
 //!
 //! Nothing has an effect: both bundles decide the same requests side by side. Exit 0 says that none of them is newly
-//! permitted, exit 4 that something is. Clauses B-35 to B-40, docs/PROTOCOL.md.
+//! permitted, exit 4 that something is. Clauses B-35 to B-40 and B-45 to B-47, docs/PROTOCOL.md.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use remit_common::bundle::diff::{
-    Budget, Comparison, Exemplar, Finding, How, Origin, Place, Subject, Verdict, compare,
+    Budget, Comparison, Exemplar, Finding, How, Origin, Place, Replay, Subject, Verdict, compare, replay,
 };
 use remit_common::bundle::source::BuildOverrides;
 use remit_common::bundle::{BundleRejected, CompiledBundle, Manifest, SignedBundle};
 use remit_common::policy::PolicyFault;
 use remit_control_plane::admin::model::{BundleStatus, Bundles};
+use serde_json::Value;
 
+use super::prove::{self, Proof};
 use super::{NO_MESH, build, explain, faulty, read_container, read_source, rejected_source};
 use crate::admin::Admin;
+use crate::commands::decision::fetch_all;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::files;
 use crate::output::Output;
 
 /// The word for the bundle that the tenant's edges are to run.
@@ -26,10 +31,12 @@ const ACTIVE: &str = "active";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 A bundle is a folder of sources, a container, or the word `active`: the one that the mesh at hand runs.
-Exit codes: 0 nothing is newly permitted; 4 something is; 1, 2 and 3 as everywhere.
+Exit codes: 0 nothing is newly permitted; 4 something is, or a proof was asked for and is not complete; 1, 2 and 3 as
+everywhere.
 
 Example:
   remit bundle diff active my-bundle
+  remit bundle diff active my-bundle --replay --prove
   remit bundle diff v1.bundle v2.bundle --json")]
 pub(crate) struct Args {
     /// The earlier bundle: a folder, a container, or `active`
@@ -39,27 +46,98 @@ pub(crate) struct Args {
     /// How many requests are made up around what changed, at most
     #[arg(long, value_name = "N", default_value_t = Budget::DESK.generated)]
     requests: usize,
+    /// Ask also what was decided: a file that `remit decision tail --json` wrote; may be given more than once
+    #[arg(long, value_name = "FILE")]
+    records: Vec<PathBuf>,
+    /// Ask also everything that the voters of the mesh at hand have recorded
+    #[arg(long)]
+    replay: bool,
+    /// Prove for every request that the later Cedar policies permit no more; also done where $REMIT_CVC5 names a solver
+    #[arg(long)]
+    prove: bool,
+    /// The solver: cvc5 1.3 or later [default: `cvc5` on the PATH]
+    #[arg(long, value_name = "PROGRAM", env = "REMIT_CVC5")]
+    solver: Option<String>,
+    /// What the solver may take in all; what is not proven by then is unknown
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    budget: u64,
+}
+
+/// What the command prints.
+#[derive(Debug, serde::Serialize)]
+struct Document<'a> {
+    #[serde(flatten)]
+    found: &'a Comparison,
+    /// Recorded decisions that were not asked, by reason.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    not_replayable: &'a BTreeMap<&'static str, u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a Proof>,
 }
 
 /// A bundle and its files, for showing where a policy stands.
 pub(crate) struct Side {
     pub(crate) compiled: CompiledBundle,
-    files: BTreeMap<String, Vec<u8>>,
+    pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
 /// What an administrator may ask for, so that a mistyped number does not fill the memory.
 const REQUESTS_MAX: usize = 1_000_000;
+/// Bytes of a file of records.
+const RECORDS_BYTES_MAX: usize = 1 << 30;
 
 pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let old = side(&args.old, context).await?;
     let new = side(&args.new, context).await?;
     let budget = Budget { generated: args.requests.min(REQUESTS_MAX), ..Budget::DESK };
     let progress = context.output.progress("asking both bundles");
-    let found = compare(&old.compiled, &new.compiled, &[], context.now(), budget);
+    let Replay { questions, left_out } = replay(&recorded(args, context).await?, &old.compiled, &new.compiled);
+    let found = compare(&old.compiled, &new.compiled, &questions, context.now(), budget);
     progress.finish_and_clear();
-    context.output.document(&found);
+    let mut proof = None;
+    if args.prove || args.solver.is_some() {
+        let progress = context.output.progress("asking the solver");
+        let solver = args.solver.as_deref().unwrap_or("cvc5");
+        let budget = Duration::from_secs(args.budget);
+        proof = Some(Box::pin(prove::prove(&old, &new, solver, budget, context)).await);
+        progress.finish_and_clear();
+    }
+    context.output.document(&Document { found: &found, not_replayable: &left_out, proof: proof.as_ref() });
     show(&found, &old, &new, &context.output);
-    Ok(if found.widens() { Exit::Fault } else { Exit::Done })
+    for (why, count) in &left_out {
+        context.output.line(context.output.faint(&format!("not replayable: {count} recorded decisions: {why}")));
+    }
+    if let Some(proof) = &proof {
+        prove::show(proof, &context.output);
+    }
+    let proven = proof.as_ref().is_none_or(Proof::holds);
+    Ok(if found.widens() || !proven { Exit::Fault } else { Exit::Done })
+}
+
+/// What was decided, as the command was told to find it.
+async fn recorded(args: &Args, context: &Context) -> Result<Vec<Value>, Failure> {
+    let mut records = Vec::new();
+    for path in &args.records {
+        let shown = path.display();
+        let bytes = files::read(&context.env, path, RECORDS_BYTES_MAX)?;
+        // One document, or one on each line.
+        for document in serde_json::Deserializer::from_slice(&bytes).into_iter::<Value>() {
+            let document = document.map_err(|error| {
+                Failure::new(Exit::Usage, format!("`{shown}` holds no records: {error}"))
+                    .hint("`remit decision tail -n 200 --json` prints some")
+            })?;
+            let listed = ["decisions", "records"].iter().find_map(|name| document.get(name)).unwrap_or(&document);
+            match listed {
+                Value::Array(all) => records.extend(all.iter().cloned()),
+                one => records.push(one.clone()),
+            }
+        }
+    }
+    if args.replay {
+        let mesh = context.mesh()?;
+        records.extend(fetch_all(&Admin::new(context, &mesh)?, &mesh.tenant).await?);
+    }
+    Ok(records)
 }
 
 async fn side(name: &str, context: &Context) -> Result<Side, Failure> {

@@ -3,12 +3,13 @@
 //! Requests are decided under both bundles, side by side and without effect, and where the answers differ that is a
 //! finding, with the request in words. The requests are the bundles' own canaries, recorded ones, and ones made up
 //! around every rule that changed. What is found is true; what is not found is not proven absent,
-//! which is why the answer says how many were asked and what was left out. Clauses B-35 to B-40, docs/PROTOCOL.md.
+//! which is why the answer says how many were asked and what was left out. Clauses B-35 to B-40 and B-47, docs/PROTOCOL.md.
 
 mod finding;
 mod generate;
 mod place;
 mod question;
+mod replay;
 mod scene;
 mod structure;
 
@@ -19,6 +20,7 @@ use serde::Serialize;
 pub use finding::{Exemplar, Finding, Kind, Role, Verdict};
 pub use place::Place;
 pub use question::{Origin, Question, Request};
+pub use replay::{Replay, replay};
 pub use structure::{Change, How, Subject};
 
 use super::CompiledBundle;

@@ -20,7 +20,7 @@ const VALUES_MAX: usize = 24;
 /// Entities of one kind that are tried.
 const ENTITIES_MAX: usize = 12;
 /// A name that no policy means.
-const OTHER: &str = "something-else";
+pub(super) const OTHER: &str = "something-else";
 const LIFE: Duration = Duration::from_secs(3_600);
 
 /// A request while it is made up: a value for each path.
@@ -330,7 +330,7 @@ fn escaped(name: &str) -> String {
     name.replace('~', "~0").replace('/', "~1")
 }
 
-fn segments(pointer: &str) -> Vec<String> {
+pub(super) fn segments(pointer: &str) -> Vec<String> {
     pointer.split('/').skip(1).map(|segment| segment.replace("~1", "/").replace("~0", "~")).collect()
 }
 
@@ -347,7 +347,7 @@ fn json(value: &Value) -> JsonValue {
 }
 
 /// Writes a value where a pointer leads; `*` is the one element of an array.
-fn put(root: &mut JsonValue, path: &[String], value: JsonValue) {
+pub(super) fn put(root: &mut JsonValue, path: &[String], value: JsonValue) {
     let Some((first, rest)) = path.split_first() else {
         *root = value;
         return;

@@ -10,7 +10,7 @@ use remit_common::policy::Reason;
 
 use super::{NOW, example};
 
-fn bundle(files: BTreeMap<String, Vec<u8>>) -> CompiledBundle {
+pub(super) fn bundle(files: BTreeMap<String, Vec<u8>>) -> CompiledBundle {
     let mut files = files;
     let toml = "name = \"example\"\ntenant = \"acme\"\nversion = 1\ncreated = 2026-11-01T00:00:00Z\n";
     files.entry("bundle.toml".to_owned()).or_insert_with(|| toml.as_bytes().to_vec());
@@ -20,7 +20,7 @@ fn bundle(files: BTreeMap<String, Vec<u8>>) -> CompiledBundle {
 }
 
 /// The example with one text replaced by another, once.
-fn changed(file: &str, from: &str, to: &str) -> CompiledBundle {
+pub(super) fn changed(file: &str, from: &str, to: &str) -> CompiledBundle {
     let mut files = example();
     let text = String::from_utf8(files.remove(file).expect("file")).expect("text");
     assert!(text.contains(from), "`{from}` is not in {file}");
@@ -32,7 +32,7 @@ fn differ(old: &CompiledBundle, new: &CompiledBundle) -> Comparison {
     compare(old, new, &[], NOW, Budget::VOTER)
 }
 
-const RENEWAL: &str = "policies/renewal.cedar";
+pub(super) const RENEWAL: &str = "policies/renewal.cedar";
 const LIMITS: &str = "policies/limits.cedar";
 
 #[test]

@@ -7,6 +7,7 @@ mod diff;
 mod openfga;
 mod relating;
 mod relations;
+mod replay;
 mod response;
 mod terms;
 

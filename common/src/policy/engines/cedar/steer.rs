@@ -104,6 +104,15 @@ impl CedarEngine {
         })
     }
 
+    /// Whether a policy's conditions look at an attribute of this name, of whatever.
+    pub(crate) fn reads(&self, number: usize, name: &str) -> bool {
+        let reads = |expr: &Expr| match expr.expr_kind() {
+            ExprKind::GetAttr { attr, .. } | ExprKind::HasAttr { attr, .. } => attr.as_str() == name,
+            _ => false,
+        };
+        self.rules.get(number).is_some_and(|rule| rule.condition.subexpressions().any(reads))
+    }
+
     /// The ids of the entities of a type, sorted, at most `max`.
     pub(crate) fn entities_of(&self, kind: &str, max: usize) -> Vec<String> {
         let mut ids: Vec<String> =
