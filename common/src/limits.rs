@@ -100,8 +100,14 @@ pub const TOOL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 32;
 /// Values of one JSON document. Eight mebibytes of `[0,0,…` would otherwise become a quarter of a gibibyte.
 pub const JSON_VALUES_MAX: usize = 1_000_000;
-/// Bytes of one admin request body: a bundle, and base64 does not come into it.
+/// Bytes of one admin request body: a bundle and its approval, and base64 does not come into it.
 pub const ADMIN_BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 64 * 1024;
+/// Bytes of the approval that comes with a bundle: 64 names of tools, a reason, some digests.
+pub const APPROVAL_BYTES_MAX: usize = 32 * 1024;
+/// Actions that an approval counts one by one.
+pub const APPROVAL_ACTIONS_MAX: usize = 64;
+/// Bytes of the reason of an approval.
+pub const APPROVAL_REASON_BYTES_MAX: usize = 512;
 /// Longest life of an administrator's signature.
 pub const ADMIN_SIGNATURE_LIFE_MAX: Duration = Duration::from_secs(300);
 

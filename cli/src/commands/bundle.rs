@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use remit_common::bundle::source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
-use remit_common::bundle::{BundleRejected, Manifest, SignedBundle};
+use remit_common::bundle::{Approved, BundleRejected, Manifest, SignedBundle};
 use remit_common::id::MeshId;
 use remit_common::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX};
 use remit_common::time::Timestamp;
@@ -77,6 +77,9 @@ enum Verb {
         /// Push it although it newly permits something, as `bundle diff active FILE` shows
         #[arg(long)]
         approve_widening: bool,
+        /// Why it is meant: one line, recorded with the approval
+        #[arg(long, value_name = "TEXT", requires = "approve_widening", default_value = "")]
+        reason: String,
     },
     /// List the bundles that the control plane holds
     Ls,
@@ -112,7 +115,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Sign { file, key } => sign(file, key, context),
         Verb::Show { file } => show(file, context),
         Verb::Diff(args) => diff::run(args, context).await,
-        Verb::Push { file, approve_widening } => push_file(file, *approve_widening, context).await,
+        Verb::Push { file, approve_widening, reason } => {
+            push_file(file, approve_widening.then_some(reason.as_str()), context).await
+        }
         Verb::Ls => ls(context).await,
     }
 }
@@ -282,23 +287,26 @@ fn show(file: &Path, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// Hands a container to the control plane.
-pub(crate) async fn push(admin: &Admin, container: Vec<u8>) -> Result<BundlePublished, Failure> {
-    admin.post("/v1/bundles", container).await
+/// Hands a container to the control plane, with an approval in front if there is one.
+pub(crate) async fn push(admin: &Admin, body: Vec<u8>) -> Result<BundlePublished, Failure> {
+    admin.post("/v1/bundles", body).await
 }
 
-async fn push_file(file: &Path, approved: bool, context: &Context) -> Result<Exit, Failure> {
+async fn push_file(file: &Path, approved: Option<&str>, context: &Context) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let bundle = read_container(context, file)?;
     let manifest = claimed(&bundle)?;
     let admin = Admin::new(context, &mesh)?;
-    if !approved {
-        diff::refuse_widening(&admin, &bundle, &manifest, context).await?;
-    }
+    let approval = diff::approve(&admin, &bundle, &manifest, approved, context).await?;
+    let container = bundle.to_bytes();
+    let body = approval.as_ref().map_or_else(|| container.clone(), |approval| approval.with(&container));
     let progress = context.output.progress("pushing");
-    let pushed = push(&admin, bundle.to_bytes()).await;
+    let pushed = push(&admin, body).await;
     progress.finish_and_clear();
     let pushed = pushed.map_err(|failure| match failure.exit {
+        Exit::Failed if failure.reason.as_deref() == Some("approval_of_another_base") => failure
+            .hint("another bundle has become active meanwhile: `remit bundle diff active FILE` shows the difference"),
+        Exit::Failed if failure.reason.as_deref() == Some("widening_not_approved") => failure,
         Exit::Failed => failure.hint("`remit bundle show FILE` shows who signed; two administrators of three must"),
         _ => failure,
     })?;
@@ -318,6 +326,22 @@ async fn ls(context: &Context) -> Result<Exit, Failure> {
         [bundle.tenant.to_string(), bundle.name.to_string(), version, active, expires, bundle.digest.to_string()]
     };
     context.output.table(["tenant", "name", "version", "", "expires", "digest"], listing.bundles.iter().map(row));
+    for bundle in &listing.bundles {
+        let Some(Approved { by, name, index, at, approval }) = &bundle.approved else { continue };
+        let of = format!("{} {} version {}", bundle.tenant, bundle.name, bundle.version);
+        context.output.line("");
+        context.output.line(format!("{of}: approved by `{name}` at {at}, in entry {index}"));
+        let actions: Vec<String> = approval.actions.iter().map(|(action, count)| format!("{action} {count}")).collect();
+        let actions = if actions.is_empty() { "none".to_owned() } else { actions.join(", ") };
+        context.output.line(format!("  newly permitted or released, of the requests asked: {actions}"));
+        if approval.loosened > 0 {
+            context.output.line(format!("  changes that are wider by themselves: {}", approval.loosened));
+        }
+        if !approval.reason.is_empty() {
+            context.output.line(format!("  because: {}", approval.reason));
+        }
+        context.output.line(context.output.faint(&format!("  key {by}, comparison {}", approval.comparison)));
+    }
     Ok(Exit::Done)
 }
 

@@ -154,7 +154,12 @@ fn a_push_that_widens_is_refused_until_it_is_approved() {
     let refused: serde_json::Value = serde_json::from_str(&refused).unwrap();
     assert_eq!(refused["error"]["reason"], "widening", "{refused}");
     assert!(refused["error"]["hint"].as_str().unwrap().contains("--approve-widening"), "{refused}");
-    stdout_of(&remit(folder, &["bundle", "push", "v2.bundle", "--approve-widening"]), 0);
+    let why = ["--approve-widening", "--reason", "auditors"];
+    stdout_of(&remit(folder, &["bundle", "push", "v2.bundle", why[0], why[1], why[2]]), 0);
+    let approved = &json(folder, &["bundle", "ls"])["bundles"][0]["approved"];
+    assert_eq!(approved["approval"]["reason"], "auditors", "{approved}");
+    let listed = stdout_of(&remit(folder, &["bundle", "ls"]), 0);
+    assert!(listed.contains("version 2: approved by `") && listed.contains("because: auditors"), "{listed}");
     // What only narrows needs no approval.
     write(&path, policies.replacen("context.max_records <= 100", "context.max_records <= 90", 1).as_bytes());
     signed("3", "v3.bundle");

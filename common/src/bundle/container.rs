@@ -39,22 +39,22 @@ impl From<MalformedDocument> for MalformedBundle {
 }
 
 /// Takes parts off the front; nothing is copied before its length has been compared.
-struct Rest<'a>(&'a [u8]);
+pub(super) struct Rest<'a>(pub(super) &'a [u8]);
 
 impl<'a> Rest<'a> {
-    fn take(&mut self, len: usize) -> Result<&'a [u8], MalformedBundle> {
+    pub(super) fn take(&mut self, len: usize) -> Result<&'a [u8], MalformedBundle> {
         let (taken, rest) = self.0.split_at_checked(len).ok_or(MalformedBundle { rule: "it ends early" })?;
         self.0 = rest;
         Ok(taken)
     }
 
-    fn number<const N: usize>(&mut self) -> Result<[u8; N], MalformedBundle> {
+    pub(super) fn number<const N: usize>(&mut self) -> Result<[u8; N], MalformedBundle> {
         let (taken, rest) = self.0.split_first_chunk::<N>().ok_or(MalformedBundle { rule: "it ends early" })?;
         self.0 = rest;
         Ok(*taken)
     }
 
-    fn len(&mut self, max: usize, rule: &'static str) -> Result<usize, MalformedBundle> {
+    pub(super) fn len(&mut self, max: usize, rule: &'static str) -> Result<usize, MalformedBundle> {
         let len = u32::from_be_bytes(self.number()?);
         usize::try_from(len).ok().filter(|len| *len <= max).ok_or(MalformedBundle { rule })
     }

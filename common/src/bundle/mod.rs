@@ -5,6 +5,7 @@
 //! becomes a [`CompiledBundle`], which is what an edge activates. What may replace what, and what an edge remembers
 //! for that, is in [`high_water`]. Clauses B-1 to B-28, docs/PROTOCOL.md.
 
+pub mod approval;
 pub mod canary;
 pub mod container;
 pub mod diff;
@@ -15,6 +16,7 @@ pub mod source;
 pub mod suite;
 pub mod verified;
 
+pub use approval::{Approval, Approved};
 pub use canary::Canary;
 pub use container::{MalformedBundle, SignedBundle};
 pub use high_water::{HighManifest, HighWater};

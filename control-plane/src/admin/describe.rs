@@ -33,7 +33,10 @@ fn document() -> Value {
     });
     for operation in Operation::ALL {
         let (summary, body) = match operation {
-            Operation::PublishBundle => ("Publish a bundle and activate it", "application/octet-stream"),
+            Operation::PublishBundle => (
+                "Publish a bundle, with an approval in front if it is wider, and activate it",
+                "application/octet-stream",
+            ),
             Operation::SealCredential => ("Store sealed shards", "application/json"),
             Operation::Revoke => ("Cut authority", "application/json"),
             Operation::IssueEnvelope => ("Issue a root envelope", "application/json"),

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
+use remit_common::bundle::Approved;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{
     BundleName, BundleVersion, CredentialId, EdgeId, KeyId, LogIndex, MeshId, Region, RevocationEpoch, TenantId,
@@ -382,6 +383,9 @@ pub struct BundleStatus {
     pub index: LogIndex,
     /// The number of its activation, if it is the one that is to run.
     pub number: Option<LogIndex>,
+    /// Who approved of what it permits anew, when, and in which entry; absent where nobody had to.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approved: Option<Approved>,
 }
 
 /// `GET /v1/credentials`.

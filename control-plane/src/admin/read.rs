@@ -285,6 +285,7 @@ fn bundle_statuses(state: &Registry, tenant: Option<&TenantId>) -> Vec<BundleSta
             expires: bundle.expires,
             index: bundle.index,
             number: number_of(state, tenant, digest),
+            approved: bundle.approved.clone(),
         })
         .collect();
     bundles.sort_by(|a, b| a.tenant.cmp(&b.tenant).then(b.version.cmp(&a.version)));

@@ -64,6 +64,8 @@ pub(crate) struct Cluster {
     clocks: Clocks,
     views: Views,
     raft: Arc<OnceLock<RaftNode>>,
+    /// Held from comparing a bundle with the active one until it is applied: one at a time.
+    publishing: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Cluster {
@@ -79,6 +81,7 @@ impl Cluster {
             clocks: Clocks::default(),
             views,
             raft: Arc::default(),
+            publishing: Arc::default(),
         }
     }
 

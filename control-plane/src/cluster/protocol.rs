@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::collect::{Arrivals, Copies, RecordQuery, StoredRecord};
 use crate::edges::EdgeReport;
 use crate::entry::{self, Kind};
-use crate::registry::Applied;
+use crate::registry::{Applied, Operation};
 
 /// Bytes of one answer: a page of records.
 const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -168,6 +168,8 @@ impl PeerHealth {
 
 /// What needs a disk, a majority or a signature.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(3);
+/// Until a bundle is compared with the active one, and applied.
+const PUBLISHED_WITHIN: Duration = Duration::from_secs(10);
 /// What a voter knows by heart: people wait for it while a voter is down.
 const KNOWN_WITHIN: Duration = Duration::from_millis(1_500);
 
@@ -178,6 +180,7 @@ impl PeerRequest {
             Self::Edges | Self::Status | Self::Health | Self::Clock | Self::RecordStore | Self::NonceRoot(_) => {
                 KNOWN_WITHIN
             }
+            Self::Propose { request, .. } if request.path == Operation::PublishBundle.path() => PUBLISHED_WITHIN,
             Self::Propose { .. }
             | Self::ReadIndex
             | Self::SignRoot { .. }

@@ -8,8 +8,8 @@ use remit_common::identity::SignedRequest;
 use super::protocol::{PeerReply, PeerRequest};
 use super::{Cluster, Unavailable};
 use crate::entry::{self, Kind};
-use crate::raft::{CallError, ProposeError};
-use crate::registry::{Applied, Command, Refusal, authenticate};
+use crate::raft::{CallError, ProposeError, ReadError};
+use crate::registry::{Applied, Command, Operation, Refusal, authenticate, unapproved};
 
 /// From taking a request to answering it. Longer than losing a leader and electing another.
 const WRITE_WITHIN: Duration = Duration::from_secs(15);
@@ -104,8 +104,20 @@ impl Cluster {
         }
     }
 
-    /// At the leader. What nobody listed has signed does not get into the log.
+    /// At the leader. What nobody listed has signed does not get into the log, nor does a wider bundle without an
+    /// approval (clause C-90).
     async fn propose(&self, request: SignedRequest, again: bool) -> Result<Attempt, WriteError> {
+        // A bundle is compared with what is active when its turn comes, and nothing else becomes active in between.
+        let publishes = request.path == Operation::PublishBundle.path();
+        let _turn = if publishes { Some(self.publishing.lock().await) } else { None };
+        if publishes {
+            // Somebody who has just been elected may not have applied what is active.
+            match self.raft()?.read_barrier(ATTEMPT_WITHIN).await {
+                Ok(_) => {}
+                Err(ReadError::NotLeader { .. } | ReadError::Isolated) => return Ok(Attempt::Elsewhere),
+                Err(ReadError::Stopped) => return Err(Unavailable::Stopping.into()),
+            }
+        }
         let view = self.view();
         // Without the clocks of a majority this voter cannot say when; they come within moments, or another leads.
         let Some(received_at) = self.agreed_time() else { return Ok(Attempt::Elsewhere) };
@@ -114,6 +126,10 @@ impl Cluster {
                 return Ok(Attempt::Done(submitted));
             }
             return Err(refusal.into());
+        }
+        if let Some(bundle) = unapproved(&view.state, &request, received_at.max(view.state.clock())) {
+            let compared = self.env.run_blocking(move || bundle.check()).await;
+            compared.map_err(|_| WriteError::Unavailable(Unavailable::Stopping))??;
         }
         let entry = Command::Admin { request: request.clone(), received_at }.to_entry();
         Ok(match self.raft()?.propose(entry, ATTEMPT_WITHIN).await {

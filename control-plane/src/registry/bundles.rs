@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use remit_common::bundle::{BundleRejected, CompiledBundle, Fallback, Manifest, SignedBundle};
+use remit_common::bundle::{Approval, Approved, BundleRejected, CompiledBundle, Fallback, Manifest, SignedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleName, BundleVersion, CredentialId, LogIndex, TenantId, ToolName};
 use remit_common::identity::{Administrator, SignedRequest, Verb};
@@ -32,6 +32,9 @@ const RING_ALL: u32 = 0;
 pub struct StoredBundle {
     /// The container as it arrived.
     pub container: Arc<[u8]>,
+    /// Who approved of what it permits anew, if anybody had to. It stays while the bundle is kept, whoever pushes the
+    /// same bundle again.
+    pub approved: Option<Approved>,
     /// The entry that brought it.
     pub index: LogIndex,
     /// The registry's clock then; it was verified as of this moment.
@@ -139,7 +142,8 @@ pub(super) fn publish(
     administrator: &Administrator,
     request: &SignedRequest,
 ) -> Result<Applied, Refusal> {
-    let signed = SignedBundle::parse(&request.body).map_err(|error| rejected(&error.into()))?;
+    let (approval, container) = Approval::split(&request.body).map_err(|error| rejected(&error.into()))?;
+    let signed = SignedBundle::parse(container).map_err(|error| rejected(&error.into()))?;
     // Only to know whose keys to ask for: the verified manifest must say the same.
     let tenant = signed.dangerous_unverified_manifest().map_err(|error| rejected(&error))?.tenant;
     administrator.check(Verb::PublishBundle, &tenant, state.clock).map_err(|error| not_permitted(&error))?;
@@ -150,6 +154,9 @@ pub(super) fn publish(
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_verified(verified.manifest());
     verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
     let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
+    if let Some(approval) = &approval {
+        check_base(approval, state.active.get(&tenant).map(|active| active.digest()))?;
+    }
     let compiled = verified.compile().map_err(|error| rejected(&error))?;
     if let Some(active) = state.active.get(&tenant) {
         compiled.check_taxonomy(&active.compiled).map_err(|error| rejected(&error))?;
@@ -158,7 +165,12 @@ pub(super) fn publish(
     relations::check_model(state, &tenant, &next)?;
 
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_activated(index, &manifest, &digest);
-    let stored = stored(&manifest, index, now, request.body.as_slice().into());
+    let approved = approval.map(|approval| {
+        let (by, name) = (request.key, administrator.name.clone());
+        Approved { by, name, index, at: now, approval }
+    });
+    let before = state.bundles.get(&(tenant.clone(), digest)).and_then(|stored| stored.approved.clone());
+    let stored = stored(&manifest, index, now, container.into(), approved.or(before));
     Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
     let activation = Activation { number: index, tenant: tenant.clone(), ring: RING_ALL, manifest: digest };
     Arc::make_mut(&mut state.activations).insert((tenant.clone(), RING_ALL), activation);
@@ -168,9 +180,27 @@ pub(super) fn publish(
     Ok(Applied::Bundle { tenant, name, version, digest, number: index })
 }
 
-fn stored(manifest: &Manifest, index: LogIndex, accepted_at: Timestamp, container: Arc<[u8]>) -> StoredBundle {
+/// Clause C-92: what was compared with another bundle than the active one says nothing about the active one.
+fn check_base(approval: &Approval, active: Option<&Digest>) -> Result<(), Refusal> {
+    if approval.base.as_ref() == active {
+        return Ok(());
+    }
+    let name = |digest: Option<&Digest>| digest.map_or_else(|| "none".to_owned(), ToString::to_string);
+    let (base, active) = (name(approval.base.as_ref()), name(active));
+    let detail = format_args!("what was approved is a change of bundle {base}; active is {active}: compare again");
+    Err(Refusal::new(RefusalKind::Conflict, "approval_of_another_base", detail))
+}
+
+fn stored(
+    manifest: &Manifest,
+    index: LogIndex,
+    accepted_at: Timestamp,
+    container: Arc<[u8]>,
+    approved: Option<Approved>,
+) -> StoredBundle {
     StoredBundle {
         container,
+        approved,
         index,
         accepted_at,
         name: manifest.name.clone(),
@@ -178,6 +208,13 @@ fn stored(manifest: &Manifest, index: LogIndex, accepted_at: Timestamp, containe
         created: manifest.created,
         expires: manifest.expires,
         fallback: manifest.fallback.clone(),
+    }
+}
+
+impl StoredBundle {
+    /// The container as snapshots hold it, with the record of its approval in front if there is one (clause B-44).
+    pub(super) fn to_kept(&self) -> Vec<u8> {
+        self.approved.as_ref().map_or_else(|| self.container.to_vec(), |approved| approved.with(&self.container))
     }
 }
 
@@ -210,12 +247,13 @@ pub(super) fn restore(
     genesis: &Genesis,
     trust: &Trust,
     tenant: &TenantId,
-    container: Arc<[u8]>,
+    kept: &[u8],
     index: LogIndex,
     accepted_at: Timestamp,
     activate: bool,
 ) -> Result<(Digest, StoredBundle, Option<ActiveBundle>), BundleRejected> {
-    let signed = SignedBundle::parse(&container)?;
+    let (approved, container) = Approved::split(kept)?;
+    let signed = SignedBundle::parse(container)?;
     // Keys may have been retired since: a bundle that is only kept is not verified again until somebody pushes it.
     let manifest = signed.dangerous_unverified_manifest()?;
     let digest = signed.digest();
@@ -240,7 +278,7 @@ pub(super) fn restore(
     } else {
         None
     };
-    Ok((digest, stored(&manifest, index, accepted_at, container), active))
+    Ok((digest, stored(&manifest, index, accepted_at, container.into(), approved), active))
 }
 
 fn rejected(error: &BundleRejected) -> Refusal {

@@ -7,6 +7,7 @@
 //!
 //! Tables of a tenant are keyed by the tenant first. Clauses C-50 to C-80, docs/PROTOCOL.md.
 
+mod admission;
 mod apply;
 mod authenticate;
 mod bundles;
@@ -22,6 +23,7 @@ mod ticks;
 mod trust;
 mod voters;
 
+pub use admission::{Unapproved, unapproved};
 pub use apply::{Applied, apply};
 pub(crate) use authenticate::request_refused;
 pub use authenticate::{Operation, Requester, authenticate};

@@ -130,9 +130,7 @@ impl State {
             tick: tick.clone(),
             bundles: bundles
                 .iter()
-                .map(|((tenant, _), bundle)| {
-                    (tenant.clone(), bundle.index, bundle.accepted_at, bundle.container.to_vec())
-                })
+                .map(|((tenant, _), bundle)| (tenant.clone(), bundle.index, bundle.accepted_at, bundle.to_kept()))
                 .collect(),
             activations: activations.values().cloned().collect(),
             high_water: high_water.iter().map(|(tenant, high)| (tenant.clone(), high.clone())).collect(),
@@ -222,11 +220,11 @@ impl State {
         containers: Vec<(TenantId, LogIndex, Timestamp, Vec<u8>)>,
     ) -> Result<(), SnapshotUnusable> {
         let Some(trust) = self.trust.clone() else { return Ok(()) };
-        for (tenant, index, accepted_at, container) in containers {
+        for (tenant, index, accepted_at, kept) in containers {
             let current = self.activations.values().filter(|fact| fact.tenant == tenant);
             let activate = current.clone().any(|fact| fact.number == index);
             let (digest, stored, active) =
-                bundles::restore(&self.genesis, &trust, &tenant, container.into(), index, accepted_at, activate)
+                bundles::restore(&self.genesis, &trust, &tenant, &kept, index, accepted_at, activate)
                     .map_err(|source| SnapshotUnusable::Bundle { tenant: tenant.clone(), source })?;
             Arc::make_mut(&mut self.bundles).insert((tenant.clone(), digest), Arc::new(stored));
             if let Some(active) = active {

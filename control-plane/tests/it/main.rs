@@ -1,6 +1,8 @@
 //! The control plane through its public interfaces.
 
 #[cfg(test)]
+mod approvals;
+#[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod membership;

@@ -207,6 +207,17 @@ pub(crate) fn bundle_of(source: &BundleSource, seeds: &[u8], created: Timestamp)
     signed.to_bytes()
 }
 
+/// The example for acme, whose analysts may read so many records; 100 is what everybody else's example says.
+pub(crate) fn bundle_for_records(version: u64, records: u64, created: Timestamp) -> Vec<u8> {
+    let mut source = bundle_source("acme", version, 1);
+    let rules = source.files.get_mut("policies/renewal.cedar").unwrap();
+    let text = String::from_utf8(rules.clone()).unwrap();
+    let (from, to) = ("context.max_records <= 100", format!("context.max_records <= {records}"));
+    assert!(text.contains(from));
+    *rules = text.replacen(from, &to, 1).into_bytes();
+    bundle_of(&source, &[6, 7], created)
+}
+
 /// One replica, fed one command after the other.
 pub(crate) struct Replica {
     pub(crate) state: State,

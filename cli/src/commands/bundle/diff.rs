@@ -11,7 +11,7 @@ use remit_common::bundle::diff::{
     Budget, Comparison, Exemplar, Finding, How, Origin, Place, Replay, Subject, Verdict, compare, replay,
 };
 use remit_common::bundle::source::BuildOverrides;
-use remit_common::bundle::{BundleRejected, CompiledBundle, Manifest, SignedBundle};
+use remit_common::bundle::{Approval, BundleRejected, CompiledBundle, Manifest, SignedBundle};
 use remit_common::policy::PolicyFault;
 use remit_control_plane::admin::model::{BundleStatus, Bundles};
 use serde_json::Value;
@@ -183,26 +183,35 @@ pub(crate) async fn active(admin: &Admin, tenant: &remit_common::id::TenantId) -
     of_container(container).map(Some)
 }
 
-/// Compares what is about to be pushed with what runs, and refuses what newly permits something (clause B-41).
-pub(super) async fn refuse_widening(
+/// Compares what is about to be pushed with what runs. Refuses what newly permits something, or, with the reason why
+/// it is meant, gives the approval that goes with it (clauses B-41 and B-42).
+pub(super) async fn approve(
     admin: &Admin,
     bundle: &SignedBundle,
     manifest: &Manifest,
+    reason: Option<&str>,
     context: &Context,
-) -> Result<(), Failure> {
-    let Some(old) = active(admin, &manifest.tenant).await? else { return Ok(()) };
+) -> Result<Option<Approval>, Failure> {
+    let Some(old) = active(admin, &manifest.tenant).await? else { return Ok(None) };
     // What does not compile is for the voters to refuse, with their reason.
-    let Ok(new) = of_container(bundle.clone()) else { return Ok(()) };
+    let Ok(new) = of_container(bundle.clone()) else { return Ok(None) };
     let progress = context.output.progress("comparing with the active bundle");
     let found = compare(&old.compiled, &new.compiled, &[], context.now(), Budget::DESK);
     progress.finish_and_clear();
+    if let Some(reason) = reason {
+        let approval = Approval::of(&found, reason).map_err(|error| {
+            Failure::new(Exit::Usage, error.rule)
+                .hint("`--reason TEXT` takes one short line: the place for more is elsewhere")
+        })?;
+        return Ok(Some(approval));
+    }
     if !found.widens() {
-        return Ok(());
+        return Ok(None);
     }
     show(&found, &old, &new, &context.output);
     let (version, runs) = (manifest.version, old.compiled.manifest().version);
     let message = format!("version {version} permits what the active version {runs} does not: {}", found.summary());
-    let hint = "if that is meant, push again with --approve-widening";
+    let hint = "if that is meant, push again with --approve-widening and --reason TEXT, which are recorded";
     Err(Failure::new(Exit::Failed, message).reason("widening").hint(hint))
 }
 
