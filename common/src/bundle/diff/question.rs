@@ -14,7 +14,7 @@ use crate::envelope::{AgentRequest, Any, Authority, GrantRequest, IdsRequest, Ma
 use crate::id::{DecisionId, PolicyId, ToolName};
 use crate::lattice::Effect;
 use crate::policy::catalogue::RECORDS;
-use crate::policy::{Decision, Reason, Relations};
+use crate::policy::{Decision, Reason};
 use crate::time::Timestamp;
 
 /// Where a request comes from.
@@ -180,7 +180,7 @@ impl Question {
         let authority = canary.authority(bundle, bundle.manifest().created)?;
         let authority = Authority { expires: self.expires, ..authority };
         let call = canary.call.to_call()?;
-        Ok(bundle.decide(&authority, &call, &Relations::none(), self.now))
+        Ok(bundle.decide(&authority, &call, &canary.relations(bundle)?, self.now))
     }
 
     /// A grant that admits the call: every dimension that the tool yields, without a limit.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::Cell;
 use crate::bundle::CompiledBundle;
 use crate::id::{DimensionName, PolicyId};
-use crate::policy::{Decision, Reason, Relations};
+use crate::policy::{Decision, Reason};
 
 /// What a request was answered with.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +66,9 @@ impl From<&Decision> for Verdict {
 #[must_use]
 pub fn run<'c>(cell: &'c Cell, bundle: &CompiledBundle) -> CellResult<'c> {
     let at = cell.as_of.unwrap_or(bundle.manifest().created);
-    let verdict = cell.request.ask(bundle, &Relations::none(), at).map(|decision| Verdict::from(&decision));
+    let relations = cell.request.relations(bundle);
+    let asked = relations.and_then(|relations| cell.request.ask(bundle, &relations, at));
+    let verdict = asked.map(|decision| Verdict::from(&decision));
     let differences = match &verdict {
         Ok(verdict) => differences(cell, verdict),
         Err(fault) => vec![format!("it cannot be asked: {fault}")],
