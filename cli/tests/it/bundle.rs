@@ -129,6 +129,8 @@ fn diff_explains_a_widened_condition_with_a_concrete_request() {
     let narrower = remit(folder.path(), &["bundle", "diff", "new", "old", "--json"]);
     let narrower: serde_json::Value = serde_json::from_str(&stdout_of(&narrower, 0)).unwrap();
     assert_eq!(narrower["findings"][0]["kind"], "newly_denied", "{narrower}");
+    // The cases that both folders bring are asked, too (clause B-48).
+    assert!(narrower["asked"]["tests"].as_u64().is_some_and(|tests| tests > 0), "{narrower}");
 }
 
 /// Clause B-41: what permits more than the active bundle goes out only when somebody says that it is meant.

@@ -1,18 +1,19 @@
 //! `remit bundle diff`: what one bundle permits that another does not, in words and as a table.
 //!
 //! Nothing has an effect: both bundles decide the same requests side by side. Exit 0 says that none of them is newly
-//! permitted, exit 4 that something is. Clauses B-35 to B-40 and B-45 to B-47, docs/PROTOCOL.md.
+//! permitted, exit 4 that something is. Clauses B-35 to B-40 and B-45 to B-48, docs/PROTOCOL.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use remit_common::bundle::diff::{
-    Budget, Comparison, Exemplar, Finding, How, Origin, Place, Replay, Subject, Verdict, compare, replay,
+    Budget, Comparison, Exemplar, Finding, How, Origin, Place, Question, Replay, Subject, Verdict, compare, replay,
 };
-use remit_common::bundle::source::BuildOverrides;
-use remit_common::bundle::{Approval, BundleRejected, CompiledBundle, Manifest, SignedBundle};
+use remit_common::bundle::source::{BuildOverrides, BundleSource};
+use remit_common::bundle::{Approval, BundleRejected, CompiledBundle, Manifest, SignedBundle, suite};
 use remit_common::policy::PolicyFault;
+use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::{BundleStatus, Bundles};
 use serde_json::Value;
 
@@ -91,7 +92,8 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let new = side(&args.new, context).await?;
     let budget = Budget { generated: args.requests.min(REQUESTS_MAX), ..Budget::DESK };
     let progress = context.output.progress("asking both bundles");
-    let Replay { questions, left_out } = replay(&recorded(args, context).await?, &old.compiled, &new.compiled);
+    let Replay { mut questions, left_out } = replay(&recorded(args, context).await?, &old.compiled, &new.compiled);
+    questions.extend(tests(&old, &new, context.now())?);
     let found = compare(&old.compiled, &new.compiled, &questions, context.now(), budget);
     progress.finish_and_clear();
     let mut proof = None;
@@ -112,6 +114,23 @@ pub(crate) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     }
     let proven = proof.as_ref().is_none_or(Proof::holds);
     Ok(if found.widens() || !proven { Exit::Fault } else { Exit::Done })
+}
+
+/// The test cases of both, each once; a container brings none (clause B-48).
+fn tests(old: &Side, new: &Side, now: Timestamp) -> Result<Vec<Question>, Failure> {
+    let (mut questions, mut seen) = (Vec::new(), BTreeSet::new());
+    for side in [old, new] {
+        let cells =
+            suite::read(&side.files).map_err(|faults| faulty(&faults, &BundleSource { files: side.files.clone() }))?;
+        for cell in cells {
+            let at = cell.as_of.unwrap_or(now);
+            if seen.insert(format!("{at} {:?}", cell.request)) {
+                let name = format!("{}: {}, {}", cell.file, cell.case, cell.cell);
+                questions.push(Question::of_canary(&cell.request, Origin::Test { name }, at));
+            }
+        }
+    }
+    Ok(questions)
 }
 
 /// What was decided, as the command was told to find it.
@@ -163,7 +182,7 @@ async fn side(name: &str, context: &Context) -> Result<Side, Failure> {
 /// The bundle of a container. Its signatures are not checked: whoever pushes or runs it does that.
 pub(crate) fn of_container(container: SignedBundle) -> Result<Side, Failure> {
     let rejected = |error: BundleRejected| match &error {
-        BundleRejected::Policy { faults } => faulty(faults, &remit_common::bundle::BundleSource::default()),
+        BundleRejected::Policy { faults } => faulty(faults, &BundleSource::default()),
         other => Failure::caused(Exit::Fault, other).reason(other.reason_code()),
     };
     let manifest = container.dangerous_unverified_manifest().map_err(rejected)?;
