@@ -220,16 +220,19 @@ async fn a_torn_tail_stands_in_the_chain() {
 async fn a_flood_of_strangers_is_counted() {
     let scene = Scene::new().await;
     let stranger = scene.agent(None);
-    for _ in 0..400 {
-        assert_eq!(stranger.list().await.status.as_u16(), 401);
-    }
-    crate::support::eventually("the rest stands as a gap", || async {
-        let count = scene.voters[0].heard(|heard| {
+    let gaps = || {
+        scene.voters[0].heard(|heard| {
             heard.records.values().filter_map(|record| record.public().gap).filter_map(|gap| gap.records).sum::<u64>()
-        });
-        (count > 0).then_some(())
-    })
-    .await;
+        })
+    };
+    // So many a second are recorded one by one: on a slow machine it takes more of them to get beyond.
+    let mut sent = 0;
+    while gaps() == 0 {
+        assert!(sent < 100_000, "the rest never stands as a gap");
+        let answers = futures::future::join_all((0..16).map(|_| stranger.list())).await;
+        assert!(answers.iter().all(|answer| answer.status.as_u16() == 401));
+        sent += 16;
+    }
     drained(&scene).await;
     scene.stop_edge().await;
     let chain = chain(&scene.voters);
@@ -240,7 +243,7 @@ async fn a_flood_of_strangers_is_counted() {
         .filter(|gap| gap.cause == GapCause::RefusalsShed)
         .filter_map(|gap| gap.records)
         .sum();
-    assert_eq!(u64::try_from(refused).unwrap() + counted, 400);
+    assert_eq!(u64::try_from(refused).unwrap() + counted, sent);
 }
 
 #[tokio::test(flavor = "multi_thread")]
