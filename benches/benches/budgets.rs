@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use remit_benches::biscuit::{Asked, Token};
-use remit_benches::measure::{Figures, measure, measure_once};
+use remit_benches::measure::{Figures, exit, measure, measure_once};
 use remit_benches::oracle::{Ours, SETS, Set, Stock, in_words};
 use remit_benches::warm::Warm;
 use remit_benches::{bundle, chain, generated};
@@ -29,14 +29,7 @@ const CHAIN_BYTES_MAX: usize = 1_400;
 const VERIFICATION_OF_REFERENCE: Duration = Duration::from_nanos(26_100);
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run())
 }
 
 fn run() -> Result<bool> {

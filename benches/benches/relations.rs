@@ -5,20 +5,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use remit_benches::measure::{measure, measure_once};
+use remit_benches::measure::{exit, measure, measure_once};
 use remit_benches::relations::{MILLION, NOW, questions, relations};
 
 const CHECK_MEDIAN_MAX: Duration = Duration::from_micros(2);
 
 fn main() -> ExitCode {
-    match run() {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("{error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    exit(run())
 }
 
 fn run() -> Result<bool> {

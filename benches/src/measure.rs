@@ -1,6 +1,7 @@
 //! Minimum and median of many single runs: on a machine that others use, too, those two say something.
 
 use std::hint::black_box;
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 /// What many runs took.
@@ -12,6 +13,18 @@ pub struct Figures {
     pub median: Duration,
     /// How many runs there were.
     pub runs: usize,
+}
+
+/// How a program of measurements ends: well only if every budget was kept.
+pub fn exit(kept: anyhow::Result<bool>) -> ExitCode {
+    match kept {
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::FAILURE,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }
 
 /// Runs `work` over all inputs, `rounds` times, and times each run by itself. One more round comes first, untimed.

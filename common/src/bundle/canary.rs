@@ -90,19 +90,14 @@ impl Canary {
         }
         let relations = self.relations(bundle).map_err(bad)?;
         let decision = self.ask(bundle, &relations, bundle.manifest().created).map_err(bad)?;
-        let (found, policies, dimension, detail) = match &decision {
-            Decision::Permit(permitted) => (Reason::Permit, &permitted.policies, None, String::new()),
-            Decision::Deny(denied) => {
-                (denied.reason, &denied.policies, denied.dimension.as_ref(), denied.detail.clone())
-            }
-        };
+        let (found, dimension) = (decision.reason(), decision.dimension());
         let wrong =
             |detail| Err(BundleRejected::Canary { name: self.name.clone(), expected: self.expect, found, detail });
         if found != self.expect {
-            return wrong(detail);
+            return wrong(decision.detail().to_owned());
         }
         if let Some(expected) = &self.policies {
-            let (mut expected, mut policies): (Vec<_>, Vec<_>) = (expected.clone(), policies.clone());
+            let (mut expected, mut policies): (Vec<_>, Vec<_>) = (expected.clone(), decision.policies().to_vec());
             expected.sort();
             policies.sort();
             if expected != policies {

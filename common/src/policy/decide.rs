@@ -151,13 +151,14 @@ impl<'a> Asked<'a> {
             related: Vec::new(),
             absent: Vec::new(),
         };
-        if let Some(facts) = Facts::of(policy, &plan.relations, relations, now)? {
-            asked.relate(facts, authority, resources)?;
+        if let Some(mut facts) = Facts::of(policy, &plan.relations, relations, now)? {
+            asked.relate(&mut facts, authority, resources)?;
+            asked.absent = facts.absent;
         }
         Ok(asked)
     }
 
-    fn relate(&mut self, mut facts: Facts<'_>, authority: &Authority, resources: &Resources) -> Result<(), Denied> {
+    fn relate(&mut self, facts: &mut Facts<'_>, authority: &Authority, resources: &Resources) -> Result<(), Denied> {
         let ids = || resources.ids.iter().map(|id| id.as_str());
         let mut below = |entity: &mut Subject, kind: &str| {
             let (own, id) = (entity.clone(), entity.id().to_owned());
@@ -171,15 +172,12 @@ impl<'a> Asked<'a> {
         for resource in &mut self.resources {
             below(resource, &resources.kind)?;
         }
-        if !self.plan.relations.is_seen() {
-            self.absent = facts.absent;
-            return Ok(());
+        if self.plan.relations.is_seen() {
+            let (delegator, agent) = (authority.delegator.as_str(), authority.agent.as_str());
+            for id in ids() {
+                self.related.push(facts.context((&resources.kind, id), delegator, agent)?);
+            }
         }
-        for id in ids() {
-            let who = (authority.delegator.as_str(), authority.agent.as_str());
-            self.related.push(facts.context((&resources.kind, id), who.0, who.1)?);
-        }
-        self.absent = facts.absent;
         Ok(())
     }
 

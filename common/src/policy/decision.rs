@@ -228,6 +228,42 @@ impl Decision {
             Self::Deny(denied) => denied.stage,
         }
     }
+
+    /// `permit`, or why not.
+    #[must_use]
+    pub fn reason(&self) -> Reason {
+        match self {
+            Self::Permit(_) => Reason::Permit,
+            Self::Deny(denied) => denied.reason,
+        }
+    }
+
+    /// The policies that decided, at most [`POLICIES_NAMED_MAX`].
+    #[must_use]
+    pub fn policies(&self) -> &[PolicyId] {
+        match self {
+            Self::Permit(permitted) => &permitted.policies,
+            Self::Deny(denied) => &denied.policies,
+        }
+    }
+
+    /// The dimension that a denial names.
+    #[must_use]
+    pub fn dimension(&self) -> Option<&DimensionName> {
+        match self {
+            Self::Permit(_) => None,
+            Self::Deny(denied) => denied.dimension.as_ref(),
+        }
+    }
+
+    /// The denial in words; empty for a permit.
+    #[must_use]
+    pub fn detail(&self) -> &str {
+        match self {
+            Self::Permit(_) => "",
+            Self::Deny(denied) => &denied.detail,
+        }
+    }
 }
 
 impl Denied {

@@ -114,12 +114,7 @@ impl RelationLog {
         batches: impl IntoIterator<Item = &'a [u8]>,
         writers: &Writers,
     ) -> Result<Self, BatchRefused> {
-        let mut log = Self::new(mesh, tenant);
-        for bytes in batches {
-            let batch = SignedBatch::parse(bytes)?.verify(&log.mesh, &log.tenant, writers)?;
-            log.catch_up(batch)?;
-        }
-        Ok(log)
+        Self::read(mesh, tenant, batches, |signed, log| signed.verify(&log.mesh, &log.tenant, writers))
     }
 
     /// Reads a log that a voter kept, whose batches were verified when they came. Signatures of writers who are still
@@ -133,13 +128,21 @@ impl RelationLog {
         batches: impl IntoIterator<Item = &'a [u8]>,
         writers: &Writers,
     ) -> Result<Self, BatchRefused> {
+        Self::read(mesh, tenant, batches, |signed, log| match writers.get(signed.signer()) {
+            Some(_) => signed.verify(&log.mesh, &log.tenant, writers),
+            None => signed.dangerous_retired(&log.mesh, &log.tenant),
+        })
+    }
+
+    fn read<'a>(
+        mesh: MeshId,
+        tenant: TenantId,
+        batches: impl IntoIterator<Item = &'a [u8]>,
+        believe: impl Fn(SignedBatch, &Self) -> Result<VerifiedBatch, BatchRefused>,
+    ) -> Result<Self, BatchRefused> {
         let mut log = Self::new(mesh, tenant);
         for bytes in batches {
-            let signed = SignedBatch::parse(bytes)?;
-            let batch = match writers.get(signed.signer()) {
-                Some(_) => signed.verify(&log.mesh, &log.tenant, writers)?,
-                None => signed.dangerous_retired(&log.mesh, &log.tenant)?,
-            };
+            let batch = believe(SignedBatch::parse(bytes)?, &log)?;
             log.catch_up(batch)?;
         }
         Ok(log)

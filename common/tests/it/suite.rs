@@ -10,28 +10,9 @@ use remit_common::policy::Reason;
 
 const SUITE: &str = "tests/renewal.yaml";
 
-macro_rules! example {
-    ($($path:literal),* $(,)?) => {
-        BTreeMap::from([$((
-            $path.to_owned(),
-            include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/contract-renewal/bundle/", $path)).to_vec(),
-        )),*])
-    };
-}
-
 fn example() -> BundleSource {
-    let files = example![
-        "bundle.toml",
-        "purposes.toml",
-        "classes.toml",
-        "schema.cedarschema",
-        "entities.json",
-        "policies/limits.cedar",
-        "policies/renewal.cedar",
-        "catalogue/acme.toml",
-        "canaries.yaml",
-        "tests/renewal.yaml",
-    ];
+    let mut files = crate::policy::example();
+    files.append(&mut crate::policy::example_files!["bundle.toml", "canaries.yaml", "tests/renewal.yaml"]);
     BundleSource { files }
 }
 

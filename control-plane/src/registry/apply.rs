@@ -152,7 +152,7 @@ fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<A
     state.make_room_for_nonce()?;
     let (key, nonce, expires) = (request.key, request.nonce.clone(), Timestamp::from_secs(request.expires));
     let outcome = match (operation, requester) {
-        (Operation::WriteRelations, _) | (_, Requester::Writer) => relations::write(state, &request),
+        (_, Requester::Writer) => relations::write(state, &request),
         (Operation::Revoke, _) | (_, Requester::Cutter(_)) => revocations::revoke(state, index, request),
         (operation, Requester::Administrator(administrator)) => {
             administer(state, index, operation, &administrator, &request)

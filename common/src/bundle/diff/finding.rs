@@ -158,8 +158,7 @@ impl Findings {
 
 fn verdict(answer: &Answer, bundle: &CompiledBundle) -> Verdict {
     let (reason, policies, detail): (_, &[PolicyId], _) = match answer {
-        Ok(Decision::Permit(permitted)) => (Some(Reason::Permit), &permitted.policies, String::new()),
-        Ok(Decision::Deny(denied)) => (Some(denied.reason), &denied.policies, denied.detail.clone()),
+        Ok(decision) => (Some(decision.reason()), decision.policies(), decision.detail().to_owned()),
         Err(why) => (None, &[], why.clone()),
     };
     Verdict { reason, policies: Place::of(bundle, policies), detail, released: released(answer, bundle) }

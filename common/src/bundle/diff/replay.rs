@@ -5,6 +5,7 @@
 //! counted as left out, by reason; nothing is guessed. Clause B-47.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Map, Value};
@@ -42,7 +43,34 @@ struct Facts {
     request: Request,
     reason: Reason,
     policies: BTreeSet<String>,
-    classes: BTreeSet<String>,
+    classes: Arc<BTreeSet<String>>,
+}
+
+/// What the policies about one tool look at, in either bundle: the same for every record of it.
+struct Looks {
+    /// Why no record of it can be asked again.
+    unrecorded: Option<LeftOut>,
+    /// Whether they look at what a grant releases.
+    released: bool,
+    /// The classes of agents to try.
+    classes: Arc<BTreeSet<String>>,
+}
+
+impl Looks {
+    fn of(action: &ToolName, old: &CompiledBundle, new: &CompiledBundle) -> Self {
+        let reads = |name: &str| [old, new].into_iter().any(|bundle| reads(bundle, action, name));
+        let unrecorded = if reads("args") || requires_arguments(old, action) {
+            Some("policies about its tool look at arguments, which are not recorded")
+        } else if reads("expires_at") || reads("session") || reads("task") {
+            Some("policies about its tool look at the envelope's end, session or task")
+        } else if [old, new].into_iter().any(|bundle| bundle.policy().needs_relations(action)) {
+            Some("policies about its tool look at relations, which are not recorded")
+        } else {
+            None
+        };
+        let released = reads("max_records") || reads("classes");
+        Self { unrecorded, released, classes: classes_known(old, action).into() }
+    }
 }
 
 type LeftOut = &'static str;
@@ -53,8 +81,10 @@ pub fn replay(records: &[Value], old: &CompiledBundle, new: &CompiledBundle) -> 
     let mut replay = Replay::default();
     let is_decision = |record: &&Value| text(record, "/remit/kind") == Some("decision");
     let mut decisions: Vec<Facts> = Vec::new();
+    let mut tools: BTreeMap<ToolName, Looks> = BTreeMap::new();
     for (number, record) in records.iter().filter(is_decision).enumerate() {
-        let read = if number < RECORDS_MAX { facts(record, old, new) } else { Err("there are too many records") };
+        let read =
+            if number < RECORDS_MAX { facts(record, old, new, &mut tools) } else { Err("there are too many records") };
         match read {
             Ok(facts) => decisions.push(facts),
             Err(why) => replay.leave_out(why),
@@ -120,17 +150,18 @@ impl Facts {
     }
 
     fn is_answer(&self, answer: &Result<Decision, String>) -> bool {
-        let (reason, policies) = match answer {
-            Ok(Decision::Permit(permitted)) => (Reason::Permit, &permitted.policies),
-            Ok(Decision::Deny(denied)) => (denied.reason, &denied.policies),
-            Err(_) => return false,
-        };
-        let policies: BTreeSet<String> = policies.iter().map(ToString::to_string).collect();
-        reason == self.reason && policies == self.policies
+        let Ok(decision) = answer else { return false };
+        let policies: BTreeSet<String> = decision.policies().iter().map(ToString::to_string).collect();
+        decision.reason() == self.reason && policies == self.policies
     }
 }
 
-fn facts(record: &Value, old: &CompiledBundle, new: &CompiledBundle) -> Result<Facts, LeftOut> {
+fn facts(
+    record: &Value,
+    old: &CompiledBundle,
+    new: &CompiledBundle,
+    tools: &mut BTreeMap<ToolName, Looks>,
+) -> Result<Facts, LeftOut> {
     const MALFORMED: LeftOut = "it is no record of a decision";
     if record.get("input").is_none() {
         return Err("its detail was shed");
@@ -143,17 +174,11 @@ fn facts(record: &Value, old: &CompiledBundle, new: &CompiledBundle) -> Result<F
     let action: ToolName = text(record, "/input/tool").and_then(|tool| tool.parse().ok()).ok_or(MALFORMED)?;
     let policy = old.policy();
     let tool = policy.catalogue().tools.get(&action).ok_or("the earlier bundle has no such tool")?;
-    let reads = |name: &str| [old, new].into_iter().any(|bundle| reads(bundle, &action, name));
-    if reads("args") || requires_arguments(old, &action) {
-        return Err("policies about its tool look at arguments, which are not recorded");
+    let looks = tools.entry(action.clone()).or_insert_with(|| Looks::of(&action, old, new));
+    if let Some(why) = looks.unrecorded {
+        return Err(why);
     }
-    if reads("expires_at") || reads("session") || reads("task") {
-        return Err("policies about its tool look at the envelope's end, session or task");
-    }
-    if [old, new].into_iter().any(|bundle| bundle.policy().needs_relations(&action)) {
-        return Err("policies about its tool look at relations, which are not recorded");
-    }
-    if reason != Reason::Permit && (reads("max_records") || reads("classes")) {
+    if reason != Reason::Permit && looks.released {
         return Err(
             "policies about its tool look at what a grant releases, which is recorded only for what is permitted",
         );
@@ -177,7 +202,7 @@ fn facts(record: &Value, old: &CompiledBundle, new: &CompiledBundle) -> Result<F
         expires: now.plus(LIFE),
     };
     let policies = texts(record, "/remit/policies").into_iter().collect();
-    Ok(Facts { id, agents, request, reason, policies, classes: classes_known(old, &action) })
+    Ok(Facts { id, agents, request, reason, policies, classes: looks.classes.clone() })
 }
 
 /// A decision's id begins with the wall clock in milliseconds.

@@ -43,21 +43,16 @@ impl CellResult<'_> {
 
 impl From<&Decision> for Verdict {
     fn from(decision: &Decision) -> Self {
-        match decision {
-            Decision::Permit(permitted) => Self {
-                reason: Reason::Permit,
-                policies: permitted.policies.clone(),
-                policies_total: permitted.policies_total,
-                dimension: None,
-                detail: String::new(),
-            },
-            Decision::Deny(denied) => Self {
-                reason: denied.reason,
-                policies: denied.policies.clone(),
-                policies_total: denied.policies_total,
-                dimension: denied.dimension.clone(),
-                detail: denied.detail.clone(),
-            },
+        let policies_total = match decision {
+            Decision::Permit(permitted) => permitted.policies_total,
+            Decision::Deny(denied) => denied.policies_total,
+        };
+        Self {
+            reason: decision.reason(),
+            policies: decision.policies().to_vec(),
+            policies_total,
+            dimension: decision.dimension().cloned(),
+            detail: decision.detail().to_owned(),
         }
     }
 }

@@ -188,12 +188,6 @@ impl Relations {
         }
     }
 
-    /// The same tuples under another model.
-    #[must_use]
-    pub fn under(&self, schema: Arc<RelationSchema>) -> Self {
-        Self::new(schema, self.revision(), self.tuples())
-    }
-
     /// The tuples, also those that have expired.
     #[must_use]
     pub fn tuples(&self) -> Vec<Tuple> {

@@ -26,7 +26,7 @@ use remit_common::time::Timestamp;
 
 pub(crate) const NOW: Timestamp = Timestamp::from_secs(1_800_000_000);
 
-macro_rules! example {
+macro_rules! example_files {
     ($($path:literal),* $(,)?) => {
         BTreeMap::from([$((
             $path.to_owned(),
@@ -35,9 +35,11 @@ macro_rules! example {
     };
 }
 
-/// The sources of the example's bundle.
+pub(crate) use example_files;
+
+/// What edges read of the example's bundle.
 pub(crate) fn example() -> BTreeMap<String, Vec<u8>> {
-    example![
+    example_files![
         "purposes.toml",
         "classes.toml",
         "schema.cedarschema",

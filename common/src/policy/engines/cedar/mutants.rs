@@ -140,7 +140,7 @@ impl CedarEngine {
             id: rule.id.clone(),
             forbids: rule.effect == Effect::Forbid,
             file: rule.file.clone(),
-            line: source_of(rule, sources).fault(rule.head(), "").line,
+            line: source_of(rule, sources).fault(rule.start, "").line,
             untested: rule.annotation("untested"),
         };
         self.rules.iter().map(info).collect()
@@ -156,7 +156,7 @@ impl CedarEngine {
                 Mutant { policy: rule.id.clone(), file, line, column, change, edit }
             };
             let kind = if rule.effect == Effect::Forbid { "forbid" } else { "permit" };
-            mutants.push(mutant(rule.head(), format!("the {kind} is dropped"), None));
+            mutants.push(mutant(rule.start, format!("the {kind} is dropped"), None));
             let text = source.text.get(rule.start..rule.end).unwrap_or_default();
             for (range, new, change) in edits(text) {
                 let at = rule.start + range.start;

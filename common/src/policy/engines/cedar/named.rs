@@ -2,33 +2,28 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use cedar_policy_core::ast::{ActionConstraint, Entity, EntityUID, Expr, ExprKind, Literal};
+use cedar_policy_core::ast::{Entity, EntityUID, Expr, ExprKind, Literal};
 
-use super::index::chain;
-use super::parse::Rule;
 use super::{CedarEngine, Kind, Subject};
 
 impl CedarEngine {
     /// The ids of the entities of a type that policies about an action could compare somebody with: those that they
     /// name, that attributes of the bundle's entities name, and the known ones below either.
     pub(crate) fn named(&self, action: &Subject, kind: &Kind) -> Vec<String> {
-        let rules = self.rules.iter().filter(|rule| is_about(rule, action));
+        let rules = self.rules.iter().filter(|rule| rule.is_about(action));
         let mut targets: HashSet<EntityUID> = rules.flat_map(|rule| literals(&rule.condition)).collect();
         targets.extend(self.store.references());
         let below = |entity: &Entity| entity.ancestors().any(|above| targets.contains(above));
         let known = self.store.of_kind(kind).filter(|entity| below(entity)).map(|entity| entity.uid().clone());
         let named = known.chain(targets.iter().filter(|uid| *uid.entity_type() == kind.0).cloned());
-        let ids: BTreeSet<String> = named.map(|uid| AsRef::<str>::as_ref(uid.eid()).to_owned()).collect();
+        let ids: BTreeSet<String> = named.map(|uid| id_of(&uid)).collect();
         ids.into_iter().collect()
     }
 }
 
-fn is_about(rule: &Rule, action: &Subject) -> bool {
-    match &rule.action {
-        ActionConstraint::Any => true,
-        ActionConstraint::Eq(of) => chain(action).any(|uid| *uid == **of),
-        ActionConstraint::In(of) => of.iter().any(|of| chain(action).any(|uid| *uid == **of)),
-    }
+/// The id, without the type.
+pub(super) fn id_of(uid: &EntityUID) -> String {
+    AsRef::<str>::as_ref(uid.eid()).to_owned()
 }
 
 fn literals(condition: &Expr) -> impl Iterator<Item = EntityUID> {

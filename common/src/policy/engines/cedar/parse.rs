@@ -13,8 +13,9 @@ use cedar_policy_core::validator::types::Type;
 use cedar_policy_core::validator::{CedarSchemaError, ValidationMode, Validator, ValidatorSchema};
 
 use super::faults::labelled;
+use super::index::chain;
 use super::store::Store;
-use super::{Kind, Shape};
+use super::{Kind, Shape, Subject};
 use crate::id::PolicyId;
 use crate::policy::fault::{PolicyFault, Source};
 
@@ -207,9 +208,14 @@ impl Rule {
         self.policy.annotation(&key).map(|text| text.as_ref().to_owned())
     }
 
-    /// Where the rule is found by people: at its first line.
-    pub(super) fn head(&self) -> usize {
-        self.start
+    /// Whether the rule's scope takes in this action.
+    pub(super) fn is_about(&self, action: &Subject) -> bool {
+        let is = |uid: &EntityUID| chain(action).any(|known| known == uid);
+        match &self.action {
+            ActionConstraint::Any => true,
+            ActionConstraint::Eq(uid) => is(uid),
+            ActionConstraint::In(uids) => uids.iter().any(|uid| is(uid)),
+        }
     }
 
     pub(super) fn new(id: PolicyId, file: &str, policy: &Policy, store: &Store) -> Self {
@@ -227,7 +233,7 @@ impl Rule {
             id,
             file: file.to_owned(),
             start: start(policy),
-            end: policy.loc().map_or(0, |loc| loc.end()),
+            end: policy.loc().map_or_else(|| start(policy), |loc| loc.end()),
             policy: policy.clone(),
             effect: policy.effect(),
             condition,

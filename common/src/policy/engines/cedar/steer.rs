@@ -6,10 +6,11 @@
 use std::collections::BTreeSet;
 
 use cedar_policy_core::ast::{
-    ActionConstraint, BinaryOp, Effect, Entity, EntityUID, Expr, ExprKind, Literal, PartialValue, Pattern, PatternElem,
-    UnaryOp, ValueKind, Var,
+    BinaryOp, Effect, Entity, EntityUID, Expr, ExprKind, Literal, PartialValue, Pattern, PatternElem, UnaryOp,
+    ValueKind, Var,
 };
 
+use super::named::id_of;
 use super::parse::Rule;
 use super::{CedarEngine, Kind, Subject};
 use crate::id::PolicyId;
@@ -82,7 +83,7 @@ impl CedarEngine {
             permits: rule.effect == Effect::Permit,
             file: rule.file.clone(),
             start: rule.start,
-            end: rule.policy.loc().map_or(rule.start, |loc| loc.end()),
+            end: rule.end,
         })
     }
 
@@ -94,14 +95,7 @@ impl CedarEngine {
 
     /// Whether a policy's scope takes in this action.
     pub(crate) fn speaks_of(&self, number: usize, action: &Subject) -> bool {
-        let is = |uid: &EntityUID| {
-            *uid == *action.uid || action.entity.as_ref().is_some_and(|entity| entity.is_descendant_of(uid))
-        };
-        self.rules.get(number).is_some_and(|rule| match &rule.action {
-            ActionConstraint::Any => true,
-            ActionConstraint::Eq(action) => is(action),
-            ActionConstraint::In(actions) => actions.iter().any(|action| is(action)),
-        })
+        self.rules.get(number).is_some_and(|rule| rule.is_about(action))
     }
 
     /// Whether a policy's conditions look at an attribute of this name, of whatever.
@@ -115,8 +109,8 @@ impl CedarEngine {
 
     /// The ids of the entities of a type, sorted, at most `max`.
     pub(crate) fn entities_of(&self, kind: &str, max: usize) -> Vec<String> {
-        let mut ids: Vec<String> =
-            self.store.all().filter(|entity| is_a(entity, kind)).map(|entity| id_of(entity.uid())).collect();
+        let Ok(kind) = Kind::new(kind) else { return Vec::new() };
+        let mut ids: Vec<String> = self.store.of_kind(&kind).map(|entity| id_of(entity.uid())).collect();
         ids.sort();
         ids.truncate(max);
         ids
@@ -133,14 +127,6 @@ impl CedarEngine {
         let reader = Reader { engine: self, resource: about.resource.0.to_string(), purposes: about.purposes };
         self.rules.get(number).map(|rule| reader.boundaries(rule)).unwrap_or_default()
     }
-}
-
-fn id_of(uid: &EntityUID) -> String {
-    AsRef::<str>::as_ref(uid.eid()).to_owned()
-}
-
-fn is_a(entity: &Entity, kind: &str) -> bool {
-    entity.uid().entity_type().to_string() == kind
 }
 
 /// The names by which a principal of a type is one of a request.
