@@ -8,6 +8,10 @@ use anyhow::{Result, ensure};
 use remit_benches::measure::{exit, measure, measure_once};
 use remit_benches::relations::{MILLION, NOW, questions, relations};
 
+/// As in the programs.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 const CHECK_MEDIAN_MAX: Duration = Duration::from_micros(2);
 
 fn main() -> ExitCode {

@@ -190,6 +190,17 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     if let Some((plan, rules)) = delegation.as_ref().zip(relations.as_ref()) {
         faults.extend(unasked(rules, plan, &schema, &engine, files));
     }
+    if let Some(rules) = &relations {
+        let asked =
+            plans.values().flat_map(|plan| relating::distant((&plan.action, &plan.resource), rules, &schema, &engine));
+        faults.extend(asked.map(|(member, what)| {
+            let bytes = files.get(&member.file).map(Vec::as_slice).unwrap_or_default();
+            let source = Source::new(&member.file, bytes).unwrap_or(Source { file: &member.file, text: "" });
+            let help = "by relation only the principal and the resource are in something; ask for the relation in the \
+                        context: `context.relations`";
+            source.advise(&(member.start..member.start), what, help)
+        }));
+    }
     let mut questions = Questions::default();
     if let Some(plan) = &delegation {
         let action = (&kinds.action, DELEGATE_ACTION);
@@ -300,6 +311,10 @@ fn relation_rules(
             let message = format!("nothing can be in a `{entity}`");
             let help =
                 format!("declare it in {SCHEMA_FILE}: `entity User in [{entity}];`, with `User` under `[entities]`");
+            faults.push(source.advise(&ancestor.at, message, help));
+        }
+        if let Some(message) = relating::indirect(&rules, schema, &ancestor.entity) {
+            let help = "by relation one is in something by one step: let the relation itself lead on, in relations.fga";
             faults.push(source.advise(&ancestor.at, message, help));
         }
     }

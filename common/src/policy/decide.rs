@@ -151,7 +151,7 @@ impl<'a> Asked<'a> {
             related: Vec::new(),
             absent: Vec::new(),
         };
-        if let Some(mut facts) = Facts::of(policy, &plan.relations, relations, now)? {
+        if let Some(mut facts) = Facts::of(policy, &plan.relations, (relations, now), resources.ids.len())? {
             asked.relate(&mut facts, authority, resources)?;
             asked.absent = facts.absent;
         }
@@ -160,6 +160,13 @@ impl<'a> Asked<'a> {
 
     fn relate(&mut self, facts: &mut Facts<'_>, authority: &Authority, resources: &Resources) -> Result<(), Denied> {
         let ids = || resources.ids.iter().map(|id| id.as_str());
+        // First, so that what does not hold is named before whatever else was looked up.
+        if self.plan.relations.is_seen() {
+            let (delegator, agent) = (authority.delegator.as_str(), authority.agent.as_str());
+            for id in ids() {
+                self.related.push(facts.context((&resources.kind, id), delegator, agent)?);
+            }
+        }
         let mut below = |entity: &mut Subject, kind: &str| {
             let (own, id) = (entity.clone(), entity.id().to_owned());
             facts.with_parents(own, (kind, &id), ids()).map(|related| *entity = related)
@@ -171,12 +178,6 @@ impl<'a> Asked<'a> {
         }
         for resource in &mut self.resources {
             below(resource, &resources.kind)?;
-        }
-        if self.plan.relations.is_seen() {
-            let (delegator, agent) = (authority.delegator.as_str(), authority.agent.as_str());
-            for id in ids() {
-                self.related.push(facts.context((&resources.kind, id), delegator, agent)?);
-            }
         }
         Ok(())
     }
@@ -212,6 +213,7 @@ impl<'a> Asked<'a> {
     }
 
     fn denied(&self, against: Against) -> Denied {
+        let mut missing = Vec::new();
         let (reason, detail, policies) = match against {
             Against::Forbidden(policies) => (Reason::Forbidden, "a policy forbids it".to_owned(), policies),
             Against::Failed { policies, why } => {
@@ -224,12 +226,13 @@ impl<'a> Asked<'a> {
                 let absent =
                     if absent.is_empty() { absent } else { format!("; these relations do not hold: `{absent}`") };
                 let detail = format!("no policy permits {} to do this to {on}{why}{absent}", self.leaf.name());
+                missing.clone_from(&self.absent);
                 (Reason::NoMatchingPolicy, detail, failed)
             }
         };
         let Matched { first: policies, total: policies_total } = policies;
         let resources = self.resources.iter().take(RESOURCES_NAMED_MAX).map(Subject::name).collect();
-        Denied { policies, policies_total, resources, ..Denied::new(reason, detail) }
+        Denied { policies, policies_total, resources, absent: missing, ..Denied::new(reason, detail) }
     }
 }
 

@@ -13,6 +13,8 @@ use crate::lattice::{CallFacts, ClassSet, Demands};
 
 /// Policies that an answer names; how many there were besides is a number.
 pub const POLICIES_NAMED_MAX: usize = 8;
+/// Absent relations that a denial names.
+pub const ABSENT_NAMED_MAX: usize = 8;
 /// Resources that a denial names.
 pub const RESOURCES_NAMED_MAX: usize = 8;
 
@@ -215,6 +217,9 @@ pub struct Denied {
     pub policies_total: u32,
     /// The resources that policy was asked about, at most [`RESOURCES_NAMED_MAX`].
     pub resources: Vec<String>,
+    /// Relations that do not hold, as tuples that would make them hold: those that the context shows first, at most
+    /// [`ABSENT_NAMED_MAX`]. Where no policy permits, they are what may have been missing.
+    pub absent: Vec<String>,
     /// What an operator wants to know. Never shown to an agent.
     pub detail: String,
 }
@@ -278,6 +283,7 @@ impl Denied {
             policies: Vec::new(),
             policies_total: 0,
             resources: Vec::new(),
+            absent: Vec::new(),
             detail: detail.into(),
         }
     }

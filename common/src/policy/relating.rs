@@ -5,15 +5,18 @@
 //! them has no answer, the call is denied. Clauses.
 
 use super::compile::CompiledPolicy;
-use super::decision::{Denied, Reason};
-use super::engines::cedar::{Attribute, CedarEngine, CedarSchema, Kind, Member, Shape, Subject as Entity};
+use super::decision::{ABSENT_NAMED_MAX, Denied, Reason};
+use super::engines::cedar::Within;
+use super::engines::cedar::{Attribute, CedarEngine, CedarSchema, Kind, Member, Membership, Shape, Subject as Entity};
 use super::fault::nearest;
 use super::model::PlanFault;
-use super::relations::{Object, RelationRules, Relations, Subject};
+use super::relations::{Object, RelationRules, Relations, Steps, Subject};
 use crate::time::Timestamp;
 
 /// Entities of one type that policies about one tool may name.
 const NAMED_MAX: usize = 256;
+/// Resources of one call about which relations are looked up.
+const RESOURCES_MAX: usize = 64;
 
 /// What policies about one tool need to know.
 #[derive(Debug, Clone, Default)]
@@ -125,6 +128,59 @@ pub(super) fn below(rules: &RelationRules, schema: &CedarSchema, entity: &str) -
     rules.entities.keys().filter(is_below).cloned().collect()
 }
 
+/// Every `in` of policies about this action that relations may answer, and that would not see them, in words: one
+/// of somebody else than the principal and the resource, or in something that is known only when it is asked.
+/// A forbid with such an `in` would silently not match.
+pub(super) fn distant(
+    (action, resource): (&Entity, &Kind),
+    rules: &RelationRules,
+    schema: &CedarSchema,
+    engine: &CedarEngine,
+) -> Vec<(Membership, String)> {
+    let mut found = Vec::new();
+    if rules.ancestors.is_empty() {
+        return found;
+    }
+    for member in engine.memberships(action) {
+        let missed = rules.ancestors.iter().find(|ancestor| {
+            let Ok(above) = Kind::new(&ancestor.entity) else { return false };
+            let leads_to = |kind: &Kind| *kind == above || schema.is_below(&above, kind);
+            let is_below = |kind: &Kind| {
+                below(rules, schema, &ancestor.entity).iter().any(|of| Kind::new(of).is_ok_and(|of| of == *kind))
+            };
+            member.what.iter().any(|what| match (&member.who, what) {
+                (Within::Principal | Within::Resource, Within::Named(_) | Within::ByAttribute) => false,
+                (Within::Principal | Within::Resource, Within::Resource) => {
+                    *resource != above && schema.is_below(&above, resource)
+                }
+                (Within::Named(who), Within::Named(what)) => is_below(who) && leads_to(what),
+                (Within::Named(who), _) => is_below(who),
+                (_, Within::Named(what)) => leads_to(what),
+                (_, Within::Resource) => leads_to(resource),
+                (_, Within::Principal) => {
+                    ["Agent", "User"].iter().any(|of| Kind::new(of).is_ok_and(|of| leads_to(&of)))
+                }
+                (_, Within::ByAttribute | Within::Other) => true,
+            })
+        });
+        if let Some(ancestor) = missed {
+            let what = format!("this asks who is in a `{}`, and would not see who is by relation", ancestor.entity);
+            found.push((member, what));
+        }
+    }
+    found
+}
+
+/// Why somebody could be in an entity of this type by more than one step, of which only one would be seen.
+pub(super) fn indirect(rules: &RelationRules, schema: &CedarSchema, entity: &str) -> Option<String> {
+    let kinds = schema.kinds();
+    below(rules, schema, entity).iter().find_map(|between| {
+        let own = Kind::new(between).ok()?;
+        let under = kinds.iter().filter(|kind| Kind::new(kind).is_ok_and(|kind| schema.is_below(&kind, &own))).min()?;
+        Some(format!("a `{between}` can be in a `{entity}` by relation, and a `{under}` in a `{between}`"))
+    })
+}
+
 /// Relations, as one call asks about them.
 pub(super) struct Facts<'a> {
     rules: &'a RelationRules,
@@ -132,28 +188,43 @@ pub(super) struct Facts<'a> {
     plan: &'a RelationPlan,
     engine: &'a CedarEngine,
     now: Timestamp,
+    /// What all of them may cost together.
+    steps: Steps,
     /// What does not hold, for whoever wants to know why a call was not permitted.
     pub(super) absent: Vec<String>,
 }
 
 impl<'a> Facts<'a> {
-    /// `None` if the call needs no relations.
+    /// `None` if the call needs no relations. `resources` is how many resources it names.
     ///
     /// # Errors
-    /// The denial of a call that needs some where there are none, or none that were read with this bundle's model.
+    /// The denial of a call that needs some where there are none, or none that were read with this bundle's model; and
+    /// of one that names too many resources.
     pub(super) fn of(
         policy: &'a CompiledPolicy,
         plan: &'a RelationPlan,
-        relations: &'a Relations,
-        now: Timestamp,
+        (relations, now): (&'a Relations, Timestamp),
+        resources: usize,
     ) -> Result<Option<Self>, Denied> {
         let Some(rules) = policy.relation_rules().filter(|_| !plan.is_empty()) else { return Ok(None) };
+        if resources > RESOURCES_MAX {
+            let detail = format!("relations to {resources} resources are needed; one call may ask for {RESOURCES_MAX}");
+            return Err(Denied::new(Reason::EvaluationFailed, detail));
+        }
         match relations.schema() {
             None => Err(Denied::new(Reason::Stale, "the decision needs relations, and there are none here yet")),
             Some(schema) if !std::sync::Arc::ptr_eq(schema, rules.schema()) && schema != rules.schema() => {
                 Err(Denied::new(Reason::Stale, "the relations here were read with the model of another bundle"))
             }
-            Some(_) => Ok(Some(Self { rules, relations, plan, engine: policy.engine(), now, absent: Vec::new() })),
+            Some(_) => Ok(Some(Self {
+                rules,
+                relations,
+                plan,
+                engine: policy.engine(),
+                now,
+                steps: Steps::default(),
+                absent: Vec::new(),
+            })),
         }
     }
 
@@ -212,13 +283,16 @@ impl<'a> Facts<'a> {
     }
 
     fn holds(&mut self, object: &Object, relation: &str, subject: &Subject) -> Result<bool, Denied> {
-        let answer = self.relations.check(object, relation, subject, self.now);
+        let answer = self.relations.check_within((object, relation, subject), self.now, &mut self.steps);
         let holds = answer.map_err(|fault| {
             let detail = format!("`{object}#{relation}@{subject}` has no answer: {fault}");
             Denied::new(Reason::EvaluationFailed, detail)
         })?;
-        if !holds && self.absent.len() < super::decision::POLICIES_NAMED_MAX {
-            self.absent.push(format!("{object}#{relation}@{subject}"));
+        if !holds && self.absent.len() < ABSENT_NAMED_MAX {
+            let absent = format!("{object}#{relation}@{subject}");
+            if !self.absent.contains(&absent) {
+                self.absent.push(absent);
+            }
         }
         Ok(holds)
     }

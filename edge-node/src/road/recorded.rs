@@ -47,7 +47,7 @@ impl Gateway {
     }
 
     pub(super) fn deny(&self, journey: &Journey, refusal: &Refusal) {
-        let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail } =
+        let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail, absent: _ } =
             refusal.denied.clone();
         let detail = Detail {
             dimension,

@@ -6,16 +6,20 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::base::{Base, How, Set, usize_of};
+use super::base::{Base, How, Link, Set, usize_of};
+use super::expiring::Expiring;
 use super::overlay::Touched;
 use super::schema::{Direct, Expr, RelationId, RelationSchema, TypeId};
 use super::tuple::NEVER;
 use super::walk::DEPTH_MAX;
 
-/// Steps that building a closure may take: some seconds, off the way of calls.
-const WORK_MAX: usize = 128 * 1024 * 1024;
-/// Numbers that a closure may hold, 4 bytes each.
-const HELD_MAX: usize = 64 * 1024 * 1024;
+/// Steps that building a closure may take for each tuple: a second for 100 000 of them, off the way of calls.
+const WORK_PER_TUPLE: usize = 128;
+/// Numbers that a closure may hold for each tuple, 4 bytes each: a hierarchy of some depth needs three to ten. Whoever
+/// does not fit in is walked for.
+const HELD_PER_TUPLE: usize = 32;
+/// Tuples that are reckoned with where there are fewer.
+const TUPLES_MIN: usize = 1_024;
 
 #[derive(Debug, Default)]
 pub(super) struct Closure {
@@ -28,15 +32,27 @@ pub(super) struct Closure {
     unknown: HashSet<u32>,
     nobody_known: bool,
     /// Where the subjects of a container's set stand.
-    containers: HashMap<Set, (u32, u32)>,
-    folded: Vec<Key>,
-    /// Sets with a tuple that expires somewhere below them.
+    containers: HashMap<Set, Folded>,
+    folded: Vec<u32>,
+    /// Sets with a tuple that expires somewhere below them: whoever is in one by what lasts is in it.
     pub(super) unfolded: Touched,
+    pub(super) expiring: Expiring,
+    /// Numbers that it may hold, for members and for containers each.
+    held_max: usize,
     above: Above,
 }
 
 /// A subject of a container: as in [`super::base::Link`].
 type Key = (How, u32);
+
+/// Where the subjects of a container stand: objects, then sets, then types, each sorted.
+#[derive(Debug, Clone, Copy)]
+struct Folded {
+    start: u32,
+    usersets: u32,
+    everyone: u32,
+    end: u32,
+}
 
 /// The way from a set to the sets that include it.
 #[derive(Debug, Default)]
@@ -162,13 +178,16 @@ impl Above {
 
 impl Closure {
     pub(super) fn build(base: &Base, schema: &RelationSchema) -> Self {
-        let mut closure = Self { above: Above::of(base, schema), ..Self::default() };
-        let mut work = WORK_MAX;
+        let tuples = base.len().max(TUPLES_MIN);
+        let held_max = tuples.saturating_mul(HELD_PER_TUPLE);
+        let mut closure = Self { above: Above::of(base, schema), held_max, ..Self::default() };
+        let mut work = tuples.saturating_mul(WORK_PER_TUPLE);
         closure.join_members(base, &mut work);
         closure.fold_containers(base, schema, &mut work);
         let mut unfolded = Touched::default();
         for (object, entry) in base.all().filter(|(_, entry)| entry.expires != NEVER) {
             closure.touch(base, (object, entry.link.relation), &mut unfolded);
+            closure.expire(base, schema, entry.link);
         }
         closure.unfolded = unfolded;
         closure
@@ -186,6 +205,21 @@ impl Closure {
                     todo.push(above);
                 }
             });
+        }
+    }
+
+    /// Remembers whom a tuple that expires puts somewhere.
+    fn expire(&mut self, base: &Base, schema: &RelationSchema, link: Link) {
+        if self.is_tracked(link.relation) {
+            self.expiring.add(link);
+        }
+        // Who is in the container above is in what hangs below it.
+        for (target, through) in (0..).zip(&self.above.arrows) {
+            let leads = through.iter().any(|(via, id)| *via == link.relation && flag(&self.above.tracked, *id));
+            let kind = schema.def(target).map(|def| def.kind);
+            if leads && link.how == How::Object && kind == base.names.kind(link.subject) {
+                self.expiring.add_container((link.subject, target));
+            }
         }
     }
 
@@ -212,7 +246,8 @@ impl Closure {
             }
         }
         starts.sort_unstable();
-        let mut ups = Ups { base, above: &self.above, known: HashMap::new(), arena: Vec::new() };
+        let (known, arena, held_max) = (HashMap::new(), Vec::new(), self.held_max);
+        let mut ups = Ups { base, above: &self.above, known, arena, held_max };
         for (kind, sets) in everyone {
             match ups.join(sets.into_iter(), work) {
                 Some(joined) => _ = self.everyone.insert(kind, joined),
@@ -226,7 +261,7 @@ impl Closure {
             let (own, others) = rest.split_at_checked(count).unwrap_or((rest, &[]));
             rest = others;
             if !own.is_empty() {
-                match ups.join(own.iter().map(|(_, set)| *set), work).filter(|_| self.members.len() < HELD_MAX) {
+                match ups.join(own.iter().map(|(_, set)| *set), work).filter(|_| self.members.len() < held_max) {
                     Some(joined) => self.members.extend(joined),
                     None => _ = self.unknown.insert(subject),
                 }
@@ -254,13 +289,15 @@ impl Closure {
             let kind = base.names.kind(entry.link.subject);
             for (_, target) in targets.iter().filter(|(of, _)| Some(*of) == kind) {
                 let set = (entry.link.subject, *target);
-                if self.containers.contains_key(&set) || self.folded.len() >= HELD_MAX {
+                if self.containers.contains_key(&set) || self.folded.len() >= self.held_max {
                     continue;
                 }
                 if let Some(folded) = fold(base, schema, set, work) {
-                    let number = |n: usize| u32::try_from(n).unwrap_or(u32::MAX);
-                    self.containers.insert(set, (number(self.folded.len()), number(folded.len())));
-                    self.folded.extend(folded);
+                    let at = |n: usize| u32::try_from(self.folded.len().saturating_add(n)).unwrap_or(u32::MAX);
+                    let before = |how: How| at(folded.partition_point(|(of, _)| *of < how));
+                    let (usersets, everyone) = (before(How::Userset), before(How::Everyone));
+                    self.containers.insert(set, Folded { start: at(0), usersets, everyone, end: at(folded.len()) });
+                    self.folded.extend(folded.into_iter().map(|(_, number)| number));
                 }
             }
         }
@@ -290,39 +327,48 @@ impl Closure {
 
     /// Whether a subject that is known is in a container's set; `None` where that was not folded.
     pub(super) fn is_inside(&self, subject: u32, kind: TypeId, container: Set) -> Option<bool> {
-        let (start, count) = *self.containers.get(&container)?;
-        let (start, count) = (usize_of(start), usize_of(count));
-        let keys = self.folded.get(start..start.saturating_add(count)).unwrap_or_default();
-        let holds = |key: Key| keys.binary_search(&key).is_ok();
-        if holds((How::Object, subject)) || holds((How::Everyone, u32::from(kind))) {
+        let Folded { start, usersets, everyone, end } = *self.containers.get(&container)?;
+        let part = |from, to| self.folded.get(usize_of(from)..usize_of(to)).unwrap_or_default();
+        let named = part(start, usersets).binary_search(&subject).is_ok();
+        if named || part(everyone, end).binary_search(&u32::from(kind)).is_ok() {
             return Some(true);
         }
-        let from = keys.partition_point(|(how, _)| *how < How::Userset);
-        let rest = keys.get(from..).unwrap_or_default();
-        let usersets = rest.get(..rest.partition_point(|(how, _)| *how == How::Userset)).unwrap_or_default();
+        let usersets = part(usersets, everyone);
         Some(shares(usersets, self.sets_of(subject)) || shares(usersets, self.everyone_of(kind)))
     }
 
     pub(super) fn bytes(&self) -> usize {
         let above = self.above.hangs.capacity() * 12 + self.above.included.capacity() * 12;
-        let containers = self.containers.capacity() * (size_of::<Set>() + 9);
+        let containers = self.containers.capacity() * (size_of::<(Set, Folded)>() + 1);
         let everyone: usize = self.everyone.values().map(|sets| sets.capacity() * 4).sum();
         self.offsets.capacity() * 4
             + self.members.capacity() * 4
-            + self.folded.capacity() * size_of::<Key>()
+            + self.folded.capacity() * 4
             + above
             + containers
             + everyone
     }
 }
 
-/// Whether two sorted lists have a number in common; the shorter is looked up in the longer.
-fn shares(keys: &[Key], sets: &[u32]) -> bool {
-    if keys.len() < sets.len() {
-        keys.iter().any(|(_, number)| sets.binary_search(number).is_ok())
-    } else {
-        sets.iter().any(|number| keys.binary_search(&(How::Userset, *number)).is_ok())
+/// Lists that differ this much in length are searched rather than walked along.
+const MUCH_LONGER: usize = 16;
+
+/// Whether two sorted lists have a number in common.
+fn shares(left: &[u32], right: &[u32]) -> bool {
+    let (short, long) = if left.len() < right.len() { (left, right) } else { (right, left) };
+    if short.len().saturating_mul(MUCH_LONGER) < long.len() {
+        return short.iter().any(|number| long.binary_search(number).is_ok());
     }
+    let (mut at, mut beside) = (0, 0);
+    while let (Some(one), Some(other)) = (short.get(at), long.get(beside)) {
+        if one == other {
+            return true;
+        }
+        // Without a branch: which of the two is less cannot be foretold.
+        at += usize::from(one < other);
+        beside += usize::from(other < one);
+    }
+    false
 }
 
 /// Upward closures of single sets, each computed once.
@@ -331,6 +377,7 @@ struct Ups<'a> {
     above: &'a Above,
     known: HashMap<Set, Option<(usize, usize)>>,
     arena: Vec<u32>,
+    held_max: usize,
 }
 
 impl Ups<'_> {
@@ -356,6 +403,9 @@ impl Ups<'_> {
 
     fn up(&mut self, start: Set, work: &mut usize) -> Option<(usize, usize)> {
         let from = self.arena.len();
+        if from >= self.held_max {
+            return None;
+        }
         let mut seen = HashSet::from([start]);
         let mut level = vec![start];
         for _ in 0..DEPTH_MAX {

@@ -6,6 +6,7 @@
 
 mod base;
 mod closure;
+mod expiring;
 mod fga;
 mod names;
 mod overlay;
@@ -22,7 +23,7 @@ use std::sync::Arc;
 pub use rules::{MODEL_FILE, RELATIONS_FILE, RelationRules, Writer};
 pub use schema::{RelationSchema, Unfit};
 pub use tuple::{MalformedTuple, Object, Subject, Tuple, TupleKey};
-pub use walk::RelationFault;
+pub use walk::{RelationFault, STEPS_MAX, Steps};
 
 use base::{Base, Set};
 use closure::Closure;
@@ -69,7 +70,7 @@ impl Relations {
     pub fn new(schema: Arc<RelationSchema>, revision: u64, tuples: impl IntoIterator<Item = Tuple>) -> Self {
         let base = Base::build(&schema, tuples);
         let closure = Closure::build(&base, &schema);
-        let overlay = Overlay::over(&base, &closure);
+        let overlay = Overlay::over(&base);
         Self(Some(Arc::new(Held { revision, schema, table: Arc::new((base, closure)), overlay })))
     }
 
@@ -91,7 +92,7 @@ impl Relations {
         self.0.as_ref().map(|held| &held.schema)
     }
 
-    /// Whether the subject stands in this relation to the object.
+    /// Whether the subject stands in this relation to the object, as the only question of a decision.
     ///
     /// # Errors
     /// [`RelationFault`], which denies.
@@ -102,7 +103,20 @@ impl Relations {
         subject: &Subject,
         now: Timestamp,
     ) -> Result<bool, RelationFault> {
-        self.ask(object, relation, subject, now, true)
+        self.ask((object, relation, subject), now, &mut Steps::default(), true)
+    }
+
+    /// The same, as one of several questions that may cost so much together.
+    ///
+    /// # Errors
+    /// [`RelationFault`], which denies.
+    pub fn check_within(
+        &self,
+        question: (&Object, &str, &Subject),
+        now: Timestamp,
+        steps: &mut Steps,
+    ) -> Result<bool, RelationFault> {
+        self.ask(question, now, steps, true)
     }
 
     /// The same, without the closure: slower, and what the closure is compared with.
@@ -116,15 +130,14 @@ impl Relations {
         subject: &Subject,
         now: Timestamp,
     ) -> Result<bool, RelationFault> {
-        self.ask(object, relation, subject, now, false)
+        self.ask((object, relation, subject), now, &mut Steps::default(), false)
     }
 
     fn ask(
         &self,
-        object: &Object,
-        relation: &str,
-        subject: &Subject,
+        (object, relation, subject): (&Object, &str, &Subject),
         now: Timestamp,
+        steps: &mut Steps,
         short_cuts: bool,
     ) -> Result<bool, RelationFault> {
         let Held { schema, table, overlay, .. } = &**self.0.as_ref().ok_or(RelationFault::Missing)?;
@@ -151,7 +164,8 @@ impl Relations {
                 Asked::Set(set)
             }
         };
-        Walk::new(schema, base, Some(closure).filter(|_| short_cuts), overlay, asked, now).holds((number, relation), 0)
+        let closure = Some(closure).filter(|_| short_cuts);
+        Walk::new(schema, base, closure, overlay, asked, now, steps).holds((number, relation), 0)
     }
 
     /// After a change: what comes counts at once, and so does what goes. Gives [`Self::none`] from none.

@@ -1,20 +1,33 @@
-//! Objects as numbers. The texts lie one behind the other, and a table of numbers finds them by hash.
+//! Objects as numbers. A table of numbers finds them by hash; short ids stand in their slots, long ones one behind the
+//! other. A lookup waits for memory more than for anything, so it touches the table, one slot, and seldom more.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 
 use super::base::usize_of;
 use super::schema::TypeId;
 
+/// Bytes of an id that stand in its slot.
+const SHORT: usize = 13;
+
 /// Objects by number, from a first number on.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Names {
     first: u32,
-    text: String,
-    /// Where each text ends.
-    ends: Vec<u32>,
-    kinds: Vec<TypeId>,
-    /// Numbers above `first`, plus one; 0 is free. Its length is a power of two.
-    table: Vec<u32>,
+    slots: Vec<Slot>,
+    /// The ids that are longer than [`SHORT`].
+    text: Vec<u8>,
+    /// Numbers above `first`, plus one, each beside its hash; 0 is free. Its length is a power of two, and half of it
+    /// stays free.
+    table: Vec<(u32, u32)>,
+}
+
+/// An object: 16 bytes, four of them to a line of the cache.
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    kind: TypeId,
+    length: u8,
+    /// The id, or where it begins in the text.
+    short: [u8; SHORT],
 }
 
 impl Names {
@@ -25,18 +38,22 @@ impl Names {
 
     /// The number after the last.
     pub(super) fn end(&self) -> u32 {
-        self.first.saturating_add(u32::try_from(self.ends.len()).unwrap_or(u32::MAX))
+        self.first.saturating_add(u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
     }
 
     pub(super) fn get(&self, kind: TypeId, id: &str) -> Option<u32> {
         let mask = self.table.len().checked_sub(1)?;
-        let mut slot = hash(kind, id) & mask;
+        let hash = hash(kind, id.as_bytes());
+        let mut at = usize_of(hash) & mask;
         loop {
-            let place = self.table.get(slot)?.checked_sub(1)?;
-            if self.kinds.get(usize_of(place)) == Some(&kind) && self.text_at(place) == id {
+            let (held, of) = self.table.get(at)?;
+            let place = held.checked_sub(1)?;
+            if *of == hash
+                && self.slot(place).is_some_and(|slot| slot.kind == kind && self.bytes_of(slot) == id.as_bytes())
+            {
                 return self.first.checked_add(place);
             }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & mask;
         }
     }
 
@@ -46,12 +63,20 @@ impl Names {
             return known;
         }
         let number = self.end();
-        self.text.push_str(id);
-        self.ends.push(u32::try_from(self.text.len()).unwrap_or(u32::MAX));
-        self.kinds.push(kind);
-        if self.ends.len() * 3 >= self.table.len() * 2 {
-            self.table = vec![0; (self.table.len() * 2).max(16)];
-            (0..self.ends.len()).for_each(|place| self.place(u32::try_from(place).unwrap_or(u32::MAX)));
+        // INVARIANT: an id has at most 128 bytes.
+        let length = u8::try_from(id.len()).unwrap_or(u8::MAX);
+        let mut short = [0; SHORT];
+        if id.len() <= SHORT {
+            short.iter_mut().zip(id.bytes()).for_each(|(to, from)| *to = from);
+        } else {
+            let begins = u32::try_from(self.text.len()).unwrap_or(u32::MAX).to_le_bytes();
+            short.iter_mut().zip(begins).for_each(|(to, from)| *to = from);
+            self.text.extend(id.bytes().take(usize::from(length)));
+        }
+        self.slots.push(Slot { kind, length, short });
+        if self.slots.len() * 2 >= self.table.len() {
+            self.table = vec![(0, 0); (self.table.len() * 2).max(16)];
+            (0..self.slots.len()).for_each(|place| self.place(u32::try_from(place).unwrap_or(u32::MAX)));
         } else {
             self.place(number - self.first);
         }
@@ -59,48 +84,54 @@ impl Names {
     }
 
     fn place(&mut self, place: u32) {
-        let Some(kind) = self.kinds.get(usize_of(place)).copied() else { return };
+        let Some(hash) = self.slot(place).map(|slot| hash(slot.kind, self.bytes_of(slot))) else { return };
         let mask = self.table.len().saturating_sub(1);
-        let mut slot = hash(kind, self.text_at(place)) & mask;
-        while let Some(held) = self.table.get_mut(slot) {
-            if *held == 0 {
-                *held = place.saturating_add(1);
+        let mut at = usize_of(hash) & mask;
+        while let Some(held) = self.table.get_mut(at) {
+            if held.0 == 0 {
+                *held = (place.saturating_add(1), hash);
                 return;
             }
-            slot = (slot + 1) & mask;
+            at = (at + 1) & mask;
         }
+    }
+
+    fn slot(&self, place: u32) -> Option<&Slot> {
+        self.slots.get(usize_of(place))
+    }
+
+    fn bytes_of<'s>(&'s self, slot: &'s Slot) -> &'s [u8] {
+        let length = usize::from(slot.length);
+        if length <= SHORT {
+            return slot.short.get(..length).unwrap_or_default();
+        }
+        let begins = slot.short.first_chunk().map_or(u32::MAX, |begins| u32::from_le_bytes(*begins));
+        self.text.get(usize_of(begins)..usize_of(begins).saturating_add(length)).unwrap_or_default()
     }
 
     /// The type of an object.
     pub(super) fn kind(&self, number: u32) -> Option<TypeId> {
-        self.kinds.get(usize_of(number.checked_sub(self.first)?)).copied()
+        self.slot(number.checked_sub(self.first)?).map(|slot| slot.kind)
     }
 
     /// The id of an object.
     pub(super) fn id(&self, number: u32) -> Option<&str> {
-        let place = number.checked_sub(self.first)?;
-        self.kinds.get(usize_of(place)).map(|_| self.text_at(place))
-    }
-
-    fn text_at(&self, place: u32) -> &str {
-        let start = place.checked_sub(1).and_then(|before| self.ends.get(usize_of(before))).copied().unwrap_or(0);
-        let end = self.ends.get(usize_of(place)).copied().unwrap_or(start);
-        self.text.get(usize_of(start)..usize_of(end)).unwrap_or_default()
+        let slot = self.slot(number.checked_sub(self.first)?)?;
+        std::str::from_utf8(self.bytes_of(slot)).ok()
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.text.capacity() + self.ends.capacity() * 4 + self.kinds.capacity() * 2 + self.table.capacity() * 4
+        self.text.capacity() + self.slots.capacity() * size_of::<Slot>() + self.table.capacity() * 8
     }
 
     pub(super) fn shrink(&mut self) {
         self.text.shrink_to_fit();
-        self.ends.shrink_to_fit();
-        self.kinds.shrink_to_fit();
+        self.slots.shrink_to_fit();
     }
 }
 
-fn hash(kind: TypeId, id: &str) -> usize {
+fn hash(kind: TypeId, id: &[u8]) -> u32 {
     let mut hasher = DefaultHasher::new();
     (kind, id).hash(&mut hasher);
-    usize_of(u32::try_from(hasher.finish() >> 32).unwrap_or(0))
+    u32::try_from(hasher.finish() >> 32).unwrap_or(0)
 }

@@ -46,13 +46,8 @@ impl Touched {
 }
 
 impl Overlay {
-    pub(super) fn over(base: &Base, closure: &Closure) -> Self {
-        Self {
-            names: Names::after(&base.names),
-            usersets: Usersets::after(&base.usersets),
-            touched: closure.unfolded.clone(),
-            ..Self::default()
-        }
+    pub(super) fn over(base: &Base) -> Self {
+        Self { names: Names::after(&base.names), usersets: Usersets::after(&base.usersets), ..Self::default() }
     }
 
     pub(super) fn known<'k>(&'k self, base: &'k Base, schema: &'k RelationSchema) -> Known<'k> {
@@ -118,6 +113,11 @@ impl Overlay {
         let ends: RangeInclusive<(u32, Link)> = (object, first(relation))..=(object, last(relation));
         let added = (!self.added.is_empty()).then(|| self.added.range(ends));
         added.into_iter().flatten().map(|((_, link), expires)| (*link, *expires))
+    }
+
+    /// When a tuple of the table ends: at once, if it is gone. So it is looked at, and counted, like any other.
+    pub(super) fn expiry(&self, object: u32, link: Link, expires: u32) -> u32 {
+        if self.is_removed(object, link) { 0 } else { expires }
     }
 
     pub(super) fn is_removed(&self, object: u32, link: Link) -> bool {

@@ -13,6 +13,8 @@ struct Resolver<'a> {
     schema: RelationSchema,
     /// Who may stand in a relation, known before any expression is.
     direct: Vec<Vec<Direct>>,
+    /// Whether a relation is a list of types and nothing else.
+    plain: Vec<bool>,
     faults: Vec<PolicyFault>,
 }
 
@@ -23,7 +25,7 @@ pub(super) fn resolve(source: &Source<'_>, types: &[TypeSyntax]) -> Result<Relat
         return Err(vec![source.fault(0, most)]);
     }
     let schema = RelationSchema { types: Vec::new(), relations: Vec::new(), by_name: BTreeMap::new() };
-    let mut resolver = Resolver { source, schema, direct: Vec::new(), faults: Vec::new() };
+    let mut resolver = Resolver { source, schema, direct: Vec::new(), plain: Vec::new(), faults: Vec::new() };
     resolver.declare(types);
     if resolver.faults.is_empty() {
         resolver.define(types);
@@ -73,6 +75,8 @@ impl Resolver<'_> {
         for (_, relation) in defined() {
             let direct = relation.direct.iter().filter_map(|direct| self.direct(direct)).collect();
             self.direct.push(direct);
+            let objects = relation.direct.iter().all(|direct| matches!(direct, DirectSyntax::Object(_)));
+            self.plain.push(objects && matches!(relation.expr, ExprSyntax::This));
         }
         let exprs: Vec<Option<Expr>> =
             defined().map(|(of, relation)| self.expr(&of.name.text, &relation.expr)).collect();
@@ -128,6 +132,13 @@ impl Resolver<'_> {
 
     fn arrow(&mut self, kind: &str, relation: &Name, via: &Name) -> Option<Expr> {
         let leads = self.relation(kind, via)?;
+        // Were there another way to stand in it than a tuple that names an object, nobody would go that way.
+        if !self.plain.get(usize::from(leads)).is_some_and(|plain| *plain) {
+            let message = format!("`{}` is more than a list of types, and `from` follows tuples alone", via.text);
+            let help = format!("define `{}: [type, …]`, without relations of others and without `:*`", via.text);
+            self.faults.push(self.source.advise(&via.at, message, help));
+            return None;
+        }
         let mut to = Vec::new();
         for direct in self.direct.get(usize::from(leads)).into_iter().flatten() {
             let Direct::Object(other) = direct else { continue };

@@ -40,6 +40,13 @@ pub(super) struct RelationDef {
     pub(super) pure: bool,
 }
 
+impl RelationDef {
+    /// Whether one stands in it by a tuple that names an object, and in no other way: an arrow may lead through it.
+    pub(super) fn is_plain(&self) -> bool {
+        self.expr == Expr::This && self.direct.iter().all(|direct| matches!(direct, Direct::Object(_)))
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) enum Direct {
     Object(TypeId),

@@ -124,6 +124,14 @@ fn a_model_that_means_nothing_is_refused_with_its_place() {
     assert!(faults("condition c(x: int) { x < 100 }").starts_with("relations.fga:4:1: conditions are not supported"));
     assert!(doc("define viewer: [user] or owner and owner").contains("7:36: `or`, `and` and `but not` do not mix"));
     assert!(doc("define viewer: owner from owner").contains("7:20: nothing that `owner` leads to has a relation"));
+    let not_plain = |via: &str| doc(&format!("define up: {via}\n define viewer: owner from up"));
+    assert!(not_plain("[doc] or kin\n define kin: [doc]").contains("`up` is more than a list of types"));
+    assert!(
+        not_plain("[doc, doc#kin]\n define kin: [doc]")
+            .contains("relations.fga:9:28: `up` is more than a list of types")
+    );
+    assert!(not_plain("[doc, doc:*]").contains("relations.fga:8:28: `up` is more than a list of types"));
+    assert!(not_plain("[doc] and kin\n define kin: [doc]").contains("`up` is more than a list of types"));
     assert!(doc("define viewer: editor\n define editor: viewer").contains("7:12: nobody can ever stand in relation"));
     assert!(doc("define owner: [user]").contains("7:12: relation `owner` stands here twice"));
     assert!(faults("type user").contains("4:6: type `user` stands here twice"));
@@ -166,4 +174,110 @@ fn a_way_that_is_too_long_has_no_answer_and_a_circle_has_one() {
     let circle = relations(&["team:a#member@team:b#member", "team:b#member@team:a#member", "team:b#member@user:maya"]);
     assert_eq!(ask(&circle, "team:a#member@user:maya"), Ok(true));
     assert_eq!(ask(&circle, "team:a#member@user:frida"), Ok(false));
+}
+
+#[test]
+fn all_questions_of_one_decision_share_their_steps() {
+    let groups = (0..STEPS_MAX / 2).map(|n| format!("customer:wide#account_owner@team:{n}#member"));
+    let mut tuples: Vec<String> = groups.collect();
+    tuples.push("customer:acme#account_owner@user:maya".to_owned());
+    let relations = relations(&tuples.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut steps = Steps::default();
+    let mut ask = |question: &str| {
+        let TupleKey { object, relation, subject } = question.parse().unwrap();
+        relations.check_within((&object, &relation, &subject), NOW, &mut steps)
+    };
+    assert_eq!(ask("customer:wide#account_owner@user:frida"), Ok(false));
+    assert_eq!(ask("customer:wide#account_owner@user:frida"), Err(RelationFault::TooMany), "the second is too many");
+    assert_eq!(
+        ask("customer:acme#account_owner@user:maya"),
+        Err(RelationFault::TooMany),
+        "and so is every one after it"
+    );
+    assert_eq!(self::ask(&relations, "customer:acme#account_owner@user:maya"), Ok(true));
+    assert!(RelationFault::TooMany.to_string().contains("20000 sets and tuples"));
+}
+
+#[test]
+fn tuples_that_say_nothing_any_more_are_counted_too() {
+    let many: Vec<String> =
+        (0..=STEPS_MAX).map(|n| format!("contract:7781#customer@customer:{n} until 1000")).collect();
+    let expired = relations(&many.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(ask(&expired, "contract:7781#account_owner@user:maya"), Err(RelationFault::TooMany));
+    let few = many.iter().map(|text| text.replace(" until 1000", "")).collect::<Vec<_>>();
+    let held = relations(&few.iter().map(String::as_str).collect::<Vec<_>>());
+    let remove = few.iter().map(|text| text.parse().unwrap()).collect();
+    let gone = held.apply(&RelationChange { revision: 2, remove, ..RelationChange::default() });
+    assert_eq!(ask(&gone, "contract:7781#account_owner@user:maya"), Err(RelationFault::TooMany));
+    assert_eq!(ask(&gone.compacted(), "contract:7781#account_owner@user:maya"), Ok(false));
+}
+
+const NESTED: &str = "
+model
+  schema 1.1
+type user
+type group
+  relations
+    define member: [user, group#member]
+type folder
+  relations
+    define parent: [folder]
+    define viewer: [user, user:*, group#member] or viewer from parent
+";
+
+/// Folders and groups, each as deep as may be: what no walk reaches and the closure knows.
+fn nested(more: &[&str]) -> Relations {
+    let folders = (0..20).map(|n| format!("folder:{n}#parent@folder:{}", n + 1));
+    let groups = (0..20).map(|n| format!("group:{n}#member@group:{}#member", n + 1));
+    let ends = ["folder:20#viewer@group:0#member", "group:20#member@user:maya", "folder:leaf#parent@folder:0"];
+    let texts: Vec<String> =
+        folders.chain(groups).chain(ends.iter().chain(more).map(|text| (*text).to_owned())).collect();
+    let schema = RelationSchema::parse("relations.fga", NESTED.as_bytes()).unwrap();
+    Relations::new(Arc::new(schema), 1, texts.iter().map(|text| text.parse().unwrap()))
+}
+
+#[test]
+fn a_tuple_that_expires_high_up_leaves_the_closure_to_all_others() {
+    let ask = |relations: &Relations, user: &str| {
+        let TupleKey { object, relation, subject } = format!("folder:leaf#viewer@user:{user}").parse().unwrap();
+        relations.check(&object, &relation, &subject, NOW)
+    };
+    let lasting = nested(&[]);
+    assert_eq!((ask(&lasting, "maya"), ask(&lasting, "frida")), (Ok(true), Ok(false)));
+    let guest = nested(&["folder:20#viewer@user:otto until 2000", "group:guests#member@user:gina"]);
+    assert_eq!((ask(&guest, "maya"), ask(&guest, "frida")), (Ok(true), Ok(false)), "as if it were not there");
+    assert_eq!(ask(&guest, "otto"), Ok(true));
+    let guests = nested(&[
+        "folder:20#viewer@group:guests#member until 2000",
+        "folder:5#parent@folder:apart until 2000",
+        "folder:apart#viewer@user:olga",
+        "group:guests#member@user:gina",
+    ]);
+    assert_eq!((ask(&guests, "maya"), ask(&guests, "frida")), (Ok(true), Ok(false)));
+    assert_eq!((ask(&guests, "gina"), ask(&guests, "olga")), (Ok(true), Ok(true)));
+    let joins = |text: &str| RelationChange { revision: 2, add: vec![text.parse().unwrap()], ..Default::default() };
+    let joined = guests.apply(&joins("group:guests#member@user:frida"));
+    assert_eq!(ask(&joined, "frida"), Ok(true), "a newer tuple leads to one that expires");
+    let joined = guests.apply(&joins("folder:apart#viewer@user:frida"));
+    assert_eq!(ask(&joined, "frida"), Ok(true));
+}
+
+#[test]
+fn a_closure_is_as_large_as_its_tuples_allow() {
+    let wide = (0..300)
+        .flat_map(|n| [format!("group:{n}#member@group:all#member"), format!("folder:{n}#viewer@group:{n}#member")]);
+    let users = (0..3_000).map(|n| format!("group:all#member@user:{n}"));
+    let texts: Vec<String> = wide.chain(users).collect();
+    let schema = RelationSchema::parse("relations.fga", NESTED.as_bytes()).unwrap();
+    let held = Relations::new(Arc::new(schema), 1, texts.iter().map(|text| text.parse().unwrap()));
+    let (_, closure) = held.bytes();
+    assert!(closure < held.len() * 32 * 4 * 2, "{closure} bytes for {} tuples", held.len());
+    let ask = |question: &str| {
+        let TupleKey { object, relation, subject } = question.parse().unwrap();
+        held.check(&object, &relation, &subject, NOW)
+    };
+    for user in [0, 1_500, 2_999] {
+        assert_eq!(ask(&format!("folder:7#viewer@user:{user}")), Ok(true));
+        assert_eq!(ask(&format!("folder:none#viewer@user:{user}")), Ok(false));
+    }
 }

@@ -6,16 +6,16 @@
 
 use std::collections::HashSet;
 
-use super::base::{Base, How, Known, Link, Set, is_live, usize_of};
+use super::base::{Base, Entry, How, Known, Link, Set, is_live, usize_of};
 use super::closure::Closure;
 use super::overlay::Overlay;
-use super::schema::{Expr, RelationId, RelationSchema, TypeId, Unfit};
+use super::schema::{Direct, Expr, RelationDef, RelationId, RelationSchema, TypeId, Unfit};
 use crate::time::Timestamp;
 
 /// Sets inside sets, as in OpenFGA.
 pub(super) const DEPTH_MAX: u32 = 25;
-/// Sets that one check may enter: some milliseconds.
-pub(super) const NODES_MAX: u32 = 20_000;
+/// Sets that are entered and tuples that are looked at for all questions of one decision: some milliseconds.
+pub const STEPS_MAX: u32 = 20_000;
 /// Sets that are remembered in a row before a table is worth it.
 const FEW: usize = 16;
 
@@ -32,14 +32,43 @@ pub enum RelationFault {
     #[error("relations lead deeper than {DEPTH_MAX} sets")]
     TooDeep,
     /// There is too much to look at.
-    #[error("relations lead through more than {NODES_MAX} sets")]
+    #[error("one decision looks at more than {STEPS_MAX} sets and tuples")]
     TooMany,
+    /// An arrow leads through a relation that is more than a list of types.
+    #[error("`{relation}` leads on by more than its tuples")]
+    Indirect {
+        /// The relation, `type#relation`.
+        relation: String,
+    },
     /// Somebody is in a set because they are not in it.
     #[error("`{relation}` follows from its own absence here")]
     Circular {
         /// The relation, `type#relation`.
         relation: String,
     },
+}
+
+/// What all questions of one decision may cost together. Once it is spent, no question has an answer.
+#[derive(Debug)]
+pub struct Steps(u32);
+
+impl Default for Steps {
+    fn default() -> Self {
+        Self(STEPS_MAX)
+    }
+}
+
+impl Steps {
+    fn take(&mut self) -> Result<(), RelationFault> {
+        self.0 = self.0.checked_sub(1).ok_or(RelationFault::TooMany)?;
+        Ok(())
+    }
+
+    /// How many are left.
+    #[must_use]
+    pub fn left(&self) -> u32 {
+        self.0
+    }
 }
 
 /// Whom a question is about.
@@ -61,7 +90,9 @@ pub(super) struct Walk<'w> {
     pub(super) asked: Asked,
     pub(super) now: Timestamp,
     known: Known<'w>,
-    nodes: u32,
+    steps: &'w mut Steps,
+    /// Whether tuples that expire put the subject somewhere, once it was asked.
+    expires: Option<bool>,
     searching: bool,
     seen: Seen,
     /// Sets that are being evaluated, and through how many exclusions the way to them led.
@@ -72,20 +103,24 @@ pub(super) struct Walk<'w> {
 /// Sets that a search has entered.
 #[derive(Default)]
 struct Seen {
-    few: Vec<Set>,
+    few: [Set; FEW],
+    count: usize,
     many: HashSet<Set>,
 }
 
 impl Seen {
     fn add(&mut self, set: Set) -> bool {
-        if self.few.len() < FEW {
-            let is_new = !self.few.contains(&set);
-            if is_new {
-                self.few.push(set);
-            }
-            return is_new;
+        if self.few.iter().take(self.count).any(|seen| *seen == set) {
+            return false;
         }
-        !self.few.contains(&set) && self.many.insert(set)
+        match self.few.get_mut(self.count) {
+            Some(free) => {
+                *free = set;
+                self.count += 1;
+                true
+            }
+            None => self.many.insert(set),
+        }
     }
 }
 
@@ -113,6 +148,7 @@ impl<'w> Walk<'w> {
         overlay: &'w Overlay,
         asked: Asked,
         now: Timestamp,
+        steps: &'w mut Steps,
     ) -> Self {
         // Only what is asked about one object is answered by the closure.
         let closure = closure.filter(|closure| match asked {
@@ -129,7 +165,8 @@ impl<'w> Walk<'w> {
             asked,
             now,
             known,
-            nodes: 0,
+            steps,
+            expires: None,
             searching: false,
             seen: Seen::default(),
             path: Vec::new(),
@@ -145,10 +182,7 @@ impl<'w> Walk<'w> {
         if depth > DEPTH_MAX {
             return Err(RelationFault::TooDeep);
         }
-        self.nodes += 1;
-        if self.nodes > NODES_MAX {
-            return Err(RelationFault::TooMany);
-        }
+        self.steps.take()?;
         let schema = self.schema;
         let Some(def) = schema.def(set.1) else { return Ok(false) };
         if def.pure {
@@ -185,6 +219,7 @@ impl<'w> Walk<'w> {
                     match self.expr(part, set, depth) {
                         Ok(true) => {}
                         Ok(false) => return Ok(false),
+                        Err(RelationFault::TooMany) => return Err(RelationFault::TooMany),
                         Err(found) => fault = fault.or(Some(found)),
                     }
                 }
@@ -192,8 +227,8 @@ impl<'w> Walk<'w> {
             }
             Expr::Exclusion(base, without) => {
                 let holds = self.expr(base, set, depth);
-                if holds == Ok(false) {
-                    return Ok(false);
+                if matches!(holds, Ok(false) | Err(RelationFault::TooMany)) {
+                    return holds;
                 }
                 self.exclusions += 1;
                 let is_out = self.expr(without, set, depth);
@@ -207,17 +242,15 @@ impl<'w> Walk<'w> {
         }
     }
 
-    fn is_live(&self, object: u32, link: Link, expires: u32) -> bool {
-        is_live(expires, self.now) && !self.overlay.is_removed(object, link)
-    }
-
-    /// Whether a tuple that names no set puts the subject into this one.
-    fn is_named(&self, (object, relation): Set) -> bool {
+    /// Whether a tuple that names no set puts the subject into this one. `kept` are the table's tuples of the set.
+    fn is_named(&self, (object, relation): Set, kept: &[Entry]) -> bool {
         let named = |how, subject| {
             let link = Link { relation, how, subject };
-            let kept = || self.base.find(object, link).is_some_and(|entry| self.is_live(object, link, entry.expires));
+            let entry = kept.binary_search_by_key(&(how, subject), |entry| (entry.link.how, entry.link.subject));
+            let entry = entry.ok().and_then(|at| kept.get(at));
+            let is_kept = |entry: &Entry| is_live(entry.expires, self.now) && !self.overlay.is_removed(object, link);
             let added = || self.overlay.added.get(&(object, link)).is_some_and(|expires| is_live(*expires, self.now));
-            (!self.overlay.added.is_empty() && added()) || kept()
+            entry.is_some_and(is_kept) || (!self.overlay.added.is_empty() && added())
         };
         match self.asked {
             Asked::Object(subject, kind) => {
@@ -229,18 +262,19 @@ impl<'w> Walk<'w> {
     }
 
     fn by_tuple(&mut self, set: Set, depth: u32) -> Answer {
-        if self.is_named(set) {
-            return Ok(true);
-        }
         let (object, relation) = set;
         let (base, overlay) = (self.base, self.overlay);
         let entries = base.in_relation(object, relation);
+        if self.is_named(set, entries) {
+            return Ok(true);
+        }
         let entries = entries.get(entries.partition_point(|entry| entry.link.how < How::Userset)..).unwrap_or_default();
         let kept = entries.iter().take_while(|entry| entry.link.how == How::Userset);
         let kept = kept.map(|entry| (entry.link, entry.expires));
         let added = overlay.added_to(set).filter(|(link, _)| link.how == How::Userset);
         let mut fault = None;
-        for (link, expires) in added.chain(kept.filter(|(link, _)| !overlay.is_removed(object, *link))) {
+        for (link, expires) in added.chain(kept.map(|(link, expires)| (link, overlay.expiry(object, link, expires)))) {
+            self.steps.take()?;
             if !is_live(expires, self.now) {
                 continue;
             }
@@ -259,21 +293,45 @@ impl<'w> Walk<'w> {
         if let (Some(closure), Asked::Object(subject, kind)) = (self.closure, self.asked) {
             let is_old = usize_of(number) < usize_of(self.base.usersets.end());
             if is_old && self.schema.is_pure(set.1) && !self.overlay.touched.contains(set) {
-                self.nodes += 1;
-                return Ok(closure.is_member(subject.unwrap_or(u32::MAX), kind, number));
+                let answer = closure.is_member(subject.unwrap_or(u32::MAX), kind, number);
+                if answer || !self.may_expire(closure, set) {
+                    return Ok(answer);
+                }
             }
         }
         self.holds(set, depth + 1)
     }
 
+    /// Whether a set that the subject is not in by what lasts may hold it by what expires. What expires only adds to
+    /// a set that the closure knows, and only those whom it names, or who are in what it names.
+    fn may_expire(&mut self, closure: &Closure, set: Set) -> bool {
+        let Asked::Object(subject, kind) = self.asked else { return true };
+        if !closure.unfolded.contains(set) {
+            return false;
+        }
+        let (subject, touched) = (subject.unwrap_or(u32::MAX), &self.overlay.touched);
+        *self.expires.get_or_insert_with(|| closure.expiring.reach(closure, &self.known, touched, (subject, kind)))
+    }
+
     fn by_arrow(&mut self, object: u32, via: RelationId, to: &[(TypeId, RelationId)], depth: u32) -> Answer {
-        let (base, overlay, now) = (self.base, self.overlay, self.now);
+        let (base, overlay, now, schema) = (self.base, self.overlay, self.now, self.schema);
+        if !schema.def(via).is_some_and(RelationDef::is_plain) {
+            return Err(RelationFault::Indirect { relation: schema.relation_name(via) });
+        }
         let kept = base.in_relation(object, via).iter().map(|entry| (entry.link, entry.expires));
-        let kept = kept.filter(|(link, _)| !overlay.is_removed(object, *link));
+        let kept = kept.map(|(link, expires)| (link, overlay.expiry(object, link, expires)));
         let leads = overlay.added_to((object, via)).chain(kept);
-        let leads = leads.filter(|(link, expires)| link.how == How::Object && is_live(*expires, now));
-        any(leads.map(|(link, _)| {
-            let kind = self.known.kind(link.subject);
+        // Where the way leads to one type alone, nobody has to look up which it is.
+        let only = match (self.schema.def(via).map(|def| def.direct.as_slice()), to) {
+            (Some([Direct::Object(kind)]), [(of, _)]) if kind == of => Some(*kind),
+            _ => None,
+        };
+        any(leads.map(|(link, expires)| {
+            self.steps.take()?;
+            if !is_live(expires, now) {
+                return Ok(false);
+            }
+            let kind = only.or_else(|| self.known.kind(link.subject));
             match to.iter().find(|(of, _)| Some(*of) == kind) {
                 Some((_, relation)) => self.by_container((link.subject, *relation), depth),
                 None => Ok(false),
@@ -285,8 +343,8 @@ impl<'w> Walk<'w> {
         if let (Some(closure), Asked::Object(subject, kind)) = (self.closure, self.asked)
             && !self.overlay.touched.contains(set)
             && let Some(answer) = closure.is_inside(subject.unwrap_or(u32::MAX), kind, set)
+            && (answer || !self.may_expire(closure, set))
         {
-            self.nodes += 1;
             return Ok(answer);
         }
         self.holds(set, depth + 1)

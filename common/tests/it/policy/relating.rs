@@ -208,3 +208,97 @@ fn what_does_not_fit_together_is_said_with_its_place() {
     let faults = CompiledPolicy::compile(&alone).unwrap_err();
     assert!(faults.iter().any(|fault| fault.to_string().starts_with("relations.toml:1:1: this file is missing")));
 }
+
+#[test]
+fn what_no_relation_could_be_seen_by_is_refused_with_its_place() {
+    let faults = |edits: &[(&str, &str, &str)]| {
+        let mut files = files();
+        for (file, from, to) in edits {
+            let text = String::from_utf8(files[*file].clone()).unwrap();
+            assert!(text.contains(from), "{file} has no {from}");
+            files.insert((*file).into(), text.replace(from, to).into());
+        }
+        match CompiledPolicy::compile(&files) {
+            Ok(_) => "no fault".to_owned(),
+            Err(faults) => faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "),
+        }
+    };
+    let nested = ("relations.fga", "define member: [user]", "define member: [user, unit]");
+    let unit = ("relations.fga", "type team\n", "type unit\ntype team\n");
+    let mapped = ("relations.toml", "Team = \"team\"", "Team = \"team\"\nUnit = \"unit\"");
+    let between =
+        ("schema.cedarschema", "entity User in [Team];", "entity Unit in [Team];\nentity User in [Unit, Team];");
+    let found = faults(&[nested, unit, mapped, between]);
+    assert!(
+        found.starts_with("relations.toml:15:8: a `Unit` can be in a `Team` by relation, and a `User` in a `Unit`"),
+        "{found}"
+    );
+    let recursive = ("schema.cedarschema", "entity Team;", "entity Team in [Team];");
+    assert!(faults(&[recursive]).contains("a `Team` can be in a `Team` by relation, and a `Team` in a `Team`"));
+
+    let manager = ("schema.cedarschema", "entity Customer {", "entity Customer { manager?: User,");
+    let forbid = |what: &str| {
+        let scope = "@id(\"odd\") forbid(principal, action == Action::\"crm.read\", resource)\n";
+        format!("{scope} when {{ {what} }};\n@id(\"crm\")")
+    };
+    let by_attribute = forbid("resource has manager && resource.manager in Team::\"finance\"");
+    let found = faults(&[manager, ("policies/renewal.cedar", "@id(\"crm\")", &by_attribute)]);
+    assert!(
+        found.starts_with(
+            "policies/renewal.cedar:6:33: this asks who is in a `Team`, and would not see who is by relation"
+        ),
+        "{found}"
+    );
+    let by_name = forbid("User::\"user:maya@customer-success.example\" in Team::\"finance\"");
+    assert!(
+        faults(&[("policies/renewal.cedar", "@id(\"crm\")", &by_name)]).contains("would not see who is by relation")
+    );
+    let either = forbid("(if principal is User then principal else principal) in Team::\"finance\"");
+    let plain = forbid("principal is User && principal in [Team::\"finance\", Team::\"sales\"]");
+    for fine in [either, plain] {
+        assert_eq!(faults(&[("policies/renewal.cedar", "@id(\"crm\")", &fine)]), "no fault", "{fine}");
+    }
+}
+
+#[test]
+fn the_relations_of_one_call_cost_so_much_together_and_no_more() {
+    let policy = compiled(&files());
+    let ids: Vec<String> = (0..65).map(|n| format!("contract_{n}")).collect();
+    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+    let about = |ids: &[&str]| {
+        let any = grant(&["contracts.read"], &[Effect::Read], &[("customer", &["c"]), ("contract", ids)], Some(5));
+        let who = authority(&policy, "renewal-analyst", "review.renewal_risk", vec![any]);
+        let arguments = format!(r#"{{"customer_id":"c","contract_id":["{}"]}}"#, ids.join("\",\""));
+        (who, arguments)
+    };
+    let owner = "customer:c#account_owner@user:maya@customer-success.example".to_owned();
+    let of = ids.iter().map(|id| format!("contract:{id}#customer@customer:c"));
+    let mut tuples: Vec<String> = of.chain([owner]).collect();
+    let ask = |tuples: &[String], ids: &[&str]| {
+        let (who, arguments) = about(ids);
+        let tuples: Vec<&str> = tuples.iter().map(String::as_str).collect();
+        answer(&policy, &who, "contracts.read", &arguments, &relations(&policy, &tuples))
+    };
+    assert_eq!(ask(&tuples, &ids[..64]), "owner");
+    let too_many = ask(&tuples, &ids);
+    assert!(too_many.starts_with("evaluation_failed: relations to 65 resources are needed"), "{too_many}");
+    // Each question alone would stay within the bound.
+    let dead = |id: &&str| (0..400).map(move |n| format!("contract:{id}#customer@customer:{n}")).collect::<Vec<_>>();
+    tuples.extend(ids.iter().flat_map(dead));
+    tuples.retain(|tuple| !tuple.contains("@user:maya"));
+    assert!(ask(&tuples, &ids[..40]).starts_with("no_matching_policy"));
+    let spent = ask(&tuples, &ids[..64]);
+    assert!(spent.starts_with("evaluation_failed: ") && spent.contains("looks at more than 20000"), "{spent}");
+}
+
+#[test]
+fn what_does_not_hold_is_named_as_a_list_that_begins_with_what_the_context_shows() {
+    let policy = compiled(&files());
+    let held = relations(&policy, &[]);
+    let Decision::Deny(denied) = decide(&policy, &maya(&policy), &call("contracts.read", CONTRACT), &held, NOW) else {
+        panic!("nothing permits it");
+    };
+    let missing = ["account_owner", "case_participant"].map(|name| format!("contract:contract_7781#{name}@{MAYA}"));
+    assert_eq!(denied.absent[..2], missing);
+    assert_eq!(denied.reason, Reason::NoMatchingPolicy);
+}

@@ -280,7 +280,7 @@ fn denied(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Respo
 
 /// A denial as a message.
 fn denial(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Vec<u8> {
-    let Denied { reason, dimension, hop, stage: _, policies: _, policies_total: _, resources: _, detail: _ } =
+    let Denied { reason, dimension, hop, stage: _, policies: _, policies_total: _, resources: _, detail: _, absent: _ } =
         &refusal.denied;
     let mut data = vec![("reason".to_owned(), Json::text(reason.as_str()))];
     data.extend(dimension.as_ref().map(|name| ("dimension".to_owned(), Json::text(name.as_str()))));

@@ -27,6 +27,7 @@ use cedar_policy_core::extensions::Extensions;
 
 pub(crate) use idle::Questions;
 pub use mutants::{Mutant, RuleInfo};
+pub(crate) use named::{Membership, Within};
 pub use parse::CedarSchema;
 pub use request::{Attribute, Context, InvalidKind, Kind, Subject};
 pub(crate) use shape::{Member, Misfit, Shape, fit_members};
