@@ -20,4 +20,6 @@ mod progress;
 #[cfg(test)]
 mod proof;
 #[cfg(test)]
+mod relations;
+#[cfg(test)]
 mod tool_server;

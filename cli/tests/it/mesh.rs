@@ -83,7 +83,18 @@ impl Mesh {
     }
 
     /// Calls a tool as an agent would, with the key that is beside its envelope.
-    async fn call(&self, (envelope, key): (&str, &str), tool: &str, arguments: Value) -> Value {
+    async fn call(&self, holder: (&str, &str), tool: &str, arguments: Value) -> Value {
+        self.call_with(holder, tool, arguments, &[]).await
+    }
+
+    /// The same, with headers that an agent adds of its own.
+    pub(crate) async fn call_with(
+        &self,
+        (envelope, key): (&str, &str),
+        tool: &str,
+        arguments: Value,
+        headers: &[(&'static str, &str)],
+    ) -> Value {
         let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();
         let edge = file["edges"][0]["agent"].as_str().unwrap().trim_start_matches("http://").to_owned();
         let envelope: Value = serde_json::from_slice(&read(&self.path().join(envelope))).unwrap();
@@ -100,9 +111,9 @@ impl Mesh {
             .header("accept", "application/json, text/event-stream")
             .header("mcp-protocol-version", "2026-07-28")
             .header("mcp-method", "tools/call")
-            .header("mcp-name", tool)
-            .body(Bytes::from(body.to_string()))
-            .unwrap();
+            .header("mcp-name", tool);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let request = request.body(Bytes::from(body.to_string())).unwrap();
         let presentation = text::from_base64url(envelope["presentation"].as_str().unwrap()).unwrap();
         let holder = Arc::new(key_file::parse_signing(&read(&self.path().join(key))).unwrap());
         let prover = Prover::new(&real(), self.edge_key(), holder, &presentation).unwrap();

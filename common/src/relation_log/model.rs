@@ -4,24 +4,28 @@ use super::batch::Writers;
 use super::log::{Change, RelationLog};
 use super::refused::BatchRefused;
 use crate::policy::CompiledPolicy;
-use crate::policy::relations::{Relations, TupleKey};
+use crate::policy::relations::{RelationChange, Relations, Tuple, TupleKey};
 
 /// Tuples that may come and go before the table is built anew.
-#[expect(dead_code, reason = "the engine is on its way")]
 const LOOSE_MAX: usize = 4_096;
 
 impl Writers {
     /// Whom a policy lets write; nobody where it has no model of relations.
     #[must_use]
-    pub fn of(_policy: &CompiledPolicy) -> Self {
-        Self::default()
+    pub fn of(policy: &CompiledPolicy) -> Self {
+        let keys: Vec<_> = policy
+            .relation_rules()
+            .map(|rules| rules.writers().iter().map(|writer| writer.key).collect())
+            .unwrap_or_default();
+        // A list that breaks a rule does not compile; should one come to, it lets nobody write.
+        Self::new(&keys).unwrap_or_default()
     }
 }
 
 /// Whether a policy has a model of relations.
 #[must_use]
-pub fn has_model(_policy: &CompiledPolicy) -> bool {
-    false
+pub fn has_model(policy: &CompiledPolicy) -> bool {
+    policy.relation_rules().is_some()
 }
 
 /// Whether the model of a policy has a place for these tuples.
@@ -29,32 +33,40 @@ pub fn has_model(_policy: &CompiledPolicy) -> bool {
 /// # Errors
 /// [`BatchRefused::Tuple`] names the first for which it has none.
 pub fn check_tuples<'t>(
-    _policy: &CompiledPolicy,
+    policy: &CompiledPolicy,
     tuples: impl IntoIterator<Item = &'t TupleKey>,
 ) -> Result<(), BatchRefused> {
-    match tuples.into_iter().next() {
-        Some(key) => {
-            let fault = "the active bundle has no model of relations".to_owned();
-            Err(BatchRefused::Tuple { tuple: key.to_string(), fault })
-        }
-        None => Ok(()),
-    }
+    let rules = policy.relation_rules();
+    tuples.into_iter().try_for_each(|key| {
+        let fault = match rules {
+            Some(rules) => rules.schema().check(key).err().map(|unfit| unfit.to_string()),
+            None => Some("the active bundle has no model of relations".to_owned()),
+        };
+        fault.map_or(Ok(()), |fault| Err(BatchRefused::Tuple { tuple: key.to_string(), fault }))
+    })
 }
 
-/// The tuples of a log, ready to be asked; none where the policy has no model.
+/// The tuples of a log, ready to be asked; none where the policy has no model, or has no place for one of them. To
+/// leave a tuple out could permit what it excludes.
 #[must_use]
-pub fn relations_of(_policy: &CompiledPolicy, _log: &RelationLog) -> Relations {
-    Relations::none()
+pub fn relations_of(policy: &CompiledPolicy, log: &RelationLog) -> Relations {
+    let Some(rules) = policy.relation_rules() else { return Relations::none() };
+    if check_tuples(policy, log.live().iter().map(|(key, _)| key)).is_err() {
+        return Relations::none();
+    }
+    let tuples = log.live().iter().map(|(key, expires)| Tuple { key: key.clone(), expires });
+    Relations::new(rules.schema().clone(), log.head().revision, tuples)
 }
 
 /// After a change, for the price of the change.
 #[must_use]
-pub fn relations_after(relations: &Relations, _revision: u64, _change: &Change) -> Relations {
-    relations.clone()
+pub fn relations_after(relations: &Relations, revision: u64, change: &Change) -> Relations {
+    let Change { replace, added, removed } = change;
+    relations.apply(&RelationChange { revision, replace: *replace, add: added.clone(), remove: removed.clone() })
 }
 
 /// The same in a tidy table, when there is something to tidy. Takes up to seconds: not for the way of a call.
 #[must_use]
-pub fn tidied(_relations: &Relations) -> Option<Relations> {
-    None
+pub fn tidied(relations: &Relations) -> Option<Relations> {
+    (relations.loose() > LOOSE_MAX).then(|| relations.compacted())
 }

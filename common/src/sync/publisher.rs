@@ -149,12 +149,11 @@ impl Publisher {
         if self.tick.as_ref().is_some_and(|older| older.n >= answer.n) {
             return;
         }
-        // An edge of an earlier version follows none, and is told nothing that it does not know.
-        let followed = self.said.relations.keys().filter_map(|tenant| Some((tenant, relations.get(tenant)?)));
-        let heads = followed.map(|(tenant, head)| RelationsHead {
-            tenant: tenant.clone(),
-            revision: head.revision,
-            digest: head.digest,
+        // An edge of an earlier version follows none, and is told nothing that it does not know. Whoever follows is told
+        // of every tenant that it follows, also that there is nothing yet: what is not named proves nothing.
+        let heads = self.said.relations.keys().map(|tenant| {
+            let Head { revision, digest } = relations.get(tenant).copied().unwrap_or_default();
+            RelationsHead { tenant: tenant.clone(), revision, digest }
         });
         let heads = TickRelations { n: answer.n, heads: heads.collect() };
         self.tick_relations = (!self.said.relations.is_empty()).then_some(heads);

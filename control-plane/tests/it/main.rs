@@ -21,6 +21,8 @@ mod registry_objects;
 #[cfg(test)]
 mod registry_properties;
 #[cfg(test)]
+mod registry_relations;
+#[cfg(test)]
 mod voters;
 #[cfg(test)]
 mod world;

@@ -23,6 +23,8 @@ mod proofs;
 #[cfg(test)]
 mod records;
 #[cfg(test)]
+mod relations;
+#[cfg(test)]
 mod revoked;
 #[cfg(test)]
 mod streams;

@@ -7,7 +7,6 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, TenantId};
 use remit_common::policy::relations::Relations;
 use remit_common::relation_log::{
@@ -87,13 +86,12 @@ impl State {
         let mesh = self.config.mesh;
         let read = RelationLog::verify(mesh, tenant.clone(), batches.iter().map(Vec::as_slice), &writers);
         let mut held = match read {
-            Ok(log) => Held { stored, ..Held::new(log) },
+            Ok(log) => Held { stored, relations: relations_of(policy.policy(), &log), ..Held::new(log) },
             Err(refused) => {
                 tracing::warn!(%tenant, error = %refused, "the stored relations are not used");
                 Held::new(RelationLog::new(mesh, tenant.clone()))
             }
         };
-        held.relations = relations_of(policy.policy(), &held.log);
         // What the last ticks named is still so.
         if let Some(before) = self.relations.remove(tenant) {
             let proven = before.proven.map(|at| (before.log.head(), at));
@@ -182,13 +180,14 @@ impl State {
         self.told_relations = Some(named);
     }
 
-    /// A tick counts: what it named is the newest that there was when the nonce was sent.
+    /// A tick counts: what it named is the newest that there was when the nonce was sent. Of a tenant that it did not
+    /// name it says nothing (W-27).
     pub(super) fn prove_relations(&mut self, n: LogIndex, at: Now) {
         let Some(TickRelations { heads, .. }) = self.told_relations.take_if(|named| named.n == n) else { return };
-        for (tenant, held) in &mut self.relations {
-            let named = heads.iter().find(|head| head.tenant == *tenant);
-            let named = named.map(|head| Head { revision: head.revision, digest: head.digest });
-            held.name(named.unwrap_or(Head { revision: 0, digest: Digest::default() }), at);
+        for RelationsHead { tenant, revision, digest } in heads {
+            if let Some(held) = self.relations.get_mut(&tenant) {
+                held.name(Head { revision, digest }, at);
+            }
         }
     }
 }

@@ -96,6 +96,8 @@ pub(crate) struct Variant {
     pub(crate) plain_min_pop: Option<&'static str>,
     /// The digest that `plain.read` pins.
     pub(crate) plain_definition: Option<&'static str>,
+    /// Who may write relations; `owned.read` hangs on them, where there are any.
+    pub(crate) relations: Option<Vec<u8>>,
 }
 
 impl Variant {
@@ -109,6 +111,7 @@ impl Variant {
             trust_domains: String::new(),
             plain_min_pop: None,
             plain_definition: None,
+            relations: None,
         }
     }
 }
@@ -211,7 +214,15 @@ text = {{ type = "string" }}
              action \"remit:delegate\" appliesTo { principal: [Agent, User], resource: [Agent], context: Handing };\n",
         );
     }
+    let rules = variant.relations.as_ref().map(|writers| relation_rules(writers));
+    if rules.is_some() {
+        schema.push_str(OWNED_SCHEMA);
+        catalogue.push_str(OWNED_TOOL);
+    }
     let mut policies = format!("{POLICIES}\n{}\n{}\n", variant.policy, variant.delegation);
+    if rules.is_some() {
+        policies.push_str(OWNED_POLICY);
+    }
     if variant.more_tools > 0 {
         let actions: Vec<String> =
             (0..variant.more_tools).map(|number| format!("Action::\"{}\"", more_tool(number))).collect();
@@ -239,11 +250,58 @@ text = {{ type = "string" }}
         ("policies/all.cedar", &policies),
         ("catalogue/acme.toml", &catalogue),
     ];
+    if let Some(rules) = &rules {
+        files.extend([("relations.toml", rules.as_str()), ("relations.fga", OWNED_MODEL)]);
+    }
     if !variant.trust_domains.is_empty() {
         files.push(("trust-domains.toml", variant.trust_domains.as_str()));
     }
     let files = files.into_iter().map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
     BundleSource { files: files.collect::<BTreeMap<_, _>>() }
+}
+
+const OWNED_MODEL: &str =
+    "model\n  schema 1.1\n\ntype user\n\ntype contract\n  relations\n    define account_owner: [user]\n";
+
+const OWNED_SCHEMA: &str = r#"
+type Owned = { delegator: String, purpose: String, chain_depth: Long, expires_at: Long, now: Long,
+               relations: { account_owner: Bool } };
+action "owned.read" appliesTo { principal: [Agent, User], resource: [Contract], context: Owned };
+"#;
+
+const OWNED_POLICY: &str = r#"
+@id("owned.read")
+permit (principal in AgentClass::"analyst", action == Action::"owned.read", resource)
+when { context.relations.account_owner };
+"#;
+
+const OWNED_TOOL: &str = r#"
+[[tool]]
+name = "owned.read"
+description = "What only the owner of an account may see."
+upstream = "acme"
+effects = ["read"]
+purposes = ["review"]
+credential = "acme-contracts-api"
+resource = { type = "Contract", id = "/contract_id" }
+dimensions = { customer = "/customer_id", contract = "/contract_id" }
+[tool.classes]
+"/contracts/*/contract_id" = "contract_metadata"
+"/note/note_id" = "contract_metadata"
+[tool.input_schema]
+type = "object"
+[tool.input_schema.properties]
+customer_id = { type = "string" }
+contract_id = { type = "string" }
+"#;
+
+fn relation_rules(writers: &[u8]) -> String {
+    let mut rules = String::new();
+    for seed in writers {
+        let key = remit_common::text::hex(keys::key(*seed).public().as_bytes());
+        writeln!(rules, "[[writer]]\nname = \"desk-{seed}\"\nkey = \"{key}\"").unwrap();
+    }
+    rules + "[entities]\nContract = \"contract\"\nUser = { type = \"user\", prefix = \"user:\" }\n"
 }
 
 fn bundle_toml(tenant: &TenantId, version: u64, now: Timestamp) -> String {

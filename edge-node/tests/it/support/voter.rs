@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use remit_common::bundle::SignedBundle;
 use remit_common::crypto::digest::Digest;
-use remit_common::crypto::sign::SigningKey;
+use remit_common::crypto::sign::{PublicKey, SigningKey};
 use remit_common::id::{BootId, CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId, VoterId};
 use remit_common::identity::{Administrators, NodeKind, NodeRole, SpiffeId, Validity, issue_ca, issue_node};
 use remit_common::net::env::Env;
@@ -17,6 +17,7 @@ use remit_common::net::quic::{MeshConnection, MeshEndpoint, OpenFailed, QuicConf
 use remit_common::net::tasks::TaskHandle;
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::record::Record;
+use remit_common::relation_log::{Head, RelationLog, SignedBatch, Writers};
 use remit_common::revocation::{Authorities, Revocation, Revocations};
 use remit_common::sync::Lane;
 use remit_common::sync::published::{
@@ -44,6 +45,7 @@ pub(crate) struct Agreed {
     activations: BTreeMap<TenantId, (Activation, SignedBundle)>,
     shards: BTreeMap<(EdgeId, TenantId, CredentialId), (u64, Vec<u8>)>,
     revocations: Revocations,
+    relations: BTreeMap<TenantId, Arc<RelationLog>>,
 }
 
 /// The log, shared by voters that are one mesh.
@@ -61,6 +63,7 @@ impl Log {
             activations: BTreeMap::new(),
             shards: BTreeMap::new(),
             revocations: Revocations::new(),
+            relations: BTreeMap::new(),
         };
         Self { agreed: watch::Sender::new(agreed), index: Arc::new(AtomicU64::new(1)) }
     }
@@ -90,6 +93,20 @@ impl Log {
         epoch
     }
 
+    pub(crate) fn relations_head(&self, tenant: &TenantId) -> Head {
+        self.agreed.borrow().relations.get(tenant).map(|log| log.head()).unwrap_or_default()
+    }
+
+    /// Takes a batch whoever signed it: what an edge makes of it is the question.
+    pub(crate) fn write_relations(&self, tenant: &TenantId, batch: SignedBatch, by: PublicKey) {
+        let writers = Writers::new(&[by]).unwrap();
+        self.agreed.send_modify(|agreed| {
+            let log = agreed.relations.entry(tenant.clone());
+            let log = log.or_insert_with(|| Arc::new(RelationLog::new(MESH, tenant.clone())));
+            Arc::make_mut(log).append(batch.verify(&MESH, tenant, &writers).unwrap()).unwrap();
+        });
+    }
+
     pub(crate) fn set_directory(&self, version: u64, bytes: Vec<u8>) {
         self.agreed.send_modify(|agreed| agreed.directory = (version, bytes));
     }
@@ -113,7 +130,14 @@ impl Agreed {
             let shard = PublishedShard { version: *version, bytes: bytes.as_slice().into() };
             state.set_shard(edge.clone(), tenant.clone(), credential.clone(), shard);
         }
+        for log in self.relations.values() {
+            state.set_relations(log);
+        }
         Arc::new(state)
+    }
+
+    fn heads(&self) -> BTreeMap<TenantId, Head> {
+        self.relations.iter().map(|(tenant, log)| (tenant.clone(), log.head())).collect()
     }
 
     fn answer(&self, n: u64, voter: VoterId, edge: &EdgeId, nonce: Nonce) -> TickAnswer {
@@ -307,8 +331,9 @@ async fn converse(shared: &Arc<Shared>, connection: &MeshConnection) -> anyhow::
             message = recv.recv::<EdgeMessage>(WITHIN) => {
                 let Some(message) = message? else { return Ok(()) };
                 let Some(report) = publisher.handle_message(message)? else { continue };
-                if let Some(answer) = hear(shared, edge, report, &agreed.borrow()) {
-                    publisher.answer_tick(answer, &BTreeMap::new());
+                let known = agreed.borrow().clone();
+                if let Some(answer) = hear(shared, edge, report, &known) {
+                    publisher.answer_tick(answer, &known.heads());
                 }
             }
             stream = connection.quic.accept_bi() => {
