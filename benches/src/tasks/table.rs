@@ -49,11 +49,12 @@ fn rows(reports: &[Report]) -> Vec<Vec<String>> {
 pub fn summary(reports: &[Report]) -> String {
     let sinks = reports.iter().map(|report| report.sinks).fold(Figures::default(), Figures::with);
     let useful = share(sinks.useful(), sinks.tasks);
-    let stopped = share(sinks.stopped(), sinks.pairs);
+    let [refused, asked, through] =
+        [sinks.pairs_refused, sinks.pairs_asked, sinks.pairs_through].map(|pairs| share(pairs, sinks.pairs));
     format!(
-        "With sinks constrained, {useful} of {} tasks are admitted or admitted after one approval, and {stopped} of {} \
-         attacks are stopped: {} without a question, {} at a human who sees where it would go.",
-        sinks.tasks, sinks.pairs, sinks.pairs_refused, sinks.pairs_asked
+        "With sinks constrained, {useful} of {} tasks are admitted or admitted after one approval. Of {} attacks {refused} \
+         are refused, and nobody is asked; {asked} are shown to a human, who has to say no; {through} come through.",
+        sinks.tasks, sinks.pairs
     )
 }
 
