@@ -145,6 +145,43 @@ fn what_a_failing_case_says() {
     assert!(found.len() == 1 && found[0].contains("`renewal.read` should be among the rules"), "{found:?}");
 }
 
+/// A file of a few lines may name more cells than memory holds; it is refused before any of them is made.
+#[test]
+fn a_matrix_of_too_many_cells_is_refused_and_not_made() {
+    let mut source = example();
+    let names = |name: &str| vec![name; 4_000].join(", ");
+    let text = format!(
+        "cases:\n  - name: large\n    principals: [{}]\n    resources: [{}]\n    actions: [{}]\n    expect: permit\n",
+        names("p"),
+        names("r"),
+        names("crm.read")
+    );
+    source.files.insert("tests/large.yaml".to_owned(), text.into_bytes());
+    let faults = suite::read(&source.files).unwrap_err();
+    let [fault] = faults.as_slice() else { panic!("{} faults", faults.len()) };
+    assert_eq!((fault.file.as_str(), fault.line), ("tests/large.yaml", 2));
+    assert!(fault.message.contains("64000000000"), "{fault}");
+}
+
+/// Decisions name eight rules: of a ninth a case does not say that it had no part.
+#[test]
+fn of_rules_that_are_not_named_nobody_says_that_they_do_not_decide() {
+    let mut source = with(SUITE, "because: [renewal.ticket]", "not_because: [renewal.ticket]");
+    let more = (0..9).map(|number| {
+        format!(
+            "@id(\"a.{number}\")\npermit (principal in AgentClass::\"renewal-analyst\", action == \
+             Action::\"tickets.create\", resource);\n"
+        )
+    });
+    source.files.insert("policies/a.cedar".to_owned(), more.collect::<String>().into_bytes());
+    let (bundle, cells) = (compile(&source), cells(&source));
+    let found = failures(&run(&cells, &bundle));
+    assert!(
+        found.iter().any(|text| text.contains("`renewal.ticket`") && text.contains("of 10 the first 8")),
+        "{found:?}"
+    );
+}
+
 #[test]
 fn the_clock_is_the_cases() {
     // Nothing in the example looks at the clock, so a rule that does is put in.

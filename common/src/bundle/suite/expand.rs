@@ -2,8 +2,8 @@
 
 use serde_saphyr::{Location, Spanned};
 
-use super::Cell;
 use super::read::{CaseEntry, ExceptEntry, Fixtures, PrincipalEntry, SuiteFile, fault};
+use super::{CELLS_MAX, Cell};
 use crate::bundle::canary::{Canary, CanaryCall};
 use crate::bundle::source::moment;
 use crate::id::{PolicyId, ToolName};
@@ -71,6 +71,14 @@ pub(super) fn cells(suite: &SuiteFile, mut book: Book<'_>, out: &mut Vec<Cell>) 
         book.note(Location::UNKNOWN, "this suite has no case", None);
     }
     for case in &suite.cases {
+        let CaseEntry { principals, resources, actions, .. } = &case.value;
+        let cells = principals.len().saturating_mul(resources.len().max(1)).saturating_mul(actions.len());
+        // Before any of them is made: a file of a few lines can name more than memory holds.
+        if out.len().saturating_add(cells) > CELLS_MAX {
+            let help = "a bundle this large is several bundles".to_owned();
+            let message = format!("all suites together have more than {CELLS_MAX} cells, this case {cells}");
+            return book.note(case.value.name.referenced, message, Some(help));
+        }
         expand(case, &suite.fixtures, &mut book, out);
     }
 }

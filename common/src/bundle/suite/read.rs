@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use serde_saphyr::{Error, Location, Spanned};
 
-use super::{CELLS_MAX, Cell, expand};
+use super::{Cell, expand};
 use crate::bundle::canary::Canary;
 use crate::bundle::source::{CANARIES_FILE, TESTS_FOLDER};
 use crate::envelope::{AgentRequest, GrantRequest};
@@ -134,11 +134,6 @@ pub fn read(files: &BTreeMap<String, Vec<u8>>) -> Result<Vec<Cell>, Vec<PolicyFa
                 expand::cells(&suite, book, &mut cells);
             }
             Err(found) => faults.push(found),
-        }
-        if cells.len() > CELLS_MAX {
-            let message = format!("all suites together have more than {CELLS_MAX} cells");
-            faults.push(fault(path, Location::UNKNOWN, message, Some("a bundle this large is several bundles")));
-            break;
         }
     }
     faults.sort();

@@ -79,11 +79,18 @@ fn differences(cell: &Cell, verdict: &Verdict) -> Vec<String> {
     }
     // What decided is only worth comparing where the same was decided.
     let named = |rule: &&PolicyId| verdict.policies.contains(rule);
+    let unnamed = u32::try_from(verdict.policies.len()).is_ok_and(|named| named < verdict.policies_total);
+    let of = if unnamed {
+        format!(", and of {} the first {} are named", verdict.policies_total, verdict.policies.len())
+    } else {
+        String::new()
+    };
     for rule in cell.because.iter().filter(|rule| !named(rule) && verdict.reason == expect) {
-        differences.push(format!("`{rule}` should be among the rules that decide"));
+        differences.push(format!("`{rule}` should be among the rules that decide{of}"));
     }
-    for rule in cell.not_because.iter().filter(named) {
-        differences.push(format!("`{rule}` should not be among the rules that decide"));
+    // Of a rule that is not named, nobody knows whether it decides.
+    for rule in cell.not_because.iter().filter(|rule| unnamed || named(rule)) {
+        differences.push(format!("`{rule}` should not be among the rules that decide{of}"));
     }
     if let Some(exactly) = cell.request.policies.as_ref().filter(|_| verdict.reason == expect) {
         let (expected, found): (BTreeSet<_>, BTreeSet<_>) =
