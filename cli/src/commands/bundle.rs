@@ -74,7 +74,8 @@ enum Verb {
     Push {
         /// The container
         file: PathBuf,
-        /// Push it although it newly permits something, as `bundle diff active FILE` shows
+        /// Push it although it newly permits something, or is not proven to permit no more: a proof is tried where
+        /// there is a cvc5. It is recorded
         #[arg(long)]
         approve_widening: bool,
         /// Why it is meant: one line, recorded with the approval
@@ -292,27 +293,49 @@ pub(crate) async fn push(admin: &Admin, body: Vec<u8>) -> Result<BundlePublished
     admin.post("/v1/bundles", body).await
 }
 
+/// Comparisons of one push, when other bundles become active meanwhile.
+const TRIES_MAX: u32 = 3;
+
 async fn push_file(file: &Path, approved: Option<&str>, context: &Context) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let bundle = read_container(context, file)?;
     let manifest = claimed(&bundle)?;
     let admin = Admin::new(context, &mesh)?;
-    let approval = diff::approve(&admin, &bundle, &manifest, approved, context).await?;
     let container = bundle.to_bytes();
-    let body = approval.as_ref().map_or_else(|| container.clone(), |approval| approval.with(&container));
-    let progress = context.output.progress("pushing");
-    let pushed = push(&admin, body).await;
-    progress.finish_and_clear();
-    let pushed = pushed.map_err(|failure| match failure.exit {
-        Exit::Failed if failure.reason.as_deref() == Some("approval_of_another_base") => failure
-            .hint("another bundle has become active meanwhile: `remit bundle diff active FILE` shows the difference"),
-        Exit::Failed if failure.reason.as_deref() == Some("widening_not_approved") => failure,
-        Exit::Failed => failure.hint("`remit bundle show FILE` shows who signed; two administrators of three must"),
-        _ => failure,
-    })?;
+    let mut tries = 0;
+    let (pushed, proof) = loop {
+        let diff::Cleared { approval, proof } = diff::approve(&admin, &bundle, &manifest, approved, context).await?;
+        let body = approval.as_ref().map_or_else(|| container.clone(), |approval| approval.with(&container));
+        let progress = context.output.progress("pushing");
+        let pushed = push(&admin, body).await;
+        progress.finish_and_clear();
+        tries += 1;
+        match pushed {
+            // Another bundle became active in between: compared anew, it may go out, or be wider.
+            Err(failure) if failure.reason.as_deref() == Some("compared_with_another_base") && tries < TRIES_MAX => {}
+            pushed => break (pushed, proof),
+        }
+    };
+    let pushed =
+        pushed.map_err(|failure| match failure.reason.as_deref().filter(|_| failure.exit == Exit::Failed) {
+            Some("approval_of_another_base") => failure.hint(
+                "another bundle has become active meanwhile: `remit bundle diff active FILE` shows the difference",
+            ),
+            Some("approval_of_other_findings") => failure.hint(
+                "the voters found what this program did not: are both of one version? `remit bundle diff` shows more",
+            ),
+            Some("widening_not_approved" | "nothing_to_approve" | "compared_with_another_base") => failure,
+            _ if failure.exit == Exit::Failed => {
+                failure.hint("`remit bundle show FILE` shows who signed; two administrators of three must")
+            }
+            _ => failure,
+        })?;
     context.output.document(&pushed);
     let line = format!("{} version {}", manifest.name, manifest.version);
     context.output.line(format!("{line} is active as of entry {}; `remit status` shows it arriving", pushed.number));
+    if let Some(proof) = proof {
+        context.output.line(context.output.faint(&proof));
+    }
     Ok(Exit::Done)
 }
 

@@ -68,21 +68,64 @@ impl Approval {
     /// # Errors
     /// [`MalformedBundle`] names what is wrong with the reason.
     pub fn of(found: &Comparison, reason: &str) -> Result<Self, MalformedBundle> {
-        let mut actions: BTreeMap<ToolName, u64> = BTreeMap::new();
-        let mut requests = 0u64;
-        for finding in found.findings.iter().filter(|finding| finding.kind.widens()) {
-            requests = requests.saturating_add(finding.count);
-            let count = actions.entry(finding.action.clone()).or_default();
-            *count = count.saturating_add(finding.count);
-        }
+        let mut actions = wider(found);
+        let requests = actions.values().fold(0u64, |sum, count| sum.saturating_add(*count));
         while actions.len() > APPROVAL_ACTIONS_MAX {
             actions.pop_last();
         }
-        let loosened = u64::try_from(found.loosened().count()).unwrap_or(u64::MAX);
         let (base, comparison, reason) = (Some(found.old), found.digest(), reason.to_owned());
-        let approval = Self { base, comparison, requests, actions, loosened, reason };
+        let approval = Self { base, comparison, requests, actions, loosened: loosened(found), reason };
         approval.check()?;
         Ok(approval)
+    }
+
+    /// Of what a smaller comparison of the same two found, too: it asks less, and counts what it could not ask.
+    #[must_use]
+    pub fn and(mut self, found: &Comparison) -> Self {
+        for (action, count) in wider(found) {
+            if self.actions.len() < APPROVAL_ACTIONS_MAX || self.actions.contains_key(&action) {
+                let known = self.actions.entry(action).or_default();
+                *known = count.max(*known);
+            }
+        }
+        self.requests = self.actions.values().fold(0u64, |sum, count| sum.saturating_add(*count)).max(self.requests);
+        self.loosened = loosened(found).max(self.loosened);
+        self
+    }
+
+    /// Of claims that were to be proven, too, and were not.
+    #[must_use]
+    pub fn and_unproven(self, claims: u64) -> Self {
+        Self { loosened: self.loosened.saturating_add(claims), ..self }
+    }
+
+    /// Whether nothing is wider by it.
+    #[must_use]
+    pub fn is_of_nothing(&self) -> bool {
+        self.requests == 0 && self.loosened == 0
+    }
+
+    /// Whether everything that a comparison finds to be wider is among what was approved: by action no more requests,
+    /// and no more changes that are wider by themselves. Clause C-93.
+    ///
+    /// # Errors
+    /// What is not among it, in words.
+    pub fn covers(&self, found: &Comparison) -> Result<(), String> {
+        // Of more actions an approval names the first.
+        let last = self.actions.keys().next_back().filter(|_| self.actions.len() >= APPROVAL_ACTIONS_MAX);
+        for (action, count) in wider(found).into_iter().filter(|(action, _)| last.is_none_or(|last| action <= last)) {
+            let approved = self.actions.get(&action).copied().unwrap_or_default();
+            if count > approved {
+                return Err(format!(
+                    "`{action}` is wider by {count} of the requests asked, and {approved} were approved"
+                ));
+            }
+        }
+        let (changes, approved) = (loosened(found), self.loosened);
+        if changes > approved {
+            return Err(format!("{changes} changes are wider by themselves, and {approved} were approved"));
+        }
+        Ok(())
     }
 
     fn check(&self) -> Result<(), MalformedBundle> {
@@ -126,6 +169,20 @@ impl Approved {
     pub fn split(kept: &[u8]) -> Result<(Option<Self>, &[u8]), MalformedBundle> {
         unframed(RECORDED, kept)
     }
+}
+
+/// Requests that are newly permitted, or of whose result more is released, by action.
+fn wider(found: &Comparison) -> BTreeMap<ToolName, u64> {
+    let mut actions: BTreeMap<ToolName, u64> = BTreeMap::new();
+    for finding in found.findings.iter().filter(|finding| finding.kind.widens()) {
+        let count = actions.entry(finding.action.clone()).or_default();
+        *count = count.saturating_add(finding.count);
+    }
+    actions
+}
+
+fn loosened(found: &Comparison) -> u64 {
+    u64::try_from(found.loosened().count()).unwrap_or(u64::MAX)
 }
 
 fn framed(magic: &[u8; 8], value: &impl Serialize, container: &[u8]) -> Vec<u8> {

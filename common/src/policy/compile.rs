@@ -4,7 +4,7 @@
 //! that is refused, or worse, by one that is not: descriptors against the taxonomy, the schema against descriptors,
 //! policies and entities against the schema. A rule that can never match is a fault.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::catalogue::{self, Catalogue, ReadCatalogue};
@@ -85,6 +85,12 @@ impl CompiledPolicy {
     #[must_use]
     pub fn relation_rules(&self) -> Option<&RelationRules> {
         self.0.relations.as_ref()
+    }
+
+    /// Entity types that tuples may put somebody into, as far as policies about a tool ask.
+    pub(crate) fn filled_by_tuples(&self, tool: &ToolName) -> BTreeSet<String> {
+        let plan = self.plan(tool);
+        plan.into_iter().flat_map(|plan| plan.relations.filled()).map(str::to_owned).collect()
     }
 
     /// Whether a call of this tool cannot be decided without relations.

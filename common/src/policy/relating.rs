@@ -115,6 +115,11 @@ impl RelationPlan {
         !self.delegator.is_empty() || !self.agent.is_empty()
     }
 
+    /// Entity types that tuples may put somebody into.
+    pub(super) fn filled(&self) -> impl Iterator<Item = &str> {
+        self.parents.iter().map(|parents| parents.entity.as_str())
+    }
+
     /// Whether a call can be decided without knowing any relations.
     pub(super) fn is_empty(&self) -> bool {
         self.delegator.is_empty() && self.agent.is_empty() && self.parents.is_empty()

@@ -9,7 +9,7 @@ use super::protocol::{PeerReply, PeerRequest};
 use super::{Cluster, Unavailable};
 use crate::entry::{self, Kind};
 use crate::raft::{CallError, ProposeError, ReadError};
-use crate::registry::{Applied, Command, Operation, Refusal, authenticate, unapproved};
+use crate::registry::{Applied, Command, Operation, Refusal, authenticate, to_command, uncompared};
 
 /// From taking a request to answering it. Longer than losing a leader and electing another.
 const WRITE_WITHIN: Duration = Duration::from_secs(15);
@@ -105,9 +105,10 @@ impl Cluster {
     }
 
     /// At the leader. What nobody listed has signed does not get into the log, nor does a wider bundle without an
-    /// approval (clause C-90).
+    /// approval (clauses C-90 and C-95).
     async fn propose(&self, request: SignedRequest, again: bool) -> Result<Attempt, WriteError> {
-        // A bundle is compared with what is active when its turn comes, and nothing else becomes active in between.
+        // One bundle at a time, each compared with what is active when its turn comes; how long that takes is bounded by
+        // steps. What becomes active all the same, by a leader that fell silent, is seen when the entry is applied.
         let publishes = request.path == Operation::PublishBundle.path();
         let _turn = if publishes { Some(self.publishing.lock().await) } else { None };
         if publishes {
@@ -127,11 +128,11 @@ impl Cluster {
             }
             return Err(refusal.into());
         }
-        if let Some(bundle) = unapproved(&view.state, &request, received_at.max(view.state.clock())) {
+        if let Some(bundle) = uncompared(&view.state, &request, received_at.max(view.state.clock())) {
             let compared = self.env.run_blocking(move || bundle.check()).await;
             compared.map_err(|_| WriteError::Unavailable(Unavailable::Stopping))??;
         }
-        let entry = Command::Admin { request: request.clone(), received_at }.to_entry();
+        let entry = to_command(&view.state, request.clone(), received_at).to_entry();
         Ok(match self.raft()?.propose(entry, ATTEMPT_WITHIN).await {
             Ok((index, bytes)) => {
                 let applied = entry::decode::<APPLIED_BYTES_MAX, Applied>(Kind::Applied, &bytes)

@@ -127,7 +127,11 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
     let outcome = match command {
         Command::Admin { request, received_at } => {
             state.advance(received_at);
-            admin(state, index, request)
+            admin(state, index, request, None)
+        }
+        Command::Publish { request, received_at, base } => {
+            state.advance(received_at);
+            admin(state, index, request, Some(base))
         }
         Command::InstallTrust { documents, at } => {
             state.advance(at);
@@ -147,7 +151,12 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
 
 /// Who asked is settled here, for every operation alike. Whether they may ask it in this tenant is a question that
 /// only the body answers, so each operation asks it itself, before it looks at anything else.
-fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<Applied, Refusal> {
+fn admin(
+    state: &mut State,
+    index: LogIndex,
+    request: SignedRequest,
+    compared: Option<Option<Digest>>,
+) -> Result<Applied, Refusal> {
     let (operation, requester) = authenticate(state, &request, state.clock)?;
     state.make_room_for_nonce()?;
     let (key, nonce, expires) = (request.key, request.nonce.clone(), Timestamp::from_secs(request.expires));
@@ -155,7 +164,7 @@ fn admin(state: &mut State, index: LogIndex, request: SignedRequest) -> Result<A
         (_, Requester::Writer) => relations::write(state, &request),
         (Operation::Revoke, _) | (_, Requester::Cutter(_)) => revocations::revoke(state, index, request),
         (operation, Requester::Administrator(administrator)) => {
-            administer(state, index, operation, &administrator, &request)
+            administer(state, index, operation, (&administrator, &request), compared)
         }
     };
     let outcome = outcome.unwrap_or_else(Applied::Refused);
@@ -167,11 +176,11 @@ fn administer(
     state: &mut State,
     index: LogIndex,
     operation: Operation,
-    administrator: &Administrator,
-    request: &SignedRequest,
+    (administrator, request): (&Administrator, &SignedRequest),
+    compared: Option<Option<Digest>>,
 ) -> Result<Applied, Refusal> {
     match operation {
-        Operation::PublishBundle => bundles::publish(state, index, administrator, request),
+        Operation::PublishBundle => bundles::publish(state, index, administrator, request, compared),
         Operation::SealCredential => credentials::seal(state, index, administrator, request),
         Operation::Revoke => revocations::revoke(state, index, request.clone()),
         Operation::IssueEnvelope => envelopes::commission(state, index, administrator, request),

@@ -141,6 +141,7 @@ pub(super) fn publish(
     index: LogIndex,
     administrator: &Administrator,
     request: &SignedRequest,
+    compared: Option<Option<Digest>>,
 ) -> Result<Applied, Refusal> {
     let (approval, container) = Approval::split(&request.body).map_err(|error| rejected(&error.into()))?;
     let signed = SignedBundle::parse(container).map_err(|error| rejected(&error.into()))?;
@@ -154,8 +155,11 @@ pub(super) fn publish(
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_verified(verified.manifest());
     verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
     let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
-    if let Some(approval) = &approval {
-        check_base(approval, state.active.get(&tenant).map(|active| active.digest()))?;
+    let active = state.active.get(&tenant).map(|active| active.digest());
+    match (&approval, compared) {
+        (Some(approval), _) => check_base(approval, active)?,
+        (None, Some(base)) => check_compared(base.as_ref(), active)?,
+        (None, None) => {}
     }
     let compiled = verified.compile().map_err(|error| rejected(&error))?;
     if let Some(active) = state.active.get(&tenant) {
@@ -185,10 +189,23 @@ fn check_base(approval: &Approval, active: Option<&Digest>) -> Result<(), Refusa
     if approval.base.as_ref() == active {
         return Ok(());
     }
-    let name = |digest: Option<&Digest>| digest.map_or_else(|| "none".to_owned(), ToString::to_string);
-    let (base, active) = (name(approval.base.as_ref()), name(active));
+    let (base, active) = (digest_name(approval.base.as_ref()), digest_name(active));
     let detail = format_args!("what was approved is a change of bundle {base}; active is {active}: compare again");
     Err(Refusal::new(RefusalKind::Conflict, "approval_of_another_base", detail))
+}
+
+/// Clause C-95: another bundle became active between the leader's comparison and the entry.
+fn check_compared(base: Option<&Digest>, active: Option<&Digest>) -> Result<(), Refusal> {
+    if base == active {
+        return Ok(());
+    }
+    let (base, active) = (digest_name(base), digest_name(active));
+    let detail = format_args!("this was compared with bundle {base}, and now {active} is active: push it again");
+    Err(Refusal::new(RefusalKind::Conflict, "compared_with_another_base", detail))
+}
+
+fn digest_name(digest: Option<&Digest>) -> String {
+    digest.map_or_else(|| "none".to_owned(), ToString::to_string)
 }
 
 fn stored(

@@ -1,5 +1,6 @@
 //! The entries of the log.
 
+use remit_common::crypto::digest::Digest;
 use remit_common::identity::SignedRequest;
 use remit_common::limits::ADMIN_BODY_BYTES_MAX;
 use remit_common::time::Timestamp;
@@ -40,6 +41,15 @@ pub enum Command {
     ExpireRevocations {
         /// When the leader proposed it.
         at: Timestamp,
+    },
+    /// A bundle that an administrator signed and nobody approved, with what it was compared with (Clause C-95).
+    Publish {
+        /// The request and its signature.
+        request: SignedRequest,
+        /// When the leader received it.
+        received_at: Timestamp,
+        /// The manifest of the bundle that was active when the leader compared; `None` where there was none.
+        base: Option<Digest>,
     },
 }
 

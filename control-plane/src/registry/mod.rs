@@ -23,7 +23,7 @@ mod ticks;
 mod trust;
 mod voters;
 
-pub use admission::{Unapproved, unapproved};
+pub use admission::{Uncompared, to_command, uncompared};
 pub use apply::{Applied, apply};
 pub(crate) use authenticate::request_refused;
 pub use authenticate::{Operation, Requester, authenticate};

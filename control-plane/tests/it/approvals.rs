@@ -6,7 +6,9 @@ use remit_common::bundle::{Approval, CompiledBundle, SignedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::limits::APPROVAL_REASON_BYTES_MAX;
 use remit_common::time::Timestamp;
-use remit_control_plane::registry::{Applied, Refusal, RefusalKind, State, StoredBundle, unapproved};
+use remit_control_plane::registry::{
+    Applied, Command, Refusal, RefusalKind, State, StoredBundle, to_command, uncompared,
+};
 
 use crate::mesh::Mesh;
 use crate::world::{CUTTER, NOW, OPS, Replica, at, bundle, bundle_for_records, genesis, key, reason, request, tenant};
@@ -32,7 +34,7 @@ fn publish(replica: &mut Replica, body: Vec<u8>, nonce: u64) -> Applied {
 
 /// What the voter that is to propose it says.
 fn admitted(replica: &Replica, who: u8, body: Vec<u8>) -> Result<bool, Refusal> {
-    match unapproved(&replica.state, &request(who, "/v1/bundles", body, NOW, 99), NOW) {
+    match uncompared(&replica.state, &request(who, "/v1/bundles", body, NOW, 99), NOW) {
         Some(bundle) => bundle.check().map(|()| true),
         None => Ok(false),
     }
@@ -56,8 +58,8 @@ fn what_is_wider_is_not_proposed_without_an_approval() {
         assert!(refused.detail.contains(told), "{told}: {}", refused.detail);
     }
     assert_eq!(admitted(&replica, OPS, narrower.clone()), Ok(true), "compared, and not wider");
-    // Nothing is compared that is approved, that runs already, or that the log refuses with a reason of its own.
-    assert_eq!(admitted(&replica, OPS, approval(&first, &wider, NOW).with(&wider)), Ok(false));
+    assert_eq!(admitted(&replica, OPS, approval(&first, &wider, NOW).with(&wider)), Ok(true));
+    // Nothing is compared that runs already, or that the log refuses with a reason of its own.
     assert_eq!(admitted(&replica, OPS, first.clone()), Ok(false));
     assert_eq!(admitted(&replica, CUTTER, wider.clone()), Ok(false));
     assert_eq!(admitted(&replica, OPS, bundle("acme", 2, &[6], NOW)), Ok(false));
@@ -101,6 +103,53 @@ fn who_approved_what_stays_with_the_bundle() {
     // Pushed again, it is what was approved then.
     assert_eq!(reason(&publish(&mut replica, wider.clone(), 3)), "bundle");
     assert_eq!(stored(&replica.state, &wider).approved, Some(approved));
+}
+
+/// Clause C-93: an approval is of what is found, not of whatever may come.
+#[test]
+fn an_approval_of_other_findings_or_of_nothing_is_not_proposed() {
+    let mut replica = Replica::new();
+    let (first, wider, narrower) =
+        (bundle("acme", 1, &[6, 7], NOW), bundle_for_records(2, 120, NOW), bundle_for_records(2, 90, NOW));
+    publish(&mut replica, first.clone(), 1);
+    let given = approval(&first, &wider, NOW);
+    let refused =
+        |approval: Approval, container: &[u8]| admitted(&replica, OPS, approval.with(container)).unwrap_err().reason;
+    let none = Approval { requests: 0, actions: [].into(), loosened: 0, ..given.clone() };
+    assert_eq!(refused(none.clone(), &wider), "approval_of_other_findings");
+    let fewer = given.actions.iter().map(|(action, count)| (action.clone(), count - 1)).collect();
+    assert_eq!(refused(Approval { actions: fewer, ..given.clone() }, &wider), "approval_of_other_findings");
+    let others = [("crm.other".parse().unwrap(), u64::MAX)].into();
+    assert_eq!(refused(Approval { actions: others, ..given.clone() }, &wider), "approval_of_other_findings");
+    assert_eq!(refused(none, &narrower), "nothing_to_approve");
+    // A desk asks more than a voter: more may be approved than is found here.
+    let more = given.actions.iter().map(|(action, count)| (action.clone(), count + 1)).collect();
+    assert_eq!(admitted(&replica, OPS, Approval { actions: more, ..given }.with(&wider)), Ok(true));
+}
+
+/// Clause C-95: what was compared with one bundle does not replace another, however late its entry comes.
+#[test]
+fn a_bundle_that_was_compared_with_another_than_the_active_one_is_refused() {
+    let mut replica = Replica::new();
+    let (first, second, third) =
+        (bundle("acme", 1, &[6, 7], NOW), bundle_for_records(2, 90, NOW), bundle_for_records(3, 95, NOW));
+    let command = |replica: &Replica, container: &[u8], nonce| {
+        to_command(&replica.state, request(OPS, "/v1/bundles", container.to_vec(), NOW, nonce), NOW)
+    };
+    let early = command(&replica, &first, 1);
+    assert!(matches!(early, Command::Publish { base: None, .. }));
+    assert_eq!(reason(&replica.apply(early)), "bundle");
+    // 95 is no more than 100, and more than the 90 that become active first.
+    let (late, between) = (command(&replica, &third, 2), command(&replica, &second, 3));
+    assert!(matches!(&late, Command::Publish { base: Some(base), .. } if *base == digest(&first)));
+    assert_eq!(reason(&replica.apply(between)), "bundle");
+    assert_eq!(reason(&replica.apply(late)), "compared_with_another_base");
+    assert_eq!(replica.state.active(&tenant("acme")).unwrap().digest(), &digest(&second));
+    assert_eq!(admitted(&replica, OPS, third.clone()).unwrap_err().reason, "widening_not_approved");
+    // An approval says itself what it is of.
+    let approved = approval(&second, &third, NOW).with(&third);
+    assert!(matches!(command(&replica, &approved, 4), Command::Admin { .. }));
+    assert_eq!(reason(&publish(&mut replica, approved, 4)), "bundle");
 }
 
 /// Clause C-92, on every voter alike.

@@ -28,6 +28,17 @@ fn admin_version_1() {
     );
 }
 
+/// Clause C-95: the entry of a request, with the digest of what was compared behind it.
+#[test]
+fn publish_version_1() {
+    let (request, received_at) = (revoke(OPS, "acme", "s", NOW, 1), at(1));
+    let admin = text::hex(&Command::Admin { request: request.clone(), received_at }.to_entry());
+    let rest = admin.strip_prefix("524d54430001000100").unwrap();
+    let publish = |base| Command::Publish { request: request.clone(), received_at, base };
+    check(&publish(None), &format!("524d54430001000104{rest}00"));
+    check(&publish(Some(Digest([0x22; 32]))), &format!("524d54430001000104{rest}01{}", "22".repeat(32)));
+}
+
 #[test]
 fn install_trust_version_1() {
     let documents = TrustDocuments { roots: vec![vec![0xaa, 0xbb]], directory: Some(vec![0xcc]) };

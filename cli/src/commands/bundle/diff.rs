@@ -82,6 +82,8 @@ pub(crate) struct Side {
     pub(crate) files: BTreeMap<String, Vec<u8>>,
 }
 
+/// Changes that are shown, of each sort.
+const LINES_MAX: usize = 200;
 /// What an administrator may ask for, so that a mistyped number does not fill the memory.
 const REQUESTS_MAX: usize = 1_000_000;
 /// Bytes of a file of records.
@@ -202,46 +204,90 @@ pub(crate) async fn active(admin: &Admin, tenant: &remit_common::id::TenantId) -
     of_container(container).map(Some)
 }
 
-/// Compares what is about to be pushed with what runs. Refuses what newly permits something, or, with the reason why
-/// it is meant, gives the approval that goes with it (clauses B-41 and B-42).
+/// What a push was compared with, and what goes with it.
+pub(super) struct Cleared {
+    /// The approval, where something is wider and meant.
+    pub(super) approval: Option<Approval>,
+    /// What became of the proof, in words; `None` where there was nothing to compare with.
+    pub(super) proof: Option<String>,
+}
+
+/// How long a push waits for a solver.
+const PUSH_PROOF_WITHIN: Duration = Duration::from_secs(60);
+
+/// Compares what is about to be pushed with what runs, and proves it where there is a solver. Refuses what newly
+/// permits something or is not proven, or, with the reason why it is meant, gives the approval that goes with it
+/// (clauses B-41, B-42 and B-53). Where nothing is wider, there is nothing to approve.
 pub(super) async fn approve(
     admin: &Admin,
     bundle: &SignedBundle,
     manifest: &Manifest,
     reason: Option<&str>,
     context: &Context,
-) -> Result<Option<Approval>, Failure> {
-    let Some(old) = active(admin, &manifest.tenant).await? else { return Ok(None) };
+) -> Result<Cleared, Failure> {
+    let nothing = Cleared { approval: None, proof: None };
+    let Some(old) = active(admin, &manifest.tenant).await? else { return Ok(nothing) };
     // What does not compile is for the voters to refuse, with their reason.
-    let Ok(new) = of_container(bundle.clone()) else { return Ok(None) };
+    let Ok(new) = of_container(bundle.clone()) else { return Ok(nothing) };
     let progress = context.output.progress("comparing with the active bundle");
-    let found = compare(&old.compiled, &new.compiled, &[], context.now(), Budget::DESK);
+    let compare = |budget| compare(&old.compiled, &new.compiled, &[], context.now(), budget);
+    // The voter asks less than a desk does, and says more often that it could not ask.
+    let (found, voters) = (compare(Budget::DESK), compare(Budget::VOTER));
     progress.finish_and_clear();
+    let solver = files::environment().remove("REMIT_CVC5").unwrap_or_else(|| "cvc5".to_owned());
+    let proof = if prove::has_solver(&solver) {
+        let progress = context.output.progress("asking the solver");
+        let proof = Box::pin(prove::prove(&old, &new, &solver, PUSH_PROOF_WITHIN, context)).await;
+        progress.finish_and_clear();
+        Some(proof)
+    } else {
+        None
+    };
+    let unproven = proof.as_ref().map_or(0, Proof::unproven);
+    let said = match &proof {
+        None => {
+            "no proof was made: there is no cvc5 on the PATH or in $REMIT_CVC5; requests alone were compared".to_owned()
+        }
+        Some(_) if unproven == 0 => {
+            "a proof was made: the Cedar policies permit no more than the active ones".to_owned()
+        }
+        Some(_) => format!("a proof was tried: {unproven} of its claims are not proven"),
+    };
+    if !found.widens() && !voters.widens() && unproven == 0 {
+        return Ok(Cleared { proof: Some(said), ..nothing });
+    }
     if let Some(reason) = reason {
         let approval = Approval::of(&found, reason).map_err(|error| {
             Failure::new(Exit::Usage, error.rule)
                 .hint("`--reason TEXT` takes one short line: the place for more is elsewhere")
         })?;
-        return Ok(Some(approval));
+        let approval = approval.and(&voters).and_unproven(unproven);
+        return Ok(Cleared { approval: Some(approval), proof: Some(said) });
     }
-    if !found.widens() {
-        return Ok(None);
+    let widest = if found.widens() { &found } else { &voters };
+    show(widest, &old, &new, &context.output);
+    if let Some(proof) = &proof {
+        prove::show(proof, &context.output);
     }
-    show(&found, &old, &new, &context.output);
     let (version, runs) = (manifest.version, old.compiled.manifest().version);
-    let message = format!("version {version} permits what the active version {runs} does not: {}", found.summary());
+    let message = if widest.widens() {
+        format!("version {version} permits what the active version {runs} does not: {}", widest.summary())
+    } else {
+        format!("it is not proven that version {version} permits no more than the active version {runs}: {said}")
+    };
     let hint = "if that is meant, push again with --approve-widening and --reason TEXT, which are recorded";
     Err(Failure::new(Exit::Failed, message).reason("widening").hint(hint))
 }
 
 /// Words first, then a table, then one request for each row.
 pub(crate) fn show(found: &Comparison, old: &Side, new: &Side, output: &Output) {
-    for change in &found.changes {
+    for change in found.changes.iter().take(LINES_MAX) {
         let what = match change.subject {
             Subject::Policy => "policy",
             Subject::Tool => "tool",
             Subject::Upstream => "upstream",
             Subject::File => "file",
+            Subject::Entity => "entity",
             Subject::Manifest => "manifest",
         };
         let how = match change.how {
@@ -253,9 +299,16 @@ pub(crate) fn show(found: &Comparison, old: &Side, new: &Side, output: &Output) 
         let place = place.map(|(place, side)| format!("  {}", line_of(place, side))).unwrap_or_default();
         output.line(format!("{how:8} {what} {}{place}", change.name));
     }
-    for change in found.loosened() {
+    let more = |count: usize, what: &str| {
+        if count > LINES_MAX {
+            output.line(output.faint(&format!("and {} more {what}; --json lists all", count - LINES_MAX)));
+        }
+    };
+    more(found.changes.len(), "changes");
+    for change in found.loosened().take(LINES_MAX) {
         output.line(format!("{}: {}", output.bad("wider"), change.loosens.as_deref().unwrap_or_default()));
     }
+    more(found.loosened().count(), "that are wider");
     for finding in &found.findings {
         let kind = finding.kind.words();
         let kind = if finding.kind.widens() { output.bad(kind) } else { kind.to_owned() };

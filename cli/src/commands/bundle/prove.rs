@@ -26,6 +26,8 @@ use solver::{Solver, Unsolved};
 
 const NO_SOLVER: &str = "there is no solver: install cvc5 1.3 or later (https://github.com/cvc5/cvc5/releases), and \
                          put it on the PATH or name it with --solver or $REMIT_CVC5";
+const FAILS: &str = "looks at attributes of entities, and fails where `entities.json` does not know one: an edge denies \
+                     then, and what denies now is not proven";
 const LATE: &str = "the solver took too long; --budget SECONDS gives it more";
 
 /// Of whom policies are asked.
@@ -99,6 +101,12 @@ impl Proof {
         self.findings.iter().all(|finding| matches!(finding.verdict, Verdict::Proven { .. }))
     }
 
+    /// How many claims were not.
+    pub(crate) fn unproven(&self) -> u64 {
+        let unproven = self.findings.iter().filter(|finding| !matches!(finding.verdict, Verdict::Proven { .. }));
+        u64::try_from(unproven.count()).unwrap_or(u64::MAX)
+    }
+
     fn unknown(why: String) -> Self {
         let verdict = Verdict::Unknown { why };
         let finding = Finding { action: "*".to_owned(), resource: "*".to_owned(), who: Who::Caller, verdict };
@@ -117,6 +125,11 @@ impl Rule {
     pub(super) fn permits(&self) -> bool {
         self.policy.effect() == Effect::Permit
     }
+}
+
+/// Whether there is a solver at `program`.
+pub(crate) fn has_solver(program: &str) -> bool {
+    Solver::new(program).is_there()
 }
 
 /// Tries to prove that `new` permits nothing that `old` does not, with the solver at `program`, within a time for all.
@@ -187,6 +200,10 @@ async fn all(schema: &Schema, old: &[Rule], new: &[Rule], solver: &mut Solver, l
         let left = left();
         let verdict = match &claim.query {
             None => Verdict::Proven { solver: false },
+            Some(_) if claim.unclear.is_some() => {
+                let name = claim.unclear.as_deref().unwrap_or_default();
+                Verdict::Unknown { why: format!("`{name}` {FAILS}") }
+            }
             Some(_) if left.is_zero() => Verdict::Unknown { why: LATE.to_owned() },
             Some(query) => match Box::pin(solver.refute(schema, &claim.about, query, left)).await {
                 Ok(None) => Verdict::Proven { solver: true },

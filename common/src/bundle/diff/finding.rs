@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::super::CompiledBundle;
 use super::place::Place;
 use super::question::{Origin, Question, Request};
+use super::witness::Seen;
 use crate::id::{AgentClass, PolicyId, ToolName};
 use crate::policy::{Decision, Reason};
 
@@ -105,22 +106,25 @@ pub struct Finding {
 pub(super) struct Findings {
     exemplars: usize,
     found: BTreeMap<(Kind, ToolName, Role), Finding>,
+    /// What the policies were seen to do, whether or not it differs.
+    seen: Seen,
 }
 
-type Answer = Result<Decision, String>;
+pub(super) type Answer = Result<Decision, String>;
 
-fn is_permit(answer: &Answer) -> bool {
+pub(super) fn is_permit(answer: &Answer) -> bool {
     matches!(answer, Ok(Decision::Permit(_)))
 }
 
 impl Findings {
     pub(super) fn new(exemplars: usize) -> Self {
-        Self { exemplars, found: BTreeMap::new() }
+        Self { exemplars, found: BTreeMap::new(), seen: Seen::default() }
     }
 
     /// Asks both, and notes a difference.
     pub(super) fn ask(&mut self, question: &Question, old: &CompiledBundle, new: &CompiledBundle) {
         let (before, after) = (question.ask(old), question.ask(new));
+        self.seen.note(&question.origin, &before, &after);
         let kind = match (is_permit(&before), is_permit(&after)) {
             (false, true) => Kind::NewlyPermitted,
             (true, false) => Kind::NewlyDenied,
@@ -151,8 +155,8 @@ impl Findings {
         }
     }
 
-    pub(super) fn finish(self) -> Vec<Finding> {
-        self.found.into_values().collect()
+    pub(super) fn finish(self) -> (Vec<Finding>, Seen) {
+        (self.found.into_values().collect(), self.seen)
     }
 }
 

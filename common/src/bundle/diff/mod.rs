@@ -3,15 +3,18 @@
 //! Requests are decided under both bundles, side by side and without effect, and where the answers differ that is a
 //! finding, with the request in words. The requests are the bundles' own canaries, recorded ones, and ones made up
 //! around every rule that changed. What is found is true; what is not found is not proven absent,
-//! which is why the answer says how many were asked and what was left out. Clauses B-35 to B-40 and B-47, docs/PROTOCOL.md.
+//! which is why the answer says how many were asked and what was left out, and why a change is wider by itself where not
+//! everything near it could be asked. Clauses B-35 to B-40, B-47 and B-49 to B-52, docs/PROTOCOL.md.
 
 mod finding;
 mod generate;
 mod place;
+mod plan;
 mod question;
 mod replay;
 mod scene;
 mod structure;
+mod witness;
 
 use std::collections::BTreeMap;
 
@@ -42,13 +45,16 @@ pub struct Budget {
     pub generated: usize,
     /// Example requests per finding.
     pub exemplars: usize,
+    /// Steps for making them up and asking them: conditions read, values tried, policies evaluated. Counted, so that
+    /// every machine finds the same.
+    pub work: u64,
 }
 
 impl Budget {
     /// At an administrator's desk: seconds.
-    pub const DESK: Self = Self { generated: 20_000, exemplars: 2 };
+    pub const DESK: Self = Self { generated: 20_000, exemplars: 2, work: 400_000_000 };
     /// At the voter that a bundle is pushed to: a fraction of a second.
-    pub const VOTER: Self = Self { generated: 1_000, exemplars: 1 };
+    pub const VOTER: Self = Self { generated: 1_000, exemplars: 1, work: 8_000_000 };
 }
 
 /// How many requests were decided under both bundles.
@@ -96,6 +102,8 @@ pub struct Comparison {
     pub findings: Vec<Finding>,
     /// How many requests were asked.
     pub asked: Asked,
+    /// Ways, values, entities and requests that could have been made up and were not.
+    pub left_out: u64,
     /// What was left out, in words.
     pub uncovered: Vec<String>,
 }
@@ -109,20 +117,33 @@ pub fn compare(
     now: Timestamp,
     budget: Budget,
 ) -> Comparison {
-    let changes = structure::changes(old, new);
-    let mut uncovered = Vec::new();
+    let mut changes = structure::changes(old, new);
     let mut questions: Vec<Question> = Question::canaries(old, new, now);
     questions.extend(more.iter().cloned());
-    questions.extend(generate::questions(old, new, &changes, now, budget.generated, &mut uncovered));
+    let made = generate::questions(old, new, &changes, now, budget);
+    questions.extend(made.questions);
     let mut asked = Asked::default();
     let mut findings = Findings::new(budget.exemplars.min(EXEMPLARS_MAX));
     for question in &questions {
         asked.count(&question.origin);
         findings.ask(question, old, new);
     }
-    uncovered.extend(structure::not_asked(&changes));
-    uncovered.truncate(UNCOVERED_MAX);
-    Comparison { old: *old.digest(), new: *new.digest(), changes, findings: findings.finish(), asked, uncovered }
+    let (findings, seen) = findings.finish();
+    witness::judge(&mut changes, old, new, &made.unasked, &made.about, &seen);
+    let mut uncovered = structure::not_asked(&changes);
+    if uncovered.len() > UNCOVERED_MAX {
+        let more = uncovered.len() - UNCOVERED_MAX;
+        uncovered.truncate(UNCOVERED_MAX);
+        uncovered.push(format!("and {more} more changes that are read, not asked"));
+    }
+    if made.left_out > 0 {
+        uncovered.push(format!(
+            "{} more ways, values and requests could have been made up; the budget is {} requests and {} steps",
+            made.left_out, budget.generated, budget.work
+        ));
+    }
+    let (old, new) = (*old.digest(), *new.digest());
+    Comparison { old, new, changes, findings, asked, left_out: made.left_out, uncovered }
 }
 
 impl Comparison {

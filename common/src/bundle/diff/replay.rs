@@ -16,7 +16,7 @@ use super::scene::{OTHER, put, segments};
 use crate::envelope::AgentRequest;
 use crate::id::{AgentClass, DecisionId, ToolName};
 use crate::policy::catalogue::Tool;
-use crate::policy::engines::cedar::steer::{About, CLASS, Value as Known};
+use crate::policy::engines::cedar::steer::{About, CLASS, Value as Known, Work};
 use crate::policy::{Decision, Reason};
 use crate::time::Timestamp;
 
@@ -24,6 +24,8 @@ use crate::time::Timestamp;
 const RECORDS_MAX: usize = 100_000;
 /// Classes of agents that are tried.
 const CLASSES_MAX: usize = 64;
+/// Steps for reading the policies about one tool.
+const STEPS_MAX: u64 = 10_000_000;
 /// The envelope of a record ended at a time that nobody wrote down; no policy that looks at it is replayed.
 const LIFE: Duration = Duration::from_secs(3_600);
 
@@ -273,13 +275,14 @@ fn classes_known(bundle: &CompiledBundle, tool: &ToolName) -> BTreeSet<String> {
     let policy = bundle.policy();
     let mut classes: BTreeSet<String> = BTreeSet::from([OTHER.to_owned()]);
     let Some(plan) = policy.plan(tool) else { return classes };
-    let about = About { resource: &plan.resource, purposes: &[] };
+    let (work, changed, filled) = (Work::new(STEPS_MAX), BTreeSet::new(), BTreeSet::new());
+    let about = About { resource: &plan.resource, purposes: &[], changed: &changed, filled: &filled, work: &work };
     let rules = policy.engine().rules().flat_map(|rule| policy.engine().boundaries(rule.number, &about));
     classes.extend(rules.filter(|(path, _)| path.as_slice() == [CLASS]).filter_map(|(_, value)| match value {
         Known::Text(class) => Some(class),
         Known::Bool(_) | Known::Long(_) | Known::Texts(_) => None,
     }));
-    classes.extend(policy.engine().entities_of("AgentClass", CLASSES_MAX));
+    classes.extend(policy.engine().entities_of("AgentClass"));
     classes.into_iter().take(CLASSES_MAX).collect()
 }
 

@@ -1,6 +1,8 @@
 //! Requests about one tool: what they are made of, and how one is put together.
 
+use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
+use std::rc::Rc;
 use std::time::Duration;
 
 use serde_json::{Map, Value as JsonValue};
@@ -11,16 +13,23 @@ use crate::envelope::AgentRequest;
 use crate::id::{PolicyId, ToolName};
 use crate::limits::CHAIN_LINKS_MAX;
 use crate::policy::catalogue::Tool;
-use crate::policy::engines::cedar::steer::{AGENT, About, CLASS, DELEGATOR, Edit, Path, RESOURCE, RuleView, Value};
+use crate::policy::engines::cedar::steer::{
+    ABOVE, ABOVE_AGENT, AGENT, About, CLASS, DELEGATOR, Edit, Named, Pairing, Path, RESOURCE, RuleView, Steered, Value,
+    Work,
+};
 use crate::policy::engines::cedar::{Kind, Shape};
 use crate::time::Timestamp;
 
-/// Values of one attribute that are tried.
-const VALUES_MAX: usize = 24;
-/// Entities of one kind that are tried.
+/// Classes that are tried one by one.
+const CLASSES_MAX: usize = 24;
+/// Entities of one kind that are tried, besides those that changed and those that policies name.
 const ENTITIES_MAX: usize = 12;
+/// What asking costs besides the policies: putting the request together, its grants and its facts.
+const ASKING: usize = 64;
 /// A name that no policy means.
 pub(super) const OTHER: &str = "something-else";
+/// Another one.
+const ANOTHER: &str = "something-else-again";
 const LIFE: Duration = Duration::from_secs(3_600);
 
 /// A request while it is made up: a value for each path.
@@ -46,7 +55,18 @@ pub(super) struct Scene<'a> {
     pub(super) values: BTreeMap<Path, BTreeSet<Value>>,
     /// A request with nothing in it that any policy would mind.
     pub(super) plain: Draft,
+    /// Entities that are not what they were.
+    pub(super) changed: &'a BTreeSet<Named>,
+    pub(super) work: &'a Work,
+    /// Steps that one request costs.
+    pub(super) cost: usize,
+    /// Types of entities that tuples may put somebody into.
+    filled: BTreeSet<String>,
+    steered: RefCell<BTreeMap<(usize, usize), Rc<Steered>>>,
 }
+
+/// Names of a request that are none of its context.
+const WHO: [&str; 6] = [CLASS, AGENT, ABOVE, ABOVE_AGENT, RESOURCE, DELEGATOR];
 
 fn path(name: &str) -> Path {
     vec![name.to_owned()]
@@ -59,6 +79,7 @@ impl<'a> Scene<'a> {
         new: &'a CompiledBundle,
         tool: &ToolName,
         now: Timestamp,
+        (changed, work): (&'a BTreeSet<Named>, &'a Work),
     ) -> Option<Self> {
         let home = [new, old].into_iter().find(|bundle| bundle.policy().plan(tool).is_some())?;
         let descriptor = home.policy().catalogue().tools.get(tool)?;
@@ -66,9 +87,13 @@ impl<'a> Scene<'a> {
         let side = |bundle: &'a CompiledBundle| {
             let engine = bundle.policy().engine();
             let action = engine.subject(&bundle.policy().kinds().action, tool.as_str());
-            let rules = engine.rules().filter(|rule| engine.speaks_of(rule.number, &action)).collect();
+            let rules: Vec<RuleView> = engine.rules().filter(|rule| engine.speaks_of(rule.number, &action)).collect();
             Side { bundle, rules }
         };
+        let sides = [side(old), side(new)];
+        let sizes =
+            sides.iter().flat_map(|side| side.rules.iter().map(|rule| side.bundle.policy().engine().size(rule.number)));
+        let cost = sizes.fold(ASKING, usize::saturating_add);
         let mut purposes: BTreeSet<String> = BTreeSet::new();
         for bundle in [old, new] {
             purposes.extend(bundle.policy().taxonomy().purposes().map(|(name, _)| name.to_owned()));
@@ -77,33 +102,58 @@ impl<'a> Scene<'a> {
             tool: tool.clone(),
             descriptor,
             resource: &plan.resource,
-            sides: [side(old), side(new)],
+            sides,
             purposes: purposes.into_iter().collect(),
             wants: plan.wants(),
             now,
             values: BTreeMap::new(),
             plain: Draft::new(),
+            changed,
+            work,
+            cost,
+            filled: [old, new].into_iter().flat_map(|bundle| bundle.policy().filled_by_tuples(tool)).collect(),
+            steered: RefCell::default(),
         };
+        if !work.spend(cost) {
+            return None;
+        }
         scene.values = scene.collect_values();
         scene.plain = scene.put_plain();
         Some(scene)
     }
 
     fn about(&self) -> About<'_> {
-        About { resource: self.resource, purposes: &self.purposes }
+        let (changed, filled, work) = (self.changed, &self.filled, self.work);
+        About { resource: self.resource, purposes: &self.purposes, changed, filled, work }
     }
 
-    /// Ways to make a policy of one side hold, or not.
-    pub(super) fn ways(&self, side: usize, rule: &RuleView, holds: bool) -> Vec<Vec<Edit>> {
-        let Some(side) = self.sides.get(side) else { return Vec::new() };
-        side.bundle.policy().engine().ways(rule.number, holds, &self.about())
+    /// How a policy of one side is made to hold, or not.
+    pub(super) fn steered(&self, side: usize, rule: &RuleView) -> Rc<Steered> {
+        let known = self.steered.borrow().get(&(side, rule.number)).cloned();
+        known.unwrap_or_else(|| {
+            let engine = self.sides.get(side).map(|side| side.bundle.policy().engine());
+            let steered = Rc::new(engine.map(|engine| engine.steered(rule.number, &self.about())).unwrap_or_default());
+            self.steered.borrow_mut().insert((side, rule.number), steered.clone());
+            steered
+        })
     }
 
-    /// The attributes that a policy of one side looks at.
-    pub(super) fn paths(&self, side: usize, rule: &RuleView) -> BTreeSet<Path> {
+    /// The values around the constants of a policy of one side, where they can stand in a request.
+    pub(super) fn boundaries(&self, side: usize, rule: &RuleView) -> BTreeSet<(Path, Value)> {
         let Some(side) = self.sides.get(side) else { return BTreeSet::new() };
         let found = side.bundle.policy().engine().boundaries(rule.number, &self.about());
-        found.into_iter().map(|(path, _)| path).filter(|path| self.values.contains_key(path)).collect()
+        found.into_iter().filter(|(path, value)| self.fits(path, value)).collect()
+    }
+
+    /// Where a request names entities of a kind.
+    pub(super) fn paths_of(&self, kind: &str) -> Vec<Path> {
+        match kind {
+            "AgentClass" => vec![path(CLASS), path(ABOVE)],
+            "Agent" => vec![path(AGENT), path(ABOVE_AGENT)],
+            "User" => vec![path(DELEGATOR)],
+            kind if kind == self.resource_kind() => vec![path(RESOURCE)],
+            _ => Vec::new(),
+        }
     }
 
     fn shape(&self, path: &Path) -> Option<&Shape> {
@@ -114,8 +164,8 @@ impl<'a> Scene<'a> {
     fn fits(&self, path: &Path, value: &Value) -> bool {
         match (path.as_slice(), value) {
             ([name], Value::Text(text)) if name == "purpose" => self.purposes.contains(text),
-            ([name], Value::Text(_)) if [CLASS, AGENT, RESOURCE, DELEGATOR].contains(&name.as_str()) => true,
-            ([name], _) if [CLASS, AGENT, RESOURCE, DELEGATOR, "purpose"].contains(&name.as_str()) => false,
+            ([name], Value::Text(_)) if WHO.contains(&name.as_str()) => true,
+            ([name], _) if name == "purpose" || WHO.contains(&name.as_str()) => false,
             _ => match (self.shape(path), value) {
                 (Some(Shape::Text), Value::Text(_))
                 | (Some(Shape::Long), Value::Long(_))
@@ -130,10 +180,7 @@ impl<'a> Scene<'a> {
         let mut values: BTreeMap<Path, BTreeSet<Value>> = BTreeMap::new();
         let mut add = |path: Path, value: Value| {
             if self.fits(&path, &value) {
-                let known = values.entry(path).or_default();
-                if known.len() < VALUES_MAX {
-                    known.insert(value);
-                }
+                values.entry(path).or_default().insert(value);
             }
         };
         for side in &self.sides {
@@ -144,11 +191,20 @@ impl<'a> Scene<'a> {
             }
         }
         let kind = self.resource_kind();
-        for (place, kind) in [(CLASS, "AgentClass"), (AGENT, "Agent"), (DELEGATOR, "User"), (RESOURCE, kind.as_str())] {
+        let places = [
+            (CLASS, "AgentClass"),
+            (ABOVE, "AgentClass"),
+            (AGENT, "Agent"),
+            (ABOVE_AGENT, "Agent"),
+            (DELEGATOR, "User"),
+            (RESOURCE, kind.as_str()),
+        ];
+        for (place, kind) in places {
             for side in &self.sides {
-                for id in side.bundle.policy().engine().entities_of(kind, ENTITIES_MAX) {
-                    add(path(place), Value::Text(id));
-                }
+                let mut ids = side.bundle.policy().engine().entities_of(kind);
+                ids.sort_by_key(|id| !self.changed.contains(&(kind.to_owned(), id.clone())));
+                self.work.keep(&mut ids, ENTITIES_MAX);
+                ids.into_iter().for_each(|id| add(path(place), Value::Text(id)));
             }
             add(path(place), Value::Text(OTHER.to_owned()));
         }
@@ -164,7 +220,8 @@ impl<'a> Scene<'a> {
             classes.extend(side.bundle.policy().taxonomy().classes().map(|(name, _)| name.to_owned()));
         }
         let known = values.entry(path("classes")).or_default();
-        known.extend(classes.iter().take(VALUES_MAX).map(|class| Value::Texts(BTreeSet::from([class.clone()]))));
+        self.work.leave(classes.len().saturating_sub(CLASSES_MAX));
+        known.extend(classes.iter().take(CLASSES_MAX).map(|class| Value::Texts(BTreeSet::from([class.clone()]))));
         known.extend([Value::Texts(classes.clone()), Value::Texts(BTreeSet::new())]);
         known.retain(|value| matches!(value, Value::Texts(texts) if texts.is_subset(&classes)));
         values
@@ -189,7 +246,11 @@ impl<'a> Scene<'a> {
             draft.insert(path.clone(), value);
         }
         let entity = |kind: &str| {
-            let ids = self.sides.iter().rev().flat_map(|side| side.bundle.policy().engine().entities_of(kind, 1));
+            let ids = self
+                .sides
+                .iter()
+                .rev()
+                .flat_map(|side| side.bundle.policy().engine().entities_of(kind).into_iter().next());
             Value::Text(ids.into_iter().next().unwrap_or_else(|| OTHER.to_owned()))
         };
         draft.insert(path(DELEGATOR), entity("User"));
@@ -207,37 +268,92 @@ impl<'a> Scene<'a> {
         draft
     }
 
-    /// Follows edits, in their order.
-    pub(super) fn edit(&self, draft: &mut Draft, edits: &[Edit]) {
+    /// What stands somewhere when nothing else is asked for.
+    fn default_at(&self, path: &Path) -> Option<Value> {
+        Some(match self.shape(path)? {
+            Shape::Text => Value::Text(OTHER.to_owned()),
+            Shape::Long => Value::Long(1),
+            Shape::Bool => Value::Bool(false),
+            Shape::Set(_) => Value::Texts(BTreeSet::from([OTHER.to_owned()])),
+            Shape::Record(_) => return None,
+        })
+    }
+
+    /// Follows edits, in their order. Says whether each could be followed.
+    pub(super) fn edit(&self, draft: &mut Draft, edits: &[Edit]) -> bool {
+        let mut all = true;
         for edit in edits {
-            match edit {
+            all &= match edit {
                 Edit::Set(path, value) if self.fits(path, value) || path == &vec!["chain_depth".to_owned()] => {
                     draft.insert(path.clone(), value.clone());
+                    true
                 }
-                Edit::Set(..) => {}
+                // A purpose that neither bundle has is none of a request.
+                Edit::Set(path, _) => path.as_slice() == ["purpose"],
                 Edit::Include(path, text) => match draft.get_mut(path) {
-                    Some(Value::Texts(texts)) => _ = texts.insert(text.clone()),
-                    _ => _ = draft.insert(path.clone(), Value::Texts(BTreeSet::from([text.clone()]))),
+                    Some(Value::Texts(texts)) => {
+                        texts.insert(text.clone());
+                        true
+                    }
+                    _ => {
+                        draft.insert(path.clone(), Value::Texts(BTreeSet::from([text.clone()])));
+                        self.shape(path).is_some_and(Shape::is_texts)
+                    }
                 },
                 Edit::Exclude(path, text) => {
                     if let Some(Value::Texts(texts)) = draft.get_mut(path) {
                         texts.remove(text);
                     }
+                    true
                 }
-                Edit::Keep(path) if !draft.contains_key(path) => {
-                    let value = match self.shape(path) {
-                        Some(Shape::Text) => Value::Text(OTHER.to_owned()),
-                        Some(Shape::Long) => Value::Long(1),
-                        Some(Shape::Bool) => Value::Bool(false),
-                        Some(Shape::Set(_)) => Value::Texts(BTreeSet::from([OTHER.to_owned()])),
-                        Some(Shape::Record(_)) | None => continue,
-                    };
-                    draft.insert(path.clone(), value);
+                Edit::Keep(path) => self.put_there(draft, path),
+                Edit::Drop(path) => {
+                    draft.retain(|known, _| !known.starts_with(path));
+                    // Every argument of a dimension is there.
+                    path.first().is_none_or(|group| group != "dimensions")
                 }
-                Edit::Keep(_) => {}
-                Edit::Drop(path) => drop(draft.remove(path)),
+                Edit::Pair(left, right, pairing) => self.pair(draft, left, right, *pairing),
+            };
+        }
+        all
+    }
+
+    /// Sees to it that something stands at a path: a value, or for a record all that is below it.
+    fn put_there(&self, draft: &mut Draft, path: &Path) -> bool {
+        let below = self.wants.iter().filter(|(known, ..)| known.starts_with(path));
+        let missing: Vec<Path> = below.map(|(known, ..)| known.clone()).collect();
+        for path in &missing {
+            if let Some(value) = self.default_at(path).filter(|_| !draft.contains_key(path)) {
+                draft.insert(path.clone(), value);
             }
         }
+        !missing.is_empty()
+    }
+
+    /// Puts two values into a draft that stand so to each other.
+    fn pair(&self, draft: &mut Draft, left: &Path, right: &Path, pairing: Pairing) -> bool {
+        let value = |path: &Path| draft.get(path).cloned().or_else(|| self.default_at(path));
+        let Some(one) = value(left) else { return false };
+        let two = match (&one, pairing) {
+            (_, Pairing::Equal) => one.clone(),
+            (Value::Long(number), Pairing::Less | Pairing::Different) => Value::Long(number.saturating_add(1)),
+            (Value::Long(number), Pairing::Greater) => Value::Long(number.saturating_sub(1)),
+            (Value::Text(_), Pairing::Different) => Value::Text(ANOTHER.to_owned()),
+            (Value::Bool(value), Pairing::Different) => Value::Bool(!value),
+            _ => return false,
+        };
+        if self.fits(right, &two) {
+            draft.insert(left.clone(), one);
+            draft.insert(right.clone(), two);
+            return true;
+        }
+        // The one on the right may be what cannot be chosen: a purpose.
+        let Some(two) = value(right).filter(|two| pairing == Pairing::Equal && self.fits(left, two)) else {
+            return false;
+        };
+        draft.insert(left.clone(), two.clone());
+        draft.insert(right.clone(), two);
+        true
     }
 
     /// The request that a draft describes; `None` where no request can be like that.
@@ -251,10 +367,18 @@ impl<'a> Scene<'a> {
             _ => None,
         };
         let class = text(CLASS)?;
-        let depth =
-            usize::try_from(long("chain_depth").unwrap_or(1)).ok().filter(|n| (1..=CHAIN_LINKS_MAX).contains(n))?;
+        let (above_class, above_agent) = (text(ABOVE), text(ABOVE_AGENT));
+        let depth = long("chain_depth").unwrap_or(1);
+        // Somebody above it is somebody in the chain.
+        let least = if above_class.is_some() || above_agent.is_some() { 2 } else { 1 };
+        let depth = usize::try_from(depth.max(least))
+            .ok()
+            .filter(|n| (1..=CHAIN_LINKS_MAX).contains(n) && long("chain_depth") != Some(0))?;
         let above = |number: usize| {
-            Some(AgentRequest { id: format!("agent-above-{number}").parse().ok()?, class: class.parse().ok()? })
+            let nearest = number.saturating_add(1) == depth;
+            let id = above_agent.clone().filter(|_| nearest).unwrap_or_else(|| format!("agent-above-{number}"));
+            let class = above_class.as_ref().filter(|_| nearest).unwrap_or(&class);
+            Some(AgentRequest { id: id.parse().ok()?, class: class.parse().ok()? })
         };
         let chain = (1..depth).map(above).collect::<Option<Vec<_>>>()?;
         let moment = |name: &str| u64::try_from(long(name)?).ok().map(Timestamp::from_secs);

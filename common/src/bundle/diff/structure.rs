@@ -18,9 +18,6 @@ use crate::policy::taxonomy::{CLASSES_FILE, PURPOSES_FILE};
 use crate::policy::trust_domains::TRUST_DOMAINS_FILE;
 use crate::policy::{CompiledPolicy, DELEGATE_ACTION};
 
-/// Changes that are listed.
-const CHANGES_MAX: usize = 2_048;
-
 /// What a change is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -33,6 +30,8 @@ pub enum Subject {
     Upstream,
     /// A file that every policy is read with: schema, entities, taxonomy, trust domains, relation schema.
     File,
+    /// An entity of the bundle.
+    Entity,
     /// What the manifest says: bounds, limits.
     Manifest,
 }
@@ -77,6 +76,12 @@ impl Change {
     fn loosening(self, why: Option<String>) -> Self {
         Self { loosens: why, ..self }
     }
+
+    /// Adds a reason why it is wider by itself, or has to be taken for it.
+    pub(super) fn loosen(&mut self, why: String) {
+        let known = self.loosens.take().map(|known| format!("{known}; {why}"));
+        self.loosens = Some(known.unwrap_or(why));
+    }
 }
 
 fn place(rule: RuleView) -> Place {
@@ -90,8 +95,8 @@ pub(super) fn changes(old: &CompiledBundle, new: &CompiledBundle) -> Vec<Change>
     changes.extend(upstreams(old.policy(), new.policy()));
     changes.extend(files(old, new));
     changes.extend(manifest(old.manifest(), new.manifest()));
+    changes.extend(entities(old.policy(), new.policy()));
     changes.sort();
-    changes.truncate(CHANGES_MAX);
     changes
 }
 
@@ -138,6 +143,10 @@ fn tools(old: &CompiledPolicy, new: &CompiledPolicy) -> Vec<Change> {
         match before.get(name) {
             None => changes.push(Change::new(Subject::Tool, name.to_string(), How::Added)),
             Some(was) if was == tool => {}
+            // What agents are told about a tool decides nothing.
+            Some(was) if same_but_for_texts(was, tool) => {
+                changes.push(Change::new(Subject::Tool, name.to_string(), How::Changed));
+            }
             Some(was) => {
                 let why = loosened(was, tool);
                 changes.push(Change::new(Subject::Tool, name.to_string(), How::Changed).loosening(why));
@@ -147,6 +156,11 @@ fn tools(old: &CompiledPolicy, new: &CompiledPolicy) -> Vec<Change> {
     let gone = before.keys().filter(|name| !after.contains_key(*name));
     changes.extend(gone.map(|name| Change::new(Subject::Tool, name.to_string(), How::Removed)));
     changes
+}
+
+fn same_but_for_texts(one: &Tool, two: &Tool) -> bool {
+    let (title, description) = (two.title.clone(), two.description.clone());
+    Tool { title, description, input_schema: two.input_schema.clone(), ..one.clone() } == *two
 }
 
 /// What a descriptor lets through that it did not, whatever policies say. Answers to calls are compared by asking.
@@ -170,6 +184,9 @@ fn loosened(old: &Tool, new: &Tool) -> Option<String> {
     }
     if new.since < old.since {
         why.push(format!("`{name}` counts as older: envelopes reach it that did not"));
+    }
+    for pointer in new.free.iter().filter(|pointer| !old.free.contains(pointer)) {
+        why.push(format!("`{name}` takes whatever stands at `{pointer}`, which needed a rule"));
     }
     if old.classes != new.classes && old.is_classified() {
         why.push(format!("other parts of what `{name}` answers belong to the classes"));
@@ -218,9 +235,34 @@ fn files(old: &CompiledBundle, new: &CompiledBundle) -> Vec<Change> {
         };
         changes.push(Change::new(Subject::File, path.clone(), how).loosening(why));
     }
-    let gone = before.keys().filter(|path| !after.contains_key(*path));
-    changes.extend(gone.map(|path| Change::new(Subject::File, path.clone(), How::Removed)));
+    for path in before.keys().filter(|path| !after.contains_key(*path)) {
+        let asked =
+            [SCHEMA_FILE, ENTITIES_FILE, PURPOSES_FILE, CLASSES_FILE, TRUST_DOMAINS_FILE].contains(&path.as_str());
+        let why =
+            (!asked).then(|| format!("`{path}` was read with every policy, and no request shows what it changed"));
+        changes.push(Change::new(Subject::File, path.clone(), How::Removed).loosening(why));
+    }
     changes
+}
+
+/// What an entity is called, as Cedar writes it.
+pub(super) fn entity_name(kind: &str, id: &str) -> String {
+    format!("{kind}::{id:?}")
+}
+
+fn entities(old: &CompiledPolicy, new: &CompiledPolicy) -> Vec<Change> {
+    let holds = |policy: &CompiledPolicy, kind: &str, id: &str| policy.engine().knows(kind, id);
+    let differ = old.engine().entities_that_differ(new.engine()).into_iter();
+    differ
+        .map(|(kind, id)| {
+            let how = match (holds(old, &kind, &id), holds(new, &kind, &id)) {
+                (false, _) => How::Added,
+                (_, false) => How::Removed,
+                _ => How::Changed,
+            };
+            Change::new(Subject::Entity, entity_name(&kind, &id), how)
+        })
+        .collect()
 }
 
 fn manifest(old: &Manifest, new: &Manifest) -> Vec<Change> {

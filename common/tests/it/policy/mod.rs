@@ -10,6 +10,7 @@ mod relations;
 mod replay;
 mod response;
 mod terms;
+mod widening;
 
 use std::collections::{BTreeMap, BTreeSet};
 

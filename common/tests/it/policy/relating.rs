@@ -9,7 +9,7 @@ use remit_common::policy::{CompiledPolicy, Decision, Denied, Reason, decide};
 
 use super::{NOW, authority, call, compiled, example, grant, maya};
 
-const MODEL: &str = "model
+pub(super) const MODEL: &str = "model
   schema 1.1
 type user
 type agent
@@ -27,7 +27,7 @@ type contract
     define account_owner: account_owner from customer
 ";
 
-const RULES: &str = r#"
+pub(super) const RULES: &str = r#"
 [[writer]]
 name = "crm"
 key = "d75a980182b10ab7d54bfed3c964073a0ee172f3daa62325af021a68f707511a"
@@ -43,7 +43,7 @@ Contract = "contract"
 Team = "team#member"
 "#;
 
-fn files() -> BTreeMap<String, Vec<u8>> {
+pub(super) fn files() -> BTreeMap<String, Vec<u8>> {
     let mut files = example();
     let schema = String::from_utf8(files["schema.cedarschema"].clone()).unwrap();
     let declared = "dimensions: { customer: Set<String>, contract: Set<String> },";

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::diff::{RENEWAL, bundle, changed};
 use super::{NOW, example};
 
-const ONLY_RECORDED: Budget = Budget { generated: 0, exemplars: 1 };
+const ONLY_RECORDED: Budget = Budget { generated: 0, ..Budget::VOTER };
 
 /// A record as an edge writes it for a permitted read of contract 7781.
 fn permitted(number: u8) -> Value {

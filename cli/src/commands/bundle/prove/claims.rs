@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use cedar_policy::{ActionConstraint, EntityUid, Policy, PolicyId, PolicySet, RequestEnv, Schema};
+use serde_json::Value;
 
 use super::{Rule, Who};
 
@@ -17,6 +18,9 @@ pub(super) struct Claim {
     pub(super) who: Who,
     /// What a solver has to show; `None` where the sources show it already.
     pub(super) query: Option<Query>,
+    /// A forbid that is gone, or other than it was, and looks at an attribute of an entity: where `entities.json` does
+    /// not know the entity, it fails, and an edge denies what Cedar permits. No solver is asked about that (B-46).
+    pub(super) unclear: Option<String>,
 }
 
 /// Whatever `new` permits, `old` permits.
@@ -40,7 +44,10 @@ pub(super) fn claims(schema: &Schema, old: &[Rule], new: &[Rule]) -> Result<Vec<
         };
         for who in asked {
             let query = if *who == Who::Caller { of_caller(&old, &new)? } else { of_others(&old, &new)? };
-            claims.push(Claim { about: about.clone(), who: *who, query });
+            let gone = without(&old, &new, false);
+            let unclear = gone.iter().find(|rule| reads_entities(rule)).map(|rule| rule.policy.id().to_string());
+            let unclear = unclear.filter(|_| query.is_some());
+            claims.push(Claim { about: about.clone(), who: *who, query, unclear });
         }
     }
     claims.sort_by_key(|claim| (claim.about.action().to_string(), claim.about.resource().to_string()));
@@ -93,6 +100,28 @@ fn without<'r>(these: &[&'r Rule], others: &[&Rule], permits: bool) -> Vec<&'r R
     let others: BTreeSet<&str> = others.iter().map(|rule| rule.says.as_str()).collect();
     let these = these.iter().copied().filter(|rule| rule.permits() == permits);
     these.filter(|rule| !others.contains(rule.says.as_str())).collect()
+}
+
+/// Whether a policy looks at attributes or tags of entities: everything that is read and does not come from the context.
+fn reads_entities(rule: &Rule) -> bool {
+    fn of_context(value: &Value) -> bool {
+        match value.get(".").and_then(|of| of.get("left")) {
+            Some(left) => of_context(left),
+            None => value.get("Var").is_some_and(|name| name == "context"),
+        }
+    }
+    fn reads(value: &Value) -> bool {
+        match value {
+            Value::Object(members) => members.iter().any(|(name, inner)| match name.as_str() {
+                "getTag" | "hasTag" => true,
+                "." | "has" if inner.get("left").is_some_and(|left| !of_context(left)) => true,
+                _ => reads(inner),
+            }),
+            Value::Array(elements) => elements.iter().any(reads),
+            _ => false,
+        }
+    }
+    serde_json::from_str::<Value>(&rule.says).is_ok_and(|says| says.get("conditions").is_some_and(reads))
 }
 
 /// The policies that may speak of an action: whatever names a group of actions counts.

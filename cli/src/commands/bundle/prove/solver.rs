@@ -34,6 +34,11 @@ impl Solver {
         Self { program: program.to_owned(), is_missing: false }
     }
 
+    /// Whether there is such a program.
+    pub(super) fn is_there(&self) -> bool {
+        !matches!(self.start(Duration::from_secs(1)), Err(SolverError::Io(error)) if error.kind() == ErrorKind::NotFound)
+    }
+
     /// Looks for a request that the query's `new` permits and its `old` does not; `None` is the proof that there is none.
     pub(super) async fn refute(
         &mut self,

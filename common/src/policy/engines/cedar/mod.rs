@@ -6,6 +6,7 @@
 //! the index leaves out only what could not match. Forbids come first. A forbid that cannot be evaluated denies,
 //! which is stricter than Cedar, where it would be skipped. Clauses P-26 to P-28.
 
+mod compared;
 mod faults;
 mod idle;
 mod index;

@@ -1,0 +1,91 @@
+//! Whether requests showed what a changed policy does. One that may have become wider, and that no request met, is
+//! taken for wider: nobody has looked. Clauses B-50 and B-51.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::super::CompiledBundle;
+use super::finding::{Answer, is_permit};
+use super::generate::Blame;
+use super::question::Origin;
+use super::structure::{Change, Subject};
+use crate::id::PolicyId;
+use crate::policy::Reason;
+use crate::policy::engines::cedar::steer::RuleView;
+
+/// What requests showed of the policies.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// Policies by which the later bundle permitted something.
+    permitted: BTreeSet<PolicyId>,
+    /// Policies by which the earlier bundle forbade something.
+    forbade: BTreeSet<PolicyId>,
+    /// Policies around which a request was made up that the later bundle permits.
+    passed: BTreeSet<PolicyId>,
+    /// Those of them that forbade it before.
+    lifted: BTreeSet<PolicyId>,
+}
+
+impl Seen {
+    pub(super) fn note(&mut self, origin: &Origin, before: &Answer, after: &Answer) {
+        let forbidden = before.as_ref().ok().filter(|before| before.reason() == Reason::Forbidden);
+        let forbade = forbidden.map(|before| before.policies()).unwrap_or_default();
+        self.forbade.extend(forbade.iter().cloned());
+        if is_permit(after) {
+            self.permitted.extend(after.iter().flat_map(|after| after.policies().iter().cloned()));
+            self.lifted.extend(forbade.iter().cloned());
+            if let Origin::Generated { about: Some(about) } = origin {
+                self.passed.insert(about.clone());
+            }
+        }
+    }
+}
+
+/// Says of the changes that may be wider and that requests do not settle why not.
+pub(super) fn judge(
+    changes: &mut [Change],
+    old: &CompiledBundle,
+    new: &CompiledBundle,
+    unasked: &BTreeMap<Blame, &'static str>,
+    about: &BTreeSet<PolicyId>,
+    seen: &Seen,
+) {
+    let by_name = |bundle: &CompiledBundle| -> BTreeMap<String, RuleView> {
+        bundle.policy().engine().rules().map(|rule| (rule.id.to_string(), rule)).collect()
+    };
+    let (before, after) = (by_name(old), by_name(new));
+    for change in changes {
+        let why = unasked.get(&(change.subject, change.name.clone())).copied();
+        if change.subject != Subject::Policy {
+            if let Some(why) = why {
+                let name = change.name.clone();
+                change.loosen(format!("`{name}`: {why}"));
+            }
+            continue;
+        }
+        let (was, is) = (before.get(&change.name), after.get(&change.name));
+        let no_longer_forbids = was.is_some_and(|was| !was.permits);
+        let permits = is.is_some_and(|is| is.permits);
+        // A forbid more, or a permit less, permits nothing.
+        let Some(rule) = was.or(is).filter(|_| no_longer_forbids || permits) else { continue };
+        let unmet = || {
+            let id = &rule.id;
+            if !about.contains(id) {
+                return None;
+            }
+            match is {
+                Some(is) if is.permits => {
+                    (!seen.permitted.contains(id)).then_some("no request was found that it permits")
+                }
+                Some(_) => (!seen.forbade.contains(id) || !seen.passed.contains(id))
+                    .then_some("no request was found that it forbade, and one near it that something permits"),
+                None => None,
+            }
+        };
+        let gone = no_longer_forbids && is.is_none_or(|is| is.permits) && !seen.lifted.contains(&rule.id);
+        let gone = gone.then_some("it forbids nothing any more, and no request was found for which that matters");
+        if let Some(why) = gone.or(why).or_else(unmet) {
+            let name = change.name.clone();
+            change.loosen(format!("`{name}`: {why}"));
+        }
+    }
+}
