@@ -125,16 +125,25 @@ pub const HOLDER_REVOCATIONS_PER_ROOT_MAX: usize = 64;
 pub const REVOCATIONS_FOLD_AT: usize = REVOCATIONS_MAX / 10 * 8;
 /// Relation tuples of one tenant.
 pub const RELATION_TUPLES_MAX: usize = 100_000;
-/// Bytes of one batch of relation tuples in its signature.
+/// Bytes of one change of relation tuples in its signature.
 pub const RELATION_BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+/// Bytes of a statement of a tenant's whole set in its signature: what an administrator's request can carry. A hundred
+/// thousand tuples that name two random UUIDs each take 6 MiB, packed.
+pub const RELATION_SIGNED_BYTES_MAX: usize = BUNDLE_BYTES_MAX;
 /// Bytes of a statement of a tenant's whole set, unpacked: a hundred thousand tuples of the usual length, twice.
 pub const RELATION_STATEMENT_BYTES_MAX: usize = 24 * 1024 * 1024;
 /// Bytes of the batches that are kept of one tenant.
 pub const RELATION_LOG_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// Batches that are kept of one tenant: an edge names each of them in its index.
 pub const RELATION_BATCHES_MAX: usize = 4_096;
+/// Of both, what only batches that add nothing may take: whoever fills a log cannot keep others from removing.
+pub const RELATION_BATCHES_RESERVED: usize = RELATION_BATCHES_MAX / 8;
+/// See [`RELATION_BATCHES_RESERVED`].
+pub const RELATION_LOG_BYTES_RESERVED: usize = RELATION_LOG_BYTES_MAX / 8;
 /// Bytes of the batches that a mesh keeps of all tenants: they stand in every snapshot of the registry.
 pub const RELATIONS_BYTES_MAX: usize = 256 * 1024 * 1024;
+/// Of these, what only batches that add nothing may take.
+pub const RELATIONS_BYTES_RESERVED: usize = RELATION_LOG_BYTES_MAX;
 /// Bytes of one decision record.
 pub const RECORD_BYTES_MAX: usize = 16 * 1024;
 /// Bytes of one batch of records before compression: it fits a frame even if it does not compress.

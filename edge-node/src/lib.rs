@@ -61,7 +61,7 @@ use ops::Operations;
 use pdp::{Place, ProofFloor};
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
-use sync::{Asking, Dialler, Followed, Follower, Greeting, Links, Told, VoterLinks};
+use sync::{Asking, Dialler, Followed, Follower, Greeting, Links, Tidied, Told, VoterLinks};
 use telemetry::Telemetry;
 use vault::Vault;
 
@@ -241,6 +241,7 @@ impl Edge {
             links: links.clone(),
             followed: followed.clone(),
             forked,
+            tidied: Tidied::default(),
         };
         back.spawn("follower", follower.run(back_shutdown.clone()));
         let channels = Arc::new(Channels::new(config.tenants.len()));

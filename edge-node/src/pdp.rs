@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
-use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId};
+use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId, ToolName};
 use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::call::ToolCall;
@@ -18,7 +18,6 @@ use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
 use remit_common::policy::stage::Stage;
 use remit_common::proof::{ProofFault, ProofRefused};
-use remit_common::relation_log::has_model;
 use remit_common::revocation::{CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
 use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale, age_of};
@@ -345,14 +344,15 @@ fn check_demanded(known: Option<&TenantRelations>, demanded: Option<u64>) -> Res
     }
 }
 
-/// How long the relations are still fresh enough for a call with these effects, where the bundle has any (clause G-83).
+/// How long the relations are still fresh enough for a call of this tool with these effects, if policies about it ask for
+/// any (clause G-83).
 fn check_relations(
     known: Option<&TenantRelations>,
     active: &ActiveBundle,
-    effects: Effects,
+    (tool, effects): (&ToolName, Effects),
     now: Now,
 ) -> Result<Duration, Box<Refusal>> {
-    if !has_model(active.bundle.policy()) {
+    if !active.bundle.policy().needs_relations(tool) {
         return Ok(Duration::MAX);
     }
     let bound = active.bundle.bounds().bound_for(effects);
@@ -415,7 +415,8 @@ fn clear(
         };
         Refusal::of_call(Denied::new(reason, stale.to_string()))
     })?;
-    let left = check_relations(view.relations.get(&effective.tenant), active, permitted.facts.effects, now)?;
+    let known = view.relations.get(&effective.tenant);
+    let left = check_relations(known, active, (&call.tool, permitted.facts.effects), now)?;
     let upstream =
         active.bundle.policy().catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
             Refusal::of_call(Denied::new(Reason::UpstreamUnreachable, "no such upstream in the bundle"))

@@ -90,9 +90,12 @@ fn print_control(context: &Context, status: &Status) {
     context.output.line("");
     let row = |bundle: &remit_control_plane::admin::model::BundleStatus| {
         let active = bundle.number.map_or_else(String::new, |number| format!("active since entry {number}"));
-        [bundle.tenant.to_string(), format!("{} {}", bundle.name, bundle.version), active]
+        let relations = status.relations.iter().find(|relations| relations.tenant == bundle.tenant);
+        let relations =
+            relations.map_or_else(String::new, |known| format!("revision {}, {} tuples", known.revision, known.tuples));
+        [bundle.tenant.to_string(), format!("{} {}", bundle.name, bundle.version), active, relations]
     };
-    context.output.table(["tenant", "bundle", ""], status.bundles.iter().map(row));
+    context.output.table(["tenant", "bundle", "", "relations"], status.bundles.iter().map(row));
     context.output.line(format!("revocation epoch {}\n", status.revocation_epoch));
 }
 

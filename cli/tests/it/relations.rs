@@ -97,6 +97,14 @@ async fn a_tuple_that_is_added_permits_and_one_that_is_removed_does_not() {
     let answer = mesh.call_with(MAYA, "contracts.read", read_7781(), &[(AT_LEAST, "2")]).await;
     assert_eq!(answer["error"]["data"]["reason"], "stale", "{answer}");
 
+    let asked = run(here, &["relation", "check", OWNS]);
+    assert_eq!(asked, json!({ "holds": true, "revision": 1, "because": [OWNS] }));
+    let other = remit(here, &["relation", "check", "contract:contract_7790#account_owner@user:maya"]);
+    assert!(stdout_of(&other, 1).starts_with("no, as of revision 1"), "{other:?}");
+    let status = run(here, &["status"]);
+    let known = json!([{ "tenant": "acme", "revision": 1, "tuples": 1, "batches": 1 }]);
+    assert_eq!(status["control"]["relations"], known, "{status}");
+
     let listed = run(here, &["relation", "ls"]);
     assert_eq!((&listed["tuples"], &listed["unusable"]), (&json!([OWNS]), &json!(null)), "{listed}");
     let wrong = remit(here, &["relation", "add", "contract:contract_7781#acount_owner@user:maya", "--json"]);
@@ -106,4 +114,18 @@ async fn a_tuple_that_is_added_permits_and_one_that_is_removed_does_not() {
     assert_eq!((&removed["revision"], &removed["removed"]), (&json!(2), &json!(1)), "{removed}");
     let answer = mesh.read_at("2").await;
     assert_eq!(answer["error"]["data"]["reason"], "forbidden", "{answer}");
+    // The record says by which tuples it was judged.
+    let id = answer["error"]["data"]["decision_id"].as_str().unwrap();
+    let shown = loop {
+        let output = remit(here, &["decision", "show", id, "--json"]);
+        if output.status.success() {
+            break stdout_of(&output, 0);
+        }
+    };
+    let shown: Value = serde_json::from_str(&shown).unwrap();
+    assert!(shown.to_string().contains("\"relations_revision\":2"), "{shown}");
+
+    let stated = run(here, &["relation", "compact"]);
+    assert_eq!((&stated["revision"], &stated["tuples"]), (&json!(3), &json!(0)), "{stated}");
+    assert_eq!(run(here, &["relation", "ls"])["batches"], 1);
 }

@@ -195,6 +195,8 @@ pub struct Detail {
     pub note: Option<String>,
     /// How far a decision came; absent in what is no decision, and in records from before there were stages.
     pub stage: Option<Stage>,
+    /// The revision of the relations that it was judged by, where policies about the tool ask for any.
+    pub relations: Option<u64>,
 }
 
 /// Numbers of an answer, before and after filtering.

@@ -69,6 +69,7 @@ fn detail() -> Detail {
         credential_version: Some(2),
         note: Some("customer is outside".to_owned()),
         stage: None,
+        relations: None,
     }
 }
 
@@ -140,6 +141,21 @@ fn r_10_every_stage_reads_back_and_no_other_number() -> Fallible {
     assert!(bytes.ends_with(&[0x18, 24, 4]));
     *bytes.last_mut().unwrap() = 5;
     assert!(Detail::parse(&bytes).is_err(), "there is no sixth stage");
+    Ok(())
+}
+
+/// Clause R-10.
+#[test]
+fn golden_bytes_of_the_relations_that_a_decision_was_judged_by() -> Fallible {
+    let record = |relations| Record::new(public(BOOT, 1, Digest::default()), Detail { relations, ..detail() });
+    let (with, without) = (record(Some(300))?, record(None)?);
+    assert_eq!(Record::parse(&with.to_bytes())?, with);
+    assert_eq!(with.to_json(&MESH)["remit"]["relations_revision"], 300);
+    let (with, without) = (with.detail_bytes.unwrap(), without.detail_bytes.unwrap());
+    assert!(with.ends_with(&[0x18, 26, 0x19, 0x01, 0x2c]), "{}", hex(&with));
+    // One member more in the map, and nothing else is different.
+    assert_eq!(with[2..with.len() - 5], without[1..]);
+    assert_eq!((without[0], with[0], with[1]), (0xb7, 0xb8, 24));
     Ok(())
 }
 

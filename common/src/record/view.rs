@@ -100,6 +100,7 @@ impl Detail {
             credential_version,
             note,
             stage,
+            relations,
         } = self;
         let ids: Map<_, _> = ids.iter().map(|(dimension, ids)| (dimension.to_string(), json!(ids))).collect();
         let amounts: Map<_, _> = amounts.iter().map(|(dimension, n)| (dimension.to_string(), json!(n))).collect();
@@ -138,6 +139,7 @@ impl Detail {
             ("credential_version", json!(credential_version)),
             ("note", json!(note)),
             ("stage", json!(stage)),
+            ("relations_revision", json!(relations)),
         ]);
         (input, rest)
     }

@@ -12,7 +12,9 @@ use super::refused::BatchRefused;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::{KeyId, MeshId, TenantId};
-use crate::limits::{RELATION_BATCH_BYTES_MAX, RELATION_STATEMENT_BYTES_MAX, RELATION_TUPLES_MAX};
+use crate::limits::{
+    RELATION_BATCH_BYTES_MAX, RELATION_SIGNED_BYTES_MAX, RELATION_STATEMENT_BYTES_MAX, RELATION_TUPLES_MAX,
+};
 use crate::policy::json;
 use crate::policy::relations::{Tuple, TupleKey};
 use crate::trust::dsse::Envelope;
@@ -137,7 +139,15 @@ impl BatchContent {
         };
         let mut envelope = Envelope::new(BATCH_TYPE, payload);
         envelope.sign(key);
-        SignedBatch::parse(&envelope.to_bytes())
+        let bytes = envelope.to_bytes();
+        self.check_length(bytes.len())?;
+        SignedBatch::parse(&bytes)
+    }
+
+    /// How long the signed form may be: more for what states the whole set, which cannot be sent in several.
+    fn check_length(&self, bytes: usize) -> Result<(), BatchRefused> {
+        let max = if self.replace { RELATION_SIGNED_BYTES_MAX } else { RELATION_BATCH_BYTES_MAX };
+        if bytes > max { Err(BatchRefused::TooLong { bytes, max }) } else { Ok(()) }
     }
 
     /// What holds for every batch, whoever signed it.
@@ -176,10 +186,11 @@ impl SignedBatch {
     /// # Errors
     /// [`BatchRefused`].
     pub fn parse(bytes: &[u8]) -> Result<Self, BatchRefused> {
-        if bytes.len() > RELATION_BATCH_BYTES_MAX {
-            return Err(BatchRefused::TooLong { bytes: bytes.len() });
+        let max = RELATION_SIGNED_BYTES_MAX;
+        if bytes.len() > max {
+            return Err(BatchRefused::TooLong { bytes: bytes.len(), max });
         }
-        let envelope = Envelope::parse_within(bytes, RELATION_BATCH_BYTES_MAX)?;
+        let envelope = Envelope::parse_within(bytes, max)?;
         let [signature] = envelope.signatures.as_slice() else { return Err(BatchRefused::Signatures) };
         let signer = signature.keyid;
         Ok(Self { envelope, bytes: bytes.into(), signer })
@@ -228,6 +239,7 @@ impl SignedBatch {
             return Err(BatchRefused::WrongTenant { found: content.tenant });
         }
         content.check()?;
+        content.check_length(self.bytes.len())?;
         let digest = self.digest();
         Ok(VerifiedBatch { content, digest, signer: self.signer, bytes: self.bytes })
     }

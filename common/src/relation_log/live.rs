@@ -80,6 +80,12 @@ impl LiveTuples {
         self.parts.iter().flat_map(|part| part.iter().map(|(tuple, expires)| (tuple, *expires)))
     }
 
+    /// All of them, in no useful order, to keep.
+    #[must_use]
+    pub fn to_tuples(&self) -> Vec<Tuple> {
+        self.iter().map(|(key, expires)| Tuple { key: key.clone(), expires }).collect()
+    }
+
     pub(super) fn insert(&mut self, Tuple { key: tuple, expires }: Tuple) {
         let Some(part) = self.parts.get_mut(part_of(&tuple)) else { return };
         if Arc::make_mut(part).insert(tuple, expires).is_none() {

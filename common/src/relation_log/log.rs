@@ -11,7 +11,10 @@ use super::live::LiveTuples;
 use super::refused::BatchRefused;
 use crate::crypto::digest::Digest;
 use crate::id::{KeyId, MeshId, TenantId};
-use crate::limits::{RELATION_BATCHES_MAX, RELATION_LOG_BYTES_MAX, RELATION_TUPLES_MAX};
+use crate::limits::{
+    RELATION_BATCHES_MAX, RELATION_BATCHES_RESERVED, RELATION_LOG_BYTES_MAX, RELATION_LOG_BYTES_RESERVED,
+    RELATION_TUPLES_MAX,
+};
 use crate::policy::relations::{Tuple, TupleKey};
 
 /// Which batch is the newest.
@@ -60,6 +63,41 @@ pub struct RelationLog {
     live: LiveTuples,
 }
 
+/// The next batch, and no other.
+fn check_next(have: &Head, content: &BatchContent) -> Result<(), BatchRefused> {
+    if have.revision.checked_add(1) != Some(content.revision) {
+        return Err(BatchRefused::NotNext { have: have.revision, found: content.revision });
+    }
+    if content.prev != have.digest {
+        return Err(BatchRefused::OtherPast { have: have.revision, head: have.digest, found: content.prev });
+    }
+    Ok(())
+}
+
+/// The next batch, or a later one that states the whole set.
+pub(super) fn check_follows(have: &Head, content: &BatchContent) -> Result<(), BatchRefused> {
+    if content.replace && have.revision.checked_add(1) < Some(content.revision) {
+        return Ok(());
+    }
+    match check_next(have, content) {
+        Err(BatchRefused::NotNext { have: 0, found }) => Err(BatchRefused::NoBeginning { found }),
+        other => other,
+    }
+}
+
+/// Whether one more batch fits beside so many of so many bytes. What adds nothing may take what is reserved for it.
+pub(super) fn check_log_room(batch: &VerifiedBatch, kept: usize, kept_bytes: usize) -> Result<(), BatchRefused> {
+    let BatchContent { replace, add, .. } = batch.content();
+    let (kept, kept_bytes) = if *replace { (0, 0) } else { (kept, kept_bytes) };
+    let (batches, bytes) = (kept.saturating_add(1), kept_bytes.saturating_add(batch.bytes().len()));
+    let (batches_reserved, bytes_reserved) =
+        if add.is_empty() { (0, 0) } else { (RELATION_BATCHES_RESERVED, RELATION_LOG_BYTES_RESERVED) };
+    if batches > RELATION_BATCHES_MAX - batches_reserved || bytes > RELATION_LOG_BYTES_MAX - bytes_reserved {
+        return Err(BatchRefused::LogFull { batches, bytes });
+    }
+    Ok(())
+}
+
 impl RelationLog {
     /// Before the first batch.
     #[must_use]
@@ -100,8 +138,14 @@ impl RelationLog {
     /// The digest of this revision, while it is kept.
     #[must_use]
     pub fn digest_at(&self, revision: u64) -> Option<&Digest> {
+        self.kept_at(revision).map(|kept| &kept.head.digest)
+    }
+
+    /// The batch of this revision, while it is kept.
+    #[must_use]
+    pub fn kept_at(&self, revision: u64) -> Option<&KeptBatch> {
         let at = self.kept.binary_search_by_key(&revision, |kept| kept.head.revision).ok()?;
-        self.kept.get(at).map(|kept| &kept.head.digest)
+        self.kept.get(at)
     }
 
     /// Reads a whole log that somebody kept: every signature, every link, every bound.
@@ -164,13 +208,7 @@ impl RelationLog {
     /// # Errors
     /// [`BatchRefused`]; nothing has changed.
     pub fn append(&mut self, batch: VerifiedBatch) -> Result<Change, BatchRefused> {
-        let (have, content) = (self.head(), batch.content());
-        if have.revision.checked_add(1) != Some(content.revision) {
-            return Err(BatchRefused::NotNext { have: have.revision, found: content.revision });
-        }
-        if content.prev != have.digest {
-            return Err(BatchRefused::OtherPast { have: have.revision, head: have.digest, found: content.prev });
-        }
+        check_next(&self.head(), batch.content())?;
         self.check_room(&batch)?;
         Ok(self.take(batch))
     }
@@ -181,37 +219,24 @@ impl RelationLog {
     /// # Errors
     /// [`BatchRefused`]; nothing has changed.
     pub fn catch_up(&mut self, batch: VerifiedBatch) -> Result<Change, BatchRefused> {
-        let (have, content) = (self.head(), batch.content());
-        if !content.replace || have.revision.checked_add(1) >= Some(content.revision) {
-            return match self.append(batch) {
-                Err(BatchRefused::NotNext { have: 0, found }) => Err(BatchRefused::NoBeginning { found }),
-                other => other,
-            };
-        }
+        check_follows(&self.head(), batch.content())?;
         self.check_room(&batch)?;
         Ok(self.take(batch))
     }
 
     fn check_room(&self, batch: &VerifiedBatch) -> Result<(), BatchRefused> {
         let BatchContent { replace, add, remove, .. } = batch.content();
-        let (batches, bytes, count) = if *replace {
-            (1, batch.bytes().len(), add.len())
+        let count = if *replace {
+            add.len()
         } else {
             let new = add.iter().filter(|tuple| !self.live.contains(&tuple.key)).count();
             let gone = remove.iter().filter(|tuple| self.live.contains(tuple)).count();
-            (
-                self.kept.len().saturating_add(1),
-                self.bytes.saturating_add(batch.bytes().len()),
-                self.live.len().saturating_add(new).saturating_sub(gone),
-            )
+            self.live.len().saturating_add(new).saturating_sub(gone)
         };
         if count > RELATION_TUPLES_MAX {
             return Err(BatchRefused::TooManyTuples { count });
         }
-        if batches > RELATION_BATCHES_MAX || bytes > RELATION_LOG_BYTES_MAX {
-            return Err(BatchRefused::LogFull { batches, bytes });
-        }
-        Ok(())
+        check_log_room(batch, self.kept.len(), self.bytes)
     }
 
     fn take(&mut self, batch: VerifiedBatch) -> Change {

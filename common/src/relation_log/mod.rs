@@ -6,15 +6,19 @@
 //! now. Voters and edges keep the same log and check it by the same rules. Clauses, docs/PROTOCOL.md.
 
 pub mod batch;
+mod because;
+mod followed;
 mod live;
 pub mod log;
 mod model;
 pub mod refused;
 
 pub use batch::{BATCH_TYPE, BatchContent, SignedBatch, VerifiedBatch, Writers};
+pub use because::because;
+pub use followed::FollowedLog;
 pub use live::LiveTuples;
 pub use log::{Change, Head, KeptBatch, RelationLog};
-pub use model::{check_tuples, has_model, relations_after, relations_of, tidied};
+pub use model::{check_tuples, has_model, is_untidy, relations_of};
 pub use refused::BatchRefused;
 
 /// The header by which a caller says below which revision it does not want to be judged (clause G-82).

@@ -1,10 +1,9 @@
 //! What a bundle says about relations: who writes them, which tuples have a place, and what is asked of them.
 
 use super::batch::Writers;
-use super::log::{Change, RelationLog};
 use super::refused::BatchRefused;
 use crate::policy::CompiledPolicy;
-use crate::policy::relations::{RelationChange, Relations, Tuple, TupleKey};
+use crate::policy::relations::{Relations, Tuple, TupleKey};
 
 /// Tuples that may come and go before the table is built anew.
 const LOOSE_MAX: usize = 4_096;
@@ -46,27 +45,20 @@ pub fn check_tuples<'t>(
     })
 }
 
-/// The tuples of a log, ready to be asked; none where the policy has no model, or has no place for one of them. To
+/// Tuples of one revision, ready to be asked; none where the policy has no model, or has no place for one of them. To
 /// leave a tuple out could permit what it excludes.
 #[must_use]
-pub fn relations_of(policy: &CompiledPolicy, log: &RelationLog) -> Relations {
-    let Some(rules) = policy.relation_rules() else { return Relations::none() };
-    if check_tuples(policy, log.live().iter().map(|(key, _)| key)).is_err() {
-        return Relations::none();
+pub fn relations_of(policy: &CompiledPolicy, revision: u64, tuples: Vec<Tuple>) -> Relations {
+    match policy.relation_rules() {
+        Some(rules) if check_tuples(policy, tuples.iter().map(|tuple| &tuple.key)).is_ok() => {
+            Relations::new(rules.schema().clone(), revision, tuples)
+        }
+        _ => Relations::none(),
     }
-    let tuples = log.live().iter().map(|(key, expires)| Tuple { key: key.clone(), expires });
-    Relations::new(rules.schema().clone(), log.head().revision, tuples)
 }
 
-/// After a change, for the price of the change.
+/// Whether so much has come and gone that [`Relations::compacted`] is worth its time.
 #[must_use]
-pub fn relations_after(relations: &Relations, revision: u64, change: &Change) -> Relations {
-    let Change { replace, added, removed } = change;
-    relations.apply(&RelationChange { revision, replace: *replace, add: added.clone(), remove: removed.clone() })
-}
-
-/// The same in a tidy table, when there is something to tidy. Takes up to seconds: not for the way of a call.
-#[must_use]
-pub fn tidied(relations: &Relations) -> Option<Relations> {
-    (relations.loose() > LOOSE_MAX).then(|| relations.compacted())
+pub fn is_untidy(relations: &Relations) -> bool {
+    relations.loose() > LOOSE_MAX
 }

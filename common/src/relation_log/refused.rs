@@ -2,20 +2,19 @@
 
 use crate::crypto::digest::Digest;
 use crate::id::{KeyId, TenantId};
-use crate::limits::{
-    RELATION_BATCH_BYTES_MAX, RELATION_BATCHES_MAX, RELATION_LOG_BYTES_MAX, RELATION_STATEMENT_BYTES_MAX,
-    RELATION_TUPLES_MAX,
-};
+use crate::limits::{RELATION_BATCHES_MAX, RELATION_LOG_BYTES_MAX, RELATION_STATEMENT_BYTES_MAX, RELATION_TUPLES_MAX};
 use crate::trust::dsse::{MalformedDocument, NotVerified};
 
 /// Why a batch of relation tuples is not taken. Nothing has changed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BatchRefused {
     /// Longer than any batch.
-    #[error("the batch has {bytes} bytes, at most {RELATION_BATCH_BYTES_MAX} are taken: send it in several")]
+    #[error("the batch has {bytes} bytes, at most {max} are taken; a change can be sent in several")]
     TooLong {
         /// Its bytes.
         bytes: usize,
+        /// The bound.
+        max: usize,
     },
     /// Not a signed document.
     #[error(transparent)]
@@ -93,7 +92,8 @@ pub enum BatchRefused {
     /// More batches, or more bytes of them, than are kept.
     #[error(
         "the log would have {batches} batches in {bytes} bytes, at most {RELATION_BATCHES_MAX} in \
-         {RELATION_LOG_BYTES_MAX} are kept: state the whole set anew with `remit relation compact`"
+         {RELATION_LOG_BYTES_MAX} are kept, the last eighth for what only removes: state the whole set anew with \
+         `remit relation compact`"
     )]
     LogFull {
         /// How many batches there would be.

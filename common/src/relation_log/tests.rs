@@ -8,8 +8,9 @@ use super::*;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::{MeshId, TenantId};
-use crate::limits::{RELATION_BATCH_BYTES_MAX, RELATION_BATCHES_MAX, RELATION_TUPLES_MAX};
-use crate::policy::relations::{Tuple, TupleKey};
+use crate::limits::{RELATION_BATCHES_MAX, RELATION_BATCHES_RESERVED, RELATION_SIGNED_BYTES_MAX, RELATION_TUPLES_MAX};
+use crate::policy::relations::{RelationSchema, Relations, Tuple, TupleKey};
+use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
 use crate::trust::fixture::{MESH, acme, key};
 
@@ -279,7 +280,7 @@ fn texts_that_are_no_tuples() {
 
 #[test]
 fn endless_data() {
-    let long = vec![b' '; RELATION_BATCH_BYTES_MAX + 1];
+    let long = vec![b' '; RELATION_SIGNED_BYTES_MAX + 1];
     assert!(matches!(SignedBatch::parse(&long), Err(BatchRefused::TooLong { .. })));
     // A statement that unpacks to more than any, signed by a writer.
     let bomb = zstd::bulk::compress(&vec![b' '; 64 * 1024 * 1024], 1).unwrap();
@@ -320,19 +321,97 @@ fn beyond_the_limits_of_a_tenant() {
     assert_eq!(write(&mut log, &swap).removed.len(), 1);
 }
 
+/// Clause Q-34: whoever fills a log keeps nobody from removing, nor from stating the whole set.
 #[test]
-fn beyond_the_batches_that_are_kept() {
+fn beyond_the_batches_that_are_kept_only_removals_fit_and_a_statement() {
     let mut log = RelationLog::new(MESH, acme());
-    for n in 0..RELATION_BATCHES_MAX {
-        let content = adds(&log, &[owner(n % 7)]);
+    for n in 0..RELATION_BATCHES_MAX - RELATION_BATCHES_RESERVED {
+        let content = adds(&log, &[owner(n)]);
         write(&mut log, &content);
     }
-    let content = adds(&log, &[owner(1)]);
-    let batch = signed(&content, 20).verify(&MESH, &acme(), &writers(&[20])).unwrap();
-    assert!(matches!(log.append(batch), Err(BatchRefused::LogFull { .. })));
+    let batch = |log: &RelationLog, content: &BatchContent| {
+        signed(content, 20).verify(&MESH, &acme(), &writers(&[20])).map(|batch| log.clone().append(batch)).unwrap()
+    };
+    assert!(matches!(batch(&log, &adds(&log, &[owner(1)])), Err(BatchRefused::LogFull { .. })));
+    for n in 0..RELATION_BATCHES_RESERVED {
+        let content = BatchContent::change(MESH, acme(), next(&log), Vec::new(), vec![owner(n).key]);
+        assert_eq!(write(&mut log, &content).removed.len(), 1);
+    }
+    let removal = BatchContent::change(MESH, acme(), next(&log), Vec::new(), vec![owner(600).key]);
+    assert!(matches!(batch(&log, &removal), Err(BatchRefused::LogFull { .. })));
     let statement = BatchContent::statement(MESH, acme(), next(&log), vec![owner(1)]);
     write(&mut log, &statement);
     assert_eq!(log.kept().len(), 1);
+}
+
+#[test]
+fn a_yes_names_tuples_without_which_it_would_be_a_no() {
+    let model = b"model\n  schema 1.1\ntype user\ntype team\n  relations\n    define member: [user, team#member]\n\
+        type doc\n  relations\n    define blocked: [user]\n    define viewer: [user, team#member] but not blocked\n";
+    let schema = std::sync::Arc::new(RelationSchema::parse("m", model).unwrap());
+    let told = [
+        "doc:1#viewer@team:a#member",
+        "doc:1#viewer@team:b#member",
+        "team:a#member@team:c#member",
+        "team:c#member@user:maya",
+        "team:b#member@user:otto",
+        "doc:1#blocked@user:otto",
+        "doc:2#viewer@user:maya",
+    ];
+    let relations = Relations::new(schema, 7, told.map(stated));
+    let now = Timestamp::from_secs(1);
+    let by = |question: &str| -> Vec<String> {
+        let found = because(&relations, &question.parse().unwrap(), now).unwrap();
+        found.iter().map(ToString::to_string).collect()
+    };
+    let way = ["doc:1#viewer@team:a#member", "team:a#member@team:c#member", "team:c#member@user:maya"];
+    assert_eq!(by("doc:1#viewer@user:maya"), way);
+    assert_eq!(by("doc:2#viewer@user:maya"), ["doc:2#viewer@user:maya"]);
+    assert_eq!(by("doc:1#viewer@user:otto"), [""; 0], "blocked");
+    assert!(because(&Relations::none(), &"doc:1#viewer@user:maya".parse().unwrap(), now).is_err());
+}
+
+/// What an edge keeps says the same as what a voter keeps.
+#[test]
+fn an_edges_log_takes_and_refuses_what_a_voters_does() {
+    let whole = three();
+    let mut followed = FollowedLog::default();
+    let batch = |n: usize| SignedBatch::parse(&bytes_of(&whole)[n]).unwrap();
+    let batch = |n: usize| batch(n).verify(&MESH, &acme(), &writers(&[20])).unwrap();
+    assert_eq!(followed.catch_up(batch(1)), Err(BatchRefused::NoBeginning { found: 2 }));
+    for n in 0..3 {
+        assert_eq!(followed.catch_up(batch(n)).unwrap().revision, whole.kept()[n].head.revision);
+    }
+    assert_eq!((followed.head(), &followed), (whole.head(), &FollowedLog::from(&whole)));
+    assert_eq!(followed.catch_up(batch(0)), Err(BatchRefused::NotNext { have: 3, found: 1 }));
+    assert!(followed.has(&whole.kept()[0].head) && followed.has(&whole.head()));
+    assert!(!followed.has(&Head { digest: Digest([9; 32]), ..whole.kept()[1].head }), "another past");
+    assert!(!followed.has(&Head { revision: 4, ..whole.head() }), "not here yet");
+    let later = BatchContent::statement(MESH, acme(), (9, Digest([7; 32])), vec![owner(1)]);
+    let later = signed(&later, 20).verify(&MESH, &acme(), &writers(&[20])).unwrap();
+    assert!(followed.catch_up(later).unwrap().replace);
+    assert!(followed.has(&whole.kept()[1].head), "replaced, and not comparable any more");
+}
+
+/// Clause Q-34: what says more than fits a change, however well it is packed.
+#[test]
+fn a_statement_may_be_longer_than_a_change() {
+    let mut seed = 7u64;
+    let mut random = || {
+        let step = |seed: &mut u64| {
+            *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            *seed >> 8
+        };
+        (0..9).map(|_| format!("{:014x}", step(&mut seed))).collect::<String>()
+    };
+    let tuples: Vec<Tuple> =
+        (0..30_000).map(|_| stated(&format!("doc:{}#viewer@user:{}", random(), random()))).collect();
+    let mut log = RelationLog::new(MESH, acme());
+    let change = adds(&log, &tuples);
+    assert!(matches!(change.sign(&key(20)), Err(BatchRefused::TooLong { .. })));
+    let statement = BatchContent::statement(MESH, acme(), next(&log), tuples);
+    write(&mut log, &statement);
+    assert!(log.bytes() > crate::limits::RELATION_BATCH_BYTES_MAX, "{}", log.bytes());
 }
 
 /// A copy shares the parts that a change does not touch, and is not changed by it.

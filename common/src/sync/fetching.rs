@@ -1,7 +1,7 @@
 //! What a subscriber fetches, in which order, and when it is whole.
 //!
 //! One thing at a time, so that the memory a voter can make an edge spend is one bundle. What changes who is trusted
-//! comes before what they signed.
+//! comes before what they signed, and bundles, which say who writes relations, before relations.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -12,8 +12,7 @@ use crate::bundle::manifest::FileEntry;
 use crate::crypto::digest::Digest;
 use crate::id::TenantId;
 use crate::limits::{
-    BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, RELATION_BATCH_BYTES_MAX,
-    RELATION_BATCHES_MAX,
+    BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, RELATION_SIGNED_BYTES_MAX,
 };
 use crate::time::BootTime;
 use crate::trust::activation::Activation;
@@ -52,7 +51,8 @@ pub(super) struct Fetching {
     settled: BTreeSet<Digest>,
     roots: VecDeque<Published>,
     directory: Option<Published>,
-    relations: VecDeque<RelationsOffer>,
+    /// One offer of a tenant.
+    relations: BTreeMap<TenantId, RelationsOffer>,
     bundles: BTreeMap<TenantId, Activated>,
     job: Option<Job>,
 }
@@ -67,6 +67,8 @@ enum Job {
         /// Of the offer, in its order.
         order: Vec<Digest>,
         transfer: Transfer,
+        /// Whether they are about to be offered again: then nobody wants these.
+        is_void: bool,
     },
     Manifest(Activation, Transfer),
     /// The edge is verifying the manifest.
@@ -87,7 +89,7 @@ impl Fetching {
             settled,
             roots: VecDeque::new(),
             directory: None,
-            relations: VecDeque::new(),
+            relations: BTreeMap::new(),
             bundles: BTreeMap::new(),
             job: None,
         }
@@ -129,28 +131,30 @@ impl Fetching {
         Ok(())
     }
 
-    /// Batches are fetched in the order in which they are offered.
+    /// Of each tenant only the newest offer is fetched: a voter makes the next when it has heard of the last, or to
+    /// replace all (D-13).
     pub(super) fn want_relations(&mut self, offer: RelationsOffer) -> Result<(), PeerMisbehaved> {
         let bytes = offer.batches.iter().fold(0u64, |sum, batch| sum.saturating_add(batch.len));
         if offer.batches.len() > OFFER_BATCHES_MAX {
             return Err(PeerMisbehaved::TooMany { what: "batches of relations at a time", max: OFFER_BATCHES_MAX });
         }
-        if offer.batches.iter().any(|batch| exceeds(batch.len, RELATION_BATCH_BYTES_MAX))
+        if offer.batches.iter().any(|batch| exceeds(batch.len, RELATION_SIGNED_BYTES_MAX))
             || (offer.batches.len() > 1 && exceeds(bytes, OFFER_BYTES_MAX))
         {
             return Err(PeerMisbehaved::TooLong { len: bytes, max: OFFER_BYTES_MAX });
         }
-        let waiting = self.relations.iter().map(|offer| offer.batches.len()).sum::<usize>();
-        if waiting > RELATION_BATCHES_MAX {
-            return Err(PeerMisbehaved::TooMany { what: "batches of relations", max: RELATION_BATCHES_MAX });
-        }
-        self.relations.push_back(offer);
+        self.relations.insert(offer.tenant.clone(), offer);
         Ok(())
     }
 
     /// What was offered of a tenant does not count any more: it is about to be offered again.
-    pub(super) fn forget_relations(&mut self, tenant: &TenantId) {
-        self.relations.retain(|offer| offer.tenant != *tenant);
+    pub(super) fn forget_relations(&mut self, of: &TenantId) {
+        self.relations.remove(of);
+        if let Some(Job::Relations { tenant, is_void, .. }) = &mut self.job
+            && tenant == of
+        {
+            *is_void = true;
+        }
     }
 
     /// A piece has come.
@@ -221,19 +225,20 @@ impl Fetching {
         if self.job.is_some() {
             return;
         }
+        let settled = &self.settled;
+        self.bundles.retain(|_, activated| !settled.contains(&activated.activation.manifest));
         let fetch = |object| Transfer::of([object], now);
         let job = if let Some(root) = self.roots.pop_front() {
             Job::Root(root.version, fetch(root.object))
         } else if let Some(directory) = self.directory.take() {
             Job::Directory(directory.version, fetch(directory.object))
-        } else if let Some(RelationsOffer { tenant, first, batches }) = self.relations.pop_front() {
-            let order = batches.iter().map(|batch| batch.digest).collect();
-            Job::Relations { tenant, first, order, transfer: Transfer::of(batches, now) }
-        } else {
-            let settled = &self.settled;
-            self.bundles.retain(|_, activated| !settled.contains(&activated.activation.manifest));
-            let Some((_, bundle)) = self.bundles.pop_first() else { return };
+        } else if let Some((_, bundle)) = self.bundles.pop_first() {
             Job::Manifest(bundle.activation, fetch(bundle.envelope))
+        } else {
+            // Last: whoever writes relations without end keeps nobody from the bundle that takes the key away.
+            let Some((_, RelationsOffer { tenant, first, batches })) = self.relations.pop_first() else { return };
+            let order = batches.iter().map(|batch| batch.digest).collect();
+            Job::Relations { tenant, first, order, transfer: Transfer::of(batches, now), is_void: false }
         };
         self.job = Some(job);
         out.extend(self.transfer().map(|transfer| Fetched::Ask(transfer.digests())));
@@ -262,7 +267,8 @@ impl Fetching {
             Some(Job::Directory(version, transfer)) => {
                 out.extend(only(transfer).map(|bytes| Fetched::Directory { version, bytes }));
             }
-            Some(Job::Relations { tenant, first, order, transfer }) => {
+            Some(Job::Relations { is_void: true, .. }) => {}
+            Some(Job::Relations { tenant, first, order, transfer, is_void: false }) => {
                 let fetched = transfer.into_objects();
                 let batches = fetched.and_then(|fetched| in_order(&order, &fetched, &BTreeMap::new()));
                 out.push(match batches {

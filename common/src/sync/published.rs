@@ -173,9 +173,6 @@ impl PublishedState {
 
     /// Sets a tenant's relations, and offers the batches that are kept.
     pub fn set_relations(&mut self, log: &Arc<RelationLog>) {
-        for kept in log.kept() {
-            self.objects.insert(kept.object, Arc::clone(&kept.bytes));
-        }
         self.relations.insert(log.tenant().clone(), Arc::clone(log));
     }
 

@@ -101,11 +101,26 @@ struct Said {
     directory: u64,
     activations: BTreeMap<(TenantId, u32), LogIndex>,
     shards: BTreeMap<(TenantId, CredentialId), u64>,
-    /// Of the tenants that the edge follows.
-    relations: BTreeMap<TenantId, u64>,
+    relations: BTreeMap<TenantId, Followed>,
     epoch: RevocationEpoch,
     digest: Digest,
     set: Option<Arc<PublishedRevocations>>,
+}
+
+/// How far an edge has come with the relations of a tenant that it follows.
+#[derive(Debug, Default)]
+struct Followed {
+    /// The revision that it says it has.
+    has: u64,
+    /// What was offered since, and not taken yet.
+    offered: Option<Offered>,
+}
+
+#[derive(Debug)]
+struct Offered {
+    last: u64,
+    /// Where in the log each batch of it is.
+    batches: BTreeMap<Digest, u64>,
 }
 
 #[derive(Debug)]
@@ -341,24 +356,45 @@ impl Publisher {
         if heads.len() > HAVE_ENTRIES_MAX || self.said.relations.len() > HAVE_ENTRIES_MAX {
             return Err(PeerMisbehaved::TooMany { what: "relations that an edge has", max: HAVE_ENTRIES_MAX });
         }
-        for head in heads.iter().filter(|_| again) {
+        for head in &heads {
             let log = self.state.relations_of(&head.tenant);
             let kept = log.and_then(|log| log.digest_at(head.revision));
-            let revision = if kept.is_some_and(|digest| *digest != head.digest) { 0 } else { head.revision };
-            self.said.relations.insert(head.tenant.clone(), revision);
+            let has = if kept.is_some_and(|digest| *digest != head.digest) { 0 } else { head.revision };
+            match self.said.relations.get_mut(&head.tenant) {
+                Some(followed) => *followed = Followed { has, offered: None },
+                None if again => drop(self.said.relations.insert(head.tenant.clone(), Followed { has, offered: None })),
+                None => {}
+            }
         }
         Ok(EdgeReport::Relations(heads))
     }
 
+    /// One offer of a tenant at a time: an edge says what it has taken before it is offered more, so that nothing piles
+    /// up there. One that could not take what it was offered says nothing, and is offered what makes good whatever was
+    /// wrong: a statement of the whole set that came since (D-13).
     fn next_relations(&self) -> Option<RelationsOffer> {
-        self.said.relations.iter().find_map(|(tenant, said)| offer_after(self.state.relations_of(tenant)?, *said))
+        self.said.relations.iter().find_map(|(tenant, followed)| {
+            let log = self.state.relations_of(tenant)?;
+            let Some(offered) = &followed.offered else { return offer_after(log, followed.has) };
+            let first = log.kept().first()?.head.revision;
+            offer_after(log, offered.last).filter(|_| first > offered.last)
+        })
+    }
+
+    /// A batch that this edge was offered, while it is kept.
+    fn offered_batch(&self, digest: &Digest) -> Option<&Arc<[u8]>> {
+        self.said.relations.iter().find_map(|(tenant, followed)| {
+            let revision = followed.offered.as_ref()?.batches.get(digest)?;
+            let kept = self.state.relations_of(tenant)?.kept_at(*revision)?;
+            (kept.object == *digest).then_some(&kept.bytes)
+        })
     }
 
     fn on_fetch(&mut self, digest: Digest) -> Result<(), PeerMisbehaved> {
         if self.fetches.len() + self.absent.len() >= FETCH_MAX {
             return Err(PeerMisbehaved::TooMany { what: "objects at a time", max: FETCH_MAX });
         }
-        match self.state.object(&digest) {
+        match self.state.object(&digest).or_else(|| self.offered_batch(&digest)) {
             Some(bytes) => self.fetches.push_back(Fetching { digest, bytes: bytes.clone(), sent: 0 }),
             None => self.absent.push_back(digest),
         }
@@ -374,8 +410,12 @@ impl Publisher {
             VoterMessage::TickRelations(_) => self.tick_relations = None,
             VoterMessage::TickAnswer(_) => self.tick = None,
             VoterMessage::Relations(offer) => {
-                let last = offer.first.saturating_add(u64::try_from(offer.batches.len()).unwrap_or(0));
-                self.said.relations.insert(offer.tenant.clone(), last.saturating_sub(1));
+                let batches: BTreeMap<_, _> =
+                    offer.batches.iter().zip(offer.first..).map(|(batch, revision)| (batch.digest, revision)).collect();
+                let last = batches.values().copied().max().unwrap_or(offer.first);
+                if let Some(followed) = self.said.relations.get_mut(&offer.tenant) {
+                    followed.offered = Some(Offered { last, batches });
+                }
             }
             VoterMessage::RecordFork(fork) => drop(self.record_forks.remove(&fork.boot)),
             VoterMessage::RecordAck(ack) => drop(self.record_acks.remove(&ack.boot)),
@@ -424,17 +464,15 @@ impl Publisher {
         if let Some(directory) = self.state.directory_after(self.said.directory) {
             return Some(VoterMessage::Directory(directory));
         }
-        if let Some(offer) = self.next_relations() {
-            return Some(VoterMessage::Relations(offer));
+        let activation = self.state.activations().find(|activated| {
+            let activation = &activated.activation;
+            let said = self.said.activations.get(&(activation.tenant.clone(), activation.ring));
+            said.is_none_or(|said| *said < activation.number)
+        });
+        if let Some(activated) = activation {
+            return Some(VoterMessage::Activation(activated.clone()));
         }
-        self.state
-            .activations()
-            .find(|activated| {
-                let activation = &activated.activation;
-                let said = self.said.activations.get(&(activation.tenant.clone(), activation.ring));
-                said.is_none_or(|said| *said < activation.number)
-            })
-            .map(|activated| VoterMessage::Activation(activated.clone()))
+        self.next_relations().map(VoterMessage::Relations)
     }
 
     fn epoch_rose(&self) -> bool {

@@ -258,9 +258,25 @@ pub struct Status {
     pub edges: Vec<EdgeStatus>,
     /// What each tenant runs.
     pub bundles: Vec<BundleStatus>,
+    /// The relations of each tenant that has any.
+    #[serde(default)]
+    pub relations: Vec<RelationsStatus>,
     /// Where voters have applied different things; never in a mesh that is well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diverged: Option<Divergence>,
+}
+
+/// How far a tenant's relations are.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RelationsStatus {
+    /// Whose.
+    pub tenant: TenantId,
+    /// The newest revision.
+    pub revision: u64,
+    /// Tuples that hold, expired ones included.
+    pub tuples: u64,
+    /// Batches that are kept.
+    pub batches: u64,
 }
 
 /// Voters that have applied the same number of entries, and not the same entries.

@@ -20,7 +20,7 @@ use super::App;
 use super::divergence::divergence;
 use super::model::{
     BundleStage, BundleStatus, Bundles, CredentialStatus, Credentials, EdgeStatus, Edges, RefusedDocument,
-    RevocationList, Running, Status, VoterChange, VoterSeat, VoterStatus, Voters,
+    RelationsStatus, RevocationList, Running, Status, VoterChange, VoterSeat, VoterStatus, Voters,
 };
 use super::problem::Failure;
 use crate::cluster::{Answers, PeerHealth, PeerReply, PeerRequest};
@@ -95,7 +95,20 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Re
         diverged: divergence(&health),
         edges: edge_statuses(state, &reports, tenant.as_ref()),
         bundles: bundle_statuses(state, tenant.as_ref()).into_iter().filter(|bundle| bundle.number.is_some()).collect(),
+        relations: relations_statuses(state, tenant.as_ref()),
     }))
+}
+
+fn relations_statuses(state: &Registry, tenant: Option<&TenantId>) -> Vec<RelationsStatus> {
+    let wanted = state.relations().values().filter(|log| tenant.is_none_or(|tenant| log.tenant() == tenant));
+    let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
+    let status = wanted.map(|log| RelationsStatus {
+        tenant: log.tenant().clone(),
+        revision: log.head().revision,
+        tuples: count(log.live().len()),
+        batches: count(log.kept().len()),
+    });
+    status.collect()
 }
 
 /// How every voter is, those that answer.

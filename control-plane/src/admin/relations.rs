@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use remit_common::id::TenantId;
+use remit_common::id::{MeshId, TenantId};
 use remit_common::policy::relations::{Object, Subject, Tuple, TupleKey};
 use remit_common::relation_log::RelationLog;
 use serde::Deserialize;
@@ -14,6 +14,8 @@ use super::App;
 use super::model::{RelationBatches, RelationList};
 use super::problem::Failure;
 use super::read::{Asked, Consistency, asked};
+use crate::cluster::Unavailable;
+use crate::registry;
 
 /// Tuples of one answer when nobody says how many.
 const TUPLES_DEFAULT: usize = 1_000;
@@ -55,20 +57,29 @@ impl AskTuples {
 pub(super) async fn list(State(app): State<Arc<App>>, query: Asked<AskTuples>) -> Result<Json<RelationList>, Failure> {
     let ask = asked(query)?;
     let view = app.view(ask.consistency.unwrap_or(Consistency::Linearizable)).await?;
-    let state = &view.state;
-    let empty = || Arc::new(RelationLog::new(app.genesis.mesh, ask.tenant.clone()));
+    let (env, mesh) = (app.cluster.env.clone(), app.genesis.mesh);
+    // A hundred thousand tuples are looked at, so nothing else waits for it.
+    let listed = env.run_blocking(move || page(&ask, &view.state, mesh)).await;
+    listed.map(Json).map_err(|_| Failure::from(Unavailable::Stopping))
+}
+
+fn page(ask: &AskTuples, state: &registry::State, mesh: MeshId) -> RelationList {
+    let empty = || Arc::new(RelationLog::new(mesh, ask.tenant.clone()));
     let log = state.relations().get(&ask.tenant).cloned().unwrap_or_else(empty);
     let writers = state.active(&ask.tenant).map(|active| active.writers().clone()).unwrap_or_default();
     let limit = ask.limit.unwrap_or(TUPLES_DEFAULT).clamp(1, TUPLES_MAX);
     let mut wanted: Vec<(&TupleKey, Option<u32>)> = log.live().iter().filter(|(key, _)| ask.wants(key)).collect();
-    wanted.sort_unstable();
     let has_more = wanted.len() > limit;
-    wanted.truncate(limit);
+    if has_more {
+        wanted.select_nth_unstable(limit);
+        wanted.truncate(limit);
+    }
+    wanted.sort_unstable();
     let next = wanted.last().filter(|_| has_more).map(|(key, _)| (*key).clone());
     let count = |len: usize| u64::try_from(len).unwrap_or(u64::MAX);
-    Ok(Json(RelationList {
+    RelationList {
         applied: state.applied(),
-        mesh_id: app.genesis.mesh,
+        mesh_id: mesh,
         revision: log.head().revision,
         digest: log.head().digest,
         count: count(log.live().len()),
@@ -77,8 +88,8 @@ pub(super) async fn list(State(app): State<Arc<App>>, query: Asked<AskTuples>) -
         unusable: log.check_writers(&writers).err().map(|refused| refused.to_string()),
         tuples: wanted.into_iter().map(|(key, expires)| Tuple { key: key.clone(), expires }).collect(),
         next,
-        tenant: ask.tenant,
-    }))
+        tenant: ask.tenant.clone(),
+    }
 }
 
 #[derive(Debug, Deserialize)]

@@ -9,7 +9,7 @@ use super::protocol::{PeerReply, PeerRequest};
 use super::{Cluster, Unavailable};
 use crate::entry::{self, Kind};
 use crate::raft::{CallError, ProposeError, ReadError};
-use crate::registry::{Applied, Command, Operation, Refusal, authenticate, to_command, uncompared};
+use crate::registry::{Applied, Command, Operation, Refusal, authenticate, check_relations, to_command, uncompared};
 
 /// From taking a request to answering it. Longer than losing a leader and electing another.
 const WRITE_WITHIN: Duration = Duration::from_secs(15);
@@ -105,7 +105,7 @@ impl Cluster {
     }
 
     /// At the leader. What nobody listed has signed does not get into the log, nor does a wider bundle without an
-    /// approval (clauses C-90 and C-95).
+    /// approval (clauses C-90 and C-95), nor a batch of relations that would be refused there (clause C-87).
     async fn propose(&self, request: SignedRequest, again: bool) -> Result<Attempt, WriteError> {
         // One bundle at a time, each compared with what is active when its turn comes; how long that takes is bounded by
         // steps. What becomes active all the same, by a leader that fell silent, is seen when the entry is applied.
@@ -132,6 +132,20 @@ impl Cluster {
             let compared = self.env.run_blocking(move || bundle.check()).await;
             compared.map_err(|_| WriteError::Unavailable(Unavailable::Stopping))??;
         }
+        if request.path == Operation::WriteRelations.path()
+            && let Err(refusal) = self.check_relations(&request).await?
+        {
+            // Somebody who has just been elected may not have applied what it follows on.
+            match self.raft()?.read_barrier(ATTEMPT_WITHIN).await {
+                Ok(_) => {}
+                Err(ReadError::NotLeader { .. } | ReadError::Isolated) => return Ok(Attempt::Elsewhere),
+                Err(ReadError::Stopped) => return Err(Unavailable::Stopping.into()),
+            }
+            if self.view().state.applied() == view.state.applied() {
+                return Err(refusal.into());
+            }
+            self.check_relations(&request).await??;
+        }
         let entry = to_command(&view.state, request.clone(), received_at).to_entry();
         Ok(match self.raft()?.propose(entry, ATTEMPT_WITHIN).await {
             Ok((index, bytes)) => {
@@ -151,6 +165,13 @@ impl Cluster {
             Err(ProposeError::OutcomeUnknown) => Attempt::Unknown,
             Err(ProposeError::Stopped) => return Err(Unavailable::Stopping.into()),
         })
+    }
+
+    /// What would come of a batch of relations (clause C-87). Verifying a hundred thousand tuples takes a while.
+    async fn check_relations(&self, request: &SignedRequest) -> Result<Result<(), Refusal>, WriteError> {
+        let (view, request) = (self.view(), request.clone());
+        let checked = self.env.run_blocking(move || check_relations(&view.state, &request)).await;
+        checked.map_err(|_| WriteError::Unavailable(Unavailable::Stopping))
     }
 
     async fn forward(&self, to: VoterId, request: &SignedRequest, again: bool) -> Result<Attempt, WriteError> {

@@ -33,6 +33,7 @@ pub use credentials::Credential;
 pub use envelopes::{Commission, EnvelopeRequest};
 pub(crate) use refusal::with_causes;
 pub use refusal::{Refusal, RefusalKind};
+pub use relations::check_relations;
 pub use snapshot::SnapshotUnusable;
 pub use state::{EpochFact, Genesis, Spent, State};
 pub use ticks::TickFact;

@@ -5,20 +5,50 @@ use std::sync::Arc;
 use remit_common::crypto::sign::PublicKey;
 use remit_common::id::{KeyId, TenantId};
 use remit_common::identity::SignedRequest;
-use remit_common::limits::RELATIONS_BYTES_MAX;
+use remit_common::limits::{RELATIONS_BYTES_MAX, RELATIONS_BYTES_RESERVED};
 use remit_common::relation_log::{BatchRefused, RelationLog, SignedBatch, VerifiedBatch};
 
 use super::apply::Applied;
 use super::bundles::ActiveBundle;
 use super::refusal::{Refusal, RefusalKind};
-use super::state::State;
+use super::state::{SPENT_NONCES_MAX, State};
 
+/// Requests of one writer in five minutes: three a second, each with up to a hundred thousand tuples.
+const WRITER_NONCES_MAX: usize = SPENT_NONCES_MAX / 64;
+/// Requests of all writers in five minutes.
+const WRITERS_NONCES_MAX: usize = SPENT_NONCES_MAX / 4;
 /// Tuples of which a refusal names the first; the others it counts.
 const NAMED: usize = 1;
 
 /// The key of a writer whom some tenant's active bundle names.
 pub(super) fn writer<'s>(state: &'s State, key: &KeyId) -> Option<&'s PublicKey> {
     state.all_active().find_map(|active| active.writers().get(key))
+}
+
+/// What `apply` would say to a request that writes relations, if it would refuse it: such a request is not proposed
+/// (clause C-87). Takes as long as applying it; pure, and the state stays what it is.
+///
+/// # Errors
+/// [`Refusal`], as the log would have it.
+pub fn check_relations(state: &State, request: &SignedRequest) -> Result<(), Refusal> {
+    write(&mut state.clone(), request).map(drop)
+}
+
+/// Clause C-88: a writer's requests are counted for its key, and those of all writers together, so that neither one that
+/// was stolen nor many busy ones take the room that holders and administrators have for theirs.
+pub(super) fn check_requests(state: &State, key: &KeyId) -> Result<(), Refusal> {
+    let writers: Vec<&ActiveBundle> = state.all_active().map(Arc::as_ref).collect();
+    let is_writer = |key: &KeyId| writers.iter().any(|active| active.writers().get(key).is_some());
+    let (mut own, mut all) = (0usize, 0usize);
+    for ((spender, _), _) in state.live_nonces() {
+        own = own.saturating_add(usize::from(spender == key));
+        all = all.saturating_add(usize::from(is_writer(spender)));
+    }
+    if own >= WRITER_NONCES_MAX || all >= WRITERS_NONCES_MAX {
+        let detail = "too many requests of relation writers in five minutes; send more tuples in one batch";
+        return Err(Refusal::new(RefusalKind::Full, "too_many_requests", detail));
+    }
+    Ok(())
 }
 
 /// Clauses C-81 to C-84.
@@ -37,11 +67,13 @@ pub(super) fn write(state: &mut State, request: &SignedRequest) -> Result<Applie
         log.check_writers(active.writers()).map_err(|error| refused(&error))?;
     }
     let others = state.relations.values().filter(|log| *log.tenant() != tenant).map(|log| log.bytes()).sum::<usize>();
+    let (before, adds) = (log.bytes(), !content.add.is_empty());
     let change = log.append(batch).map_err(|error| refused(&error))?;
     let bytes = others.saturating_add(log.bytes());
-    if bytes > RELATIONS_BYTES_MAX {
+    let max = if adds { RELATIONS_BYTES_MAX - RELATIONS_BYTES_RESERVED } else { RELATIONS_BYTES_MAX };
+    if log.bytes() > before && bytes > max {
         let detail = format_args!(
-            "the relations of all tenants would have {bytes} bytes of batches, at most {RELATIONS_BYTES_MAX} are kept; \
+            "the relations of all tenants would have {bytes} bytes of batches, at most {max} are kept; \
              `remit relation compact` makes room"
         );
         return Err(Refusal::new(RefusalKind::Full, "relations_full", detail));

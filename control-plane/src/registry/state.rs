@@ -250,6 +250,11 @@ impl State {
         Ok(())
     }
 
+    /// The requests whose nonces still count.
+    pub(super) fn live_nonces(&self) -> impl Iterator<Item = (&(KeyId, String), &Spent)> {
+        self.spent_nonces.iter().filter(|(_, spent)| spent.expires > self.clock)
+    }
+
     /// Who is no administrator waits while half of the room is taken: the other half is the administrators'.
     pub(super) fn check_room_for_others(&self, consolation: &str) -> Result<(), Refusal> {
         let live = self.spent_nonces.values().filter(|spent| spent.expires > self.clock).count();

@@ -7,7 +7,7 @@ use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::relation_log::BatchContent;
 use remit_common::text;
 use remit_common::trust::tick::TickRoots;
-use remit_control_plane::registry::{Applied, Command, State};
+use remit_control_plane::registry::{Applied, Command, State, check_relations};
 
 use crate::world::{MESH, NOW, OPS, Replica, bundle_of, bundle_source, genesis, key, reason, request, tenant};
 
@@ -189,4 +189,38 @@ fn a_write_beyond_the_limits_is_refused_with_the_numbers() {
     assert_eq!(reason(&applied), "too_many_tuples");
     let Applied::Refused(refusal) = applied else { panic!("{applied:?}") };
     assert!(refusal.detail.contains("100001") && refusal.detail.contains("100000"), "{refusal}");
+}
+
+/// Clause C-87.
+#[test]
+fn what_the_log_would_refuse_is_known_before_it_is_proposed() {
+    let mut replica = replica();
+    let (first, conflicting) = (add(&replica.state, "acme", &[tuple(1)]), add(&replica.state, "acme", &[tuple(2)]));
+    let before = replica.state.to_snapshot();
+    check_relations(&replica.state, &post(&first, WRITER, 1)).unwrap();
+    assert_eq!(replica.state.to_snapshot(), before, "asking changes nothing");
+    assert_eq!(reason(&write(&mut replica, &first, WRITER, 1)), "relations");
+    let long = add(&replica.state, "acme", &["contract:1#acount_owner@user:maya".parse().unwrap()]);
+    for (content, seed) in [(&conflicting, BOTH), (&long, WRITER), (&first, OTHER)] {
+        let foretold = check_relations(&replica.state, &post(content, seed, 7)).unwrap_err();
+        let Applied::Refused(refusal) = write(&mut replica, content, seed, 7) else { panic!("{foretold}") };
+        assert_eq!((foretold.reason, foretold.detail), (refusal.reason, refusal.detail));
+    }
+}
+
+/// Clause C-88.
+#[test]
+fn a_writer_that_asks_without_end_takes_nobody_elses_room() {
+    let mut replica = replica();
+    let content = add(&replica.state, "acme", &[tuple(1)]);
+    assert_eq!(reason(&write(&mut replica, &content, WRITER, 0)), "relations");
+    let mut taken = 1u64;
+    while reason(&write(&mut replica, &content, WRITER, taken)) == "revision_conflict" && taken < 5_000 {
+        taken += 1;
+    }
+    assert_eq!(taken, 1_024);
+    assert_eq!(reason(&write(&mut replica, &content, WRITER, 9_000)), "too_many_requests");
+    let content = add(&replica.state, "acme", &[tuple(2)]);
+    assert_eq!(reason(&write(&mut replica, &content, BOTH, 1)), "relations");
+    assert_eq!(reason(&publish(&mut replica, "acme", 2, &[BOTH], MODEL, 9_003)), "bundle");
 }

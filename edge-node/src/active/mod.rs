@@ -8,5 +8,5 @@ mod state;
 mod store;
 mod view;
 
-pub(crate) use state::{Accepted, Refused, State, StateConfig};
+pub(crate) use state::{Accepted, Refused, State, StateConfig, TakenRelations};
 pub(crate) use view::{ActiveBundle, TenantRelations, View, ViewCell};

@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use remit_common::id::TenantId;
+use remit_common::id::{TenantId, ToolName};
 use remit_common::lattice::{Effects, Log};
 use remit_common::policy::decision::{Denied, Reason};
+use remit_common::policy::relations::Relations;
 use remit_common::policy::response::{self, Filtered};
 use remit_common::record::{Detail, RecordKind, ResultFigures};
 
 use super::{Gateway, Journey, NoResult};
+use crate::active::ActiveBundle;
 use crate::pdp::{Basis, Refusal};
 use crate::pep;
 use crate::report::{Draft, Durability, Weight};
@@ -126,6 +128,9 @@ impl Journey {
         };
         let active = self.view.bundles.get(&envelope.tenant);
         let purpose = active.and_then(|active| active.bundle.policy().taxonomy().purpose_name(&envelope.purpose));
+        let asks = |(active, tool): (&ActiveBundle, &ToolName)| active.bundle.policy().needs_relations(tool);
+        let relations = self.view.relations.get(&envelope.tenant).map(|known| &known.relations);
+        let relations = relations.filter(|known| !known.is_none() && active.zip(self.tool.as_ref()).is_some_and(asks));
         Detail {
             salt: self.salt,
             delegator: Some(envelope.delegator.clone()),
@@ -136,6 +141,7 @@ impl Journey {
             agents: envelope.chain_agents.iter().map(|agent| agent.id.clone()).collect(),
             tool: self.tool.clone(),
             arguments: self.arguments,
+            relations: relations.map(Relations::revision),
             ..Detail::default()
         }
     }

@@ -19,6 +19,7 @@ use remit_common::net::env::Env;
 use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
 use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_TOO_SLOW};
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
+use remit_common::policy::relations::Relations;
 use remit_common::sync::subscriber::{Output, Subscriber, SubscriberIdentity};
 use remit_common::time::Now;
 use remit_common::trust::activation::Activation;
@@ -67,6 +68,21 @@ pub(crate) struct Follower {
     pub(crate) links: watch::Receiver<Links>,
     pub(crate) followed: watch::Sender<Followed>,
     pub(crate) forked: mpsc::Receiver<()>,
+    /// Tables of relations that were built anew, from whoever built them.
+    pub(crate) tidied: Tidied,
+}
+
+/// Where tables of relations come back that were built beside everything else.
+pub(crate) struct Tidied {
+    sender: mpsc::Sender<(TenantId, Relations)>,
+    receiver: mpsc::Receiver<(TenantId, Relations)>,
+}
+
+impl Default for Tidied {
+    fn default() -> Self {
+        let (sender, receiver) = mpsc::channel(1);
+        Self { sender, receiver }
+    }
 }
 
 /// Why a voter is left.
@@ -282,6 +298,9 @@ impl Follower {
                 biased;
                 () = shutdown.requested() => return Err(Left::Shutdown),
                 Some(()) = self.forked.recv() => self.quarantine().await,
+                Some((tenant, tidied)) = self.tidied.receiver.recv() => {
+                    self.with_state(move |state, _| state.swap_tidied(&tenant, &tidied)).await?;
+                }
                 // Before what the voter sends: who never stops talking must not keep this edge from asking.
                 () = tokio::time::sleep_until(conversation.nonce_at) => self.send_nonce(&mut conversation).await?,
                 () = self.env.sleep_until(timeout) => conversation.subscriber.handle_timeout(self.env.now().boot)?,
@@ -377,7 +396,7 @@ impl Follower {
             Output::Relations { tenant, first, batches } => {
                 self.take_relations(conversation, tenant, first, batches).await?;
             }
-            Output::RelationsGone(_) => self.follow_relations(conversation).await?,
+            Output::RelationsGone(tenant) => self.follow_relations(conversation, |of| *of == tenant).await?,
             Output::TickRelations(named) => self.with_state(move |state, _| state.name_relations(named)).await?,
             Output::Shard(offer) => self.take_shard(conversation, offer).await?,
             Output::Revocations(update) => self.take_revocations(conversation, update).await?,
@@ -414,6 +433,7 @@ impl Follower {
         if self.store_owed().await? {
             self.cover(conversation).await?;
         }
+        self.ask_owed_relations(conversation).await?;
         let nonce = Nonce(self.env.random());
         let epoch = self
             .with_state(move |state, now| {

@@ -120,10 +120,49 @@ async fn a_writer_that_is_dropped_takes_its_tuples_along_until_another_states_th
     scene.publish(&with_relations(2, &scene.upstream.url(), &[OTHER]));
     scene.until("the other bundle is active", |status| status["bundle_version"] == 2).await;
     assert_eq!(owned(&agent, None).await.reason(), "stale");
+    // What asks for no relation goes on, however old they are (G-83).
+    let answered = agent.call("contracts.read", arguments()).await;
+    assert!(is_permitted(&answered), "{}", answered.json);
 
     let revision = scene.write(OTHER, true, vec![maya_owns()], Vec::new());
     scene.until_relations(revision).await;
     assert!(is_permitted(&owned(&agent, None).await));
+    scene.stop_edge().await;
+}
+
+/// Clause D-14.
+#[tokio::test(flavor = "multi_thread")]
+async fn batches_that_the_disk_did_not_take_are_asked_for_again() {
+    let scene = scene().await;
+    scene.until_relations(0).await;
+    scene.world.break_disk(true);
+    scene.write(WRITER, false, vec![maya_owns()], Vec::new());
+    let refused =
+        || async { scene.status().await["staleness_ms"].as_u64().is_none_or(|age| age > 3_000).then_some(()) };
+    crate::support::eventually("the disk takes nothing", refused).await;
+    let agent = scene.owner();
+    assert_ne!(owned(&agent, None).await.reason(), "permit");
+    scene.world.break_disk(false);
+    scene.until_relations(1).await;
+    assert!(is_permitted(&owned(&agent, None).await));
+    scene.stop_edge().await;
+}
+
+/// More than one offer, and then all of it in one statement, while calls go on.
+#[tokio::test]
+async fn many_batches_arrive_one_offer_after_the_other() {
+    let scene = scene().await;
+    let other = |n: usize| format!("contract:c{n}#account_owner@user:otto").parse::<Tuple>().unwrap();
+    for n in 0..300 {
+        scene.write(WRITER, false, vec![other(n)], Vec::new());
+    }
+    let revision = scene.write(WRITER, false, vec![maya_owns()], Vec::new());
+    scene.until_relations(revision).await;
+    let agent = scene.owner();
+    assert!(is_permitted(&owned(&agent, Some("301")).await));
+    let revision = scene.write(WRITER, true, vec![other(1)], Vec::new());
+    scene.until_relations(revision).await;
+    assert_eq!(owned(&agent, Some("302")).await.reason(), "no_matching_policy");
     scene.stop_edge().await;
 }
 

@@ -1,5 +1,6 @@
 //! `remit relation`: who stands in which relation to what, changed without a bundle.
 
+mod check;
 mod read;
 mod write;
 
@@ -21,6 +22,7 @@ pub(crate) async fn seed(context: &Context, mesh: &MeshFile) -> Result<(), Failu
 #[command(after_help = "\
 Example:
   remit relation add contract:7781#account_owner@user:maya@customer-success.example
+  remit relation check contract:7781#account_owner@user:maya@customer-success.example
   remit relation ls --object contract:7781
   remit relation rm contract:7781#account_owner@user:maya@customer-success.example
   remit relation import tuples.txt
@@ -51,6 +53,8 @@ enum Verb {
         #[command(flatten)]
         key: WriterKey,
     },
+    /// Ask whether somebody stands in a relation, by the model and tuples that edges use, and say why
+    Check(check::Question),
     /// Show the tuples that hold
     Ls(read::Wanted),
     /// Add the tuples of a file: one a line, `#` at the beginning of a line for comments
@@ -65,6 +69,9 @@ enum Verb {
     },
     /// State the whole set anew, without what has expired, so that the batches before it need not be kept
     Compact {
+        /// Take the voter's word for what holds: after a writer was dropped, nobody can prove it any more
+        #[arg(long)]
+        unproven: bool,
         #[command(flatten)]
         key: WriterKey,
     },
@@ -82,8 +89,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     match &args.verb {
         Verb::Add { tuples, key } => write::change(context, key, tuples.clone(), Vec::new()).await,
         Verb::Rm { tuples, key } => write::change(context, key, Vec::new(), tuples.clone()).await,
+        Verb::Check(question) => check::run(context, question).await,
         Verb::Ls(wanted) => read::list(context, wanted).await,
         Verb::Import { file, replace, key } => write::import(context, key, file, *replace).await,
-        Verb::Compact { key } => write::compact(context, key).await,
+        Verb::Compact { unproven, key } => write::compact(context, key, *unproven).await,
     }
 }

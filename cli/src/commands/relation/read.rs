@@ -1,13 +1,18 @@
 //! The tuples that hold, as a voter has them.
 
+use remit_chaos::launcher::MeshFile;
+use remit_common::bundle::CompiledBundle;
 use remit_common::id::TenantId;
 use remit_common::policy::relations::{Tuple, TupleKey};
-use remit_control_plane::admin::model::RelationList;
+use remit_common::relation_log::{RelationLog, Writers};
+use remit_control_plane::admin::model::{RelationBatches, RelationList};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use crate::admin::Admin;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::{local, trust};
 
 /// Tuples of one page; the most that a voter gives.
 const PAGE: usize = 10_000;
@@ -52,6 +57,43 @@ pub(super) async fn all(admin: &Admin, tenant: &TenantId) -> Result<(RelationLis
             return Ok((first.clone(), tuples));
         }
     }
+}
+
+/// A tenant's relations as their writers signed them, and the bundle that says whose signatures count. Nothing of it is
+/// the voter's word.
+pub(super) struct Proven {
+    pub(super) log: RelationLog,
+    pub(super) bundle: CompiledBundle,
+}
+
+/// Reads every batch that is kept, and verifies them under the bundle that the tenant's administrators signed.
+pub(super) async fn proven(context: &Context, admin: &Admin, mesh: &MeshFile) -> Result<Proven, Failure> {
+    let (root, _) = trust::directory(context, mesh).await?;
+    let bundle = local::active_policy(context, admin, mesh, &root).await?;
+    let mut batches: Vec<Box<RawValue>> = Vec::new();
+    let mut last: Option<u64> = None;
+    loop {
+        let after = last.map_or_else(String::new, |last| format!("&after={last}"));
+        let page: RelationBatches = admin.get(&format!("/v1/relations/batches?tenant={}{after}", mesh.tenant)).await?;
+        if last.is_some_and(|last| page.first.is_some_and(|first| Some(first) != last.checked_add(1))) {
+            // Somebody stated the whole set between two pages.
+            (batches, last) = (Vec::new(), None);
+            continue;
+        }
+        batches.extend(page.batches);
+        last = page.next;
+        if last.is_none() {
+            break;
+        }
+    }
+    let read = batches.iter().map(|batch| batch.get().as_bytes());
+    let log = RelationLog::verify(mesh.mesh_id, mesh.tenant.clone(), read, &Writers::of(bundle.policy()));
+    let log = log.map_err(|error| {
+        let hint = "if a writer was dropped, look at what it left with `remit relation ls`, and state what is right with \
+                    `remit relation compact --unproven` or `remit relation import FILE --replace`";
+        Failure::caused(Exit::Failed, &error).reason(error.reason_code()).hint(hint)
+    })?;
+    Ok(Proven { log, bundle })
 }
 
 async fn page(admin: &Admin, query: &str, after: Option<&TupleKey>) -> Result<RelationList, Failure> {

@@ -5,7 +5,7 @@ use std::path::Path;
 use remit_chaos::launcher::MeshFile;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::TenantId;
-use remit_common::limits::RELATION_TUPLES_MAX;
+use remit_common::limits::{RELATION_BATCHES_MAX, RELATION_LOG_BYTES_MAX, RELATION_TUPLES_MAX};
 use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::relation_log::{BatchContent, SignedBatch};
 use remit_control_plane::admin::model::{RelationList, RelationsWritten};
@@ -36,10 +36,6 @@ struct Desk {
 }
 
 impl Desk {
-    fn new(context: &Context, key: &WriterKey) -> Result<Self, Failure> {
-        Self::of(context, &context.mesh()?, key)
-    }
-
     fn of(context: &Context, mesh: &MeshFile, key: &WriterKey) -> Result<Self, Failure> {
         let path = key.key.as_ref().or(mesh.keys.relations.as_ref()).ok_or_else(|| {
             Failure::new(Exit::Usage, "this mesh has no key for relations")
@@ -87,7 +83,8 @@ pub(super) async fn change(
     add: Vec<Tuple>,
     remove: Vec<TupleKey>,
 ) -> Result<Exit, Failure> {
-    let desk = Desk::new(context, key)?;
+    let mesh = context.mesh()?;
+    let desk = Desk::of(context, &mesh, key)?;
     let written = desk
         .write(async |desk| {
             let head = read::head(&desk.admin, &desk.tenant).await?;
@@ -95,6 +92,7 @@ pub(super) async fn change(
         })
         .await?;
     tell(context, &written);
+    desk.compact_if_full(context, &mesh).await;
     Ok(Exit::Done)
 }
 
@@ -111,7 +109,8 @@ pub(super) async fn seed(context: &Context, mesh: &MeshFile) -> Result<(), Failu
 
 pub(super) async fn import(context: &Context, key: &WriterKey, file: &Path, replace: bool) -> Result<Exit, Failure> {
     let tuples = tuples_of(&read_text(context, file)?, &file.display().to_string())?;
-    let desk = Desk::new(context, key)?;
+    let mesh = context.mesh()?;
+    let desk = Desk::of(context, &mesh, key)?;
     let bar = context.output.progress("importing");
     if replace {
         let written = desk
@@ -137,6 +136,7 @@ pub(super) async fn import(context: &Context, key: &WriterKey, file: &Path, repl
                 failure.hint(hint)
             })?;
         done += chunk.len();
+        desk.compact_if_full(context, &mesh).await;
         bar.set_message(format!("importing: {done} of {} tuples", tuples.len()));
         last = Some(written);
     }
@@ -147,20 +147,66 @@ pub(super) async fn import(context: &Context, key: &WriterKey, file: &Path, repl
     Ok(Exit::Done)
 }
 
-pub(super) async fn compact(context: &Context, key: &WriterKey) -> Result<Exit, Failure> {
-    let desk = Desk::new(context, key)?;
+/// What is signed here is what the writers signed: a voter that adds a tuple of its own does not get it vouched for.
+pub(super) async fn compact(context: &Context, key: &WriterKey, unproven: bool) -> Result<Exit, Failure> {
+    let mesh = context.mesh()?;
+    let desk = Desk::of(context, &mesh, key)?;
     let bar = context.output.progress("stating the whole set anew");
-    let now = context.now();
-    let written = desk
-        .write(async |desk| {
-            let (head, tuples) = read::all(&desk.admin, &desk.tenant).await?;
-            let live = tuples.into_iter().filter(|tuple| tuple.is_live(now)).collect();
-            Ok(BatchContent::statement(head.mesh_id, desk.tenant.clone(), next(&head), live))
-        })
-        .await?;
+    let written = desk.state_anew(context, &mesh, unproven).await?;
     bar.finish_and_clear();
     tell(context, &written);
     Ok(Exit::Done)
+}
+
+impl Desk {
+    async fn state_anew(
+        &self,
+        context: &Context,
+        mesh: &MeshFile,
+        unproven: bool,
+    ) -> Result<RelationsWritten, Failure> {
+        let now = context.now();
+        self.write(async |desk| {
+            let (next, tuples) = if unproven {
+                let (head, tuples) = read::all(&desk.admin, &desk.tenant).await?;
+                (next(&head), tuples)
+            } else {
+                let log = read::proven(context, &desk.admin, mesh).await?.log;
+                ((log.head().revision.saturating_add(1), log.head().digest), log.live().to_tuples())
+            };
+            let live = tuples.into_iter().filter(|tuple| tuple.is_live(now)).collect();
+            Ok(BatchContent::statement(mesh.mesh_id, desk.tenant.clone(), next, live))
+        })
+        .await
+    }
+
+    /// States the whole set anew when the log is three quarters full, so that writing never comes to a halt. What was
+    /// written holds, whatever becomes of this.
+    async fn compact_if_full(&self, context: &Context, mesh: &MeshFile) {
+        let is_full = async {
+            let head = read::head(&self.admin, &self.tenant).await?;
+            let reaches = |used: u64, max: usize| used >= u64::try_from(max / 4 * 3).unwrap_or(u64::MAX);
+            Ok::<_, Failure>(
+                reaches(head.batches, RELATION_BATCHES_MAX) || reaches(head.batch_bytes, RELATION_LOG_BYTES_MAX),
+            )
+        };
+        let stated = match is_full.await {
+            Ok(false) => return,
+            Ok(true) => self.state_anew(context, mesh, false).await,
+            Err(failure) => Err(failure),
+        };
+        match stated {
+            Ok(written) => {
+                let RelationsWritten { revision, tuples, .. } = written;
+                context
+                    .output
+                    .line(format!("revision {revision}: the log was nearly full; {tuples} tuples stated anew"));
+            }
+            Err(failure) => {
+                tracing::warn!(error = %failure.message, "the log is nearly full and could not be compacted")
+            }
+        }
+    }
 }
 
 fn read_text(context: &Context, file: &Path) -> Result<String, Failure> {

@@ -62,30 +62,90 @@ fn answer(n: u64) -> TickAnswer {
     }
 }
 
+/// The edge has taken everything up to this revision, and says so.
+fn taken(link: &mut Link, log: &RelationLog, revision: u64) {
+    let digest = *log.digest_at(revision).unwrap();
+    link.subscriber.acknowledge_relations(vec![RelationsHead { tenant: tenant("acme"), revision, digest }]);
+}
+
+fn compacted(log: &RelationLog) -> RelationLog {
+    let mut log = log.clone();
+    let next = (log.head().revision + 1, log.head().digest);
+    let statement = BatchContent::statement(MESH, tenant("acme"), next, Vec::new());
+    let writers = Writers::new(&[*key(20).public()]).unwrap();
+    log.append(statement.sign(&key(20)).unwrap().verify(&MESH, &tenant("acme"), &writers).unwrap()).unwrap();
+    log
+}
+
+/// Clauses D-9 and D-13.
 #[test]
-fn an_edge_that_follows_gets_every_batch_in_order_and_then_what_is_new() {
-    let (mut before, after) = (log(300), log(303));
+fn an_edge_that_follows_gets_every_batch_in_order_one_offer_at_a_time_and_then_what_is_new() {
+    let (before, after) = (log(300), log(303));
     let mut link = Link::new(state_with(&before), Have::default(), Vec::new());
     link.run().unwrap();
     assert_eq!(link.to_edge, 1, "an edge of an earlier version follows nothing, and hears nothing of it");
     link.subscriber.follow_relations(vec![nothing()]);
-    let offers = arrived(&mut link);
-    assert_eq!(
-        offers.iter().map(|(first, batches)| (*first, batches.len())).collect::<Vec<_>>(),
-        [(1, 256), (257, 44)]
-    );
-    let all: Vec<Vec<u8>> = offers.into_iter().flat_map(|(_, batches)| batches).collect();
-    assert_eq!(all, bytes_of(&before));
+    let all = bytes_of(&after);
+    assert_eq!(arrived(&mut link), [(1, all[..256].to_vec())]);
+    assert_eq!(arrived(&mut link), [], "the edge has not said what became of the first");
+    taken(&mut link, &after, 256);
+    assert_eq!(arrived(&mut link), [(257, all[256..300].to_vec())]);
     link.publisher.update(Arc::new(state_with(&after)));
+    assert_eq!(arrived(&mut link), []);
+    // It has taken a part of the offer only: what follows on that is offered.
+    taken(&mut link, &after, 300);
+    assert_eq!(arrived(&mut link), [(301, all[300..].to_vec())]);
+    // A statement lets go of what was before it, and waits for nothing.
+    let statement = compacted(&after);
+    link.publisher.update(Arc::new(state_with(&statement)));
+    assert_eq!(arrived(&mut link), [(304, bytes_of(&statement))]);
+}
+
+/// Clause D-10.
+#[test]
+fn a_bundle_is_fetched_before_relations_however_many_there_are() {
+    let (before, after) = (log(300), log(700));
+    let mut link = Link::new(state_with(&before), Have::default(), Vec::new());
+    link.run().unwrap();
+    link.subscriber.follow_relations(vec![nothing()]);
+    assert_eq!(arrived(&mut link).len(), 1);
+    let files = vec![vec![1; 10]];
+    let (bundle, entries) = bundle(1, &files);
+    let mut state = state_with(&after);
+    state.activate(activation(70, "acme", &bundle), &PublishedBundle::new(&bundle));
+    link.publisher.update(Arc::new(state));
+    link.files = entries;
+    taken(&mut link, &after, 256);
+    link.run().unwrap();
+    let kinds = link.outputs.iter().filter_map(|output| match output {
+        Output::Bundle { .. } => Some("bundle"),
+        Output::Relations { .. } => Some("relations"),
+        _ => None,
+    });
+    assert_eq!(kinds.collect::<Vec<_>>(), ["bundle", "relations"]);
+}
+
+/// Clause D-14: another bundle, or a disk that did not take something, in the middle of an offer.
+#[test]
+fn an_edge_that_says_again_what_it_has_gets_everything_after_it_once() {
+    let whole = log(600);
+    let mut link = Link::new(state_with(&whole), Have::default(), Vec::new());
+    link.run().unwrap();
+    link.subscriber.follow_relations(vec![nothing()]);
+    // The offer is on its way, or half fetched, when the edge starts over.
+    for steps in 1..6 {
+        step_without_verifying(&mut link);
+        link.subscriber.follow_relations(vec![nothing()]);
+        for _ in 0..steps {
+            step_without_verifying(&mut link);
+        }
+    }
     let offers = arrived(&mut link);
-    assert_eq!(offers, [(301, bytes_of(&after)[300..].to_vec())]);
-    // A statement lets go of what was before it.
-    before = after.clone();
-    let statement = BatchContent::statement(MESH, tenant("acme"), (304, before.head().digest), Vec::new());
-    let writers = Writers::new(&[*key(20).public()]).unwrap();
-    before.append(statement.sign(&key(20)).unwrap().verify(&MESH, &tenant("acme"), &writers).unwrap()).unwrap();
-    link.publisher.update(Arc::new(state_with(&before)));
-    assert_eq!(arrived(&mut link), [(304, bytes_of(&before))]);
+    assert_eq!(offers, [(1, bytes_of(&whole)[..256].to_vec())]);
+    taken(&mut link, &whole, 256);
+    assert_eq!(arrived(&mut link), [(257, bytes_of(&whole)[256..512].to_vec())]);
+    taken(&mut link, &whole, 512);
+    assert_eq!(arrived(&mut link), [(513, bytes_of(&whole)[512..].to_vec())]);
 }
 
 #[test]
@@ -112,14 +172,16 @@ fn the_relations_of_a_tick_come_before_its_answer_and_only_to_whoever_follows() 
     link.publisher.answer_tick(answer(7), &heads);
     link.run().unwrap();
     assert_eq!(link.outputs, [Output::Subscribed, Output::TickAnswer(answer(7))]);
-    link.subscriber.follow_relations(vec![head_of(&whole)]);
+    link.subscriber.follow_relations(vec![head_of(&whole), RelationsHead { tenant: tenant("new"), ..nothing() }]);
     link.run().unwrap();
     link.outputs.clear();
     link.publisher.answer_tick(answer(8), &heads);
     // One that was not sent is replaced, together with what belongs to it.
     link.publisher.answer_tick(answer(9), &heads);
     link.run().unwrap();
-    let named = TickRelations { n: LogIndex(9), heads: vec![head_of(&whole)] };
+    // Also of whom there is nothing yet: what is not named proves nothing.
+    let new = RelationsHead { tenant: tenant("new"), ..nothing() };
+    let named = TickRelations { n: LogIndex(9), heads: vec![head_of(&whole), new] };
     assert_eq!(link.outputs, [Output::TickRelations(named), Output::TickAnswer(answer(9))]);
 }
 
@@ -136,7 +198,7 @@ fn a_voter_that_lies_about_relations_is_left() {
         link.subscriber.handle_message(VoterMessage::Relations(message), T0)
     };
     assert_eq!(hear(offer(1, vec![object]), true), Ok(()));
-    let long = ObjectRef { len: 5 * 1024 * 1024, ..object };
+    let long = ObjectRef { len: 9 * 1024 * 1024, ..object };
     for (what, message, follow) in [
         ("of a tenant that nobody asked for", offer(1, vec![object]), false),
         ("without batches", offer(1, Vec::new()), true),

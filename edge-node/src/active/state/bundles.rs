@@ -171,7 +171,7 @@ impl State {
     /// A connection to a voter begins: what the last one announced is forgotten.
     pub(crate) fn begin_connection(&mut self) {
         self.told = Told::default();
-        self.told_relations = None;
+        self.expect_relations();
     }
 
     /// The voter tells of an activation. It takes effect when one of its tick answers names the whole set.
@@ -238,7 +238,7 @@ impl State {
             if let Err(failed) = self.load_relations(&activation.tenant) {
                 // None is stale; those of another bundle's model would be wrong.
                 tracing::error!(tenant = %activation.tenant, error = %failed, "the relations cannot be read");
-                self.relations.remove(&activation.tenant);
+                self.lose_relations(&activation.tenant);
             }
         }
         self.show();

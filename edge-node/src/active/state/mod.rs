@@ -31,6 +31,7 @@ use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
 use bundles::Told;
 pub(crate) use documents::Documents;
 pub(crate) use refused::Refused;
+pub(crate) use relations::TakenRelations;
 
 /// Who this edge is and what it was installed with.
 #[derive(Debug, Clone)]

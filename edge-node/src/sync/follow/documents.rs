@@ -1,6 +1,6 @@
 //! What comes of the documents that a voter sends: taken, refused, or looked at again; and what the edge says back.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, LogIndex, TenantId};
@@ -13,7 +13,7 @@ use remit_common::wire::proof::{Attestation, Covered};
 
 use super::super::Greeting;
 use super::{Conversation, Followed, Follower, Left};
-use crate::active::{Accepted, Refused, State};
+use crate::active::{Accepted, Refused, State, TakenRelations};
 use crate::telemetry::chain_text;
 
 /// Documents that a voter may send in vain before it is left for another one.
@@ -152,14 +152,19 @@ impl Follower {
             let attestation = self.attestation(tenant, active.number, *active.bundle.digest());
             conversation.subscriber.attest(attestation);
         }
-        self.follow_relations(conversation).await?;
+        self.follow_relations(conversation, |_| true).await?;
         self.cover(conversation).await
     }
 
-    /// Says which relations are followed here, and how far they have come. What follows on them is offered from then
-    /// on; nothing is said where no active bundle has any.
-    pub(super) async fn follow_relations(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
-        let heads = self.with_state(|state, _| state.relation_heads()).await?;
+    /// Says which relations of these tenants are followed here, and how far they have come. What follows on them is
+    /// offered from then on; nothing is said where no active bundle has any.
+    pub(super) async fn follow_relations(
+        &mut self,
+        conversation: &mut Conversation,
+        of: impl Fn(&TenantId) -> bool,
+    ) -> Result<(), Left> {
+        let mut heads = self.with_state(|state, _| state.relation_heads()).await?;
+        heads.retain(|head| of(&head.tenant));
         if !heads.is_empty() {
             conversation.subscriber.follow_relations(heads);
         }
@@ -175,23 +180,64 @@ impl Follower {
     ) -> Result<(), Left> {
         let digest = batches.first().map(|batch| Digest::of(&[batch])).unwrap_or_default();
         let of = tenant.clone();
-        let (accepted, heads) = self
+        let (taken, heads) = self
             .with_state(move |state, now| {
-                let accepted = state.accept_relations(&of, &batches, now);
-                (accepted, state.relation_heads())
+                let taken = state.accept_relations(&of, &batches, now);
+                (taken, state.relation_heads())
             })
             .await?;
-        if let Err(refused @ Refused::Relations(_)) = &accepted {
+        let TakenRelations { has_changed, is_ahead, refused } = match taken {
+            Ok(taken) => taken,
+            Err(refused) => return self.settle(conversation, "relations", digest, Err(refused)).map(drop),
+        };
+        let is_refused = refused.is_some();
+        if let Some(error) = refused {
             // A voter keeps what a writer signed that the bundle names no more, and has to offer it: it is not the
             // voter's fault, and concerns this tenant alone.
+            let refused = Refused::Relations(error);
             tracing::warn!(%tenant, first, error = %refused, "relations are refused");
-            conversation.subscriber.refuse(digest, refused.reason_code(), &nack_text(refused));
-            return Ok(());
+            conversation.subscriber.refuse(digest, refused.reason_code(), &nack_text(&refused));
+            if is_ahead {
+                // A statement came in between, perhaps. Who makes a habit of it does not mean well.
+                conversation.refusals += 1;
+                if conversation.refusals > REFUSALS_MAX {
+                    return Err(Left::NotBelieved(refused));
+                }
+                return self.follow_relations(conversation, |of| *of == tenant).await;
+            }
         }
-        if self.settle(conversation, "relations", digest, accepted)?.is_some() {
+        // Whoever has taken what was offered is offered what follows on it; the voter hears nothing of what can only
+        // be made good by something else (D-13).
+        if has_changed || !is_refused {
             tracing::debug!(%tenant, first, "relations have been accepted");
-            let of_tenant = heads.into_iter().filter(|head| head.tenant == tenant).collect();
-            conversation.subscriber.acknowledge_relations(of_tenant);
+            let of_tenant: Vec<_> = heads.into_iter().filter(|head| head.tenant == tenant).collect();
+            if !of_tenant.is_empty() {
+                conversation.subscriber.acknowledge_relations(of_tenant);
+            }
+        }
+        if has_changed { self.tidy_relations().await } else { Ok(()) }
+    }
+
+    /// Has tables built anew in which much has come and gone. It may take a second, so nothing waits for it; should it
+    /// fail, calls go on by what there is.
+    pub(super) async fn tidy_relations(&mut self) -> Result<(), Left> {
+        for (tenant, relations) in self.with_state(|state, _| state.untidy_relations()).await? {
+            let (env, sender) = (self.env.clone(), self.tidied.sender.clone());
+            self.env.spawn_named("relations", async move {
+                if let Ok(tidied) = env.run_blocking(move || relations.compacted()).await {
+                    // The follower may have ended.
+                    let _ = sender.send((tenant, tidied)).await;
+                }
+            });
+        }
+        Ok(())
+    }
+
+    /// Asks again for relations that the disk did not take.
+    pub(super) async fn ask_owed_relations(&mut self, conversation: &mut Conversation) -> Result<(), Left> {
+        let owed = self.with_state(|state, _| state.owed_relations()).await?;
+        if !owed.is_empty() {
+            conversation.subscriber.follow_relations(owed);
         }
         Ok(())
     }
@@ -241,7 +287,9 @@ impl Follower {
             return Ok(());
         }
         let view = self.views.load_full();
+        let mut tenants = BTreeSet::new();
         for Activation { number, tenant, ring: _, manifest } in activations {
+            tenants.insert(tenant.clone());
             let version = view.bundles.get(&tenant).map(|active| active.bundle.manifest().version);
             tracing::info!(%tenant, version = version.map(|version| version.0), %number, "a bundle is active");
             conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Active);
@@ -249,7 +297,7 @@ impl Follower {
         }
         self.refresh();
         // Other writers may vouch for other batches from now on.
-        self.follow_relations(conversation).await
+        self.follow_relations(conversation, |tenant| tenants.contains(tenant)).await
     }
 
     /// A document was taken or not. What the disk refused says nothing about the voter.
