@@ -22,15 +22,15 @@ const RECORDS_MAX: u64 = 25;
 
 /// What permit number `p` asks for.
 #[derive(Debug, Clone, Copy)]
-struct Permit {
-    role: u64,
-    tool: u64,
-    collection: u64,
-    purpose: u64,
+pub(crate) struct Permit {
+    pub(crate) role: u64,
+    pub(crate) tool: u64,
+    pub(crate) collection: u64,
+    pub(crate) purpose: u64,
 }
 
 impl Permit {
-    fn new(p: u64) -> Self {
+    pub(crate) fn new(p: u64) -> Self {
         Self { role: p % 60, tool: p / 3 % 50, collection: p / 2 % 40, purpose: p % 7 }
     }
 }

@@ -6,10 +6,12 @@
 
 pub mod biscuit;
 pub mod bundle;
+pub mod cerbos;
 pub mod chain;
 pub mod generated;
 pub mod measure;
 pub mod oracle;
 pub mod relations;
+pub mod swap;
 pub mod tasks;
 pub mod warm;

@@ -74,42 +74,42 @@ pub struct Expect {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct CaseRequest {
-    principal: Principal,
-    action: String,
-    resource: Resource,
-    context: Circumstances,
+    pub(crate) principal: Principal,
+    pub(crate) action: String,
+    pub(crate) resource: Resource,
+    pub(crate) context: Circumstances,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Principal {
-    id: String,
-    tenant: String,
-    roles: Vec<String>,
+pub(crate) struct Principal {
+    pub(crate) id: String,
+    pub(crate) tenant: String,
+    pub(crate) roles: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Resource {
-    id: String,
-    tenant: String,
-    data_class: String,
-    collections: Vec<String>,
+pub(crate) struct Resource {
+    pub(crate) id: String,
+    pub(crate) tenant: String,
+    pub(crate) data_class: String,
+    pub(crate) collections: Vec<String>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Circumstances {
-    delegator: String,
-    purpose: String,
-    task: String,
-    data_classes: Vec<String>,
-    max_records: i64,
-    requested: i64,
-    chain_depth: i64,
-    risk: i64,
-    expires_at: i64,
-    now: i64,
+pub(crate) struct Circumstances {
+    pub(crate) delegator: String,
+    pub(crate) purpose: String,
+    pub(crate) task: String,
+    pub(crate) data_classes: Vec<String>,
+    pub(crate) max_records: i64,
+    pub(crate) requested: i64,
+    pub(crate) chain_depth: i64,
+    pub(crate) risk: i64,
+    pub(crate) expires_at: i64,
+    pub(crate) now: i64,
 }
 
 impl Set {
