@@ -21,16 +21,20 @@ pub const BUNDLE: &[(&str, &[u8])] = files![
     "bundle/catalogue/acme.toml",
     "bundle/policies/renewal.cedar",
     "bundle/policies/limits.cedar",
+    "bundle/relations.fga",
+    "bundle/relations.toml",
     "bundle/tests/renewal.yaml",
 ];
 
 /// The rest of the example.
-pub const STORY: &[(&str, &[u8])] = files!["task.toml", "child.toml", "story.md"];
+pub const STORY: &[(&str, &[u8])] = files!["task.toml", "child.toml", "propose.toml", "story.md"];
 
 /// The request of the story.
 pub const TASK: &str = include_str!("../../examples/contract-renewal/task.toml");
 /// The restriction of the story.
 pub const CHILD: &str = include_str!("../../examples/contract-renewal/child.toml");
+/// The request for an envelope under which relations decide.
+pub const PROPOSE: &str = include_str!("../../examples/contract-renewal/propose.toml");
 /// The data of the tool server.
 pub const TOOLS: &[u8] = include_bytes!("../../examples/contract-renewal/tools.json");
 

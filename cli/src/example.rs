@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use remit_chaos::example::{BUNDLE, STORY, with_tools_at};
-pub(crate) use remit_chaos::example::{CHILD, TASK, TOOLS};
+pub(crate) use remit_chaos::example::{CHILD, PROPOSE, TASK, TOOLS};
 use remit_common::crypto::sign::PublicKey;
 use remit_common::net::env::Env;
 use remit_common::policy::trust_domains::TRUST_DOMAINS_FILE;
@@ -61,9 +61,9 @@ pub(crate) fn write_trust_domain(env: &Env, dir: &Path, authority: &PublicKey) -
     write(env, &dir.join("bundle").join(TRUST_DOMAINS_FILE), file.as_bytes())
 }
 
-/// Has the example's bundle, if it knows relations, take them from the key that this mesh alone has.
+/// Has the bundle in a folder, if it knows relations, take them from the key that this mesh alone has.
 pub(crate) fn write_writer(env: &Env, dir: &Path, key: &PublicKey) -> Result<(), Failure> {
-    let path = dir.join("bundle").join(RELATIONS_FILE);
+    let path = dir.join(RELATIONS_FILE);
     let Some(mut rules) = read(env, &path)? else { return Ok(()) };
     let key = remit_common::text::hex(key.as_bytes());
     rules.push_str(&format!(

@@ -66,7 +66,7 @@ pub(crate) fn create(context: &Context, shape: Shape) -> Result<(LocalMesh, Secr
     }
     if let Some(writer) = &mesh.file().keys.relations {
         let key = files::read_key(&context.env, writer)?;
-        example::write_writer(&context.env, &mesh.file().example, key.public())?;
+        example::write_writer(&context.env, &mesh.file().example.join("bundle"), key.public())?;
     }
     Ok((mesh, secret))
 }

@@ -55,6 +55,7 @@ async fn answer(State(server): State<ToolServer>, headers: HeaderMap, body: Byte
             json!({"ticket": {"ticket_id": "tick_2", "status": String::from_utf8_lossy(key)}})
         }
         "tickets.create" => json!({"ticket": {"ticket_id": "tick_1", "status": "open"}}),
+        "renewals.propose" => json!({"offer": {"contract_id": "contract_7781", "status": "sent"}}),
         _ => json!({"unexpected": tool}),
     };
     let result = json!({

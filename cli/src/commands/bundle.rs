@@ -127,9 +127,14 @@ fn new(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     if dir.exists() {
         return Err(Failure::new(Exit::Usage, format!("`{}` exists already", dir.display())));
     }
-    // With a mesh at hand, the tools are where that mesh has them.
-    let tool_url = context.mesh().ok().and_then(|mesh| mesh.upstreams.first().map(|upstream| upstream.url.clone()));
+    // With a mesh at hand, the tools are where that mesh has them, and its own key writes relations.
+    let mesh = context.mesh().ok();
+    let tool_url = mesh.as_ref().and_then(|mesh| mesh.upstreams.first().map(|upstream| upstream.url.clone()));
     example::write_bundle(&context.env, dir, tool_url.as_deref(), context.now())?;
+    let writer = mesh.and_then(|mesh| files::read_key(&context.env, mesh.keys.relations.as_ref()?).ok());
+    if let Some(writer) = writer {
+        example::write_writer(&context.env, dir, writer.public())?;
+    }
     context.output.document(&json!({ "bundle": dir }));
     let dir = dir.display();
     context.output.line(format!("wrote {dir}: a policy, its catalogue of tools, and tests"));

@@ -1,4 +1,4 @@
-//! The five tools, as `rmcp` serves them.
+//! The six tools, as `rmcp` serves them.
 
 use std::borrow::Cow;
 
@@ -45,6 +45,17 @@ struct CreateTicket {
     body: String,
     /// `low`, `normal` or `urgent`.
     priority: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+struct ProposeRenewal {
+    /// To whom.
+    customer_id: String,
+    /// For which contract.
+    contract_id: String,
+    /// For how long.
+    months: u32,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]
@@ -128,6 +139,14 @@ impl Tools {
             Ok(ticket) => CallToolResult::structured(json!({ "ticket": ticket })),
             Err(fault) => CallToolResult::error(vec![ContentBlock::text(fault.to_string())]),
         }
+    }
+
+    #[tool(name = "renewals.propose", description = "Sends an offer to renew a contract. Cannot be taken back.")]
+    async fn renewals_propose(&self, Parameters(wanted): Parameters<ProposeRenewal>) -> CallToolResult {
+        let ProposeRenewal { customer_id, contract_id, months } = wanted;
+        let offer =
+            json!({ "customer_id": customer_id, "contract_id": contract_id, "months": months, "status": "sent" });
+        CallToolResult::structured(json!({ "offer": offer }))
     }
 
     #[tool(name = "billing.update", description = "Changes the plan of a customer's account.")]

@@ -24,8 +24,8 @@ fn prove(folder: &Path, solver: &str, code: i32) -> Vec<Value> {
     let args = ["bundle", "diff", "old", "new", "--prove", "--solver", solver, "--budget", "3600", "--json"];
     let shown: Value = serde_json::from_str(&stdout_of(&remit(folder, &args), code)).unwrap();
     let findings = shown["proof"]["findings"].as_array().unwrap().clone();
-    // Five tools, each for the agent that calls, an agent above it, and the human.
-    assert_eq!(findings.len(), 15, "{shown}");
+    // Six tools, each for the agent that calls, an agent above it, and the human.
+    assert_eq!(findings.len(), 18, "{shown}");
     findings
 }
 
@@ -57,7 +57,7 @@ fn what_is_the_same_needs_no_solver_and_what_is_not_says_how_to_get_one() {
     // A text for people is no difference.
     bundles(folder.path(), RENEWAL, "@id(\"renewal.ticket\")", "@id(\"renewal.ticket\") @note(\"new\")");
     let findings = prove(folder.path(), "/no/such/solver", 0);
-    assert_eq!((with(&findings, "proven").len(), by_solver(&findings)), (15, 0));
+    assert_eq!((with(&findings, "proven").len(), by_solver(&findings)), (18, 0));
 
     let folder = tempfile::tempdir().unwrap();
     bundles(folder.path(), RENEWAL, "context.max_records <= 100", "context.max_records <= 90");
@@ -83,7 +83,7 @@ fn proof_that_other_words_for_the_same_rule_permit_the_same() {
     let folder = tempfile::tempdir().unwrap();
     bundles(folder.path(), RENEWAL, "context.max_records <= 100", "!(100 < context.max_records)");
     let findings = prove(folder.path(), &solver(), 0);
-    assert_eq!((with(&findings, "proven").len(), by_solver(&findings)), (15, 2));
+    assert_eq!((with(&findings, "proven").len(), by_solver(&findings)), (18, 2));
 }
 
 #[test]
@@ -92,7 +92,7 @@ fn proof_that_a_narrower_condition_permits_nothing_new() {
     let folder = tempfile::tempdir().unwrap();
     bundles(folder.path(), RENEWAL, "context.max_records <= 100", "context.max_records <= 90");
     let findings = prove(folder.path(), &solver(), 0);
-    assert_eq!((with(&findings, "proven").len(), by_solver(&findings)), (15, 2));
+    assert_eq!((with(&findings, "proven").len(), by_solver(&findings)), (18, 2));
 }
 
 #[test]
@@ -120,7 +120,7 @@ fn proof_fails_for_a_new_broad_permit_at_its_action_alone() {
     bundles(folder.path(), RENEWAL, first, &format!("{broad}{first}"));
     let findings = prove(folder.path(), &solver(), 4);
     assert_eq!(with(&findings, "wider"), of(&[("contracts.export", "caller")]));
-    assert_eq!(with(&findings, "proven").len(), 14);
+    assert_eq!(with(&findings, "proven").len(), 17);
 }
 
 #[test]
@@ -130,7 +130,7 @@ fn proof_fails_for_everything_when_a_forbid_about_everything_is_gone() {
     // Still there, and out of reach.
     bundles(folder.path(), LIMITS, "context.chain_depth > 4", "context.chain_depth > 4000");
     let findings = prove(folder.path(), &solver(), 4);
-    assert_eq!(with(&findings, "wider").len(), 15, "{findings:?}");
+    assert_eq!(with(&findings, "wider").len(), 18, "{findings:?}");
 }
 
 /// Permits are never asked of the human, so that a forbid about humans alone is held back by nothing else.
@@ -146,5 +146,5 @@ fn proof_fails_when_a_forbid_about_humans_is_gone() {
     );
     let findings = prove(folder.path(), &solver(), 4);
     assert_eq!(with(&findings, "wider"), of(&[("billing.update", "human"), ("contracts.export", "human")]));
-    assert_eq!(with(&findings, "proven").len(), 13);
+    assert_eq!(with(&findings, "proven").len(), 16);
 }

@@ -1,8 +1,6 @@
 //! Relations from a writer's desk to an edge, by real processes: what is added is permitted, what is removed is refused.
 
-use remit_common::crypto::key_file;
 use remit_common::net::real::real;
-use remit_common::text;
 use serde_json::{Value, json};
 
 use crate::mesh::{Mesh, read_7781};
@@ -11,9 +9,6 @@ use crate::process::{json as run, read, remit, stdout_of, write};
 const MAYA: (&str, &str) = ("maya.envelope", "agent.key");
 const OWNS: &str = "contract:contract_7781#account_owner@user:maya@customer-success.example";
 const AT_LEAST: &str = "remit-relations-at-least";
-
-const MODEL: &str =
-    "model\n  schema 1.1\n\ntype user\n\ntype contract\n  relations\n    define account_owner: [user]\n";
 
 const OWNERS_ONLY: &str = r#"
 @id("owners.only")
@@ -50,14 +45,6 @@ impl Mesh {
         write(&bundle.join("schema.cedarschema"), schema.replacen(seen, &with, 1).as_bytes());
         write(&bundle.join("policies/owners.cedar"), OWNERS_ONLY.as_bytes());
         write(&bundle.join("canaries.yaml"), CANARY.as_bytes());
-        write(&bundle.join("relations.fga"), MODEL.as_bytes());
-        let key = key_file::parse_signing(&read(&self.path().join(".remit/keys/relations.key"))).unwrap();
-        let rules = format!(
-            "[[writer]]\nname = \"desk\"\nkey = \"{}\"\n\n[entities]\nContract = \"contract\"\n\
-             User = {{ type = \"user\", prefix = \"user:\" }}\n",
-            text::hex(key.public().as_bytes())
-        );
-        write(&bundle.join("relations.toml"), rules.as_bytes());
         let created = real().now().wall.as_secs().to_string();
         let build = ["bundle", "build", ".remit/example/bundle", "-o", "v2.bundle", "--untested", "--version", "2"];
         stdout_of(&remit(self.path(), &[&build[..], &["--created", &created]].concat()), 0);

@@ -92,7 +92,7 @@ async fn nobody_gets_in_without_the_key() {
 }
 
 #[tokio::test]
-async fn it_is_a_stateless_mcp_server_with_five_tools() {
+async fn it_is_a_stateless_mcp_server_with_six_tools() {
     let server = start(&real()).await;
     let right = format!("Bearer {KEY}");
     let (status, answer) = server.post(&[&right], "server/discover", json!({})).await;
@@ -102,7 +102,10 @@ async fn it_is_a_stateless_mcp_server_with_five_tools() {
     let mut names: Vec<_> =
         answer["result"]["tools"].as_array().unwrap().iter().map(|tool| tool["name"].as_str().unwrap()).collect();
     names.sort_unstable();
-    assert_eq!(names, ["billing.update", "contracts.export", "contracts.read", "crm.read", "tickets.create"]);
+    assert_eq!(
+        names,
+        ["billing.update", "contracts.export", "contracts.read", "crm.read", "renewals.propose", "tickets.create"]
+    );
 }
 
 #[tokio::test]

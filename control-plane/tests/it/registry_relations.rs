@@ -16,15 +16,15 @@ const WRITER: u8 = 61;
 const OTHER: u8 = 62;
 const BOTH: u8 = 63;
 
-const MODEL: &str = "model\n  schema 1.1\ntype user\ntype contract\n  relations\n    define account_owner: [user]\n";
+const MODEL: &str = include_str!("../../../examples/contract-renewal/bundle/relations.fga");
 
 fn bundle(of: &str, version: u64, writers: &[u8], model: &str) -> Vec<u8> {
     let mut source = bundle_source(of, version, 1);
     let writer = |seed: &u8| {
         format!("[[writer]]\nname = \"w{seed}\"\nkey = \"{}\"\n", text::hex(key(*seed).public().as_bytes()))
     };
-    let rules: String = writers.iter().map(writer).collect();
-    source.files.insert("relations.toml".to_owned(), rules.into_bytes());
+    let named: String = writers.iter().map(writer).collect();
+    source.files.get_mut("relations.toml").expect("the example has relations").extend(named.into_bytes());
     source.files.insert("relations.fga".to_owned(), model.as_bytes().to_vec());
     bundle_of(&source, if of == "acme" { &[6, 7] } else { &[16, 17] }, NOW)
 }
@@ -170,7 +170,7 @@ fn a_bundle_whose_model_has_no_place_for_what_holds_is_refused() {
     let mut replica = replica();
     let content = add(&replica.state, "acme", &[tuple(1)]);
     assert_eq!(reason(&write(&mut replica, &content, WRITER, 1)), "relations");
-    let other = MODEL.replace("account_owner", "assigned_manager");
+    let other = MODEL.replace("define account_owner: [user] or ", "define account_owner: ");
     let applied = publish(&mut replica, "acme", 2, &[WRITER], &other, 2);
     assert_eq!(reason(&applied), "relations_unfit", "{applied:?}");
     let content = remove(&replica.state, "acme", &[tuple(1).key]);

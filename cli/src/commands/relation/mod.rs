@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::Subcommand;
 use remit_chaos::launcher::MeshFile;
 use remit_common::policy::relations::{Tuple, TupleKey};
+use remit_control_plane::admin::model::RelationsWritten;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -16,6 +17,16 @@ use crate::failure::{Exit, Failure};
 /// Writes the tuples that the story of this mesh begins with, if it has any.
 pub(crate) async fn seed(context: &Context, mesh: &MeshFile) -> Result<(), Failure> {
     write::seed(context, mesh).await
+}
+
+/// Adds and takes away tuples, signed with this mesh's own key.
+pub(crate) async fn write_tuples(
+    context: &Context,
+    mesh: &MeshFile,
+    add: Vec<Tuple>,
+    remove: Vec<TupleKey>,
+) -> Result<RelationsWritten, Failure> {
+    write::write_tuples(context, mesh, add, remove).await
 }
 
 #[derive(Debug, clap::Args)]

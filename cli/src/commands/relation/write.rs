@@ -85,26 +85,33 @@ pub(super) async fn change(
 ) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let desk = Desk::of(context, &mesh, key)?;
-    let written = desk
-        .write(async |desk| {
-            let head = read::head(&desk.admin, &desk.tenant).await?;
-            Ok(desk.change_after(&head, add.clone(), remove.clone()))
-        })
-        .await?;
+    let written = changed(&desk, &add, &remove).await?;
     tell(context, &written);
     desk.compact_if_full(context, &mesh).await;
     Ok(Exit::Done)
 }
 
+pub(super) async fn write_tuples(
+    context: &Context,
+    mesh: &MeshFile,
+    add: Vec<Tuple>,
+    remove: Vec<TupleKey>,
+) -> Result<RelationsWritten, Failure> {
+    changed(&Desk::of(context, mesh, &WriterKey { key: None })?, &add, &remove).await
+}
+
+async fn changed(desk: &Desk, add: &[Tuple], remove: &[TupleKey]) -> Result<RelationsWritten, Failure> {
+    let written = desk.write(async |desk| {
+        let head = read::head(&desk.admin, &desk.tenant).await?;
+        Ok(desk.change_after(&head, add.to_vec(), remove.to_vec()))
+    });
+    written.await
+}
+
 pub(super) async fn seed(context: &Context, mesh: &MeshFile) -> Result<(), Failure> {
     let Some(text) = example::tuples(&context.env, &mesh.example)? else { return Ok(()) };
     let tuples = tuples_of(&text, "tuples.txt")?;
-    let desk = Desk::of(context, mesh, &WriterKey { key: None })?;
-    let written = desk.write(async |desk| {
-        let head = read::head(&desk.admin, &desk.tenant).await?;
-        Ok(desk.change_after(&head, tuples.clone(), Vec::new()))
-    });
-    written.await.map(drop)
+    write_tuples(context, mesh, tuples, Vec::new()).await.map(drop)
 }
 
 pub(super) async fn import(context: &Context, key: &WriterKey, file: &Path, replace: bool) -> Result<Exit, Failure> {

@@ -1,4 +1,4 @@
-//! The nine steps, one file each.
+//! The ten steps, one file each.
 
 mod blackout;
 mod calls;
@@ -8,6 +8,7 @@ mod envelope;
 mod forgery;
 mod leader;
 mod policy;
+mod relations;
 mod revocation;
 
 use super::Stage;
@@ -39,6 +40,8 @@ pub(crate) async fn play(stage: &mut Stage) {
     let went = leader::play(stage).await;
     ended(stage, went);
     let went = blackout::play(stage).await;
+    ended(stage, went);
+    let went = relations::play(stage).await;
     ended(stage, went);
     let went = revocation::play(stage).await;
     ended(stage, went);

@@ -1,4 +1,4 @@
-//! Step 9: Maya's session is revoked; every edge stops.
+//! Step 10: Maya's session is revoked; every edge stops.
 
 use std::time::Duration;
 

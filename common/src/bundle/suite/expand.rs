@@ -4,10 +4,11 @@ use serde_saphyr::{Location, Spanned};
 
 use super::read::{CaseEntry, ExceptEntry, Fixtures, PrincipalEntry, SuiteFile, fault};
 use super::{CELLS_MAX, Cell};
-use crate::bundle::canary::{Canary, CanaryCall};
+use crate::bundle::canary::{Canary, CanaryCall, TUPLES_MAX};
 use crate::bundle::source::moment;
 use crate::id::{PolicyId, ToolName};
 use crate::policy::fault::nearest;
+use crate::policy::relations::Tuple;
 use crate::policy::{PolicyFault, Reason};
 use crate::time::Timestamp;
 
@@ -106,6 +107,7 @@ fn expand(spanned: &Spanned<CaseEntry>, fixtures: &Fixtures, book: &mut Book<'_>
         })
         .collect();
     let tools: Vec<Option<ToolName>> = case.actions.iter().map(|action| book.parsed(action, ToolName::new)).collect();
+    let tuples = tuples(case, fixtures, book);
     let mut hit = vec![false; case.except.len()];
     let resources: Vec<Option<&Spanned<String>>> = match case.resources.as_slice() {
         [] => vec![None],
@@ -157,7 +159,7 @@ fn expand(spanned: &Spanned<CaseEntry>, fixtures: &Fixtures, book: &mut Book<'_>
                         purpose,
                         grants,
                         call: CanaryCall { tool: tool.clone(), arguments },
-                        tuples: Vec::new(),
+                        tuples: tuples.clone(),
                         expect: expected.reason,
                         policies: None,
                         dimension: expected.dimension.clone(),
@@ -196,6 +198,23 @@ fn expected(
         book.note(expect.referenced, format!("no rule decides a call that is answered `{reason}`"), None);
     }
     Some(Expected { reason, because, not_because, dimension: dimension.cloned() })
+}
+
+/// The relation tuples of a case: those that it states, and those that it names.
+fn tuples(case: &CaseEntry, fixtures: &Fixtures, book: &mut Book<'_>) -> Vec<Tuple> {
+    let mut tuples = Vec::new();
+    for text in &case.tuples {
+        // No name of a fixture looks like a tuple.
+        let stated = text.value.contains(['#', '@']).then(|| std::slice::from_ref(text));
+        match stated.or_else(|| fixtures.tuples.get(&text.value).map(Vec::as_slice)) {
+            Some(texts) => tuples.extend(texts.iter().filter_map(|text| book.parsed(text, str::parse::<Tuple>))),
+            None => book.unknown(text, "list of tuples", fixtures.tuples.keys().map(String::as_str)),
+        }
+    }
+    if tuples.len() > TUPLES_MAX {
+        book.note(case.name.referenced, format!("a case has at most {TUPLES_MAX} tuples"), None);
+    }
+    tuples
 }
 
 /// The first exception that is about this cell.

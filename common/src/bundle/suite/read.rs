@@ -41,6 +41,9 @@ pub(super) struct Fixtures {
     pub(super) resources: BTreeMap<String, ResourceEntry>,
     #[serde(default)]
     pub(super) envelopes: BTreeMap<String, EnvelopeEntry>,
+    /// Relation tuples that belong together.
+    #[serde(default)]
+    pub(super) tuples: BTreeMap<String, Vec<Spanned<String>>>,
 }
 
 /// Who calls.
@@ -86,6 +89,9 @@ pub(super) struct CaseEntry {
     pub(super) purpose: Option<Spanned<String>>,
     #[serde(default)]
     pub(super) arguments: Map<String, Value>,
+    /// Tuples, or names of some: all that there are for this case.
+    #[serde(default)]
+    pub(super) tuples: Vec<Spanned<String>>,
     pub(super) expect: Spanned<String>,
     #[serde(default)]
     pub(super) because: Vec<Spanned<String>>,

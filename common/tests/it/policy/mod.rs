@@ -48,6 +48,8 @@ pub(crate) fn example() -> BTreeMap<String, Vec<u8>> {
         "policies/limits.cedar",
         "policies/renewal.cedar",
         "catalogue/acme.toml",
+        "relations.fga",
+        "relations.toml",
     ]
 }
 

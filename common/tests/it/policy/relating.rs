@@ -25,6 +25,8 @@ type contract
     define case_participant: [user]
     define assigned: [agent]
     define account_owner: account_owner from customer
+    define assigned_manager: [user]
+    define recused: [user]
 ";
 
 pub(super) const RULES: &str = r#"
