@@ -1,5 +1,7 @@
 //! `remit decision`: what was decided, by which rules, for operators.
 
+mod explain;
+
 use clap::Subcommand;
 use remit_common::id::{DecisionId, TenantId};
 use remit_control_plane::admin::model::Decisions;
@@ -18,7 +20,8 @@ const EVENT_BYTES_MAX: usize = 256 * 1024;
 #[command(after_help = "\
 Example:
   remit decision tail --follow
-  remit decision show 01K8Z3V7M5J0Q4R9T2W6X8Y1AB")]
+  remit decision show 01K8Z3V7M5J0Q4R9T2W6X8Y1AB
+  remit decision explain 01K8Z3V7M5J0Q4R9T2W6X8Y1AB")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -40,12 +43,18 @@ enum Verb {
         /// Its id, as the agent was told
         id: DecisionId,
     },
+    /// Why, in words: the stage, the rules with their text, and what would have been needed
+    Explain {
+        /// Its id, as the agent was told
+        id: DecisionId,
+    },
 }
 
 pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     match &args.verb {
         Verb::Tail { lines, follow } => tail(context, *lines, *follow).await,
         Verb::Show { id } => show(context, *id).await,
+        Verb::Explain { id } => explain::run(context, *id).await,
     }
 }
 
@@ -165,12 +174,12 @@ async fn show(context: &Context, id: DecisionId) -> Result<Exit, Failure> {
     }
     context.output.document(&json!({ "records": records }));
     for record in &records {
-        explain(context, record);
+        describe(context, record);
     }
     Ok(Exit::Done)
 }
 
-fn explain(context: &Context, record: &Value) {
+fn describe(context: &Context, record: &Value) {
     let output = &context.output;
     let kind = text(record, "/remit/kind");
     let reason = text(record, "/remit/reason");
@@ -191,6 +200,7 @@ fn explain(context: &Context, record: &Value) {
         ("resources", list("/input/resources")),
         ("ids", text(record, "/input/ids")),
         ("rules", list("/remit/policies")),
+        ("stage", text(record, "/remit/stage")),
         ("dimension", text(record, "/remit/dimension")),
         ("at link", text(record, "/remit/hop")),
         ("note", text(record, "/remit/note")),

@@ -199,6 +199,11 @@ async fn the_story_by_hand_from_up_to_down() {
         }
     };
     assert!(shown.contains("crm.read"), "{shown}");
+    let explained = run(here, &["decision", "explain", id]);
+    let told = &explained["explanation"];
+    assert_eq!((&told["reason"], &told["stage"]), (&json!("out_of_scope"), &json!("envelope-gate")), "{told}");
+    assert!(told["particulars"][0].as_str().unwrap().starts_with("link 1 of the chain"), "{told}");
+    assert!(told["needed"].as_str().unwrap().contains("a grant that reaches this"), "{told}");
 
     write(&here.join("new.key"), b"another key\n");
     let from = format!("file://{}", here.join("new.key").display());

@@ -6,9 +6,10 @@ use super::call::{self, Resources, ToolCall};
 use super::catalogue::{RECORDS, Tool};
 use super::compile::CompiledPolicy;
 use super::decision::{Decision, Denied, Obligations, Permitted, RESOURCES_NAMED_MAX, Reason};
-use super::engines::cedar::{Context, Misfit, Query, Subject};
+use super::engines::cedar::{Context, Misfit, Query, Subject, Unknown};
 use super::engines::combine::{Against, Combination, Hearing};
 use super::engines::{Answer, Ask, Matched};
+use super::explain::Nearest;
 use super::model::{Circumstances, Plan, RelationFacts};
 use super::relating::Facts;
 use super::relations::Relations;
@@ -47,6 +48,43 @@ pub fn visible_tools(policy: &CompiledPolicy, authority: &Authority) -> Vec<Arc<
     tools.filter(|tool| tool.serves(&authority.purpose) && reached(tool)).cloned().collect()
 }
 
+/// A call that came past the gate: what policies are asked about.
+struct Admitted<'a> {
+    tool: &'a Arc<Tool>,
+    plan: &'a Plan,
+    purpose: &'a str,
+    facts: CallFacts,
+    resources: Resources,
+}
+
+impl<'a> Admitted<'a> {
+    fn new(policy: &'a CompiledPolicy, authority: &Authority, call: &ToolCall) -> Result<Self, Denied> {
+        if let Some(hop) = beyond_patterns(&authority.scope, call.tool.as_str()) {
+            let denied =
+                Denied::new(Reason::OutOfScope, format!("no tool pattern matches `{}`, since link {hop}", call.tool));
+            return Err(Denied { hop: Some(hop), ..denied });
+        }
+        let Some((tool, plan)) = policy.catalogue().tools.get(&call.tool).zip(policy.plan(&call.tool)) else {
+            return Err(Denied::new(Reason::ToolUnknown, format!("the catalogue has no tool `{}`", call.tool)));
+        };
+        let taxonomy = policy.taxonomy();
+        if authority.taxonomy_version > taxonomy.version() {
+            let (theirs, ours) = (authority.taxonomy_version, taxonomy.version());
+            let detail = format!("the envelope speaks taxonomy {theirs}, and this edge knows {ours}");
+            return Err(Denied::new(Reason::Stale, detail));
+        }
+        let purpose = taxonomy.purpose_name(&authority.purpose).filter(|_| tool.serves(&authority.purpose));
+        let Some(purpose) = purpose else {
+            let known = taxonomy.purpose_name(&authority.purpose).unwrap_or("an unknown purpose");
+            return Err(Denied::new(Reason::PurposeMismatch, format!("`{}` does not serve `{known}`", call.tool)));
+        };
+        let (mut facts, resources) = call::facts(tool, call)?;
+        facts.is_newer = is_newer(tool, authority);
+        facts.arguments = call::arguments_at(authority.scope.constrained(), &call.arguments);
+        Ok(Self { tool, plan, purpose, facts, resources })
+    }
+}
+
 fn permit(
     policy: &CompiledPolicy,
     authority: &Authority,
@@ -54,28 +92,8 @@ fn permit(
     relations: &Relations,
     now: Timestamp,
 ) -> Result<Permitted, Denied> {
-    if let Some(hop) = beyond_patterns(&authority.scope, call.tool.as_str()) {
-        let denied =
-            Denied::new(Reason::OutOfScope, format!("no tool pattern matches `{}`, since link {hop}", call.tool));
-        return Err(Denied { hop: Some(hop), ..denied });
-    }
-    let Some((tool, plan)) = policy.catalogue().tools.get(&call.tool).zip(policy.plan(&call.tool)) else {
-        return Err(Denied::new(Reason::ToolUnknown, format!("the catalogue has no tool `{}`", call.tool)));
-    };
+    let Admitted { tool, plan, purpose, facts, resources } = Admitted::new(policy, authority, call)?;
     let taxonomy = policy.taxonomy();
-    if authority.taxonomy_version > taxonomy.version() {
-        let (theirs, ours) = (authority.taxonomy_version, taxonomy.version());
-        let detail = format!("the envelope speaks taxonomy {theirs}, and this edge knows {ours}");
-        return Err(Denied::new(Reason::Stale, detail));
-    }
-    let purpose = taxonomy.purpose_name(&authority.purpose).filter(|_| tool.serves(&authority.purpose));
-    let Some(purpose) = purpose else {
-        let known = taxonomy.purpose_name(&authority.purpose).unwrap_or("an unknown purpose");
-        return Err(Denied::new(Reason::PurposeMismatch, format!("`{}` does not serve `{known}`", call.tool)));
-    };
-    let (mut facts, resources) = call::facts(tool, call)?;
-    facts.is_newer = is_newer(tool, authority);
-    facts.arguments = call::arguments_at(authority.scope.constrained(), &call.arguments);
     let about = Circumstances { authority, purpose, now, arguments: &call.arguments, facts: &facts, taxonomy };
     let mut asked: Option<Asked<'_>> = None;
     let mut closest: Option<Denied> = None;
@@ -109,6 +127,33 @@ fn permit(
         }
     }
     Err(closest.unwrap_or_else(|| out_of_scope(&authority.scope, &facts)))
+}
+
+/// The permits that came nearest to a call that none of them permits: under the first grant that admits it, about the
+/// first resource without one. `None` where the call does not come as far as that.
+pub(super) fn unpermitted(
+    policy: &CompiledPolicy,
+    authority: &Authority,
+    call: &ToolCall,
+    relations: &Relations,
+    now: Timestamp,
+) -> Option<Nearest> {
+    let Admitted { tool: _, plan, purpose, facts, resources } = Admitted::new(policy, authority, call).ok()?;
+    let taxonomy = policy.taxonomy();
+    let about = Circumstances { authority, purpose, now, arguments: &call.arguments, facts: &facts, taxonomy };
+    let admits = |index| authority.scope.admits(index, &facts).is_ok();
+    let mut grants = authority.scope.grants().filter_map(|(index, grant)| grant.filter(|_| admits(index)));
+    let grant = grants.next()?;
+    let asked = Asked::new(policy, plan, authority, &resources, (relations, now)).ok()?;
+    let contexts = asked.contexts(&about, grant).ok()?;
+    let engine = policy.engine();
+    let mut queries = asked.resources.iter().enumerate().filter_map(|(at, resource)| {
+        let context = contexts.get(at).or(contexts.first())?;
+        Some(Query { principal: &asked.leaf, action: &plan.action, resource, context })
+    });
+    let is_permitted = |query: &Query<'_>| !engine.answer(query, Ask::Everything).permits.is_empty();
+    let unpermitted = queries.find(|query| !is_permitted(query))?;
+    Some(engine.nearest(&unpermitted, &Unknown::default()))
 }
 
 /// Which denial by policy to report when several grants admit the call: the one that somebody decided on.

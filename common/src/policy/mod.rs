@@ -12,10 +12,12 @@ pub mod decide;
 pub mod decision;
 pub mod delegating;
 pub mod engines;
+pub mod explain;
 pub(crate) mod fault;
 pub mod json;
 mod model;
 mod mutating;
+pub mod recall;
 mod relating;
 pub mod relations;
 pub mod response;
@@ -24,6 +26,7 @@ pub mod taxonomy;
 #[cfg(test)]
 mod tests;
 pub mod trust_domains;
+pub mod words;
 
 pub use bounds::Bounds;
 pub use call::ToolCall;
@@ -33,6 +36,7 @@ pub use decide::{decide, visible_tools};
 pub use decision::{Decision, Denied, Obligations, Permitted, Reason};
 pub use delegating::{DELEGATE_ACTION, Handed, Handing};
 pub use engines::cedar::{Mutant, RuleInfo};
+pub use explain::{Explanation, explain};
 pub use fault::PolicyFault;
 pub use relations::{RelationSchema, Relations};
 pub use response::{Filtered, ResultFigures};

@@ -216,6 +216,40 @@ fn flatten(path: &mut Vec<String>, members: &[Member], required: bool, wants: &m
     }
 }
 
+/// What is remembered of a call, for asking again without its arguments.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Remembered<'a> {
+    pub(super) delegator: Option<&'a str>,
+    pub(super) session: Option<&'a str>,
+    pub(super) task: Option<&'a str>,
+    pub(super) purpose: Option<&'a str>,
+    pub(super) chain_depth: Option<i64>,
+    pub(super) now: Timestamp,
+}
+
+impl Plan {
+    /// The context as far as it is remembered, and the names of what is not.
+    pub(super) fn recalled(&self, known: &Remembered<'_>) -> (Context, BTreeSet<String>) {
+        let (mut members, mut missing) = (Vec::new(), BTreeSet::new());
+        for field in &self.fields {
+            let value = match field {
+                Field::Delegator => known.delegator.map(Attribute::text),
+                Field::Session => known.session.map(Attribute::text),
+                Field::Task => known.task.map(Attribute::text),
+                Field::Purpose => known.purpose.map(Attribute::text),
+                Field::ChainDepth => known.chain_depth.map(Attribute::long),
+                Field::Now => Some(Attribute::long(long(known.now.as_secs()))),
+                _ => None,
+            };
+            match value {
+                Some(value) => members.push((field.name(), value)),
+                None => _ = missing.insert(field.name().to_owned()),
+            }
+        }
+        (Context::new(members), missing)
+    }
+}
+
 impl Field {
     const PLAIN: [(Self, Shape); 8] = [
         (Self::Delegator, Shape::Text),

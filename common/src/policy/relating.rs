@@ -120,6 +120,11 @@ impl RelationPlan {
         self.parents.iter().map(|parents| parents.entity.as_str())
     }
 
+    /// Whether somebody may be in something by relation.
+    pub(super) fn has_parents(&self) -> bool {
+        !self.parents.is_empty()
+    }
+
     /// Whether a call can be decided without knowing any relations.
     pub(super) fn is_empty(&self) -> bool {
         self.delegator.is_empty() && self.agent.is_empty() && self.parents.is_empty()

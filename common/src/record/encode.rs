@@ -214,6 +214,7 @@ impl Detail {
             credential_version,
             note,
             stage,
+            class,
             relations,
         } = self;
         let mut map = Map::default();
@@ -247,6 +248,7 @@ impl Detail {
         map.maybe(22, *credential_version, |v, out| out.u64(v)?.ok());
         map.maybe(23, note.as_ref(), |v, out| out.str(v)?.ok());
         map.maybe(24, stage.as_ref(), |v, out| out.u8(number_of(&Stage::ALL, v))?.ok());
+        map.maybe(25, class.as_ref(), |v, out| out.str(v.as_str())?.ok());
         map.maybe(26, *relations, |v, out| out.u64(v)?.ok());
         map.finish()
     }
@@ -294,6 +296,7 @@ impl Detail {
             credential_version: map.take(22, number)?,
             note: map.take(23, text)?,
             stage: map.take(24, |input| of_number(&Stage::ALL, number(input)?))?,
+            class: map.take(25, name)?,
             relations: map.take(26, number)?,
         };
         if detail.to_bytes() == bytes { Ok(detail) } else { Err(NOT_CANONICAL) }

@@ -20,8 +20,8 @@ pub use encode::MalformedRecord;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, Signature, SignatureInvalid, SigningKey};
 use crate::id::{
-    AgentId, BootId, CredentialId, DecisionId, Delegator, DimensionName, EdgeId, LinkId, LogIndex, MeshId, PolicyId,
-    ResourceId, RevocationEpoch, SessionId, TaskId, TenantId, ToolName,
+    AgentClass, AgentId, BootId, CredentialId, DecisionId, Delegator, DimensionName, EdgeId, LinkId, LogIndex, MeshId,
+    PolicyId, ResourceId, RevocationEpoch, SessionId, TaskId, TenantId, ToolName,
 };
 use crate::lattice::{ClassSet, Effects};
 use crate::limits::RECORD_BYTES_MAX;
@@ -195,6 +195,8 @@ pub struct Detail {
     pub note: Option<String>,
     /// How far a decision came; absent in what is no decision, and in records from before there were stages.
     pub stage: Option<Stage>,
+    /// The class of the agent that acts; absent in records from before it was written down.
+    pub class: Option<AgentClass>,
     /// The revision of the relations that it was judged by, where policies about the tool ask for any.
     pub relations: Option<u64>,
 }

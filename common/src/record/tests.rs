@@ -69,6 +69,7 @@ fn detail() -> Detail {
         credential_version: Some(2),
         note: Some("customer is outside".to_owned()),
         stage: None,
+        class: None,
         relations: None,
     }
 }
@@ -136,6 +137,10 @@ fn r_10_every_stage_reads_back_and_no_other_number() -> Fallible {
         assert_eq!(record.to_json(&MESH)["remit"]["stage"], stage.as_str());
     }
     assert!(decision(BOOT, 1, Digest::default()).to_json(&MESH)["remit"].get("stage").is_none());
+    let classed = Detail { class: Some(AgentClass::new("renewal-agent")?), ..detail() };
+    let record = Record::new(public(BOOT, 1, Digest::default()), classed)?;
+    assert_eq!(Record::parse(&record.to_bytes())?, record);
+    assert_eq!(record.to_json(&MESH)["input"]["class"], "renewal-agent");
     let last = Record::new(public(BOOT, 1, Digest::default()), Detail { stage: Some(Stage::Verdict), ..detail() })?;
     let mut bytes = last.detail_bytes.clone().unwrap();
     assert!(bytes.ends_with(&[0x18, 24, 4]));

@@ -100,6 +100,7 @@ impl Detail {
             credential_version,
             note,
             stage,
+            class,
             relations,
         } = self;
         let ids: Map<_, _> = ids.iter().map(|(dimension, ids)| (dimension.to_string(), json!(ids))).collect();
@@ -110,6 +111,7 @@ impl Detail {
             ("task", json!(task)),
             ("purpose", json!(purpose)),
             ("agents", json!(agents)),
+            ("class", json!(class)),
             ("links", json!(links)),
             ("tool", json!(tool)),
             ("resources", json!(resources)),

@@ -138,6 +138,7 @@ impl Journey {
             task: Some(envelope.task.clone()),
             purpose: purpose.map(str::to_owned),
             links: envelope.links().to_vec(),
+            class: Some(envelope.class.clone()),
             agents: envelope.chain_agents.iter().map(|agent| agent.id.clone()).collect(),
             tool: self.tool.clone(),
             arguments: self.arguments,

@@ -4,6 +4,7 @@ mod cedar;
 mod compile;
 mod decide;
 mod diff;
+mod explain;
 mod openfga;
 mod relating;
 mod relations;

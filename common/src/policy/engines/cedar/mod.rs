@@ -12,6 +12,7 @@ mod idle;
 mod index;
 mod mutants;
 mod named;
+mod nearest;
 mod parse;
 mod request;
 mod shape;
@@ -22,13 +23,14 @@ mod tests;
 
 use std::sync::Arc;
 
-use cedar_policy_core::ast::{Effect, EntityUIDEntry, Literal, Request, SlotEnv, ValueKind};
+use cedar_policy_core::ast::{Effect, EntityUID, EntityUIDEntry, Literal, Request, SlotEnv, ValueKind};
 use cedar_policy_core::evaluator::Evaluator;
 use cedar_policy_core::extensions::Extensions;
 
 pub(crate) use idle::Questions;
 pub use mutants::{Mutant, RuleInfo};
 pub(crate) use named::{Membership, Within};
+pub(crate) use nearest::Unknown;
 pub use parse::CedarSchema;
 pub use request::{Attribute, Context, InvalidKind, Kind, Subject};
 pub(crate) use shape::{Member, Misfit, Shape, fit_members};
@@ -108,6 +110,16 @@ impl CedarEngine {
             Some(held) => Subject { entity: Some(held.entity.clone()), related: held.related.clone(), uid: uid.into() },
             None => Subject::named(kind, id),
         }
+    }
+
+    /// The same by the name that [`Subject::name`] gives.
+    #[must_use]
+    pub fn subject_of_name(&self, name: &str) -> Option<Subject> {
+        let uid: EntityUID = name.parse().ok()?;
+        Some(match self.store.get(&uid) {
+            Some(held) => Subject { entity: Some(held.entity.clone()), related: held.related.clone(), uid: uid.into() },
+            None => Subject { uid: uid.into(), entity: None, related: [].into() },
+        })
     }
 
     /// The same, with one more parent.
