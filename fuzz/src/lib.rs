@@ -5,12 +5,15 @@ use std::collections::BTreeMap;
 
 use remit_common::bundle::{BuildOverrides, BundleSource, Manifest, SignedBundle, suite};
 use remit_common::crypto::digest::Digest;
+use remit_common::crypto::key_file;
 use remit_common::envelope::{Issuers, RawPresentation, leaf_holder, read_reference, reference};
-use remit_common::id::{LinkId, MeshId};
+use remit_common::id::{LinkId, MeshId, TenantId};
 use remit_common::policy::PolicyFault;
 use remit_common::policy::relations::{RelationSchema, Relations, Tuple};
 use remit_common::proof::{Proof, RawRequest};
+use remit_common::relation_log::{BATCH_TYPE, RelationLog, SignedBatch, Writers};
 use remit_common::time::Timestamp;
+use remit_common::trust::dsse::Envelope;
 
 const MESH: MeshId = MeshId([0x4d; 16]);
 
@@ -116,5 +119,30 @@ pub fn relations(bytes: &[u8]) {
         let found = relations.check(&key.object, &key.relation, &key.subject, Timestamp::from_secs(0));
         let walked = relations.check_by_walking(&key.object, &key.relation, &key.subject, Timestamp::from_secs(0));
         assert!(walked.is_err() || found == walked, "the closure and the walk differ over `{key}`");
+    }
+}
+
+/// A batch of relation tuples: as it arrives from whoever, and, signed, as what a hostile writer has to say.
+pub fn relation_batches(bytes: &[u8]) {
+    let Ok(tenant) = TenantId::new("acme") else { return };
+    if let Ok(batch) = SignedBatch::parse(bytes) {
+        assert_eq!(**batch.bytes(), *bytes, "a batch is kept as it arrived");
+        assert!(batch.verify(&MESH, &tenant, &Writers::default()).is_err(), "nobody may write");
+    }
+    let seed = b"remit-ed25519-seed BwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwcHBwc=\n";
+    let Ok(key) = key_file::parse_signing(seed) else { return };
+    let mut envelope = Envelope::new(BATCH_TYPE, bytes.to_vec());
+    envelope.sign(&key);
+    let Ok(writers) = Writers::new(&[*key.public()]) else { return };
+    let Ok(signed) = SignedBatch::parse(&envelope.to_bytes()) else { return };
+    let Ok(batch) = signed.clone().verify(&MESH, &tenant, &writers) else { return };
+    let content = batch.content().clone();
+    let again = content.sign(&key).and_then(|again| again.verify(&MESH, &tenant, &writers));
+    assert_eq!(again.map(|again| again.content().clone()), Ok(content.clone()), "what is read is what was written");
+    let mut log = RelationLog::new(MESH, tenant);
+    let appended = log.append(batch).is_ok();
+    assert!(!appended || content.revision == 1, "a log begins with the first");
+    if appended {
+        assert!(log.live().len() <= content.add.len(), "nothing holds that nobody stated");
     }
 }

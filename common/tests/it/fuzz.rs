@@ -72,6 +72,14 @@ fn headers_of_proofs_have_one_encoding_and_never_panic() {
     replay(targets::proof_header, "../fuzz/corpus/proof_header", "header", 8);
 }
 
+#[test]
+fn batches_of_relations_never_panic_and_are_read_as_written() {
+    let seeds = read_all("../fuzz/corpus/relation_batches");
+    assert!(seeds.len() >= 6, "{} seeds", seeds.len());
+    seeds.iter().for_each(|seed| targets::relation_batches(seed));
+    bend(targets::relation_batches, &seeds);
+}
+
 /// Over a corpus, and over what is next to it: cut and bent at `places` of its bytes.
 fn replay_around(target: fn(&[u8]), seeds: &[Vec<u8>], places: usize) {
     for seed in seeds {
