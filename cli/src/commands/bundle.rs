@@ -10,9 +10,10 @@ use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use remit_common::bundle::source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
+use remit_common::bundle::suite;
 use remit_common::bundle::{Approved, BundleRejected, Manifest, SignedBundle};
 use remit_common::id::MeshId;
-use remit_common::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX};
+use remit_common::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILES_MAX};
 use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::{BundlePublished, BundleStatus, Bundles};
 use serde_json::json;
@@ -32,6 +33,7 @@ Example:
   remit bundle build my-bundle -o v1.bundle
   remit bundle sign v1.bundle --key .remit/keys/policy-1.key
   remit bundle sign v1.bundle --key .remit/keys/policy-2.key
+  remit bundle show my-bundle --schema
   remit bundle diff active v1.bundle
   remit bundle push v1.bundle")]
 pub(crate) struct Args {
@@ -65,8 +67,11 @@ enum Verb {
     },
     /// Show what a container says about itself, and who signed it
     Show {
-        /// The container
+        /// The container; with --schema the folder of its sources, or `active`, will do, too
         file: PathBuf,
+        /// Print the Cedar schema that its policies are checked against, the arguments of tools included
+        #[arg(long)]
+        schema: bool,
     },
     /// Say what one bundle permits that another does not
     Diff(diff::Args),
@@ -114,7 +119,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Test(args) => test::run(args, context),
         Verb::Build(args) => build_to_file(args, context),
         Verb::Sign { file, key } => sign(file, key, context),
-        Verb::Show { file } => show(file, context),
+        Verb::Show { file, schema: true } => show_schema(file, context).await,
+        Verb::Show { file, schema: false } => show(file, context),
         Verb::Diff(args) => diff::run(args, context).await,
         Verb::Push { file, approve_widening, reason } => {
             push_file(file, approve_widening.then_some(reason.as_str()), context).await
@@ -122,6 +128,28 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Ls => ls(context).await,
     }
 }
+
+/// What `new` writes.
+const CONTENTS: [(&str, &str); 8] = [
+    ("policies/*.cedar", "who may do what"),
+    ("catalogue/*.toml", "the tools: where they are, what their arguments and results mean"),
+    ("schema.cedarschema", "what rules may speak of; arguments come from the catalogue"),
+    ("entities.json", "who is in which group"),
+    ("purposes.toml, classes.toml", "what data is used for, and of which kind it is"),
+    ("tests/*.yaml", "what you expect; stays with you"),
+    ("canaries.yaml", "what every edge asks the bundle before it runs it"),
+    ("bundle.toml", "whose it is, its version, how long it counts"),
+];
+
+/// What comes after it.
+const NEXT: [(&str, &str); 6] = [
+    ("remit bundle check DIR", "what is wrong, and where"),
+    ("remit bundle test DIR --coverage --mutate", "what it decides, and whether tests would notice a mistake"),
+    ("remit bundle build DIR -o v2.bundle --version 2", "the same sources give the same bytes"),
+    ("remit bundle sign v2.bundle --key FILE", "each administrator on their own machine; two of three"),
+    ("remit bundle diff active v2.bundle", "what it newly permits"),
+    ("remit bundle push v2.bundle", "to the control plane, and from there to every edge"),
+];
 
 fn new(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     if dir.exists() {
@@ -136,17 +164,22 @@ fn new(dir: &Path, context: &Context) -> Result<Exit, Failure> {
         example::write_writer(&context.env, dir, writer.public())?;
     }
     context.output.document(&json!({ "bundle": dir }));
-    let dir = dir.display();
-    context.output.line(format!("wrote {dir}: a policy, its catalogue of tools, and tests"));
-    context
-        .output
-        .line(format!("next: change it; `remit bundle check {dir}`; `remit bundle test {dir} --coverage --mutate`"));
+    let (dir, output) = (dir.display(), &context.output);
+    output.line(format!("wrote {dir}: a policy that works, to be changed"));
+    for (file, what) in CONTENTS {
+        output.line(format!("  {file:<28} {what}"));
+    }
+    output.line("next:");
+    for (command, what) in NEXT {
+        output.line(format!("  {:<60} {what}", command.replace("DIR", &dir.to_string())));
+    }
     Ok(Exit::Done)
 }
 
 /// Reads the sources of a bundle.
 pub(crate) fn read_source(context: &Context, dir: &Path) -> Result<BundleSource, Failure> {
-    let files = files::read_tree(&context.env, dir, BUNDLE_FILES_MAX, BUNDLE_FILE_BYTES_MAX)?;
+    // What is too much for a bundle is a fault with a place, up to what nobody wants to read.
+    let files = files::read_tree(&context.env, dir, 2 * BUNDLE_FILES_MAX, BUNDLE_BYTES_MAX)?;
     if !files.contains_key("bundle.toml") {
         let message = format!("`{}` holds no bundle: there is no bundle.toml in it", dir.display());
         return Err(Failure::new(Exit::Usage, message).hint("`remit bundle new DIR` writes one to start from"));
@@ -170,6 +203,17 @@ pub(crate) fn faulty(faults: &[SourceFault], source: &BundleSource) -> Failure {
 fn rejected_source(rejected: &BundleRejected, source: &BundleSource) -> Failure {
     match rejected {
         BundleRejected::Policy { faults } => faulty(faults, source),
+        BundleRejected::BadCanary { name, .. } | BundleRejected::Canary { name, .. } => {
+            let cells = suite::canaries(&source.files).unwrap_or_default();
+            let Some(cell) = cells.into_iter().find(|cell| cell.case == *name) else {
+                return Failure::caused(Exit::Fault, rejected).reason(rejected.reason_code());
+            };
+            let help =
+                "edges ask a bundle its canaries, and take none that answers otherwise: mend the rule, or the canary";
+            let (message, help) = (rejected.to_string(), Some(help.to_owned()));
+            let fault = SourceFault { file: cell.file, line: cell.line, column: cell.column, message, help };
+            faulty(&[fault], source).reason(rejected.reason_code())
+        }
         other => Failure::caused(Exit::Fault, other).reason(other.reason_code()),
     }
 }
@@ -198,7 +242,10 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     let source = read_source(context, dir)?;
     let overrides = BuildOverrides { mesh_id: Some(NO_MESH), ..BuildOverrides::default() };
     let built = build(&source, &overrides)?;
-    built.check().map_err(|rejected| rejected_source(&rejected, &source))?;
+    let bundle = built.check().map_err(|rejected| rejected_source(&rejected, &source))?;
+    // Suites are only read here: what they expect is for `test` to find out.
+    let cells = suite::read(&source.files).map_err(|faults| faulty(&faults, &source))?;
+    suite::check(&cells, &bundle, &source.files).map_err(|faults| faulty(&faults, &source))?;
     let manifest = built.manifest();
     context.output.document(
         &json!({ "ok": true, "name": manifest.name, "version": manifest.version, "files": manifest.files.len() }),
@@ -268,6 +315,15 @@ fn sign(file: &Path, keys: &[PathBuf], context: &Context) -> Result<Exit, Failur
     context.output.document(&json!({ "file": file, "digest": bundle.digest(), "signatures": signatures }));
     let line = format!("{} version {} for tenant {}", manifest.name, manifest.version, manifest.tenant);
     context.output.line(format!("signed {line}; {} signatures", signatures.len()));
+    Ok(Exit::Done)
+}
+
+/// The schema in force: what the bundle's own says, and what its catalogue says of arguments (clause P-51).
+async fn show_schema(name: &Path, context: &Context) -> Result<Exit, Failure> {
+    let side = diff::side(&name.to_string_lossy(), context).await?;
+    let schema = side.compiled.policy().schema_text();
+    context.output.document(&json!({ "schema": schema }));
+    context.output.line(schema.trim_end());
     Ok(Exit::Done)
 }
 

@@ -209,3 +209,49 @@ fn the_readmes_way_from_nothing_to_an_active_policy() {
     let active = listing["bundles"].as_array().unwrap().iter().find(|bundle| !bundle["number"].is_null()).unwrap();
     assert_eq!(active["version"], 2, "{listing}");
 }
+
+#[test]
+fn cedars_own_tests_run_on_the_rules() {
+    let folder = tempfile::tempdir().unwrap();
+    stdout_of(&remit(folder.path(), &["bundle", "new", "mine"]), 0);
+    let context = serde_json::json!({
+        "delegator": "user:maya@customer-success.example", "purpose": "review.renewal_risk", "chain_depth": 1,
+        "expires_at": 1_800_000_000, "now": 1_790_000_000, "max_records": 25, "classes": ["contract_metadata"],
+        "dimensions": { "customer": ["c"], "contract": ["k"] },
+    });
+    let entities = serde_json::json!([
+        { "uid": { "type": "AgentClass", "id": "renewal-analyst" }, "attrs": {}, "parents": [] },
+        { "uid": { "type": "Agent", "id": "a" }, "attrs": {}, "parents": [{ "type": "AgentClass", "id": "renewal-analyst" }] },
+    ]);
+    let test = |name: &str, decision: &str, reason: &[&str], context: &serde_json::Value| {
+        serde_json::json!({
+            "name": name, "entities": entities, "decision": decision, "reason": reason, "num_errors": 0,
+            "request": { "principal": "Agent::\"a\"", "action": "Action::\"contracts.read\"",
+                         "resource": "Contract::\"k\"", "context": context },
+        })
+    };
+    let (mut many, mut odd) = (context.clone(), context.clone());
+    many["max_records"] = 1_000.into();
+    odd["max_records"] = "many".into();
+    let mut bank = context.clone();
+    bank["classes"] = serde_json::json!(["billing"]);
+    let right = [
+        test("reads", "allow", &["renewal.read"], &context),
+        test("reads too much", "deny", &[], &many),
+        test("reads bank details", "deny", &["limits.no-billing-details"], &bank),
+    ];
+    let run = |tests: &[serde_json::Value], exit: i32| -> serde_json::Value {
+        write(&folder.path().join("tests.json"), &serde_json::to_vec(tests).unwrap());
+        let args = ["bundle", "test", "mine", "--import", "tests.json", "--json"];
+        serde_json::from_str(&stdout_of(&remit(folder.path(), &args), exit)).unwrap()
+    };
+    assert_eq!(run(&right, 0)["passed"], 3);
+    let wrong = [
+        test("wrong decision", "deny", &[], &context),
+        test("wrong reason", "allow", &["renewal.ticket"], &context),
+        test("a context that the schema does not allow", "allow", &[], &odd),
+    ];
+    let found = run(&wrong, 4);
+    assert_eq!((&found["failed"], &found["left_out"]), (&2.into(), &1.into()), "{found}");
+    assert_eq!(run(&wrong[2..], 6)["left_out"], 1);
+}

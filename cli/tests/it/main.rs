@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod agent;
 #[cfg(test)]
+#[path = "../../../common/tests/bad_bundles/mod.rs"]
+mod bad_bundles;
+#[cfg(test)]
 mod bundle;
 #[cfg(test)]
 mod drill;
@@ -19,6 +22,8 @@ mod process;
 mod progress;
 #[cfg(test)]
 mod proof;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod relations;
 #[cfg(test)]

@@ -18,6 +18,7 @@ use super::rejected::BundleRejected;
 use super::verified::CompiledBundle;
 use crate::crypto::digest::Digest;
 use crate::id::{BundleName, BundleVersion, MeshId, TenantId};
+use crate::limits::BUNDLE_FILE_BYTES_MAX;
 use crate::policy::compile::{CATALOGUE_FOLDER, ENTITIES_FILE, POLICIES_FOLDER, SCHEMA_FILE};
 use crate::policy::relations::{MODEL_FILE, RELATIONS_FILE};
 use crate::policy::taxonomy::{CLASSES_FILE, PURPOSES_FILE};
@@ -202,6 +203,9 @@ impl BundleSource {
                 let help = "a bundle has policies/*.cedar, catalogue/*.toml, schema.cedarschema, entities.json, \
                             trust-domains.toml, relations.toml, relations.fga, purposes.toml and classes.toml; texts for people end in .md";
                 faults.push(fault(path, "nothing would read this file", Some(help)));
+            } else if content.len() > BUNDLE_FILE_BYTES_MAX {
+                let message = format!("this file has {} bytes; one of a bundle has at most 4 MiB", content.len());
+                faults.push(fault(path, message, Some("several files are read like one")));
             } else {
                 files.insert(path.clone(), content.clone());
             }

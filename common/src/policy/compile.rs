@@ -7,9 +7,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::arguments::{self, Readable};
 use super::catalogue::{self, Catalogue, ReadCatalogue};
 use super::delegating::{DELEGATE_ACTION, DelegationPlan};
-use super::engines::cedar::{CedarEngine, CedarSchema, Kind, Questions};
+use super::engines::cedar::{CedarEngine, CedarSchema, Kind, Questions, Shape};
 use super::fault::{PolicyFault, Source, nearest};
 use super::model::{Kinds, Plan, action_of};
 use super::relating;
@@ -41,6 +42,7 @@ struct Inner {
     delegation: Option<DelegationPlan>,
     trust_domains: TrustDomains,
     relations: Option<RelationRules>,
+    schema: CedarSchema,
 }
 
 impl CompiledPolicy {
@@ -73,6 +75,17 @@ impl CompiledPolicy {
     #[must_use]
     pub fn policies(&self) -> usize {
         self.0.engine.len()
+    }
+
+    /// The schema that policies are checked against, in Cedar's syntax: the one of the bundle, with the arguments of each
+    /// tool as its catalogue entry describes them. Clause P-51.
+    #[must_use]
+    pub fn schema_text(&self) -> &str {
+        self.0.schema.text()
+    }
+
+    pub(super) fn schema(&self) -> &CedarSchema {
+        &self.0.schema
     }
 
     /// The trust domains whose agents it knows.
@@ -137,7 +150,8 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
         }
     }
     let policies = texts_in(files, POLICIES_FOLDER, ".cedar", &mut faults);
-    if policies.is_empty() {
+    let is_policy = |path: &String| path.starts_with(POLICIES_FOLDER) && path.ends_with(".cedar");
+    if !files.keys().any(is_policy) {
         let help = "a bundle that denies everything says so: `@id(\"none\") forbid(principal, action, resource);`";
         faults.push(Source { file: POLICIES_FOLDER, text: "" }.advise(&(0..0), "there is no policy", help));
     }
@@ -151,14 +165,25 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     let trust_domains = files.get(TRUST_DOMAINS_FILE).map(|file| TrustDomains::parse(file));
     let trust_domains = trust_domains.and_then(|parsed| collect(parsed, &mut faults)).unwrap_or_default();
     let taxonomy = collect(Taxonomy::parse(purposes, classes), &mut faults);
-    let schema = collect(CedarSchema::parse(SCHEMA_FILE, schema_text), &mut faults);
-    let engine = schema
-        .as_ref()
-        .and_then(|schema| collect(CedarEngine::compile(&policies, Some(schema), entities), &mut faults));
     let read = taxonomy.as_ref().and_then(|taxonomy| {
         let folder = files.iter().filter(|(path, _)| path.starts_with(CATALOGUE_FOLDER));
         let folder: Vec<(&str, &[u8])> = folder.map(|(path, bytes)| (path.as_str(), bytes.as_slice())).collect();
         collect(catalogue::read(&folder, taxonomy), &mut faults)
+    });
+    let tools = read.iter().flat_map(|read| read.catalogue.tools.values());
+    let tools: BTreeMap<&str, _> =
+        tools.filter_map(|tool| Some((tool.name.as_str(), arguments::members(tool)?))).collect();
+    let schema = collect(CedarSchema::of_tools(SCHEMA_FILE, schema_text, &tools), &mut faults);
+    let engine = schema.as_ref().and_then(|schema| {
+        let compiled = CedarEngine::compile(&policies, Some(schema), entities);
+        let Some(ReadCatalogue { catalogue, .. }) = &read else {
+            // Without a catalogue nobody knows which arguments there are: only what is said of other things is told.
+            let found = compiled.err().unwrap_or_default();
+            faults.extend(found.into_iter().filter(|fault| !fault.message.contains("args")));
+            return None;
+        };
+        let compiled = compiled.map_err(|found| named(found, &policies, schema, catalogue));
+        collect(compiled, &mut faults)
     });
     let (Some(taxonomy), Some(schema), Some(engine), Some(ReadCatalogue { catalogue, places })) =
         (taxonomy, schema, engine, read)
@@ -207,6 +232,7 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
             source.advise(&(member.start..member.start), what, help)
         }));
     }
+    faults.extend(arguments::unreadable(&engine, &readable(&engine, &schema, &catalogue)));
     let mut questions = Questions::default();
     if let Some(plan) = &delegation {
         let action = (&kinds.action, DELEGATE_ACTION);
@@ -226,10 +252,42 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
         faults.extend(engine.idle(&schema, &questions, &policies));
     }
     if faults.is_empty() {
-        Ok(Inner { taxonomy, catalogue, engine: engine.into(), kinds, plans, delegation, trust_domains, relations })
+        let engine = engine.into();
+        Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation, trust_domains, relations, schema })
     } else {
         Err(faults)
     }
+}
+
+/// The tools as rules ask about them.
+fn readable<'a>(engine: &CedarEngine, schema: &CedarSchema, catalogue: &'a Catalogue) -> Vec<Readable<'a>> {
+    let Ok(kinds) = Kinds::new() else { return Vec::new() };
+    let tools = catalogue.tools.values().map(|tool| {
+        let shown =
+            schema.context(&kinds.action, tool.name.as_str()).into_iter().find_map(|(name, _, shape)| match shape {
+                Some(Shape::Record(members)) if name == "args" => Some(members),
+                _ => None,
+            });
+        let action = engine.subject(&kinds.action, tool.name.as_str());
+        Readable { tool, action, shown: shown.unwrap_or_default() }
+    });
+    tools.collect()
+}
+
+/// Cedar's faults, with our words for arguments that a tool does not have.
+fn named(
+    found: Vec<PolicyFault>,
+    policies: &[(&str, &str)],
+    schema: &CedarSchema,
+    catalogue: &Catalogue,
+) -> Vec<PolicyFault> {
+    let Ok(engine) = CedarEngine::compile(policies, None, None) else { return found };
+    let ours = arguments::unreadable(&engine, &readable(&engine, schema, catalogue));
+    let is_same = |one: &PolicyFault, other: &PolicyFault| (&one.file, one.line) == (&other.file, other.line);
+    let mut faults: Vec<PolicyFault> =
+        found.into_iter().filter(|fault| !ours.iter().any(|named| is_same(named, fault))).collect();
+    faults.extend(ours);
+    faults
 }
 
 fn collect<T>(result: Result<T, Vec<PolicyFault>>, faults: &mut Vec<PolicyFault>) -> Option<T> {

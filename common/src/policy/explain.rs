@@ -102,6 +102,8 @@ pub struct Explanation {
     pub rules_total: u32,
     /// What an operator wants to know besides; empty for a permit.
     pub detail: String,
+    /// Relations that did not hold, for a denial by default: `object#relation@subject`, at most eight.
+    pub absent: Vec<String>,
     /// For a denial by default.
     pub nearest: Option<Nearest>,
 }
@@ -117,12 +119,16 @@ pub fn explain(
 ) -> Explanation {
     let decision = decide(policy, authority, call, relations, now);
     let stage = decision.stage();
-    let (reason, policies, rules_total, detail) = match decision {
-        Decision::Permit(permitted) => (Reason::Permit, permitted.policies, permitted.policies_total, String::new()),
-        Decision::Deny(denied) => (denied.reason, denied.policies, denied.policies_total, denied.detail),
+    let (reason, policies, rules_total, (detail, absent)) = match decision {
+        Decision::Permit(permitted) => {
+            (Reason::Permit, permitted.policies, permitted.policies_total, (String::new(), Vec::new()))
+        }
+        Decision::Deny(denied) => {
+            (denied.reason, denied.policies, denied.policies_total, (denied.detail, denied.absent))
+        }
     };
     let rules = policy.engine().cite(policies.iter().map(PolicyId::as_str));
     let by_default = reason == Reason::NoMatchingPolicy;
     let nearest = by_default.then(|| unpermitted(policy, authority, call, relations, now)).flatten();
-    Explanation { reason, stage, rules, rules_total, detail, nearest }
+    Explanation { reason, stage, rules, rules_total, detail, absent, nearest }
 }

@@ -4,6 +4,7 @@
 //! policy, authority, call and time give the same answer on every edge, in every replay. What comes back from a tool
 //! passes [`response::filter`]. Nothing here reads a clock or a file. Clauses P-1 to P-35, docs/PROTOCOL.md.
 
+mod arguments;
 pub mod bounds;
 pub mod call;
 pub mod catalogue;
@@ -35,7 +36,7 @@ pub use compile::CompiledPolicy;
 pub use decide::{decide, visible_tools};
 pub use decision::{Decision, Denied, Obligations, Permitted, Reason};
 pub use delegating::{DELEGATE_ACTION, Handed, Handing};
-pub use engines::cedar::{Mutant, RuleInfo};
+pub use engines::cedar::{CedarOutcome, CedarTest, Mutant, RuleInfo};
 pub use explain::{Explanation, explain};
 pub use fault::PolicyFault;
 pub use relations::{RelationSchema, Relations};

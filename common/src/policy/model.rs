@@ -7,10 +7,11 @@
 
 use std::collections::BTreeSet;
 
+use super::arguments;
 use super::call::TOOL_KIND;
 use super::catalogue::{Catalogue, RECORDS, Tool};
 use super::engines::cedar::{Attribute, CedarEngine, CedarSchema, Context, InvalidKind, Kind, Member, Misfit, Shape};
-use super::engines::cedar::{Subject, fit_members};
+use super::engines::cedar::{Reads, Subject, fit_members};
 use super::json::{Json, Pointer};
 use super::relating::{self, RelationPlan};
 use super::relations::RelationRules;
@@ -77,7 +78,10 @@ pub(crate) struct Plan {
     pub(super) asks_user: bool,
     /// What it needs to know of relations.
     pub(super) relations: RelationPlan,
+    /// What a context is made of.
     fields: Vec<Field>,
+    /// What it could be made of: arguments that no rule reads are no part of it (P-51).
+    declared: Vec<Field>,
 }
 
 /// One attribute of the context.
@@ -155,6 +159,21 @@ impl Plan {
         }
         let asks_user = schema.applies(&kinds.action, name, &kinds.user, &resource);
         let action = engine.subject(&kinds.action, name);
+        let declared = fields.clone();
+        if schema.is_generated(name) {
+            // A context is made for each call: of what somebody reads, and no more.
+            match engine.reads_of_arguments(&action) {
+                Reads::Nothing => fields.retain(|field| !matches!(field, Field::Args(_))),
+                Reads::Some(names) => {
+                    for field in &mut fields {
+                        if let Field::Args(members) = field {
+                            members.retain(|member| names.contains(&member.name));
+                        }
+                    }
+                }
+                Reads::Any => {}
+            }
+        }
         let (mut delegator, mut agent) = (Vec::new(), Vec::new());
         for field in &fields {
             match field {
@@ -166,13 +185,13 @@ impl Plan {
         let asked = (&action, kind, asks_user);
         let relations =
             RelationPlan::new((delegator, agent), asked, rules, schema, engine).map_err(|fault| vec![fault])?;
-        Ok(Self { action, resource, asks_user, relations, fields })
+        Ok(Self { action, resource, asks_user, relations, fields, declared })
     }
 
-    /// What the context is made of: where each value stands, what it looks like, and whether it has to be there.
+    /// What the context may be made of, whatever rules there are: where each value stands, what it looks like, and whether it has to be there.
     pub(crate) fn wants(&self) -> Vec<(Vec<String>, Shape, bool)> {
         let mut wants = Vec::new();
-        for field in &self.fields {
+        for field in &self.declared {
             match field {
                 Field::Dimensions(members) | Field::Args(members) => {
                     flatten(&mut vec![field.name().to_owned()], members, true, &mut wants);
@@ -217,7 +236,7 @@ fn flatten(path: &mut Vec<String>, members: &[Member], required: bool, wants: &m
 }
 
 /// What is remembered of a call, for asking again without its arguments.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Remembered<'a> {
     pub(super) delegator: Option<&'a str>,
     pub(super) session: Option<&'a str>,
@@ -225,6 +244,7 @@ pub(super) struct Remembered<'a> {
     pub(super) purpose: Option<&'a str>,
     pub(super) chain_depth: Option<i64>,
     pub(super) now: Timestamp,
+    pub(super) related: Option<RelationFacts>,
 }
 
 impl Plan {
@@ -239,6 +259,8 @@ impl Plan {
                 Field::Purpose => known.purpose.map(Attribute::text),
                 Field::ChainDepth => known.chain_depth.map(Attribute::long),
                 Field::Now => Some(Attribute::long(long(known.now.as_secs()))),
+                Field::Relations(_) => known.related.as_ref().map(|(delegator, _)| delegator.clone()),
+                Field::AgentRelations(_) => known.related.as_ref().map(|(_, agent)| agent.clone()),
                 _ => None,
             };
             match value {
@@ -416,11 +438,12 @@ fn check_dimension(member: &Member, tool: &Tool, catalogue: &Catalogue) -> Resul
 
 /// An argument of the schema is one that some tool's descriptor names.
 fn check_argument(member: &Member, tool: &Tool, catalogue: &Catalogue) -> Result<(), PlanFault> {
-    let accepts = |tool: &Tool| {
-        tool.mapped().chain(&tool.free).any(|pointer| pointer.first_name().is_none_or(|name| name == member.name))
-    };
+    let accepts = |tool: &Tool| arguments::accepts(tool, &member.name);
     if accepts(tool) || (!member.required && catalogue.tools.values().any(|tool| accepts(tool))) {
-        return Ok(());
+        return match arguments::disagreement(member, tool) {
+            Some((message, help)) => Err(fault(message, help)),
+            None => Ok(()),
+        };
     }
     let message = format!("`args.{}` of `{}` is an argument that no call may carry", member.name, tool.name);
     Err(fault(message, "name it in the catalogue, as a dimension, an amount, the resource or under `free`"))

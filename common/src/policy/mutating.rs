@@ -1,10 +1,11 @@
-//! A bundle's rules, and the policy that it would be with one mistake in one of them. Clause B-28.
+//! A bundle's rules, for whoever tests them: what they are, what one mistake would make of them, and what Cedar itself
+//! would answer. Clauses B-27 to B-30.
 
 use std::collections::BTreeMap;
 
 use super::PolicyFault;
 use super::compile::{CompiledPolicy, POLICIES_FOLDER, SCHEMA_FILE, text_of, texts_in};
-use super::engines::cedar::{CedarSchema, Mutant, RuleInfo};
+use super::engines::cedar::{CedarOutcome, CedarSchema, CedarTest, CedarTests, Mutant, RuleInfo};
 
 impl CompiledPolicy {
     /// The rules, in the order of the sources: the files that it was compiled from.
@@ -24,10 +25,24 @@ impl CompiledPolicy {
     /// # Errors
     /// What `check` would say to the changed rule: such a mistake could not be shipped.
     pub fn mutated(&self, mutant: &Mutant, files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Vec<PolicyFault>> {
-        let mut faults = Vec::new();
-        let schema = text_of(files, SCHEMA_FILE, &mut faults).ok_or(faults)?;
-        let schema = CedarSchema::parse(SCHEMA_FILE, schema)?;
         let policies = texts_in(files, POLICIES_FOLDER, ".cedar", &mut Vec::new());
-        Ok(self.with_engine(self.engine().mutated(mutant, &schema, &policies)?))
+        Ok(self.with_engine(self.engine().mutated(mutant, self.schema(), &policies)?))
+    }
+
+    /// Runs Cedar's own tests on the rules of the files that it was compiled from.
+    ///
+    /// # Errors
+    /// The faults of files that it was not compiled from.
+    pub fn run_cedar_tests(
+        &self,
+        tests: &[CedarTest],
+        files: &BTreeMap<String, Vec<u8>>,
+    ) -> Result<Vec<CedarOutcome>, Vec<PolicyFault>> {
+        let mut faults = Vec::new();
+        let Some(written) = text_of(files, SCHEMA_FILE, &mut faults) else { return Err(faults) };
+        let written = CedarSchema::parse(SCHEMA_FILE, written)?;
+        let policies = texts_in(files, POLICIES_FOLDER, ".cedar", &mut faults);
+        let mut runner = CedarTests { policies: &policies, in_force: self.schema(), written: &written, last: None };
+        Ok(tests.iter().map(|test| runner.run(test)).collect())
     }
 }

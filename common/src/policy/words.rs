@@ -57,7 +57,7 @@ impl Reason {
     #[must_use]
     pub fn next_step(self) -> &'static str {
         match self {
-            Self::Permit => "nothing; `remit decision show ID` has what was released",
+            Self::Permit => "`remit decision show ID` has what was released",
             Self::NoEnvelope => "send the envelope with the call: `remit agent` does so for a client that cannot",
             Self::Malformed => {
                 "compare the request with docs/PROTOCOL.md, sections P and E; the note says what was wrong"

@@ -216,6 +216,7 @@ impl Detail {
             stage,
             class,
             relations,
+            absent,
         } = self;
         let mut map = Map::default();
         map.put(1, |out| out.bytes(salt)?.ok());
@@ -250,6 +251,7 @@ impl Detail {
         map.maybe(24, stage.as_ref(), |v, out| out.u8(number_of(&Stage::ALL, v))?.ok());
         map.maybe(25, class.as_ref(), |v, out| out.str(v.as_str())?.ok());
         map.maybe(26, *relations, |v, out| out.u64(v)?.ok());
+        map.list(27, absent, |relation, out| out.str(relation)?.ok());
         map.finish()
     }
 
@@ -298,6 +300,7 @@ impl Detail {
             stage: map.take(24, |input| of_number(&Stage::ALL, number(input)?))?,
             class: map.take(25, name)?,
             relations: map.take(26, number)?,
+            absent: map.list(27, text)?,
         };
         if detail.to_bytes() == bytes { Ok(detail) } else { Err(NOT_CANONICAL) }
     }

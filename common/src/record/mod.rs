@@ -199,6 +199,8 @@ pub struct Detail {
     pub class: Option<AgentClass>,
     /// The revision of the relations that it was judged by, where policies about the tool ask for any.
     pub relations: Option<u64>,
+    /// Relations that did not hold when nothing permitted the call, the first few: `object#relation@subject`.
+    pub absent: Vec<String>,
 }
 
 /// Numbers of an answer, before and after filtering.

@@ -71,6 +71,7 @@ fn detail() -> Detail {
         stage: None,
         class: None,
         relations: None,
+        absent: Vec::new(),
     }
 }
 
@@ -137,10 +138,12 @@ fn r_10_every_stage_reads_back_and_no_other_number() -> Fallible {
         assert_eq!(record.to_json(&MESH)["remit"]["stage"], stage.as_str());
     }
     assert!(decision(BOOT, 1, Digest::default()).to_json(&MESH)["remit"].get("stage").is_none());
-    let classed = Detail { class: Some(AgentClass::new("renewal-agent")?), ..detail() };
+    let absent = vec!["contract:7781#account_owner@user:maya".to_owned()];
+    let classed = Detail { class: Some(AgentClass::new("renewal-agent")?), absent: absent.clone(), ..detail() };
     let record = Record::new(public(BOOT, 1, Digest::default()), classed)?;
     assert_eq!(Record::parse(&record.to_bytes())?, record);
     assert_eq!(record.to_json(&MESH)["input"]["class"], "renewal-agent");
+    assert_eq!(record.to_json(&MESH)["remit"]["absent"], serde_json::json!(absent));
     let last = Record::new(public(BOOT, 1, Digest::default()), Detail { stage: Some(Stage::Verdict), ..detail() })?;
     let mut bytes = last.detail_bytes.clone().unwrap();
     assert!(bytes.ends_with(&[0x18, 24, 4]));

@@ -102,6 +102,7 @@ impl Detail {
             stage,
             class,
             relations,
+            absent,
         } = self;
         let ids: Map<_, _> = ids.iter().map(|(dimension, ids)| (dimension.to_string(), json!(ids))).collect();
         let amounts: Map<_, _> = amounts.iter().map(|(dimension, n)| (dimension.to_string(), json!(n))).collect();
@@ -142,6 +143,7 @@ impl Detail {
             ("note", json!(note)),
             ("stage", json!(stage)),
             ("relations_revision", json!(relations)),
+            ("absent", json!(absent)),
         ]);
         (input, rest)
     }

@@ -3,6 +3,9 @@
 #[cfg(test)]
 mod approvals;
 #[cfg(test)]
+#[path = "../../../common/tests/bad_bundles/mod.rs"]
+mod bad_bundles;
+#[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod membership;
@@ -12,6 +15,8 @@ mod mesh;
 mod ports;
 #[cfg(test)]
 mod raft;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod registry;
 #[cfg(test)]

@@ -49,7 +49,7 @@ impl Gateway {
     }
 
     pub(super) fn deny(&self, journey: &Journey, refusal: &Refusal) {
-        let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail, absent: _ } =
+        let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail, absent } =
             refusal.denied.clone();
         let detail = Detail {
             dimension,
@@ -58,6 +58,7 @@ impl Gateway {
             policies_total,
             resources,
             stage: Some(stage),
+            absent,
             note: Some(bounded(detail)).filter(|note| !note.is_empty()),
             ..journey.detail()
         };

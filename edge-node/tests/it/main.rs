@@ -1,6 +1,9 @@
 //! One real edge against voters, agents and tools that are driven by hand.
 
 #[cfg(test)]
+#[path = "../../../common/tests/bad_bundles/mod.rs"]
+mod bad_bundles;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod copied;
@@ -22,6 +25,8 @@ mod overtaken;
 mod proofs;
 #[cfg(test)]
 mod records;
+#[cfg(test)]
+mod refused;
 #[cfg(test)]
 mod relations;
 #[cfg(test)]

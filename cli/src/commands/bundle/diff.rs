@@ -161,7 +161,7 @@ async fn recorded(args: &Args, context: &Context) -> Result<Vec<Value>, Failure>
     Ok(records)
 }
 
-async fn side(name: &str, context: &Context) -> Result<Side, Failure> {
+pub(super) async fn side(name: &str, context: &Context) -> Result<Side, Failure> {
     if name == ACTIVE {
         let mesh = context.mesh()?;
         let active = active(&Admin::new(context, &mesh)?, &mesh.tenant).await?;

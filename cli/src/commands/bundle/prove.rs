@@ -143,13 +143,17 @@ pub(super) async fn prove(old: &Side, new: &Side, program: &str, budget: Duratio
 }
 
 fn read(old: &Side, new: &Side) -> Result<(Schema, Vec<Rule>, Vec<Rule>), String> {
-    let schema = text(new, SCHEMA_FILE);
+    // With the arguments of tools, which come from the catalogue (P-51).
+    let in_force = |side: &Side| side.compiled.policy().schema_text().to_owned();
+    let schema = in_force(new);
     let meaning = |text: &str| -> Result<Value, String> {
         let (fragment, _) = SchemaFragment::from_cedarschema_str(text).map_err(|error| error.to_string())?;
         fragment.to_json_value().map_err(|error| error.to_string())
     };
-    if meaning(&text(old, SCHEMA_FILE))? != meaning(&schema)? {
-        return Err(format!("`{SCHEMA_FILE}` differs, and a proof needs one schema for both"));
+    if meaning(&in_force(old))? != meaning(&schema)? {
+        return Err(format!(
+            "`{SCHEMA_FILE}` differs, or the arguments of a tool do, and a proof needs one schema for both"
+        ));
     }
     let entities = |side| match text(side, ENTITIES_FILE) {
         none if none.is_empty() => Value::Array(Vec::new()),

@@ -1,5 +1,7 @@
 //! `remit bundle test`: what the bundle answers, compared with what its authors expect.
 
+mod import;
+
 use std::path::{Path, PathBuf};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -19,6 +21,7 @@ use crate::files;
 Example:
   remit bundle test my-bundle
   remit bundle test my-bundle --coverage --mutate --junit report.xml
+  remit bundle test my-bundle --import cedar-tests.json
 
 Exit codes: 0 everything is as expected; 4 a case failed, a rule is not covered or a mutant survived; 6 nothing ran.")]
 pub(super) struct Args {
@@ -36,6 +39,9 @@ pub(super) struct Args {
     /// Make each mistake in each rule (drop it, drop a condition, turn a comparison round): some case must fail
     #[arg(long)]
     mutate: bool,
+    /// Run a file of Cedar's `run-tests` instead, on the rules alone, as Cedar means them
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["coverage", "mutate", "min_coverage", "junit"])]
+    import: Option<PathBuf>,
     /// Write the results as JUnit's XML
     #[arg(long, value_name = "FILE")]
     junit: Option<PathBuf>,
@@ -77,6 +83,9 @@ pub(super) fn passes(source: &BundleSource, built: &UnsignedBundle) -> Result<()
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let Subject { source, bundle, cells } = subject(&args.dir, context)?;
+    if let Some(file) = &args.import {
+        return import::run(file, args.filter.as_deref(), (&source, bundle.policy()), context);
+    }
     let wanted = |cell: &&Cell| args.filter.as_ref().is_none_or(|text| cell.is_named(text));
     let results: Vec<CellResult<'_>> = cells.iter().filter(wanted).map(|cell| suite::run(cell, &bundle)).collect();
     let coverage = Coverage::of(bundle.policy().rules(&source.files), &results);

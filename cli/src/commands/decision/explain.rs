@@ -30,6 +30,10 @@ struct Told {
     meaning: String,
     /// What there is to say of this decision in particular.
     particulars: Vec<String>,
+    /// Relations that did not hold: `object#relation@subject`.
+    absent: Vec<String>,
+    /// As of which revision of the relations.
+    relations_revision: Option<u64>,
     rules: Vec<Cited>,
     rules_total: u64,
     nearest: Option<Nearest>,
@@ -118,6 +122,8 @@ fn tell(id: DecisionId, record: &Value, judge: Option<&Judge>) -> Told {
         stage,
         meaning: reason.map_or("a word that this version does not know", Reason::meaning).to_owned(),
         particulars: particulars(record, reason, judge),
+        absent: list(record, "/remit/absent"),
+        relations_revision: record.pointer("/remit/relations_revision").and_then(Value::as_u64),
         rules,
         rules_total: record.pointer("/remit/policies_total").and_then(Value::as_u64).unwrap_or_default(),
         nearest,
@@ -153,7 +159,9 @@ fn particulars(record: &Value, reason: Option<Reason>, judge: Option<&Judge>) ->
         let bound = bound.map_or_else(|| "not known here".to_owned(), |secs| format!("{secs} s"));
         said.push(format!("the edge's knowledge was {age} old; the bound for {} is {bound}", effects.join(", ")));
     }
+    // Relations are told apart from the note.
     let note = text(record, "/remit/note");
+    let note = note.split("; these relations do not hold").next().unwrap_or_default();
     if !note.is_empty() {
         said.push(format!("the edge noted: {note}"));
     }
@@ -174,6 +182,8 @@ fn recall(record: &Value) -> Option<Recalled> {
         chain_depth: u8::try_from(agents.len()).ok(),
         resources: list(record, "/input/resources"),
         now: when(record),
+        // Records that name the class name these, too.
+        absent: some("/input/class").map(|_| list(record, "/remit/absent")),
     })
 }
 
@@ -193,6 +203,13 @@ fn show(context: &Context, told: &Told) {
     for particular in &told.particulars {
         output.line(format!("  {particular}"));
     }
+    for relation in &told.absent {
+        output.line(format!("  {}", relation_in_words(relation)));
+    }
+    if let Some(revision) = told.relations_revision.filter(|_| !told.absent.is_empty()) {
+        output
+            .line(format!("  as of revision {revision} of the relations; `remit relation check` says what holds now"));
+    }
     if !told.rules.is_empty() {
         output.line(format!("  rules       {} of {}", told.rules.len(), told.rules_total.max(1)));
     }
@@ -200,27 +217,43 @@ fn show(context: &Context, told: &Told) {
         cite(context, rule);
     }
     if let Some(nearest) = &told.nearest {
-        output.line(format!("nearest of the {} permits for this tool:", nearest.total));
+        let of = if nearest.total == 1 {
+            "the one permit".to_owned()
+        } else {
+            format!("the nearest of {} permits", nearest.total)
+        };
+        output.line(format!("{of} for this tool, and what it asks for:"));
         for near in &nearest.rules {
             cite(context, &near.rule);
             for fact in &near.facts {
                 let state = match &fact.state {
-                    State::Holds => "holds  ".to_owned(),
-                    State::Fails => "FAILS  ".to_owned(),
+                    State::Holds => "holds".to_owned(),
+                    State::Fails => "FAILS".to_owned(),
                     State::Absent { what } => format!("ABSENT ({})", what.join(", ")),
                     State::Failed { why } => format!("ERROR ({why})"),
                     State::Unknown { of } => format!("cannot be known from the record ({})", of.join(", ")),
                 };
-                output.line(format!("      {:<9} {}  {state}", fact.part, fact.text));
+                output.line(format!("      {:<9} {}: {state}", fact.part, fact.text));
                 for (name, value) in &fact.found {
                     output.line(format!("                {name} was {value}"));
                 }
             }
         }
     }
-    output.line(format!("{} {}", output.strong("what would have been needed:"), told.needed));
+    let heading =
+        if told.reason == Some(Reason::Permit) { "nothing more was needed:" } else { "what would have been needed:" };
+    output.line(format!("{} {}", output.strong(heading), told.needed));
     for unknown in &told.unknown {
         output.line(format!("not told: {unknown}"));
+    }
+}
+
+/// `contract:7781#account_owner@user:maya`: user:maya is not account_owner of contract:7781.
+fn relation_in_words(relation: &str) -> String {
+    let parts = relation.split_once('#').and_then(|(object, rest)| Some((object, rest.split_once('@')?)));
+    match parts {
+        Some((object, (name, subject))) => format!("{subject} is not {name} of {object}"),
+        None => format!("this does not hold: {relation}"),
     }
 }
 

@@ -83,7 +83,7 @@ fn a_policy_is_checked_against_the_schema() {
     at("context.max_records <= 100", "context.max_records <= \"x\"", &["expected Long but saw String"]);
     at("AgentClass::", "AgentClazz::", &["AgentClazz", "AgentClass"]);
     at("Action::\"contracts.read\"", "Action::\"contract.read\"", &["contract.read"]);
-    at("context.purpose like", "context.args.title like", &["args"]);
+    at("context.purpose like", "context.args.title like", &["has an argument `title`"]);
     at(") when {", ") when [", &["unexpected token"]);
     at("@id(\"renewal.ticket\")", "@id(\"renewal.ticket\") permit(principal);", &["missing the `action` variable"]);
 }
@@ -126,13 +126,14 @@ fn a_schema_fits_the_calls() {
         read,
         &["`dimensions.costumer`", "is yielded by no argument"],
     );
-    at(
-        "{ title: String",
-        "{ headline?: String, title: String",
-        "tickets.create",
-        &["`args.headline`", "no call may carry"],
-    );
-    at("priority?: String }", "priority?: String, body?: Customer }", "tickets.create", &["context attribute `args`"]);
+    let args = |declared: &str, pieces: &[&str]| {
+        at("dimensions: {", &format!("args: {{ {declared} }}, dimensions: {{"), read, pieces);
+    };
+    args("headline?: String", &["`args.headline`", "no call may carry"]);
+    args("include_terms?: Customer", &["context attribute `args`"]);
+    let told = ["`args.include_terms` of `contracts.read` is String here, and Bool in its catalogue entry"];
+    args("include_terms?: String", &told);
+    args("include_terms: Bool", &["lets calls leave it out", "`include_terms?`"]);
     at("resource: [Tool]", "resource: [Contract]", "contracts.export", &["nothing that an `Agent` does to a `Tool`"]);
     check_at(SCHEMA, "entity Team;", "entity Team", (SCHEMA, "entity"), &["unexpected token"]);
     check_at(SCHEMA, "segment: String", "segment: Strin", (SCHEMA, ""), &["Strin"]);

@@ -2,11 +2,11 @@
 //! P-42 and P-43.
 
 use remit_common::id::AgentClass;
-use remit_common::policy::explain::{Near, State};
+use remit_common::policy::explain::{Near, Nearest, State};
 use remit_common::policy::recall::Recalled;
 use remit_common::policy::{Explanation, Reason, Relations, Stage, explain};
 
-use super::{NOW, call, compiled, example, maya};
+use super::{NOW, call, compiled, example, maya, relating};
 
 const POLICIES: &str = r#"
 @id("read-crm")
@@ -84,6 +84,7 @@ fn from_a_record_what_is_not_on_it_is_unknown() {
         chain_depth: Some(1),
         resources: vec![r#"Customer::"cust_acme_1042""#.to_owned()],
         now: NOW,
+        absent: None,
     };
     let nearest = policy.nearest_recalled(&recalled).expect("a tool");
     assert_eq!(missed(&nearest.rules[0]), [("condition", true)], "{nearest:#?}");
@@ -91,4 +92,41 @@ fn from_a_record_what_is_not_on_it_is_unknown() {
     let nearest = policy.nearest_recalled(&without).expect("a tool");
     let near = nearest.rules.iter().find(|near| near.rule.id.as_str() == "read-crm").expect("it is there");
     assert_eq!(missed(near), [("principal", true), ("resource", true), ("condition", true)], "{near:#?}");
+}
+
+#[test]
+fn relations_that_did_not_hold_are_named_and_known_from_a_record() {
+    let policy = compiled(&relating::files());
+    let authority = maya(&policy);
+    let read = call("contracts.read", r#"{"customer_id":"cust_acme_1042","contract_id":"contract_7781"}"#);
+    let told = explain(&policy, &authority, &read, &relating::relations(&policy, &[]), NOW);
+    let owner = format!("contract:contract_7781#account_owner@{}", authority.delegator);
+    assert!(told.reason == Reason::NoMatchingPolicy && told.absent.contains(&owner), "{told:#?}");
+    let conditions = |nearest: &Nearest| -> Vec<(String, State)> {
+        let facts = nearest.rules.iter().flat_map(|near| &near.facts).filter(|fact| fact.part == "condition");
+        facts.map(|fact| (fact.text.clone(), fact.state.clone())).collect()
+    };
+    let seen = told.nearest.as_ref().map(conditions).expect("nearest");
+    assert!(seen.contains(&("context.relations.account_owner".to_owned(), State::Fails)), "{seen:#?}");
+
+    let recalled = Recalled {
+        tool: read.tool,
+        agent: authority.agent.to_string(),
+        class: Some(authority.class.to_string()),
+        delegator: Some(authority.delegator.to_string()),
+        session: None,
+        task: None,
+        purpose: None,
+        chain_depth: Some(1),
+        resources: vec![r#"Contract::"contract_7781""#.to_owned()],
+        now: NOW,
+        absent: Some(told.absent),
+    };
+    assert_eq!(conditions(&policy.nearest_recalled(&recalled).expect("a tool")), seen);
+    let nothing = Recalled { absent: None, ..recalled };
+    let unknown = conditions(&policy.nearest_recalled(&nothing).expect("a tool"));
+    assert!(
+        !unknown.is_empty() && unknown.iter().all(|(_, state)| matches!(state, State::Unknown { .. })),
+        "{unknown:#?}"
+    );
 }

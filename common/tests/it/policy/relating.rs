@@ -71,7 +71,7 @@ pub(super) fn files() -> BTreeMap<String, Vec<u8>> {
     files
 }
 
-fn relations(policy: &CompiledPolicy, tuples: &[&str]) -> Relations {
+pub(super) fn relations(policy: &CompiledPolicy, tuples: &[&str]) -> Relations {
     let schema = policy.relation_rules().unwrap().schema().clone();
     Relations::new(schema, 1, tuples.iter().map(|text| text.parse().unwrap()))
 }

@@ -8,13 +8,16 @@
 
 mod compared;
 mod faults;
+mod generated;
 mod idle;
 mod index;
 mod mutants;
 mod named;
 mod nearest;
 mod parse;
+mod reads;
 mod request;
+mod run_tests;
 mod shape;
 pub(crate) mod steer;
 mod store;
@@ -32,7 +35,10 @@ pub use mutants::{Mutant, RuleInfo};
 pub(crate) use named::{Membership, Within};
 pub(crate) use nearest::Unknown;
 pub use parse::CedarSchema;
+pub(crate) use reads::{ArgumentRead, Reads};
 pub use request::{Attribute, Context, InvalidKind, Kind, Subject};
+pub(crate) use run_tests::CedarTests;
+pub use run_tests::{CedarOutcome, CedarTest};
 pub(crate) use shape::{Member, Misfit, Shape, fit_members};
 
 use super::super::fault::PolicyFault;

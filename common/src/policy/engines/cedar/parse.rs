@@ -1,6 +1,6 @@
 //! From `*.cedar` and a schema to rules.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cedar_policy_core::ast::{
@@ -9,22 +9,37 @@ use cedar_policy_core::ast::{
 };
 use cedar_policy_core::extensions::Extensions;
 use cedar_policy_core::parser::parse_policyset;
+use cedar_policy_core::validator::json_schema::Fragment;
 use cedar_policy_core::validator::types::Type;
 use cedar_policy_core::validator::{CedarSchemaError, ValidationMode, Validator, ValidatorSchema};
 
 use super::faults::labelled;
 use super::index::chain;
 use super::store::Store;
-use super::{Kind, Shape, Subject};
+use super::{Kind, Member, Shape, Subject, generated};
 use crate::id::PolicyId;
 use crate::policy::fault::{PolicyFault, Source};
 
 /// A schema, parsed. Cheap to clone.
 #[derive(Clone)]
-pub struct CedarSchema(pub(super) Arc<ValidatorSchema>);
+pub struct CedarSchema(pub(super) Arc<ValidatorSchema>, Arc<Generated>);
 
-/// The last schema that held, with its text: most bundles bring the one of the bundle before, and reading it is the
-/// longest part of compiling them.
+/// What was added to a schema as it was written.
+struct Generated {
+    /// The schema in force, in Cedar's syntax.
+    text: String,
+    /// The tools whose `args` were added.
+    tools: BTreeSet<String>,
+}
+
+/// Types that a schema may mean by these names, unless it has entity types of the same.
+const BUILT_IN: [&str; 3] = ["String", "Long", "Bool"];
+
+/// The arguments of tools, by name.
+type Arguments<'a> = BTreeMap<&'a str, Vec<Member>>;
+
+/// The last schema that held, with what it was made of: most bundles bring the one of the bundle before, and reading
+/// it is the longest part of compiling them.
 static LAST: Mutex<Option<(Arc<str>, CedarSchema)>> = Mutex::new(None);
 
 /// One policy, ready to be evaluated.
@@ -54,25 +69,56 @@ impl CedarSchema {
     /// # Errors
     /// The faults that Cedar finds.
     pub fn parse(file: &str, text: &str) -> Result<Self, Vec<PolicyFault>> {
+        Self::of_tools(file, text, &Arguments::new())
+    }
+
+    /// The same, with the arguments of these tools in the context of their actions where it declares none. Clause P-51.
+    ///
+    /// # Errors
+    /// The faults that Cedar finds.
+    pub(crate) fn of_tools(file: &str, text: &str, arguments: &Arguments<'_>) -> Result<Self, Vec<PolicyFault>> {
+        let made_of = format!("{text}\0{arguments:?}");
         let last = || LAST.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, schema)) = last().as_ref().filter(|(known, _)| **known == *text) {
+        if let Some((_, schema)) = last().as_ref().filter(|(known, _)| **known == *made_of) {
             return Ok(schema.clone());
         }
-        let schema = Self::parse_anew(file, text)?;
-        *last() = Some((text.into(), schema.clone()));
+        let schema = Self::parse_anew(&Source { file, text }, arguments)?;
+        *last() = Some((made_of.into(), schema.clone()));
         Ok(schema)
     }
 
-    fn parse_anew(file: &str, text: &str) -> Result<Self, Vec<PolicyFault>> {
-        let source = Source { file, text };
-        let parsed = ValidatorSchema::from_cedarschema_str(text, Extensions::all_available());
-        match parsed.map(|(schema, warnings)| (schema, warnings.map(|w| labelled(&source, &w)).collect::<Vec<_>>())) {
-            Ok((schema, warnings)) if warnings.is_empty() => Ok(Self(Arc::new(schema))),
-            Ok((_, warnings)) => Err(warnings),
-            Err(CedarSchemaError::Parsing(error)) => Err(vec![labelled(&source, &error)]),
-            Err(CedarSchemaError::Schema(error)) => Err(vec![labelled(&source, &error)]),
-            Err(CedarSchemaError::IO(error)) => Err(vec![source.fault(0, error.to_string())]),
+    fn parse_anew(source: &Source<'_>, arguments: &Arguments<'_>) -> Result<Self, Vec<PolicyFault>> {
+        let (mut fragment, warnings) = Fragment::from_cedarschema_str(source.text, Extensions::all_available())
+            .map(|(fragment, warnings)| (fragment, warnings.map(|warning| labelled(source, &warning)).collect()))
+            .map_err(|error| match error {
+                CedarSchemaError::Parsing(error) => vec![labelled(source, &error)],
+                CedarSchemaError::Schema(error) => vec![labelled(source, &error)],
+                CedarSchemaError::IO(error) => vec![source.fault(0, error.to_string())],
+            })?;
+        let warnings: Vec<PolicyFault> = warnings;
+        if !warnings.is_empty() {
+            return Err(warnings);
         }
+        let tools =
+            generated::add(&mut fragment, arguments).map_err(|error| vec![source.fault(0, error.to_string())])?;
+        // Text for people; what policies are checked against is the schema itself.
+        let mut text = fragment.to_cedarschema().unwrap_or_else(|_| source.text.to_owned());
+        let mut kinds = fragment.0.values().flat_map(|of| of.entity_types.keys());
+        if !kinds.any(|kind| BUILT_IN.contains(&kind.to_string().as_str())) {
+            text = text.replace("__cedar::", "");
+        }
+        let schema = ValidatorSchema::try_from(fragment).map_err(|error| vec![labelled(source, &error)])?;
+        Ok(Self(Arc::new(schema), Arc::new(Generated { text, tools })))
+    }
+
+    /// The schema in force, in Cedar's syntax, without what administrators remarked.
+    pub(crate) fn text(&self) -> &str {
+        &self.1.text
+    }
+
+    /// Whether the arguments of this tool come from its catalogue entry.
+    pub(crate) fn is_generated(&self, tool: &str) -> bool {
+        self.1.tools.contains(tool)
     }
 
     /// Whether the schema declares this action.

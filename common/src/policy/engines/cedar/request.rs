@@ -161,6 +161,11 @@ impl Context {
         }
     }
 
+    /// A context that Cedar read itself.
+    pub(super) fn from_cedar(context: ast::Context) -> Self {
+        Self(context)
+    }
+
     pub(super) fn to_cedar(&self) -> ast::Context {
         self.0.clone()
     }

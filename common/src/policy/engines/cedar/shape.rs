@@ -4,6 +4,8 @@
 //! converted to its declared type. So it always validates, and a policy never meets a value of a type it was not
 //! checked with.
 
+use std::fmt;
+
 use cedar_policy_core::validator::types::Type;
 
 use super::Attribute;
@@ -17,6 +19,24 @@ pub(crate) enum Shape {
     Bool,
     Set(Box<Shape>),
     Record(Vec<Member>),
+}
+
+/// As a schema spells it.
+impl fmt::Display for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Text => f.write_str("String"),
+            Self::Long => f.write_str("Long"),
+            Self::Bool => f.write_str("Bool"),
+            Self::Set(element) => write!(f, "Set<{element}>"),
+            Self::Record(members) => {
+                let members = members.iter().map(|member| {
+                    format!("{}{}: {}", member.name, if member.required { "" } else { "?" }, member.shape)
+                });
+                write!(f, "{{ {} }}", members.collect::<Vec<_>>().join(", "))
+            }
+        }
+    }
 }
 
 /// A member of a record.
