@@ -44,7 +44,7 @@ pub(crate) fn write_all(env: &Env, dir: &Path, tool_url: &str) -> Result<(), Fai
     Ok(())
 }
 
-/// Has the example's bundle know the story's agents: by an authority that this mesh alone has.
+/// Has the bundle in a folder know the story's agents: by an authority that this mesh alone has.
 pub(crate) fn write_trust_domain(env: &Env, dir: &Path, authority: &PublicKey) -> Result<(), Failure> {
     let file = format!(
         "# Whose agents this policy knows, and of which class they are. An agent that shows an identity of this trust\n\
@@ -58,7 +58,7 @@ pub(crate) fn write_trust_domain(env: &Env, dir: &Path, authority: &PublicKey) -
          clause-classifier = [\"/agent/clause-classifier\"]\n",
         remit_common::text::hex(authority.as_bytes())
     );
-    write(env, &dir.join("bundle").join(TRUST_DOMAINS_FILE), file.as_bytes())
+    write(env, &dir.join(TRUST_DOMAINS_FILE), file.as_bytes())
 }
 
 /// Has the bundle in a folder, if it knows relations, take them from the key that this mesh alone has.

@@ -62,7 +62,7 @@ pub(crate) fn create(context: &Context, shape: Shape) -> Result<(LocalMesh, Secr
     example::write_all(&context.env, &mesh.file().example, &url)?;
     if let Some(agents) = &mesh.file().keys.agents {
         let authority = files::read_key(&context.env, agents)?;
-        example::write_trust_domain(&context.env, &mesh.file().example, authority.public())?;
+        example::write_trust_domain(&context.env, &mesh.file().example.join("bundle"), authority.public())?;
     }
     if let Some(writer) = &mesh.file().keys.relations {
         let key = files::read_key(&context.env, writer)?;

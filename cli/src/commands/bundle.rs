@@ -155,13 +155,16 @@ fn new(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     if dir.exists() {
         return Err(Failure::new(Exit::Usage, format!("`{}` exists already", dir.display())));
     }
-    // With a mesh at hand, the tools are where that mesh has them, and its own key writes relations.
+    // With a mesh at hand, the tools are where that mesh has them, and its own keys write relations and name agents.
     let mesh = context.mesh().ok();
     let tool_url = mesh.as_ref().and_then(|mesh| mesh.upstreams.first().map(|upstream| upstream.url.clone()));
     example::write_bundle(&context.env, dir, tool_url.as_deref(), context.now())?;
-    let writer = mesh.and_then(|mesh| files::read_key(&context.env, mesh.keys.relations.as_ref()?).ok());
-    if let Some(writer) = writer {
+    let key = |path: Option<&PathBuf>| path.and_then(|path| files::read_key(&context.env, path).ok());
+    if let Some(writer) = mesh.as_ref().and_then(|mesh| key(mesh.keys.relations.as_ref())) {
         example::write_writer(&context.env, dir, writer.public())?;
+    }
+    if let Some(agents) = mesh.as_ref().and_then(|mesh| key(mesh.keys.agents.as_ref())) {
+        example::write_trust_domain(&context.env, dir, agents.public())?;
     }
     context.output.document(&json!({ "bundle": dir }));
     let (dir, output) = (dir.display(), &context.output);

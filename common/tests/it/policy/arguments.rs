@@ -91,7 +91,7 @@ fn an_argument_that_nobody_has_is_a_fault_where_it_is_read() {
     }
     let any = "action, resource) when { context has args && context.args has wichtig }";
     let (said, _) = fault(any);
-    assert!(said.starts_with("none of the 5 tools that this rule is about has an argument `wichtig`"), "{said}");
+    assert!(said.starts_with("none of the 6 tools that this rule is about has an argument `wichtig`"), "{said}");
     // One of several tools is enough.
     let one = "action in [Action::\"tickets.create\", Action::\"crm.read\"], resource)";
     compiled(&with_rule(&format!("{one} when {{ context.args has priority && context.args.priority == \"low\" }}")));
