@@ -188,10 +188,19 @@ impl Plan {
         Ok(Self { action, resource, asks_user, relations, fields, declared })
     }
 
-    /// What the context may be made of, whatever rules there are: where each value stands, what it looks like, and whether it has to be there.
+    /// What the context is made of: where each value stands, what it looks like, and whether it has to be there.
     pub(crate) fn wants(&self) -> Vec<(Vec<String>, Shape, bool)> {
+        Self::wanted(&self.fields)
+    }
+
+    /// The same, and what it would be made of under other rules.
+    pub(crate) fn may_want(&self) -> Vec<(Vec<String>, Shape, bool)> {
+        Self::wanted(&self.declared)
+    }
+
+    fn wanted(fields: &[Field]) -> Vec<(Vec<String>, Shape, bool)> {
         let mut wants = Vec::new();
-        for field in &self.declared {
+        for field in fields {
             match field {
                 Field::Dimensions(members) | Field::Args(members) => {
                     flatten(&mut vec![field.name().to_owned()], members, true, &mut wants);

@@ -104,7 +104,7 @@ impl<'a> Scene<'a> {
             resource: &plan.resource,
             sides,
             purposes: purposes.into_iter().collect(),
-            wants: plan.wants(),
+            wants: plan.may_want(),
             now,
             values: BTreeMap::new(),
             plain: Draft::new(),
