@@ -6,6 +6,7 @@ use remit_common::lattice::{Constraint, Grant, IdSet, Scalar, SortedMap};
 use remit_common::policy::relations::Relations;
 use remit_common::policy::{Decision, Denied, Permitted, ToolCall};
 
+use super::rule::must_carry;
 use super::setting::Setting;
 use super::suite::Prompt;
 use super::wish::{Constrain, Wish, approved, authority, issued};
@@ -101,6 +102,13 @@ impl<'a> Player<'a> {
         let closed =
             |name: &str, value: &str| format!("`{name}` is `{value}`, and the prompt names another: nobody is asked");
         for (name, found) in &permitted.facts.ids {
+            let may_lack = tool.dimensions.iter().any(|(own, pointer)| own == name && !must_carry(tool, pointer));
+            let is_named = |kind| found.iter().all(|id| self.wish.names(kind, id.as_str()));
+            if may_lack && !self.wish.speaks_of(name) && !rule.dimensions.get(name).copied().is_some_and(is_named) {
+                return Ok(Err(format!(
+                    "`{name}` may be left out, and the prompt does not speak of it: nobody is asked"
+                )));
+            }
             let kind = rule.dimensions.get(name);
             for id in found {
                 let is_open = kind.is_some_and(|kind| self.wish.names(*kind, id.as_str()) || self.wish.may_ask(*kind));

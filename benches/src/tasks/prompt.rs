@@ -67,15 +67,13 @@ pub fn has_phrase(sentence: &[String], phrase: &str) -> bool {
     !phrase.is_empty() && sentence.windows(phrase.len()).any(|words| words.iter().eq(phrase.iter()))
 }
 
-/// The values of this kind that stand in the text.
+/// The values of this kind that stand in the text. `no_names`, in small letters, are words that name nobody.
 #[must_use]
-pub fn named(text: &str, kind: Kind) -> Named {
+pub fn named(text: &str, kind: Kind, no_names: &BTreeSet<String>) -> Named {
     let closing = |values: BTreeSet<String>| Named { closes: !values.is_empty(), values };
     match kind {
         Kind::Account => {
-            let Named { mut values, closes } = closing(tokens(text).filter(|token| is_iban(token)).collect());
-            values.extend(capitalised(text));
-            Named { values, closes }
+            closing(tokens(text).filter(|token| is_iban(token)).chain(capitalised(text, no_names)).collect())
         }
         Kind::Address => closing(tokens(text).filter(|token| is_address(token)).collect()),
         Kind::Id => closing(announced_ids(text)),
@@ -85,7 +83,7 @@ pub fn named(text: &str, kind: Kind) -> Named {
             closing(take_quoted(text).0.into_iter().filter(is_word).collect())
         }
         Kind::Postal => closing(postal(text)),
-        Kind::Name => Named { values: capitalised(text).collect(), closes: false },
+        Kind::Name => Named { values: capitalised(text, no_names).collect(), closes: false },
     }
 }
 
@@ -94,9 +92,12 @@ fn tokens(text: &str) -> impl Iterator<Item = String> {
     text.split_whitespace().map(move |token| token.trim_matches(mark).to_owned()).filter(|token| !token.is_empty())
 }
 
-fn capitalised(text: &str) -> impl Iterator<Item = String> {
+/// Words with a capital letter that may be a name.
+fn capitalised(text: &str, no_names: &BTreeSet<String>) -> impl Iterator<Item = String> {
     tokens(text).filter(|token| {
-        token.len() > 1 && token.starts_with(|c: char| c.is_ascii_uppercase()) && token.chars().all(char::is_alphabetic)
+        let is_capital = token.starts_with(|c: char| c.is_ascii_uppercase());
+        let is_word = token.len() > 1 && token.chars().all(char::is_alphabetic);
+        is_capital && is_word && !no_names.contains(&token.to_lowercase())
     })
 }
 

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use anyhow::{Context as _, Result, ensure};
 use remit_common::id::{DimensionName, ToolName};
 use remit_common::lattice::{ArgumentPointer, Effect, Effects};
+use remit_common::policy::json::{Json, Pointer};
 use remit_common::policy::{Catalogue, Tool};
 use serde::Deserialize;
 
@@ -47,8 +48,15 @@ pub struct Asks {
 pub struct Rule {
     /// Phrases by which a human leaves the choice to a text that nobody has read yet.
     pub hands_over: Vec<String>,
+    /// Words that may begin with a capital letter and name nobody: with which sentences begin, months, days.
+    #[serde(default)]
+    pub no_names: BTreeSet<String>,
     /// Words that ask for tools.
     pub asks: Vec<Asks>,
+    /// Words that speak of what may go into a dimension. A sink that a call may leave out is asked about only where one of
+    /// them stands.
+    #[serde(default)]
+    pub speaks_of: BTreeMap<DimensionName, Vec<String>>,
     /// What may go into a dimension.
     pub dimensions: BTreeMap<DimensionName, Kind>,
     /// What may go into arguments that are no dimension, by tool and pointer.
@@ -60,6 +68,13 @@ pub struct Rule {
 #[must_use]
 pub fn only_reads(tool: &Tool) -> bool {
     tool.effects.is_within(Effects::from(Effect::Read))
+}
+
+/// Whether a call of the tool has to carry this argument.
+#[must_use]
+pub fn must_carry(tool: &Tool, pointer: &Pointer) -> bool {
+    let required = tool.input_schema.get("required").and_then(Json::as_array).unwrap_or_default();
+    required.iter().any(|argument| argument.as_text() == pointer.first_name())
 }
 
 impl Rule {
@@ -79,6 +94,12 @@ impl Rule {
             ensure!(asked.contains(&tool.name), "no words ask for `{}`", tool.name);
             for (dimension, _) in &tool.dimensions {
                 ensure!(rule.dimensions.contains_key(dimension), "no kind of value goes into `{dimension}`");
+            }
+            for (dimension, _) in tool.dimensions.iter().filter(|(_, pointer)| !must_carry(tool, pointer)) {
+                ensure!(
+                    rule.speaks_of.contains_key(dimension),
+                    "no words speak of `{dimension}`, which a call may leave out"
+                );
             }
         }
         for pointer in rule.arguments.values().flat_map(BTreeMap::keys) {

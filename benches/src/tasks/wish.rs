@@ -12,11 +12,10 @@ use remit_common::lattice::{
     SortedMap, ToolPattern,
 };
 use remit_common::policy::Tool;
-use remit_common::policy::json::Json;
 use remit_common::time::Timestamp;
 
 use super::prompt::{Named, has_phrase, named, sentences};
-use super::rule::{Kind, only_reads};
+use super::rule::{Kind, must_carry, only_reads};
 use super::setting::Setting;
 use super::suite::Prompt;
 use crate::chain::key;
@@ -44,6 +43,8 @@ pub struct Wish {
     /// Tools that change something and are asked for.
     pub tools: BTreeSet<ToolName>,
     named: BTreeMap<Kind, Named>,
+    /// Dimensions that the prompt speaks of.
+    spoken_of: BTreeSet<DimensionName>,
 }
 
 /// Where a grant lets values go.
@@ -69,13 +70,27 @@ impl Wish {
         let tools = asked.flat_map(|asks| asks.tools.iter().cloned()).collect();
         let in_arguments = rule.arguments.values().flat_map(BTreeMap::values);
         let kinds: BTreeSet<Kind> = rule.dimensions.values().chain(in_arguments).copied().collect();
-        Self { tools, named: kinds.into_iter().map(|kind| (kind, named(prompt.as_str(), kind))).collect() }
+        let spoken_of = rule
+            .speaks_of
+            .iter()
+            .filter(|(_, words)| hands_over || sentences.iter().any(|sentence| has(words, sentence)));
+        Self {
+            tools,
+            spoken_of: spoken_of.map(|(dimension, _)| dimension.clone()).collect(),
+            named: kinds.into_iter().map(|kind| (kind, named(prompt.as_str(), kind, &rule.no_names))).collect(),
+        }
     }
 
     /// Whether a human may be asked about a value of this kind that the prompt does not name.
     #[must_use]
     pub fn may_ask(&self, kind: Kind) -> bool {
         self.named.get(&kind).is_some_and(|named| !named.closes)
+    }
+
+    /// Whether the prompt speaks of what may go into a dimension.
+    #[must_use]
+    pub fn speaks_of(&self, dimension: &DimensionName) -> bool {
+        self.spoken_of.contains(dimension)
     }
 
     /// Whether the prompt names this value.
@@ -128,11 +143,9 @@ impl Wish {
 /// Ids for every dimension that a call of the tool must yield, with each choice of those that it may; nothing if there
 /// are none for one that it must. A root closes what it does not mention (clause L-4), so each choice is a grant.
 fn each_choice(tool: &Tool, ids: impl Fn(&DimensionName) -> Option<IdSet>) -> Vec<Sinks> {
-    let required = tool.input_schema.get("required").and_then(Json::as_array).unwrap_or_default();
     let mut choices = vec![Sinks::default()];
     for (name, pointer) in &tool.dimensions {
-        let must = required.iter().any(|argument| argument.as_text() == pointer.first_name());
-        let without = if must { Vec::new() } else { choices.clone() };
+        let without = if must_carry(tool, pointer) { Vec::new() } else { choices.clone() };
         let Some(ids) = ids(name) else {
             choices = without;
             continue;
