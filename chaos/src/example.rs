@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 
 use remit_common::bundle::BundleSource;
+use remit_common::crypto::sign::PublicKey;
+use remit_common::policy::relations::RELATIONS_FILE;
 
 macro_rules! files {
     ($($path:literal),* $(,)?) => {
@@ -48,6 +50,23 @@ const TOOL_URL: &str = "http://127.0.0.1:7701/mcp";
 #[must_use]
 pub fn with_tools_at(bytes: &[u8], tool_url: &str) -> Vec<u8> {
     String::from_utf8_lossy(bytes).replace(TOOL_URL, tool_url).into_bytes()
+}
+
+/// Says in a bundle's `relations.toml` whose batches of tuples count.
+#[must_use]
+pub fn writer(key: &PublicKey) -> String {
+    let key = remit_common::text::hex(key.as_bytes());
+    format!(
+        "\n# Whose batches of tuples count: `remit relation add` and `rm` sign with keys/relations.key of this mesh.\n\
+         [[writer]]\nname = \"this-mesh\"\nkey  = \"{key}\"\n"
+    )
+}
+
+/// Has a bundle take relations from this key.
+pub fn add_writer(source: &mut BundleSource, key: &PublicKey) {
+    if let Some(rules) = source.files.get_mut(RELATIONS_FILE) {
+        rules.extend_from_slice(writer(key).as_bytes());
+    }
 }
 
 /// The sources of the bundle, with the tool server at `tool_url`.

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use remit_chaos::example::{BUNDLE, STORY, with_tools_at};
+use remit_chaos::example::{BUNDLE, STORY, with_tools_at, writer};
 pub(crate) use remit_chaos::example::{CHILD, PROPOSE, TASK, TOOLS};
 use remit_common::crypto::sign::PublicKey;
 use remit_common::net::env::Env;
@@ -65,11 +65,7 @@ pub(crate) fn write_trust_domain(env: &Env, dir: &Path, authority: &PublicKey) -
 pub(crate) fn write_writer(env: &Env, dir: &Path, key: &PublicKey) -> Result<(), Failure> {
     let path = dir.join(RELATIONS_FILE);
     let Some(mut rules) = read(env, &path)? else { return Ok(()) };
-    let key = remit_common::text::hex(key.as_bytes());
-    rules.push_str(&format!(
-        "\n# Whose batches of tuples count: `remit relation add` and `rm` sign with keys/relations.key of this mesh.\n\
-         [[writer]]\nname = \"this-mesh\"\nkey  = \"{key}\"\n"
-    ));
+    rules.push_str(&writer(key));
     write(env, &path, rules.as_bytes())
 }
 

@@ -9,7 +9,7 @@ use remit_common::policy::Bounds;
 use super::backend::Access;
 use super::step::Task;
 use crate::history::History;
-use crate::workload::{Pace, Workload};
+use crate::workload::{Pace, STEADY, Workload};
 
 /// What came of a task of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,6 +88,12 @@ impl Crew for Workers {
                     Ok(taken) => taken.then(|| "a voter took it".to_owned()),
                     Err(fault) => return Done { acknowledged: true, told: format!("it could not be made: {fault}") },
                 },
+                Task::Relate { holds } => {
+                    operator.relate(STEADY, holds).await.map(|revision| format!("revision {revision}"))
+                }
+                Task::FreezeOffers { frozen } => {
+                    operator.freeze_offers(frozen).await.map(|version| format!("version {version}"))
+                }
                 Task::Seal => operator.seal().await.map(|version| format!("version {version}")),
                 Task::OpenSession => operator.open_session().await,
                 Task::Read => {

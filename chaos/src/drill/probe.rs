@@ -7,6 +7,8 @@ use std::fmt;
 pub enum Probe {
     /// Share of calls that should be permitted and were, of those that were answered.
     PermitShare,
+    /// Share of calls that were permitted, of those that were answered and rest on a relation that has held for a while.
+    RelationPermitShare,
     /// Share of calls that were answered.
     AnswerShare,
     /// Answered calls in a second.
@@ -31,8 +33,9 @@ pub enum Probe {
 
 impl Probe {
     /// Every probe.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::PermitShare,
+        Self::RelationPermitShare,
         Self::AnswerShare,
         Self::CallsPerSecond,
         Self::P99CallMs,
@@ -50,6 +53,7 @@ impl Probe {
     pub fn name(self) -> &'static str {
         match self {
             Self::PermitShare => "permit-share",
+            Self::RelationPermitShare => "relation-permit-share",
             Self::AnswerShare => "answer-share",
             Self::CallsPerSecond => "calls-per-second",
             Self::P99CallMs => "p99-call-ms",
@@ -67,7 +71,7 @@ impl Probe {
     #[must_use]
     pub fn unit(self) -> &'static str {
         match self {
-            Self::PermitShare | Self::AnswerShare => "share",
+            Self::PermitShare | Self::RelationPermitShare | Self::AnswerShare => "share",
             Self::CallsPerSecond => "per second",
             Self::P99CallMs | Self::WriteAgeMs | Self::StalenessMs => "ms",
             Self::WrongPermits | Self::VotersWithLeader | Self::FreshEdges | Self::CurrentEdges | Self::Spool => {

@@ -13,15 +13,19 @@ use crate::invariant::lineage;
 pub(super) const WINDOW_MAX: Duration = Duration::from_secs(120);
 /// How long ago a node must have been heard to count.
 const HEARD_WITHIN_US: u64 = 5_000_000;
-/// How long a bundle may be on its way to an edge that hears everything, and until somebody looks there.
+/// How long a bundle or a relation may be on its way to an edge that hears everything, and until somebody looks there.
 const ON_ITS_WAY_US: u64 = 5_000_000;
 
 /// A call that returned, or did not.
 struct Called {
     at_us: u64,
     took_us: Option<u64>,
-    /// Whether it should have been permitted.
+    /// Whether nothing was ever done against it.
     due: bool,
+    /// Whether the policy permits it only while a relation holds.
+    rests: bool,
+    /// Whether that relation had held for a while.
+    related: bool,
     admitted: bool,
     permitted: bool,
 }
@@ -34,6 +38,8 @@ pub(super) struct Pulse {
     invoked: BTreeMap<u64, u64>,
     calls: VecDeque<Called>,
     cut: BTreeSet<String>,
+    /// Since when each relation surely holds.
+    held: BTreeMap<String, u64>,
     voters: BTreeMap<VoterId, (u64, Voter)>,
     edges: BTreeMap<EdgeId, (u64, Edge)>,
     written_us: Option<u64>,
@@ -57,6 +63,8 @@ impl Pulse {
                         at_us: event.time_us,
                         took_us: answered.and(from).map(|from| event.time_us.saturating_sub(from)),
                         due: call.admitted && !lineage(&call.session).any(|name| self.cut.contains(name)),
+                        rests: call.rests_on.is_some(),
+                        related: self.held_at(call.rests_on.as_deref(), from),
                         admitted: call.admitted,
                         permitted: answered.is_some_and(|outcome| outcome.verdict == Verdict::Permit),
                     });
@@ -64,6 +72,15 @@ impl Pulse {
                 (What::Write(write), kind) => {
                     if let WriteKind::Revoke { session } = &write.write {
                         self.cut.insert(session.clone());
+                    }
+                    match (&write.write, kind) {
+                        (WriteKind::Relate { relation, holds: true }, Kind::Ok) => {
+                            self.held.entry(relation.clone()).or_insert(event.time_us);
+                        }
+                        (WriteKind::Relate { relation, holds: false }, Kind::Invoke) => {
+                            self.held.remove(relation);
+                        }
+                        _ => {}
                     }
                     if kind == Kind::Ok {
                         self.written_us = Some(event.time_us);
@@ -86,6 +103,12 @@ impl Pulse {
         while self.calls.front().is_some_and(|call| call.at_us < oldest) {
             self.calls.pop_front();
         }
+    }
+
+    /// Whether a relation held when a call was asked for, long enough that edges could know.
+    fn held_at(&self, relation: Option<&str>, from: Option<u64>) -> bool {
+        let since = relation.and_then(|relation| self.held.get(relation));
+        since.zip(from).is_some_and(|(since, from)| since.saturating_add(ON_ITS_WAY_US) <= from)
     }
 
     /// Who leads: whoever of those heard lately says so in the highest term.
@@ -111,8 +134,12 @@ impl Pulse {
         let answered = || calls().filter(|call| call.took_us.is_some());
         match probe {
             Probe::PermitShare => {
-                let due = || answered().filter(|call| call.due);
+                let due = || answered().filter(|call| call.due && !call.rests);
                 share(due().filter(|call| call.permitted).count(), due().count())
+            }
+            Probe::RelationPermitShare => {
+                let rest = || answered().filter(|call| call.due && call.related);
+                share(rest().filter(|call| call.permitted).count(), rest().count())
             }
             Probe::AnswerShare => share(answered().count(), calls().count()),
             Probe::CallsPerSecond => Some(float(answered().count()) / window.as_secs_f64().max(0.001)),

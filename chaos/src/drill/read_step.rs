@@ -15,13 +15,14 @@ use crate::node::{Node, Roster};
 use crate::workload::Poison;
 
 const LIES: [(&str, Lie); 3] = [("old", Lie::Old), ("truncated", Lie::Truncated), ("forged", Lie::Forged)];
-const POISONS: [(&str, Poison); 6] = [
+const POISONS: [(&str, Poison); 7] = [
     ("unsigned", Poison::Unsigned),
     ("one-signature", Poison::OneSignature),
     ("tampered", Poison::Tampered),
     ("other-mesh", Poison::OtherMesh),
     ("older", Poison::Older),
     ("false-canary", Poison::FalseCanary),
+    ("unapproved-widening", Poison::UnapprovedWidening),
 ];
 
 /// The steps of a section.
@@ -231,6 +232,10 @@ fn task(tree: &Tree, map: &mut Fields<'_>, book: &mut Book<'_>) -> Option<Does> 
             let poison = map.require("poison", book, "say what is wrong with it: `poison: unsigned`")?;
             (Task::PushPoisonedBundle(word(poison, book, "poison", &POISONS)?), Expected::Refused)
         }
+        "relate" => (Task::Relate { holds: true }, Expected::Acknowledged),
+        "unrelate" => (Task::Relate { holds: false }, Expected::Acknowledged),
+        "freeze-offers" => (Task::FreezeOffers { frozen: true }, Expected::Acknowledged),
+        "thaw-offers" => (Task::FreezeOffers { frozen: false }, Expected::Acknowledged),
         "seal" => (Task::Seal, Expected::Acknowledged),
         "open-session" => (Task::OpenSession, Expected::Acknowledged),
         "read" => (Task::Read, Expected::Anything),

@@ -209,6 +209,16 @@ pub enum Task {
     PushBundle,
     /// Publishes a bundle that nobody may take.
     PushPoisonedBundle(Poison),
+    /// Writes who manages a contract, or that nobody does any more.
+    Relate {
+        /// Whether somebody does.
+        holds: bool,
+    },
+    /// Publishes a bundle that permits nobody to make an offer, or, approved, one that permits it again.
+    FreezeOffers {
+        /// Whether nobody may.
+        frozen: bool,
+    },
     /// Seals the next version of the credential.
     Seal,
     /// Issues an envelope for a new session.
@@ -224,10 +234,14 @@ pub enum Task {
 }
 
 /// The tasks by the names of drill files.
-pub(super) const TASKS: [&str; 10] = [
+pub(super) const TASKS: [&str; 14] = [
     "revoke",
     "push-bundle",
     "push-poisoned-bundle",
+    "relate",
+    "unrelate",
+    "freeze-offers",
+    "thaw-offers",
     "seal",
     "open-session",
     "read",
@@ -245,6 +259,10 @@ impl Task {
             Self::Revoke => "revoke",
             Self::PushBundle => "push-bundle",
             Self::PushPoisonedBundle(_) => "push-poisoned-bundle",
+            Self::Relate { holds: true } => "relate",
+            Self::Relate { holds: false } => "unrelate",
+            Self::FreezeOffers { frozen: true } => "freeze-offers",
+            Self::FreezeOffers { frozen: false } => "thaw-offers",
             Self::Seal => "seal",
             Self::OpenSession => "open-session",
             Self::Read => "read",

@@ -135,6 +135,9 @@ pub struct Call {
     pub effect: Effect,
     /// Whether envelope and policy admit this call; a call that they do not admit must never be permitted.
     pub admitted: bool,
+    /// The relation without which the policy permits this call to nobody: the tuple, as `remit relation add` has it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rests_on: Option<String>,
     /// What came back; on returns of kind `ok` only.
     pub outcome: Option<Outcome>,
 }
@@ -188,6 +191,16 @@ pub enum WriteKind {
         digest: Digest,
         /// Whether it is one that voters and edges must take.
         good: bool,
+        /// Tools that it permits nobody, and that other versions permit.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<String>,
+    },
+    /// Writes who stands in a relation to what, or that they do not any more.
+    Relate {
+        /// The tuple.
+        relation: String,
+        /// Whether it holds from now on.
+        holds: bool,
     },
     /// Seals a credential.
     Seal {
@@ -220,6 +233,9 @@ pub struct Written {
     pub epoch: Option<RevocationEpoch>,
     /// Of a bundle: the number of its activation.
     pub activation: Option<LogIndex>,
+    /// Of a relation: the revision.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub revision: Option<u64>,
 }
 
 /// A read of what is cut and what is active.
@@ -277,6 +293,9 @@ pub struct Edge {
     pub activation: Option<LogIndex>,
     /// The revocation epoch it enforces.
     pub epoch: RevocationEpoch,
+    /// The revision of the relations it decides by.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub relations: Option<u64>,
     /// The newest tick it has taken.
     pub tick: LogIndex,
     /// How old its truth is, as it says.

@@ -65,6 +65,10 @@ pub struct Minimums {
     pub revocations: u64,
     /// Bundles whose publication it acknowledged.
     pub bundles: u64,
+    /// Changes of a relation that it acknowledged.
+    pub relations: u64,
+    /// Calls that rest on a relation and were permitted.
+    pub relation_permits: u64,
     /// Linearizable reads that were answered.
     pub reads: u64,
     /// Times that a voter said how it is.
@@ -87,6 +91,8 @@ impl Default for Minimums {
             acknowledged: 5,
             revocations: 2,
             bundles: 1,
+            relations: 0,
+            relation_permits: 0,
             reads: 10,
             voter_polls: 10,
             edge_polls: 10,
@@ -106,6 +112,8 @@ impl Minimums {
         acknowledged: 0,
         revocations: 0,
         bundles: 0,
+        relations: 0,
+        relation_permits: 0,
         reads: 0,
         voter_polls: 0,
         edge_polls: 0,

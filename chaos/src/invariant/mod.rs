@@ -9,7 +9,7 @@
 //! | R2 | reads with a barrier are linearizable; no acknowledged write is lost | `linearizable` |
 //! | B1, B2 | edges run what was published; after the failure all of them run the newest | `bundles`, `convergence` |
 //! | V1, V2, V3 | what was revoked stops in time, and for good; edges know how old their knowledge is | `revocation`, `resurrection`, `age` |
-//! | P1 | nothing is permitted that nothing admits | `authority` |
+//! | P1, P2 | nothing is permitted that nothing admits, or what admitted it was withdrawn | `authority`, `withdrawal` |
 //! | D1, D2 | records are kept once and whole; changes are recorded before they are made | `records`, `recorded_first` |
 //! | C1 | the credential stays in its place | `secrecy` |
 //! | L1, A1 | the mesh recovers by itself; reads go on meanwhile | `liveness`, `availability` |
@@ -36,6 +36,7 @@ mod stored;
 mod story;
 mod vacuity;
 mod verdict;
+mod withdrawal;
 
 use serde::{Deserialize, Serialize};
 
@@ -116,6 +117,7 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
         resurrection::check(&story),
         age::check(events, &story, context),
         authority::check(&story),
+        withdrawal::check(&story, context),
         recorded,
         recorded_first,
         secrecy::check(events),

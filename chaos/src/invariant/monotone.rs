@@ -1,4 +1,4 @@
-//! M1: activation number, revocation epoch and tick of an edge never go back, over restarts too.
+//! M1: activation number, revocation epoch, revision of relations and tick of an edge never go back, over restarts too.
 //!
 //! Source: promise I-3 of docs/ARCHITECTURE.md; docs/PROTOCOL.md B-13, F-10, N-4. (Terms of voters are judged with R1.)
 
@@ -17,6 +17,7 @@ type Highest = Option<(u64, Witness, BootId)>;
 struct Known {
     activation: Highest,
     epoch: Highest,
+    relations: Highest,
     tick: Highest,
     looked: bool,
 }
@@ -36,6 +37,7 @@ pub(super) fn check(events: &[Event]) -> Verdict {
         let mut compare = |what, now, highest: &mut Highest| rises(&mut findings, event, edge, what, now, highest);
         compare("the activation", edge.activation.map(|number| number.0), &mut known.activation);
         compare("revocation epoch", Some(edge.epoch.0), &mut known.epoch);
+        compare("revision of relations", edge.relations, &mut known.relations);
         compare("tick", Some(edge.tick.0), &mut known.tick);
     }
     findings.verdict(Invariant::Monotone)

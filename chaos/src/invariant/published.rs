@@ -26,7 +26,7 @@ pub(super) struct Publication {
 /// Every publication, in the order in which they were asked for.
 pub(super) fn publications(story: &Story<'_>) -> Vec<Publication> {
     let publication = |write: &Operation<'_, Write>| {
-        let WriteKind::Publish { version, digest, good } = &write.asked.write else { return None };
+        let WriteKind::Publish { version, digest, good, .. } = &write.asked.write else { return None };
         let acknowledged = write.acknowledged();
         Some(Publication {
             version: *version,

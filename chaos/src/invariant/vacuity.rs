@@ -38,7 +38,10 @@ pub(super) fn count(events: &[Event]) -> Minimums {
             (What::Call(call), Kind::Ok) => {
                 seen.not_admitted += u64::from(!call.admitted);
                 match call.outcome.as_ref().map(|outcome| outcome.verdict) {
-                    Some(Verdict::Permit) => seen.permits += 1,
+                    Some(Verdict::Permit) => {
+                        seen.permits += 1;
+                        seen.relation_permits += u64::from(call.rests_on.is_some());
+                    }
                     Some(Verdict::Deny) => seen.denials += 1,
                     None => {}
                 }
@@ -48,6 +51,7 @@ pub(super) fn count(events: &[Event]) -> Minimums {
                 match write.write {
                     WriteKind::Revoke { .. } => seen.revocations += 1,
                     WriteKind::Publish { .. } => seen.bundles += 1,
+                    WriteKind::Relate { .. } => seen.relations += 1,
                     _ => {}
                 }
             }
@@ -83,6 +87,8 @@ fn named(numbers: &Minimums) -> BTreeMap<&'static str, u64> {
         acknowledged,
         revocations,
         bundles,
+        relations,
+        relation_permits,
         reads,
         voter_polls,
         edge_polls,
@@ -97,6 +103,8 @@ fn named(numbers: &Minimums) -> BTreeMap<&'static str, u64> {
         ("acknowledged writes", acknowledged),
         ("acknowledged revocations", revocations),
         ("acknowledged bundles", bundles),
+        ("acknowledged relations", relations),
+        ("permits that rest on a relation", relation_permits),
         ("linearizable reads", reads),
         ("polls of voters", voter_polls),
         ("polls of edges", edge_polls),

@@ -33,6 +33,8 @@ pub enum Invariant {
     HonestAge,
     /// Nothing is permitted that was not granted.
     Authority,
+    /// What was withdrawn is refused, in time.
+    Withdrawal,
     /// Acknowledged records are kept.
     Records,
     /// Calls that change something are recorded before they are made.
@@ -49,12 +51,12 @@ pub enum Invariant {
 
 /// A text names no invariant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no invariant: R1, R2, B1, B2, V1, V2, V3, P1, D1, D2, C1, L1, A1 and M1 are")]
+#[error("`{0}` is no invariant: R1, R2, B1, B2, V1, V2, V3, P1, P2, D1, D2, C1, L1, A1 and M1 are")]
 pub struct UnknownInvariant(pub String);
 
 impl Invariant {
     /// Every invariant, in the order of reports.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::RaftSafety,
         Self::Linearizable,
         Self::Bundles,
@@ -63,6 +65,7 @@ impl Invariant {
         Self::Resurrection,
         Self::HonestAge,
         Self::Authority,
+        Self::Withdrawal,
         Self::Records,
         Self::RecordedFirst,
         Self::Secrecy,
@@ -83,6 +86,7 @@ impl Invariant {
             Self::Resurrection => "V2",
             Self::HonestAge => "V3",
             Self::Authority => "P1",
+            Self::Withdrawal => "P2",
             Self::Records => "D1",
             Self::RecordedFirst => "D2",
             Self::Secrecy => "C1",
@@ -106,6 +110,9 @@ impl Invariant {
             Self::Resurrection => "An edge that has refused a session as revoked never permits it again",
             Self::HonestAge => "An edge never takes what it knows for younger than it is",
             Self::Authority => "No call is permitted that its envelope and the policy do not admit",
+            Self::Withdrawal => {
+                "What a relation or a policy no longer allows is refused by every edge within the promised time"
+            }
             Self::Records => "No acknowledged decision record is lost, changed or doubled, and every gap is declared",
             Self::RecordedFirst => {
                 "Every call that changes something is on record, even when the power fails right after"
@@ -124,7 +131,7 @@ impl Invariant {
             Self::RaftSafety | Self::Linearizable => Some("I-9"),
             Self::Bundles => Some("I-4"),
             Self::Revocation | Self::Resurrection | Self::HonestAge => Some("I-2"),
-            Self::Authority => Some("I-1"),
+            Self::Authority | Self::Withdrawal => Some("I-1"),
             Self::Records | Self::RecordedFirst => Some("I-7"),
             Self::Secrecy => Some("I-5"),
             Self::Monotone => Some("I-3"),

@@ -132,6 +132,7 @@ fn polls(notes: &mut Notes, dice: &mut Dice) {
                     digest: (at > 4).then(|| Digest([u8::try_from(version).unwrap(); 32])),
                     activation: (at > 4).then_some(LogIndex(version)),
                     epoch: RevocationEpoch(at / 8),
+                    relations: None,
                     tick: LogIndex(at * 2),
                     staleness_ms: (!jumped && at > 4).then_some(age),
                     mode: if jumped {
@@ -180,6 +181,7 @@ fn work(notes: &mut Notes, dice: &mut Dice) -> Vec<(u64, u64, String, What, What
             tool: "crm.read".to_owned(),
             effect,
             admitted,
+            rests_on: None,
             outcome: None,
         };
         let outcome = Outcome { verdict, reason: reason.to_owned(), decision: None };
@@ -195,11 +197,13 @@ fn work(notes: &mut Notes, dice: &mut Dice) -> Vec<(u64, u64, String, What, What
                 version: BundleVersion(n),
                 digest: Digest([u8::try_from(n).unwrap(); 32]),
                 good: true,
+                without: Vec::new(),
             },
             _ => WriteKind::Revoke { session: format!("gone-{n}") },
         };
         let write = Write { of: None, write, written: None };
-        let written = Written { index: LogIndex(n * 5), epoch: Some(RevocationEpoch(n)), activation: None };
+        let written =
+            Written { index: LogIndex(n * 5), epoch: Some(RevocationEpoch(n)), activation: None, revision: None };
         asked.push((
             at,
             9_000 + dice.below(4_000),

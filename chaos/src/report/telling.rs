@@ -77,8 +77,13 @@ fn tell_call(call: &Call, kind: Kind) -> String {
 fn tell_write(write: &Write, kind: Kind) -> String {
     let what = match &write.write {
         WriteKind::Revoke { session } => format!("revocation of session {session}"),
+        WriteKind::Publish { version, good: true, without, .. } if !without.is_empty() => {
+            format!("publication of bundle {version}, without {}", without.join(", "))
+        }
         WriteKind::Publish { version, good: true, .. } => format!("publication of bundle {version}"),
         WriteKind::Publish { version, good: false, .. } => format!("publication of the bad bundle {version}"),
+        WriteKind::Relate { relation, holds: true } => format!("relation {relation}"),
+        WriteKind::Relate { relation, holds: false } => format!("end of relation {relation}"),
         WriteKind::Seal { version } => format!("version {version} of the credential"),
         WriteKind::Envelope { session } => format!("envelope for session {session}"),
         WriteKind::Trust { directory } => format!("version {directory} of the directory"),

@@ -21,6 +21,7 @@ use remit_common::proof::{EdgeKey, Exchange, Grade, PROOF_HEADER, Target};
 use serde_json::{Value, json};
 
 use super::http::{ANSWER_BYTES_MAX, addr_of};
+use super::offers;
 use super::rest::{draw, rest};
 use super::sessions::{Session, Sessions};
 use super::tools::SAY_THE_KEY;
@@ -44,6 +45,8 @@ struct Task {
     arguments: Value,
     /// Whether envelope and policy of the example admit it.
     admitted: bool,
+    /// The contract whose manager alone may do it.
+    manages: Option<&'static str>,
     /// How often, of a hundred.
     weight: usize,
 }
@@ -58,20 +61,30 @@ impl Task {
     }
 }
 
-fn tasks() -> [Task; 7] {
+fn tasks() -> [Task; 9] {
     let contract = |id: &str| json!({"customer_id": "cust_acme_1042", "contract_id": id});
     let ticket = |customer: &str| json!({"customer_id": customer, "title": "Renewal at risk", "body": "See notes."});
     let leaky = json!({"customer_id": "cust_acme_1042", "title": SAY_THE_KEY, "body": "See notes."});
-    let task = |tool, effect, arguments, admitted, weight| Task { tool, effect, arguments, admitted, weight };
+    let task = |tool, effect, arguments, admitted, weight| {
+        let manages = None;
+        Task { tool, effect, arguments, admitted, manages, weight }
+    };
+    let offer = |contract| {
+        let arguments = json!({"customer_id": "cust_acme_1042", "contract_id": contract, "months": 24});
+        let manages = Some(contract);
+        Task { tool: offers::TOOL, effect: Effect::Irreversible, arguments, admitted: true, manages, weight: 6 }
+    };
     [
-        task("contracts.read", Effect::Read, contract("contract_7781"), true, 40),
-        task("crm.read", Effect::Read, json!({"customer_id": "cust_acme_1042"}), true, 17),
-        task("tickets.create", Effect::Irreversible, ticket("cust_acme_1042"), true, 25),
+        task("contracts.read", Effect::Read, contract("contract_7781"), true, 34),
+        task("crm.read", Effect::Read, json!({"customer_id": "cust_acme_1042"}), true, 14),
+        task("tickets.create", Effect::Irreversible, ticket("cust_acme_1042"), true, 23),
         // The tool is called; what it answers must not come back.
-        task("tickets.create", Effect::Irreversible, leaky, true, 3),
+        task("tickets.create", Effect::Irreversible, leaky, true, 2),
         task("contracts.read", Effect::Read, contract("contract_9001"), false, 5),
         task("tickets.create", Effect::Irreversible, ticket("cust_globex_2001"), false, 5),
         task("billing.update", Effect::Spend, json!({"customer_id": "cust_acme_1042", "plan": "free"}), false, 5),
+        offer(offers::STEADY),
+        offer(offers::CHANGING),
     ]
 }
 
@@ -196,6 +209,7 @@ impl Agent {
                 tool: task.tool.to_owned(),
                 effect: task.effect,
                 admitted,
+                rests_on: task.manages.map(offers::manager_of),
                 outcome,
             })
         };

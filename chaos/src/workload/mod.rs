@@ -8,6 +8,7 @@ pub mod electorate;
 mod family;
 mod http;
 mod observer;
+mod offers;
 mod operator;
 mod rest;
 mod sessions;
@@ -22,6 +23,7 @@ use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::policy::Bounds;
 
 pub(crate) use self::http::answers;
+pub(crate) use self::offers::STEADY;
 pub use self::operator::{Operator, Poison};
 pub use self::tools::{ToolServer, serve_tools};
 
@@ -44,6 +46,8 @@ pub struct Pace {
     pub publish_every: Duration,
     /// Before one out of so many of them, somebody pushes a bundle that nobody may take.
     pub poisoned_one_in: usize,
+    /// Between two changes of a relation.
+    pub relate_every: Duration,
     /// Between two new versions of the credential.
     pub seal_every: Duration,
     /// Between two linearizable reads.
@@ -64,6 +68,7 @@ impl Default for Pace {
             revoke_every: Duration::from_secs(4),
             publish_every: Duration::from_secs(9),
             poisoned_one_in: 4,
+            relate_every: Duration::from_secs(7),
             seal_every: Duration::from_secs(23),
             read_every: Duration::from_millis(1_300),
             observe_every: Duration::from_millis(1_000),
@@ -138,10 +143,12 @@ impl Workload {
             let agent = agent::Agent::new(&self.access, &self.history, &self.sessions, &name, at.clone(), &self.secret);
             tasks.spawn("agent", agent.work(self.pace.call_every, self.stop.clone()));
         }
-        let Pace { revoke_every, publish_every, poisoned_one_in, seal_every, read_every, .. } = self.pace.clone();
+        let Pace { revoke_every, publish_every, poisoned_one_in, relate_every, seal_every, read_every, .. } =
+            self.pace.clone();
         let operator = || self.operator.clone();
         tasks.spawn("revoker", operator().revoke_repeatedly(revoke_every, self.stop.clone()));
         tasks.spawn("publisher", operator().publish_repeatedly(publish_every, poisoned_one_in, self.stop.clone()));
+        tasks.spawn("relater", operator().relate_repeatedly(relate_every, self.stop.clone()));
         tasks.spawn("sealer", operator().seal_repeatedly(seal_every, self.stop.clone()));
         tasks.spawn("reader", operator().read_repeatedly(read_every, self.stop.clone()));
         let observer = observer::Observer::new(&self.access, &self.history);

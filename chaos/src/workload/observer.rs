@@ -49,12 +49,23 @@ struct EdgeStatus {
     staleness_ms: Option<u64>,
     mode: String,
     spool: Spool,
+    tenants: Vec<TenantStatus>,
     decisions: Decisions,
 }
 
 #[derive(Deserialize)]
 struct Spool {
     records: u64,
+}
+
+#[derive(Deserialize)]
+struct TenantStatus {
+    relations: Option<RelationsStatus>,
+}
+
+#[derive(Deserialize)]
+struct RelationsStatus {
+    revision: u64,
 }
 
 #[derive(Deserialize)]
@@ -133,6 +144,7 @@ impl Observer {
             digest: status.bundle_digest,
             activation: status.activation,
             epoch: status.revocation_epoch,
+            relations: status.tenants.first().and_then(|tenant| tenant.relations.as_ref()).map(|of| of.revision),
             tick: status.tick,
             staleness_ms: status.staleness_ms,
             mode: status.mode,

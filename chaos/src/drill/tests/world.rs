@@ -174,6 +174,7 @@ fn look(world: &World, history: &History) {
             bundle: None,
             digest: None,
             activation: None,
+            relations: None,
             epoch: RevocationEpoch(0),
             tick: LogIndex(1),
             staleness_ms: Some(100),
@@ -191,6 +192,7 @@ fn look(world: &World, history: &History) {
                 tool: "contracts.read".to_owned(),
                 effect: Effect::Read,
                 admitted: true,
+                rests_on: None,
                 outcome,
             })
         };

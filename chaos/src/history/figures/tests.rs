@@ -21,7 +21,8 @@ impl Story {
     fn write(&self, from: u64, to: u64, index: Option<u64>) {
         let write = |of, written| What::Write(Write { of, write: WriteKind::Seal { version: 1 }, written });
         let of = self.note(from, Kind::Invoke, write(None, None));
-        let written = index.map(|index| Written { index: LogIndex(index), epoch: None, activation: None });
+        let written =
+            index.map(|index| Written { index: LogIndex(index), epoch: None, activation: None, revision: None });
         let kind = if written.is_some() { Kind::Ok } else { Kind::Info };
         self.note(to, kind, write(Some(of), written));
     }
@@ -33,7 +34,7 @@ impl Story {
         });
         let call = |of, outcome| {
             let (edge, session, tool) = (edge_id(), "session-1".to_owned(), "crm.read".to_owned());
-            What::Call(Call { of, edge, session, tool, effect: Effect::Read, admitted: true, outcome })
+            What::Call(Call { of, edge, session, tool, effect: Effect::Read, admitted: true, rests_on: None, outcome })
         };
         let of = self.note(from, Kind::Invoke, call(None, None));
         self.note(to, if reason.is_some() { Kind::Ok } else { Kind::Info }, call(Some(of), outcome));
@@ -57,6 +58,7 @@ impl Story {
                 bundle: Some(BundleVersion(bundle)),
                 digest: None,
                 activation: None,
+                relations: None,
                 epoch: RevocationEpoch(0),
                 tick: LogIndex(0),
                 staleness_ms,

@@ -64,7 +64,7 @@ fn history(sketches: &[Sketch]) -> Vec<Event> {
                 let write = WriteKind::Revoke { session: element.to_string() };
                 What::Write(Write { of, write, written })
             };
-            let written = Written { index: LogIndex(0), epoch: None, activation: None };
+            let written = Written { index: LogIndex(0), epoch: None, activation: None, revision: None };
             note(from, Kind::Invoke, write(None, None));
             note(to, answer, write(Some(from), sketch.answered.then_some(written)));
             element += 1;

@@ -225,6 +225,27 @@ impl Tampered {
         self.choose(&found)
     }
 
+    /// A place later than a bound after a change was acknowledged that was not asked to be undone since, and the change.
+    pub(super) fn bound_after(
+        &self,
+        is_it: impl Fn(&WriteKind) -> bool,
+        undoes: impl Fn(&WriteKind) -> bool,
+    ) -> Option<(usize, WriteKind)> {
+        const BOUND_US: u64 = 6_000_000;
+        let mut found = Vec::new();
+        for (place, write) in self.acknowledged().filter(|(_, write)| is_it(&write.write)) {
+            let (asked, from_us) = (write.of?, self.events[place].time_us + BOUND_US);
+            let undone = self.events.iter().find(|event| {
+                let What::Write(later) = &event.what else { return false };
+                event.index > asked && event.kind == Kind::Invoke && undoes(&later.write)
+            });
+            let until = undone.map_or(u64::MAX, |event| event.index);
+            let after = |event: &Event| event.time_us > from_us && event.time_us < 70_000_000 && event.index < until;
+            found.extend(self.places(|event| after(event)).first().map(|place| (*place, write.write.clone())));
+        }
+        self.choose(&found)
+    }
+
     /// Gives an answer another verdict.
     pub(super) fn turn(&mut self, place: usize, verdict: Verdict, reason: &str) {
         let What::Call(call) = &mut self.events[place].what else { panic!("no call") };
@@ -241,20 +262,26 @@ impl Tampered {
         self.insert_after(place + 1, Kind::Ok, What::Call(Call { of: Some(of), outcome: Some(permit), ..call }))
     }
 
-    /// A permit under a session that nobody ever asked to revoke, while nothing was broken.
-    pub(super) fn permit_of_an_open_session(&self) -> Option<(usize, Call)> {
-        let mut cut = BTreeSet::new();
-        for event in &self.events {
+    /// The sessions that somebody asked to revoke, by where they did.
+    fn cut(&self) -> BTreeMap<&str, usize> {
+        let mut cut = BTreeMap::new();
+        for (place, event) in self.events.iter().enumerate() {
             if let What::Write(crate::history::Write { write: WriteKind::Revoke { session }, .. }) = &event.what {
-                cut.insert(session.as_str());
+                cut.entry(session.as_str()).or_insert(place);
             }
         }
+        cut
+    }
+
+    /// A permit under a session that nobody ever asked to revoke, while nothing was broken.
+    pub(super) fn permit_of_an_open_session(&self) -> Option<(usize, Call)> {
+        let cut = self.cut();
         let permits: Vec<_> = self
             .answered_calls()
             .into_iter()
             .filter(|(_, call, _)| call.outcome.as_ref().unwrap().verdict == Verdict::Permit)
             .filter(|(place, call, _)| {
-                !cut.contains(call.session.as_str()) && second(self.events[*place].time_us, 5, 70)
+                !cut.contains_key(call.session.as_str()) && second(self.events[*place].time_us, 5, 70)
             })
             .map(|(place, call, _)| (place, call.clone()))
             .collect();
@@ -263,11 +290,12 @@ impl Tampered {
 
     /// A permitted read between two seconds, at an edge that has permitted one before, while something was broken or not.
     pub(super) fn admitted_read(&self, from: u64, to: u64) -> Option<usize> {
-        let mut seen = BTreeSet::new();
+        let (mut seen, cut) = (BTreeSet::new(), self.cut());
         let mut found = Vec::new();
         for (place, call, _) in self.answered_calls() {
             let is_permit = call.outcome.as_ref().unwrap().verdict == Verdict::Permit;
-            if !is_permit || call.effect != Effect::Read {
+            let is_cut = cut.get(call.session.as_str()).is_some_and(|from| *from < place);
+            if !is_permit || is_cut || call.effect != Effect::Read {
                 continue;
             }
             if !seen.insert(call.edge.clone()) && second(self.events[place].time_us, from, to) {

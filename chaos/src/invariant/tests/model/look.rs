@@ -53,6 +53,7 @@ impl World {
                 digest: bundle.map(|(.., digest)| digest),
                 activation: bundle.map(|(number, ..)| number),
                 epoch: RevocationEpoch(self.epoch_at(edge.tick)),
+                relations: Some(self.relations_at(edge.tick).0),
                 tick: LogIndex(u64::try_from(edge.tick).unwrap()),
                 staleness_ms: age,
                 mode: mode.to_owned(),

@@ -59,6 +59,7 @@ enum Entry {
     Other,
     Cut(String),
     Bundle(BundleVersion, Digest),
+    Relation(bool),
 }
 
 struct VoterState {
@@ -114,6 +115,10 @@ struct World {
     sessions: VecDeque<String>,
     cut: Vec<String>,
     opened: u64,
+    ready: bool,
+    /// Whether a change of the relation is under way, and whether it was last asked to hold.
+    relating: bool,
+    related: bool,
     version: u64,
     decisions: u64,
 }
@@ -135,6 +140,9 @@ impl World {
             sessions: VecDeque::new(),
             cut: Vec::new(),
             opened: 0,
+            ready: false,
+            relating: false,
+            related: false,
             version: 0,
             decisions: 0,
         };

@@ -10,8 +10,21 @@ use remit_common::lattice::Effect;
 use super::{EdgeState, Entry, Later, MILLI, World, context};
 use crate::history::{Call, Kind, Outcome, ReadState, RecordSeen, Verdict, What, Write, WriteKind, Written};
 
+/// The tool that rests on a relation, and that some bundles permit nobody.
+const OFFER: &str = "renewals.propose";
+const RELATION: &str = "contract:7781#assigned_manager@user:maya";
+
+fn goes_without(version: BundleVersion) -> bool {
+    version.0.is_multiple_of(3)
+}
+
 impl World {
     pub(super) fn work(&mut self) {
+        // Nobody works before every edge has permitted something.
+        self.ready |= self.edges.iter().all(|edge| edge.proven);
+        if !self.ready {
+            return;
+        }
         if self.one_in(3) {
             self.invoke_call();
         }
@@ -31,18 +44,21 @@ impl World {
         } else {
             self.sessions[self.random.random_range(0..self.sessions.len())].clone()
         };
-        let (effect, tool) =
-            if self.one_in(3) { (Effect::Irreversible, "tickets.create") } else { (Effect::Read, "contracts.read") };
+        let (effect, tool, rests_on) = match self.random.random_range(0..6_u8) {
+            0 => (Effect::Irreversible, "tickets.create", None),
+            1 => (Effect::Irreversible, OFFER, Some(RELATION.to_owned())),
+            _ => (Effect::Read, "contracts.read", None),
+        };
         let edge = self.edges[self.random.random_range(0..self.edges.len())].id.clone();
         let admitted = !self.one_in(6);
-        let call = Call { of: None, edge, session, tool: tool.to_owned(), effect, admitted, outcome: None };
+        let call = Call { of: None, edge, session, tool: tool.to_owned(), effect, admitted, rests_on, outcome: None };
         let of = self.note("agent/1", Kind::Invoke, What::Call(call.clone()));
         let most = if self.one_in(10) { 400 } else { 30 };
         self.soon(most, Later::Decide(of, call));
     }
 
     pub(super) fn invoke_write(&mut self) {
-        let kind = match self.random.random_range(0..4_u8) {
+        let kind = match self.random.random_range(0..6_u8) {
             0 | 1 => {
                 let Some(session) = self.sessions.pop_front() else { return };
                 self.cut.push(session.clone());
@@ -56,7 +72,14 @@ impl World {
                     version,
                     digest: Digest::of(&[&self.version.to_be_bytes()]),
                     good: !self.one_in(5),
+                    without: if goes_without(version) { vec![OFFER.to_owned()] } else { Vec::new() },
                 }
+            }
+            // Whoever writes relations does one thing after the other.
+            3 | 4 if !self.relating => {
+                self.relating = true;
+                self.related = !self.related;
+                WriteKind::Relate { relation: RELATION.to_owned(), holds: self.related }
             }
             _ => WriteKind::Seal { version: self.opened },
         };
@@ -99,6 +122,7 @@ impl World {
                 self.soon(most, Later::Acknowledge(of, kind, written.filter(|_| !lost)));
             }
             Later::Acknowledge(of, kind, written) => {
+                self.relating &= !matches!(kind, WriteKind::Relate { .. });
                 let poisoned = matches!(kind, WriteKind::Publish { good: false, .. });
                 let answer = match (&written, poisoned) {
                     (Some(_), _) => Kind::Ok,
@@ -115,7 +139,7 @@ impl World {
         if !self.has_majority() {
             return None;
         }
-        let (mut epoch, mut activation) = (None, None);
+        let (mut epoch, mut activation, mut revision) = (None, None, None);
         let index = LogIndex(u64::try_from(self.log.len()).unwrap() + 1);
         self.log.push(match kind {
             WriteKind::Revoke { session } => {
@@ -131,6 +155,10 @@ impl World {
                 activation = Some(index);
                 Entry::Bundle(*version, *digest)
             }
+            WriteKind::Relate { holds, .. } => {
+                revision = Some(self.relations_at(self.log.len()).0 + 1);
+                Entry::Relation(*holds)
+            }
             _ => Entry::Other,
         });
         let leader = self.voters.iter_mut().find(|voter| voter.id == self.leader).unwrap();
@@ -139,7 +167,7 @@ impl World {
             let wait = self.random.random_range(100..2_000) * MILLI;
             self.at(self.now + wait, Later::Do(Self::read_coverage));
         }
-        Some(Written { index, epoch, activation })
+        Some(Written { index, epoch, activation, revision })
     }
 
     pub(super) fn read_coverage(&mut self) {
@@ -166,10 +194,20 @@ impl World {
         self.log.iter().enumerate().take(length).rev().find_map(bundle)
     }
 
+    /// The revision of the relations, and whether the one that there is holds.
+    pub(super) fn relations_at(&self, length: usize) -> (u64, bool) {
+        let holds = |entry: &Entry| if let Entry::Relation(holds) = entry { Some(*holds) } else { None };
+        let changes: Vec<bool> = self.log.iter().take(length).filter_map(holds).collect();
+        (u64::try_from(changes.len()).unwrap(), changes.last().copied().unwrap_or_default())
+    }
+
     pub(super) fn decide(&mut self, of: u64, mut call: Call) {
         let place = self.edges.iter().position(|edge| edge.id == call.edge).unwrap();
         let bound = context().bounds.of(call.effect);
-        let cuts = self.cuts_at(self.edges[place].tick);
+        let tick = self.edges[place].tick;
+        let cuts = self.cuts_at(tick);
+        let forbids = call.tool == OFFER && self.bundle_at(tick).is_some_and(|(_, version, _)| goes_without(version));
+        let is_related = call.rests_on.is_none() || self.relations_at(tick).1;
         let edge = &mut self.edges[place];
         if !edge.up {
             return self.soon(900, Later::Answer(of, None, call));
@@ -182,6 +220,10 @@ impl World {
             (Verdict::Deny, "out_of_scope")
         } else if age >= bound || !is_proven {
             (Verdict::Deny, "stale")
+        } else if forbids {
+            (Verdict::Deny, "forbidden")
+        } else if !is_related {
+            (Verdict::Deny, "no_matching_policy")
         } else {
             (Verdict::Permit, "permit")
         };

@@ -41,7 +41,7 @@ fn bundles_that_nobody_published_are_found() {
                 let place = history.any(is_refusal)?;
                 let event = &mut history.events[place];
                 let What::Write(write) = &mut event.what else { return None };
-                write.written = Some(Written { index: LogIndex(1), epoch: None, activation: None });
+                write.written = Some(Written { index: LogIndex(1), epoch: None, activation: None, revision: None });
                 event.kind = Kind::Ok;
                 Some(event.index)
             }),
@@ -95,7 +95,9 @@ fn permits_of_what_was_revoked_are_found() {
         Invariant::Revocation,
         &[
             ("a permit after the edge acknowledged the revocation", |history| {
-                let place = history.first_refusal(|refusal| refusal.covered && refusal.call.admitted)?;
+                let place = history.first_refusal(|refusal| {
+                    refusal.covered && refusal.call.admitted && refusal.call.rests_on.is_none()
+                })?;
                 history.turn(place, Verdict::Permit, "permit");
                 Some(history.events[place].index)
             }),
@@ -103,7 +105,9 @@ fn permits_of_what_was_revoked_are_found() {
                 let bounds = model::context().bounds;
                 let place = history.first_refusal(|refusal| {
                     let bound = u64::try_from(bounds.of(refusal.call.effect).as_micros()).unwrap();
-                    refusal.call.admitted && refusal.invoked_us > refusal.acknowledged_us + bound
+                    refusal.call.rests_on.is_none()
+                        && refusal.call.admitted
+                        && refusal.invoked_us > refusal.acknowledged_us + bound
                 })?;
                 history.turn(place, Verdict::Permit, "permit");
                 Some(history.events[place].index)
@@ -119,7 +123,8 @@ fn permits_of_what_was_revoked_are_found() {
                 !refusal.covered && refusal.reason == "revoked" && refusal.answered_us < refusal.acknowledged_us + bound
             })?;
             let What::Call(call) = history.events[place].what.clone() else { return None };
-            let call = Call { effect: Effect::Read, admitted: true, ..call };
+            let tool = "contracts.read".to_owned();
+            let call = Call { tool, effect: Effect::Read, admitted: true, rests_on: None, ..call };
             Some(history.permit_after(place, call, None))
         })],
     );
@@ -134,6 +139,48 @@ fn permits_that_nothing_admits_are_found() {
             let call = Call { admitted: false, ..call };
             Some(history.permit_after(place, call, None))
         })],
+    );
+}
+
+#[test]
+fn permits_of_what_was_withdrawn_are_found() {
+    fn ended(write: &WriteKind) -> bool {
+        matches!(write, WriteKind::Relate { holds: false, .. })
+    }
+    fn began(write: &WriteKind) -> bool {
+        matches!(write, WriteKind::Relate { holds: true, .. })
+    }
+    fn narrowed(write: &WriteKind) -> bool {
+        matches!(write, WriteKind::Publish { good: true, without, .. } if !without.is_empty())
+    }
+    fn widened(write: &WriteKind) -> bool {
+        matches!(write, WriteKind::Publish { good: true, without, .. } if without.is_empty())
+    }
+    each(
+        Invariant::Withdrawal,
+        &[
+            ("a permit that rests on a relation which nobody wrote", |history| {
+                let (place, call) = history.permit_of_an_open_session()?;
+                let rests_on = Some("contract:1#assigned_manager@user:nobody".to_owned());
+                Some(history.permit_after(place, Call { admitted: true, rests_on, ..call }, None))
+            }),
+            ("a permit after the end of the relation and the bound", |history| {
+                let (place, write) = history.bound_after(ended, began)?;
+                let WriteKind::Relate { relation, .. } = write else { return None };
+                let (_, call) = history.permit_of_an_open_session()?;
+                let rests_on = Some(relation);
+                let call = Call { admitted: true, effect: Effect::Irreversible, rests_on, ..call };
+                Some(history.permit_after(place, call, None))
+            }),
+            ("a permit after the bundle that permits it no more and the bound", |history| {
+                let (place, write) = history.bound_after(narrowed, widened)?;
+                let WriteKind::Publish { without, .. } = write else { return None };
+                let (_, call) = history.permit_of_an_open_session()?;
+                let tool = without.first()?.clone();
+                let call = Call { admitted: true, effect: Effect::Irreversible, tool, rests_on: None, ..call };
+                Some(history.permit_after(place, call, None))
+            }),
+        ],
     );
 }
 
@@ -178,6 +225,10 @@ fn edges_that_forget_are_found() {
             ("an epoch that falls", |history| {
                 let some = |time, edge: &Edge| second(time, 20, 80) && edge.epoch.0 > 0;
                 history.any_edge(some, |edge| edge.epoch = RevocationEpoch(0))
+            }),
+            ("a revision of relations that falls", |history| {
+                let some = |time, edge: &Edge| second(time, 30, 80) && edge.relations > Some(0);
+                history.any_edge(some, |edge| edge.relations = Some(0))
             }),
             ("an activation that falls", |history| {
                 let mut runs = BTreeMap::new();

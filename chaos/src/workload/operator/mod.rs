@@ -1,4 +1,7 @@
-//! The administrator: signs, pushes, seals, cuts, reads; at any voter that answers.
+//! The administrator: signs, pushes, seals, cuts, relates, reads; at any voter that answers.
+
+mod policy;
+mod relations;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -7,31 +10,31 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use bytes::Bytes;
-use remit_common::bundle::source::{BuildOverrides, BundleSource};
-use remit_common::bundle::{SignedBundle, SourceFault};
+use remit_common::bundle::source::BundleSource;
 use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::{PublicKey, SigningKey};
 use remit_common::envelope::{RawPresentation, TaskRequest};
-use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, RevocationEpoch, SessionId, VoterId};
+use remit_common::id::{CredentialId, EdgeId, LogIndex, RevocationEpoch, SessionId, VoterId};
 use remit_common::identity::SignedRequest;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
-use remit_common::policy::Bounds;
 use remit_common::policy::compile::CompiledPolicy;
 use remit_common::revocation::{Cut, CutKind, Revocation};
 use remit_common::shard::{ShardAad, seal};
 use remit_common::trust::directory::{Directory, SignedDirectory};
-use remit_common::trust::dsse::Envelope;
 use remit_common::trust::root::{Root, SignedRoot};
 use remit_control_plane::admin::model::{
-    BundlePublished, Bundles, Coverage, CredentialSealed, EnvelopeIssued, Problem, RevocationList, RevocationMade,
+    Bundles, Coverage, CredentialSealed, EnvelopeIssued, Problem, RevocationList, RevocationMade,
 };
 use serde::de::DeserializeOwned;
 use serde_json::json;
 use zeroize::Zeroizing;
 
+pub use self::policy::Poison;
+use self::policy::PolicyDesk;
 use super::http::{addr_of, get, send};
+use super::offers;
 use super::rest::{draw, rest};
 use super::sessions::{Session, Sessions};
 use crate::drill::backend::Access;
@@ -51,30 +54,6 @@ const SIGNATURE_LIFE_SECS: u64 = 120;
 const COVERAGE_ASKS: u32 = 8;
 const COVERAGE_EVERY: Duration = Duration::from_millis(700);
 
-/// What is wrong with a bundle that nobody may take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Poison {
-    /// Nobody signed it.
-    Unsigned,
-    /// One administrator signed it; two must.
-    OneSignature,
-    /// A file was changed after it was signed.
-    Tampered,
-    /// It is made for another mesh.
-    OtherMesh,
-    /// It is older than the active one.
-    Older,
-    /// It expects another decision of itself than it gives; signed as it should be.
-    FalseCanary,
-}
-
-impl Poison {
-    /// Every kind.
-    pub const ALL: [Self; 6] =
-        [Self::Unsigned, Self::OneSignature, Self::Tampered, Self::OtherMesh, Self::Older, Self::FalseCanary];
-}
-
 /// The administrator of a mesh. Cloning gives the same person.
 #[derive(Clone)]
 pub struct Operator(Arc<Inner>);
@@ -87,9 +66,26 @@ struct Inner {
     source: BundleSource,
     /// Versions handed out; a version whose push failed is never used again.
     version: AtomicU64,
+    desk: tokio::sync::Mutex<PolicyDesk>,
+    /// Held by who writes relations: one batch follows on the other.
+    relating: tokio::sync::Mutex<()>,
     credential: AtomicU64,
     root: Root,
     directory: Mutex<Directory>,
+}
+
+/// What a write made.
+struct Made {
+    index: LogIndex,
+    epoch: Option<RevocationEpoch>,
+    activation: Option<LogIndex>,
+    revision: Option<u64>,
+}
+
+impl Made {
+    fn at(index: LogIndex) -> Self {
+        Self { index, epoch: None, activation: None, revision: None }
+    }
 }
 
 /// What became of a write.
@@ -113,10 +109,16 @@ impl Operator {
         let directory = read(&mesh.root.with_file_name("directory.json"))?;
         let directory = SignedDirectory::parse(&directory)?.verify(&root, env.now().wall)?;
         let url = mesh.upstreams.first().map(|upstream| upstream.url.clone()).context("the mesh has no tools")?;
+        let mut source = example::bundle_source(&url);
+        if let Some(path) = &mesh.keys.relations {
+            example::add_writer(&mut source, read_signing_key(&env, path)?.public());
+        }
         Ok(Self(Arc::new(Inner {
-            source: example::bundle_source(&url),
+            source,
             secret: Secret::new(secret.to_vec()),
             version: AtomicU64::new(0),
+            desk: tokio::sync::Mutex::default(),
+            relating: tokio::sync::Mutex::default(),
             credential: AtomicU64::new(0),
             directory: Mutex::new(directory),
             access,
@@ -134,91 +136,18 @@ impl Operator {
         self.0.history.note(self.0.access.now(), NAME, kind, what)
     }
 
-    /// Builds a bundle of the next version and has two administrators sign it.
-    fn build(&self, version: u64, keys: usize, mesh: remit_common::id::MeshId) -> Result<SignedBundle> {
-        let env = self.env();
-        let overrides = BuildOverrides { created: Some(env.now().wall), mesh_id: Some(mesh), version: Some(version) };
-        let built = self.0.source.build(&overrides).map_err(|faults| anyhow::anyhow!(texts(&faults)))?;
-        let mut bundle = built.into_container();
-        self.sign(&mut bundle, keys)?;
-        Ok(bundle)
-    }
-
-    pub(super) fn bounds(&self) -> Result<Bounds> {
-        let overrides = BuildOverrides { mesh_id: Some(self.0.access.mesh().mesh_id), ..BuildOverrides::default() };
-        let built = self.0.source.build(&overrides).map_err(|faults| anyhow::anyhow!(texts(&faults)))?;
-        Ok(built.manifest().bounds)
-    }
-
-    /// Publishes the next version of the policy. Gives its version when a voter took it.
-    pub async fn publish(&self) -> Option<BundleVersion> {
-        let version = self.0.version.fetch_add(1, Ordering::Relaxed) + 1;
-        let bundle = self.build(version, 2, self.0.access.mesh().mesh_id).ok()?;
-        self.push(version, &bundle, true).await.map(|published| published.version)
-    }
-
-    /// Publishes a bundle that nobody may take. Says whether somebody did.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub async fn publish_poisoned(&self, poison: Poison) -> Result<bool> {
-        let mesh = self.0.access.mesh().mesh_id;
-        let next = self.0.version.fetch_add(1, Ordering::Relaxed) + 1;
-        let (version, bundle) = match poison {
-            Poison::Unsigned => (next, self.build(next, 0, mesh)?),
-            Poison::OneSignature => (next, self.build(next, 1, mesh)?),
-            Poison::Tampered => {
-                let bundle = self.build(next, 2, mesh)?;
-                let (envelope, files) = bundle.parts();
-                let mut files = files.to_vec();
-                if let Some(byte) = files.first_mut().and_then(|file| file.last_mut()) {
-                    *byte ^= 1;
-                }
-                (next, SignedBundle::from_parts(envelope.clone(), files))
-            }
-            Poison::OtherMesh => (next, self.build(next, 2, remit_common::id::MeshId([0xee; 16]))?),
-            Poison::Older => (1, self.build(1, 2, mesh)?),
-            Poison::FalseCanary => (next, self.build_with_false_canary(next)?),
-        };
-        Ok(self.push(version, &bundle, false).await.is_some())
-    }
-
-    fn build_with_false_canary(&self, version: u64) -> Result<SignedBundle> {
-        let bundle = self.build(version, 0, self.0.access.mesh().mesh_id)?;
-        let (envelope, files) = bundle.parts();
-        let manifest = std::str::from_utf8(&envelope.payload)?;
-        let changed = manifest.replacen(r#""expect":"permit""#, r#""expect":"expired""#, 1);
-        anyhow::ensure!(changed != manifest, "no canary of the example expects a permit");
-        let mut bundle =
-            SignedBundle::from_parts(Envelope::new(&envelope.payload_type, changed.into_bytes()), files.to_vec());
-        self.sign(&mut bundle, 2)?;
-        Ok(bundle)
-    }
-
-    fn sign(&self, bundle: &mut SignedBundle, keys: usize) -> Result<()> {
-        for path in self.0.access.mesh().keys.policy.iter().take(keys) {
-            bundle.add_signature(&read_signing_key(&self.env(), path)?);
-        }
-        Ok(())
-    }
-
-    async fn push(&self, version: u64, bundle: &SignedBundle, good: bool) -> Option<BundlePublished> {
-        let kind = WriteKind::Publish { version: BundleVersion(version), digest: bundle.digest(), good };
-        let made = |published: &BundlePublished| (published.index, None, Some(published.number));
-        self.write(kind, "/v1/bundles", bundle.to_bytes(), made).await
-    }
-
     /// Seals the next version of the credential for every edge of the directory.
     pub async fn seal(&self) -> Option<u64> {
         let version = self.0.credential.fetch_add(1, Ordering::Relaxed) + 1;
         let body = self.shards(version).ok()?;
-        let made = |sealed: &CredentialSealed| (sealed.index, None, None);
+        let made = |sealed: &CredentialSealed| Made::at(sealed.index);
         self.write(WriteKind::Seal { version }, "/v1/credentials", body, made).await.map(|sealed| sealed.version)
     }
 
     fn shards(&self, version: u64) -> Result<Vec<u8>> {
         let (env, mesh) = (self.env(), self.0.access.mesh());
-        let policy = CompiledPolicy::compile(&self.0.source.files).map_err(|faults| anyhow::anyhow!(texts(&faults)))?;
+        let policy =
+            CompiledPolicy::compile(&self.0.source.files).map_err(|faults| anyhow::anyhow!(policy::texts(&faults)))?;
         let credential = CredentialId::new(example::CREDENTIAL)?;
         let upstream = policy.catalogue().upstreams.values().next().context("the catalogue has no upstream")?;
         let profile = upstream.profile_digest();
@@ -248,7 +177,7 @@ impl Operator {
     }
 
     /// With which keys edges sign gaps.
-    pub(super) fn edge_keys(&self) -> BTreeMap<EdgeId, PublicKey> {
+    pub(in crate::workload) fn edge_keys(&self) -> BTreeMap<EdgeId, PublicKey> {
         self.directory().content().edges.iter().map(|edge| (edge.id.clone(), edge.identity)).collect()
     }
 
@@ -261,7 +190,7 @@ impl Operator {
         let version = verified.version();
         let document: serde_json::Value = serde_json::from_slice(directory)?;
         let body = serde_json::to_vec(&json!({"roots": [], "directory": document}))?;
-        let made = |installed: &remit_control_plane::admin::model::TrustInstalled| (installed.index, None, None);
+        let made = |installed: &remit_control_plane::admin::model::TrustInstalled| Made::at(installed.index);
         let done = self.write(WriteKind::Trust { directory: version }, "/v1/trust", body, made).await.is_some();
         if done {
             *self.0.directory.lock().unwrap_or_else(PoisonError::into_inner) = verified;
@@ -282,7 +211,7 @@ impl Operator {
         let name = self.0.sessions.next_name();
         let holder = SigningKey::from_seed(Zeroizing::new(self.env().random())).ok()?;
         let body = envelope_request(&name, &holder).ok()?;
-        let made = |issued: &EnvelopeIssued| (issued.index, None, None);
+        let made = |issued: &EnvelopeIssued| Made::at(issued.index);
         let kind = WriteKind::Envelope { session: name.clone() };
         let issued = self.write(kind, "/v1/envelopes", body, made).await?;
         let envelope = remit_common::text::from_base64url(&issued.presentation)?;
@@ -296,7 +225,7 @@ impl Operator {
         let link = RawPresentation::parse(&hop.envelope).ok()?.leaf_id(&mesh.mesh_id)?.to_string();
         self.0.sessions.name_hop(link.clone(), hop.name.clone());
         let body = Cut { tenant: mesh.tenant, kind: CutKind::Link, id: link }.to_body();
-        let made = |made: &RevocationMade| (made.index, Some(made.epoch), None);
+        let made = |made: &RevocationMade| Made { epoch: Some(made.epoch), ..Made::at(made.index) };
         let kind = WriteKind::Revoke { session: hop.name.clone() };
         let made = self.write(kind, "/v1/revocations", body, made).await?;
         self.watch_coverage(made.epoch).await;
@@ -308,7 +237,7 @@ impl Operator {
         let session = self.0.sessions.cut_oldest()?;
         let tenant = self.0.access.mesh().tenant;
         let body = Cut { tenant, kind: CutKind::Session, id: session.name.clone() }.to_body();
-        let made = |made: &RevocationMade| (made.index, Some(made.epoch), None);
+        let made = |made: &RevocationMade| Made { epoch: Some(made.epoch), ..Made::at(made.index) };
         let kind = WriteKind::Revoke { session: session.name.clone() };
         let made = self.write(kind, "/v1/revocations", body, made).await?;
         Some((session.name, made.epoch))
@@ -387,18 +316,6 @@ impl Operator {
         }
     }
 
-    pub(super) async fn publish_repeatedly(self, every: Duration, poisoned_one_in: usize, stop: Shutdown) {
-        while rest(&self.env(), every, &stop).await {
-            let env = self.env();
-            if draw(&env, poisoned_one_in) == 0 {
-                let poison = Poison::ALL.get(draw(&env, Poison::ALL.len())).copied().unwrap_or(Poison::Unsigned);
-                // What cannot be made is not pushed.
-                let _ = self.publish_poisoned(poison).await;
-            }
-            self.publish().await;
-        }
-    }
-
     pub(super) async fn seal_repeatedly(self, every: Duration, stop: Shutdown) {
         while rest(&self.env(), every, &stop).await {
             self.seal().await;
@@ -421,18 +338,30 @@ impl Operator {
         kind: WriteKind,
         path: &str,
         body: Vec<u8>,
-        made: impl Fn(&T) -> (LogIndex, Option<RevocationEpoch>, Option<LogIndex>),
+        made: impl Fn(&T) -> Made,
+    ) -> Option<T> {
+        let key = read_signing_key(&self.env(), &self.0.access.mesh().keys.admin).ok()?;
+        self.write_as(&key, kind, path, body, made).await
+    }
+
+    async fn write_as<T: DeserializeOwned>(
+        &self,
+        key: &SigningKey,
+        kind: WriteKind,
+        path: &str,
+        body: Vec<u8>,
+        made: impl Fn(&T) -> Made,
     ) -> Option<T> {
         let event = |of, written| What::Write(Write { of, write: kind.clone(), written });
         let of = self.note(Kind::Invoke, event(None, None));
-        let answer = match self.post::<T>(path, body).await {
+        let answer = match self.post::<T>(key, path, body).await {
             Ok(answer) => answer,
             Err(fault) => Answer::Refused(fault.to_string()),
         };
         match answer {
             Answer::Done(done) => {
-                let (index, epoch, activation) = made(&done);
-                self.note(Kind::Ok, event(Some(of), Some(Written { index, epoch, activation })));
+                let Made { index, epoch, activation, revision } = made(&done);
+                self.note(Kind::Ok, event(Some(of), Some(Written { index, epoch, activation, revision })));
                 Some(done)
             }
             Answer::Refused(reason) => {
@@ -447,12 +376,11 @@ impl Operator {
         }
     }
 
-    async fn post<T: DeserializeOwned>(&self, path: &str, body: Vec<u8>) -> Result<Answer<T>> {
+    async fn post<T: DeserializeOwned>(&self, key: &SigningKey, path: &str, body: Vec<u8>) -> Result<Answer<T>> {
         let (env, mesh) = (self.env(), self.0.access.mesh());
-        let key = read_signing_key(&env, &mesh.keys.admin)?;
         let created = env.now().wall.as_secs();
         let until = created + SIGNATURE_LIFE_SECS;
-        let signed = SignedRequest::sign(&mesh.mesh_id, &key, "POST", path, body, created, until, env.random());
+        let signed = SignedRequest::sign(&mesh.mesh_id, key, "POST", path, body, created, until, env.random());
         let first = draw(&env, mesh.voters.len());
         for voter in mesh.voters.iter().cycle().skip(first).take(mesh.voters.len()) {
             let Some(to) = addr_of(&voter.admin) else { continue };
@@ -508,9 +436,6 @@ fn envelope_request(session: &str, holder: &SigningKey) -> Result<Vec<u8>> {
     if let Some(delegation) = &mut task.delegation {
         delegation.fanout = 64;
     }
+    task.grants.extend(offers::grants()?);
     Ok(serde_json::to_vec(&json!({"holder": holder.public(), "task": task}))?)
-}
-
-fn texts(faults: &[SourceFault]) -> String {
-    faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
