@@ -1,6 +1,7 @@
-//! B2: when the failure is over, every edge soon runs the newest bundle that the voters have acknowledged.
+//! B2: when the failure is over, every edge soon runs the newest bundle, and decides by the newest relations, that the
+//! voters have acknowledged.
 //!
-//! Source: docs/PROTOCOL.md D-1, D-3, N-3. Newer than acknowledged is fine: a publication that timed out may count.
+//! Source: docs/PROTOCOL.md D-1, D-3, D-11, N-3. Newer than acknowledged is fine: a publication that timed out may count.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,27 @@ use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::healed_at;
 use crate::history::{Event, What};
 
-/// By when every edge has to have reached an activation.
+/// What an edge has to catch up with.
+#[derive(Clone, Copy)]
+struct Goal {
+    /// In a sentence: `activation 12`.
+    name: &'static str,
+    looks: &'static str,
+    edges: &'static str,
+}
+
+const BUNDLE: Goal = Goal {
+    name: "activation",
+    looks: "looks at an edge when it had to run the newest bundle",
+    edges: "edges that had to run the newest bundle",
+};
+const RELATIONS: Goal = Goal {
+    name: "revision",
+    looks: "looks at an edge when it had to have the newest relations",
+    edges: "edges that had to have the newest relations",
+};
+
+/// By when every edge has to have reached an activation or a revision.
 struct Due {
     by_us: u64,
     number: u64,
@@ -27,30 +48,50 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
         findings.note("The run has no phase `heal`: nothing was there to recover from.");
         return findings.verdict(Invariant::Convergence);
     };
-    let due = due(story, healed_us, micros(context.heal_within));
+    let within_us = micros(context.heal_within);
+    let bundles = due(activations(story), healed_us, within_us);
+    let relations = due(revisions(story), healed_us, within_us);
     let end_us = events.last().map_or(0, |event| event.time_us);
-    let mut looks: BTreeMap<&EdgeId, Vec<(Witness, Option<u64>)>> = BTreeMap::new();
+    let mut looks: BTreeMap<&EdgeId, Vec<(Witness, [Option<u64>; 2])>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.time_us >= healed_us) {
         if let What::Edge(edge) = &event.what {
-            let runs = edge.activation.map(|number| number.0);
-            looks.entry(&edge.edge).or_default().push((Witness::from(event), runs));
+            let reached = [edge.activation.map(|number| number.0), edge.relations];
+            looks.entry(&edge.edge).or_default().push((Witness::from(event), reached));
         }
     }
     for edge in context.roster.edges() {
         let looks = looks.get(edge).map(Vec::as_slice).unwrap_or_default();
-        judge(&mut findings, looks, edge, &due, end_us);
+        let of = |place: usize| looks.iter().map(move |(at, has)| (*at, has.get(place).copied().flatten()));
+        judge(&mut findings, BUNDLE, of(0), edge, &bundles, end_us);
+        // A run in which nobody writes relations has none to be newest.
+        if !relations.is_empty() {
+            judge(&mut findings, RELATIONS, of(1), edge, &relations, end_us);
+        }
     }
     findings.verdict(Invariant::Convergence)
 }
 
-/// Activations that were acknowledged, by the time at which they are due; each higher than the one before.
-fn due(story: &Story<'_>, healed_us: u64, within_us: u64) -> Vec<Due> {
-    let mut due: Vec<Due> = Vec::new();
-    let mut acknowledged: Vec<(Witness, u64)> = publications(story)
+/// Activations that were acknowledged.
+fn activations(story: &Story<'_>) -> Vec<(Witness, u64)> {
+    publications(story)
         .iter()
         .filter(|publication| publication.good)
         .filter_map(|publication| publication.acknowledged.and_then(|(at, number)| Some((at, number?))))
-        .collect();
+        .collect()
+}
+
+/// Revisions of relations that were acknowledged.
+fn revisions(story: &Story<'_>) -> Vec<(Witness, u64)> {
+    story
+        .writes
+        .iter()
+        .filter_map(|write| write.acknowledged().and_then(|(at, made)| Some((at, made.revision?))))
+        .collect()
+}
+
+/// What was acknowledged, by the time at which it is due; each higher than the one before.
+fn due(mut acknowledged: Vec<(Witness, u64)>, healed_us: u64, within_us: u64) -> Vec<Due> {
+    let mut due: Vec<Due> = Vec::new();
     acknowledged.sort_by_key(|(at, _)| at.index);
     for (acknowledged, number) in acknowledged {
         if due.last().is_none_or(|last| last.number < number) {
@@ -61,18 +102,25 @@ fn due(story: &Story<'_>, healed_us: u64, within_us: u64) -> Vec<Due> {
     due
 }
 
-fn judge(findings: &mut Findings, looks: &[(Witness, Option<u64>)], id: &EdgeId, due: &[Due], end_us: u64) {
-    let mut reached = None;
-    for (looked, runs) in looks.iter().copied() {
-        reached = reached.max(runs);
+fn judge(
+    findings: &mut Findings,
+    goal: Goal,
+    looks: impl Iterator<Item = (Witness, Option<u64>)>,
+    id: &EdgeId,
+    due: &[Due],
+    end_us: u64,
+) {
+    let (mut reached, name) = (None, goal.name);
+    for (looked, has) in looks {
+        reached = reached.max(has);
         let place = due.partition_point(|due| due.by_us < looked.time_us);
         let Some(demanded) = place.checked_sub(1).and_then(|place| due.get(place)) else { continue };
-        findings.compared("looks at an edge when it had to run the newest bundle");
-        if runs.is_none_or(|number| number < demanded.number) {
+        findings.compared(goal.looks);
+        if has.is_none_or(|number| number < demanded.number) {
             return findings.breach(&[demanded.acknowledged, looked], || {
-                let runs = runs.map_or("no bundle".to_owned(), |number| format!("activation {number}"));
+                let has = has.map_or(format!("no {name}"), |number| format!("{name} {number}"));
                 format!(
-                    "At {} edge {id} ran {runs}; activation {} was acknowledged at {} and due by {}.",
+                    "At {} edge {id} had {has}; {name} {} was acknowledged at {} and due by {}.",
                     at(looked.time_us),
                     demanded.number,
                     at(demanded.acknowledged.time_us),
@@ -82,13 +130,13 @@ fn judge(findings: &mut Findings, looks: &[(Witness, Option<u64>)], id: &EdgeId,
         }
     }
     let Some(last) = due.iter().rfind(|due| due.by_us < end_us) else {
-        return findings.note(format!("The run ended before edge {id} had to run the newest bundle."));
+        return findings.note(format!("The run ended before edge {id} had to have the newest {name}."));
     };
-    findings.compared("edges that had to run the newest bundle");
+    findings.compared(goal.edges);
     if reached.is_none_or(|number| number < last.number) {
         findings.breach(&[last.acknowledged], || {
             format!(
-                "Edge {id} was not seen to run activation {} (or a later one), acknowledged at {}, by {}.",
+                "Edge {id} was not seen to have {name} {} (or a later one), acknowledged at {}, by {}.",
                 last.number,
                 at(last.acknowledged.time_us),
                 at(last.by_us),

@@ -105,7 +105,7 @@ impl Invariant {
                 "What the control plane has acknowledged is there in every later read, and never lost"
             }
             Self::Bundles => "Edges only ever run policy bundles exactly as administrators published them",
-            Self::Convergence => "After the failure every edge soon runs the newest policy bundle",
+            Self::Convergence => "After the failure every edge soon has the newest policy bundle and relations",
             Self::Revocation => "A revoked session is refused by every edge within the promised time, even one cut off",
             Self::Resurrection => "An edge that has refused a session as revoked never permits it again",
             Self::HonestAge => "An edge never takes what it knows for younger than it is",

@@ -168,6 +168,15 @@ impl Tampered {
         self.acknowledged().filter_map(number).last()
     }
 
+    /// The last change of a relation that was acknowledged before a second: place and revision.
+    pub(super) fn last_revision_before(&self, to: u64) -> Option<(usize, u64)> {
+        let revision = |(place, write): (usize, &crate::history::Write)| {
+            let revision = write.written.as_ref()?.revision?;
+            second(self.events[place].time_us, 20, to).then_some((place, revision))
+        };
+        self.acknowledged().filter_map(revision).last()
+    }
+
     /// The invocation of each answered call.
     fn answered_calls(&self) -> Vec<(usize, &Call, &Event)> {
         let invocations: BTreeMap<u64, &Event> = self.events.iter().map(|event| (event.index, event)).collect();

@@ -32,14 +32,14 @@ pub(crate) async fn write_tuples(
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  remit relation add contract:7781#account_owner@user:maya@customer-success.example
-  remit relation check contract:7781#account_owner@user:maya@customer-success.example
-  remit relation ls --object contract:7781
-  remit relation rm contract:7781#account_owner@user:maya@customer-success.example
+  remit relation add contract:contract_7781#assigned_manager@user:maya@customer-success.example
+  remit relation check contract:contract_7781#assigned_manager@user:maya@customer-success.example
+  remit relation ls --object contract:contract_7781
+  remit relation rm contract:contract_7781#assigned_manager@user:maya@customer-success.example
   remit relation import tuples.txt
 
 A tuple is `object#relation@subject`; the subject is `type:id`, `type:id#relation` or `type:*`. One with an end is
-quoted: 'contract:7781#participant@user:otto until 1800000000' (seconds since the Unix epoch). A write prints its
+quoted: 'case:renewal-7781#participant@user:otto until 1800000000' (seconds since the Unix epoch). A write prints its
 revision: a caller that asks an edge with `Remit-Relations-At-Least: REVISION` is judged by no older one.")]
 pub(crate) struct Args {
     #[command(subcommand)]

@@ -87,6 +87,22 @@ fn edges_that_stay_behind_are_found() {
             Some(history.events[acknowledged.0].index)
         })],
     );
+    each(
+        Invariant::Convergence,
+        &[("an edge that stays at older relations", |history| {
+            let (place, revision) = history.last_revision_before(58)?;
+            let last = history.last_edge()?;
+            let What::Edge(edge) = &history.events[last].what else { return None };
+            let id = edge.edge.clone();
+            for event in &mut history.events {
+                let What::Edge(edge) = &mut event.what else { continue };
+                if edge.edge == id {
+                    edge.relations = edge.relations.min(Some(revision - 1));
+                }
+            }
+            Some(history.events[place].index)
+        })],
+    );
 }
 
 #[test]
