@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::CompiledBundle;
 use super::Budget;
 use super::plan::{Around, Plan};
-use super::question::Question;
+use super::question::{Expects, Question};
 use super::scene::{Draft, Scene};
 use super::structure::{Change, Subject};
 use crate::id::{PolicyId, ToolName};
@@ -173,6 +173,11 @@ type Plans<'p, 's> = [(&'p Scene<'s>, Plan)];
 impl Asking<'_> {
     /// Whether it is among the requests now.
     fn add(&mut self, scene: &Scene<'_>, draft: &Draft, about: &PolicyId) -> bool {
+        self.add_way(scene, draft, about, Expects::Anything)
+    }
+
+    /// The same of a request with which the policy should do something.
+    fn add_way(&mut self, scene: &Scene<'_>, draft: &Draft, about: &PolicyId, expects: Expects) -> bool {
         let key = (scene.tool.clone(), draft.clone());
         if self.seen.contains(&key) {
             return true;
@@ -182,7 +187,7 @@ impl Asking<'_> {
             return false;
         }
         self.seen.insert(key);
-        self.made.questions.extend(scene.question(draft, Some(about)));
+        self.made.questions.extend(scene.question(draft, Some(about), expects));
         true
     }
 
@@ -196,7 +201,8 @@ impl Asking<'_> {
         for turn in 0..most {
             for (scene, plan) in plans {
                 let Some(seed) = plan.seeds.get(turn) else { continue };
-                if !self.add(scene, seed, &plan.of.rule.id) {
+                let expects = plan.expects(turn);
+                if !self.add_way(scene, seed, &plan.of.rule.id, expects) {
                     self.made.blame(plan.of.blames.iter().cloned(), ENDED);
                 }
             }
@@ -254,14 +260,20 @@ impl Asking<'_> {
         for (scene, plan) in plans {
             for (path, values) in scene.values.iter().filter(|(path, _)| plan.looks_at(path) == near) {
                 for seed in plan.varied() {
-                    if self.is_full() {
-                        self.work.leave(values.len());
-                        continue;
-                    }
-                    for value in values {
+                    let mut asked = true;
+                    for (place, value) in values.iter().enumerate() {
+                        if self.is_full() {
+                            self.work.leave(values.len().saturating_sub(place));
+                            asked = false;
+                            break;
+                        }
                         let mut draft = seed.clone();
                         draft.insert(path.clone(), value.clone());
-                        self.add(scene, &draft, &plan.of.rule.id);
+                        asked &= self.add(scene, &draft, &plan.of.rule.id);
+                    }
+                    // What a shared file or a descriptor means shows in these values, and nowhere else.
+                    if !asked && !plan.of.own {
+                        self.made.blame(plan.of.blames.iter().cloned(), ENDED);
                     }
                 }
             }

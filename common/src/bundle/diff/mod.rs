@@ -22,7 +22,7 @@ use serde::Serialize;
 
 pub use finding::{Exemplar, Finding, Kind, Role, Verdict};
 pub use place::Place;
-pub use question::{Origin, Question, Request};
+pub use question::{Expects, Origin, Question, Request};
 pub use replay::{Replay, replay};
 pub use structure::{Change, How, Subject};
 

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::generate::Blame;
+use super::question::Expects;
 use super::scene::{Draft, Scene};
 use crate::policy::engines::cedar::steer::{Edit, Path, RuleView, Value};
 
@@ -32,6 +33,8 @@ pub(super) struct Plan {
     pub(super) seeds: Vec<Draft>,
     /// How many of them are varied: behind them stand those that hold in one bundle and not in the other.
     pub(super) varied: usize,
+    /// Which of them are made for a way in which the policy may hold, and are no guess.
+    ways: BTreeSet<usize>,
     /// The values around its own constants.
     pub(super) values: BTreeSet<(Path, Value)>,
     paths: BTreeSet<Path>,
@@ -44,11 +47,12 @@ impl Plan {
         let steered = scene.steered(of.side, &of.rule);
         let values = scene.boundaries(of.side, &of.rule);
         let paths = values.iter().map(|(path, _)| path.clone()).collect();
-        let mut drafting = Drafting { scene, drafts: Vec::new(), seen: BTreeSet::new(), clear: steered.whole };
+        let mut drafting =
+            Drafting { scene, drafts: Vec::new(), ways: BTreeSet::new(), seen: BTreeSet::new(), clear: steered.whole };
         let plain = drafting.unforbidden(&of.rule);
         for way in &steered.holds {
             if of.rule.permits {
-                drafting.draft(&plain, &[way]);
+                drafting.way(&plain, &[way]);
             } else {
                 drafting.with_permits(&plain, way);
             }
@@ -57,13 +61,23 @@ impl Plan {
         if of.own {
             drafting.apart(&plain, &of);
         }
-        let Drafting { drafts, clear, .. } = drafting;
-        Self { of, seeds: drafts, varied, values, paths, clear }
+        let Drafting { drafts, ways, clear, .. } = drafting;
+        Self { of, seeds: drafts, varied, ways, values, paths, clear }
     }
 
     /// The seeds that are varied.
     pub(super) fn varied(&self) -> impl Iterator<Item = &Draft> {
         self.seeds.iter().take(self.varied)
+    }
+
+    /// What the policy should do with a seed, where it changed and could be wider: a permit in the later bundle, a forbid in
+    /// the earlier one.
+    pub(super) fn expects(&self, seed: usize) -> Expects {
+        match (self.of.rule.permits, self.of.side) {
+            (true, 1) if self.of.own && self.ways.contains(&seed) => Expects::Permit,
+            (false, 0) if self.of.own && self.ways.contains(&seed) => Expects::Forbid,
+            _ => Expects::Anything,
+        }
     }
 
     /// Whether the policy looks at this.
@@ -75,11 +89,21 @@ impl Plan {
 struct Drafting<'s, 'b> {
     scene: &'s Scene<'b>,
     drafts: Vec<Draft>,
+    ways: BTreeSet<usize>,
     seen: BTreeSet<Draft>,
     clear: bool,
 }
 
 impl Drafting<'_, '_> {
+    /// A draft for which the policy should hold.
+    fn way(&mut self, plain: &Draft, ways: &[&Vec<Edit>]) {
+        let place = self.drafts.len();
+        self.draft(plain, ways);
+        if self.drafts.len() > place {
+            self.ways.insert(place);
+        }
+    }
+
     fn draft(&mut self, plain: &Draft, ways: &[&Vec<Edit>]) {
         let steps = ways.iter().fold(plain.len(), |sum, way| sum.saturating_add(way.len()));
         if self.drafts.len() >= SEEDS_MAX || !self.scene.work.spend(steps) {
@@ -110,7 +134,7 @@ impl Drafting<'_, '_> {
             let other = scene.steered(*side, permit);
             self.clear &= other.whole;
             for other in &other.holds {
-                self.draft(plain, &[other, way]);
+                self.way(plain, &[other, way]);
             }
         }
         // In the other order, for what one takes from the other; guesses on top.

@@ -40,7 +40,22 @@ pub enum Origin {
     Generated {
         /// The policy.
         about: Option<PolicyId>,
+        /// What the policy should do with it: if it does not, a way in which it may hold was not met.
+        #[serde(skip)]
+        expects: Expects,
     },
+}
+
+/// What a policy should do with a request that was made for it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Expects {
+    /// Whatever.
+    #[default]
+    Anything,
+    /// Permit it, in the later bundle.
+    Permit,
+    /// Forbid it, in the earlier one.
+    Forbid,
 }
 
 /// A request.

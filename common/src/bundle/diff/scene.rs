@@ -8,7 +8,7 @@ use std::time::Duration;
 use serde_json::{Map, Value as JsonValue};
 
 use super::super::CompiledBundle;
-use super::question::{Origin, Question, Request};
+use super::question::{Expects, Origin, Question, Request};
 use crate::envelope::AgentRequest;
 use crate::id::{PolicyId, ToolName};
 use crate::limits::CHAIN_LINKS_MAX;
@@ -357,7 +357,7 @@ impl<'a> Scene<'a> {
     }
 
     /// The request that a draft describes; `None` where no request can be like that.
-    pub(super) fn question(&self, draft: &Draft, about: Option<&PolicyId>) -> Option<Question> {
+    pub(super) fn question(&self, draft: &Draft, about: Option<&PolicyId>, expects: Expects) -> Option<Question> {
         let text = |name: &str| match draft.get(&path(name)) {
             Some(Value::Text(text)) => Some(text.clone()),
             _ => None,
@@ -403,7 +403,7 @@ impl<'a> Scene<'a> {
             now: moment("now")?,
             expires: moment("expires_at")?,
         };
-        Question::granted(&request, chain, Origin::Generated { about: about.cloned() })
+        Question::granted(&request, chain, Origin::Generated { about: about.cloned(), expects })
     }
 
     fn limits_records(&self) -> bool {

@@ -188,6 +188,12 @@ fn loosened(old: &Tool, new: &Tool) -> Option<String> {
     for pointer in new.free.iter().filter(|pointer| !old.free.contains(pointer)) {
         why.push(format!("`{name}` takes whatever stands at `{pointer}`, which needed a rule"));
     }
+    if old.records.is_some() && new.records != old.records {
+        why.push(format!("the records of what `{name}` answers are counted elsewhere"));
+    }
+    if (&old.dimensions, &old.amounts) != (&new.dimensions, &new.amounts) || old.resource != new.resource {
+        why.push(format!("envelopes and policies bind other arguments of `{name}`"));
+    }
     if old.classes != new.classes && old.is_classified() {
         why.push(format!("other parts of what `{name}` answers belong to the classes"));
     }

@@ -6,11 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::super::CompiledBundle;
 use super::finding::{Answer, is_permit};
 use super::generate::Blame;
-use super::question::Origin;
+use super::question::{Expects, Origin};
 use super::structure::{Change, Subject};
 use crate::id::PolicyId;
-use crate::policy::Reason;
 use crate::policy::engines::cedar::steer::RuleView;
+use crate::policy::{Decision, Reason};
 
 /// What requests showed of the policies.
 #[derive(Debug, Default)]
@@ -23,17 +23,46 @@ pub(super) struct Seen {
     passed: BTreeSet<PolicyId>,
     /// Those of them that forbade it before.
     lifted: BTreeSet<PolicyId>,
+    /// Policies that did not hold for a request that was made so that they would.
+    missed: BTreeSet<PolicyId>,
+}
+
+/// Whether a policy surely did not do with a request what it was made for: others decided it, and all of them are named.
+fn did_not(id: &PolicyId, expects: Expects, before: &Answer, after: &Answer) -> bool {
+    let answer = match expects {
+        Expects::Anything => return false,
+        Expects::Permit => after,
+        Expects::Forbid => before,
+    };
+    let Ok(decision) = answer else { return false };
+    let total = match decision {
+        Decision::Permit(permitted) => permitted.policies_total,
+        Decision::Deny(denied) => denied.policies_total,
+    };
+    let all_named = u32::try_from(decision.policies().len()).is_ok_and(|named| named >= total);
+    match decision.reason() {
+        Reason::NoMatchingPolicy => true,
+        Reason::Permit => all_named && !decision.policies().contains(id),
+        // Of a permit that a forbid outweighs, nobody knows.
+        Reason::Forbidden => expects == Expects::Forbid && all_named && !decision.policies().contains(id),
+        _ => false,
+    }
 }
 
 impl Seen {
     pub(super) fn note(&mut self, origin: &Origin, before: &Answer, after: &Answer) {
+        if let Origin::Generated { about: Some(about), expects } = origin
+            && did_not(about, *expects, before, after)
+        {
+            self.missed.insert(about.clone());
+        }
         let forbidden = before.as_ref().ok().filter(|before| before.reason() == Reason::Forbidden);
         let forbade = forbidden.map(|before| before.policies()).unwrap_or_default();
         self.forbade.extend(forbade.iter().cloned());
         if is_permit(after) {
             self.permitted.extend(after.iter().flat_map(|after| after.policies().iter().cloned()));
             self.lifted.extend(forbade.iter().cloned());
-            if let Origin::Generated { about: Some(about) } = origin {
+            if let Origin::Generated { about: Some(about), .. } = origin {
                 self.passed.insert(about.clone());
             }
         }
@@ -71,6 +100,9 @@ pub(super) fn judge(
             let id = &rule.id;
             if !about.contains(id) {
                 return None;
+            }
+            if seen.missed.contains(id) {
+                return Some("for one of the ways in which it may hold no request was found for which it does");
             }
             match is {
                 Some(is) if is.permits => {

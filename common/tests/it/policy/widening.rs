@@ -206,3 +206,52 @@ fn the_budget_is_of_steps_and_what_it_does_not_reach_is_wider() {
     }
     assert!(!differ(&old, &new).widens());
 }
+
+/// In the place of a wildcard stands what no pattern spells, so that a pattern that matches more is found to.
+#[test]
+fn a_pattern_that_matches_more_is_found_and_one_that_matches_less_is_not() {
+    let title = |pattern: &str| with(&permit(&format!("context.args.title like \"{pattern}\"")));
+    for (narrow, wide) in [("x*", "*x*"), ("a*b", "a*"), ("a*b*c", "a*c"), ("same", "s*e")] {
+        let found = differ(&title(narrow), &title(wide));
+        assert!(found.count(Kind::NewlyPermitted) > 0, "{narrow} to {wide}: {found:#?}");
+        let back = differ(&title(wide), &title(narrow));
+        assert!(!back.widens() && back.count(Kind::NewlyDenied) > 0, "{wide} to {narrow}: {back:#?}");
+    }
+    let forbids = |pattern: &str| {
+        let forbid = format!(
+            "@id(\"more.forbid\")\nforbid (principal, action == Action::\"tickets.create\", resource)\nwhen {{ \
+             context.args.title like \"{pattern}\" }};\n"
+        );
+        with(&(permit("context.purpose like \"review.*\"") + &forbid))
+    };
+    assert!(differ(&forbids("*x*"), &forbids("x*")).widens());
+}
+
+/// One way of holding that is met does not speak for another that the request which was made for it does not meet.
+#[test]
+fn a_way_of_holding_that_no_request_meets_is_wider() {
+    let plain = "context.chain_depth < 3";
+    let twisted = "context.max_records == 7 && context.chain_depth < context.max_records && context.now == 9 && \
+                   context.chain_depth < context.now && context.expires_at == 11 && context.chain_depth < \
+                   context.expires_at && context.max_records < context.expires_at";
+    let reads = |condition: &str| {
+        with(&permit(condition).replace("tickets.create", "contracts.read").replace("more.ticket", "more.read"))
+    };
+    let found = differ(&reads(plain), &reads(&format!("{plain} || ({twisted})")));
+    assert!(found.widens(), "{found:#?}");
+}
+
+/// Where envelopes bind an argument, and where records are counted, shows in no decision that is asked.
+#[test]
+fn what_a_descriptor_binds_elsewhere_is_wider() {
+    let swapped = changed(
+        "catalogue/acme.toml",
+        "dimensions   = { customer = \"/customer_id\", contract = \"/contract_id\" }",
+        "dimensions   = { customer = \"/contract_id\", contract = \"/customer_id\" }",
+    );
+    let found = differ(&bundle(example()), &swapped);
+    assert!(loosens(&found, "contracts.read").is_some_and(|why| why.contains("other arguments")), "{found:#?}");
+    let elsewhere = changed("catalogue/acme.toml", "records      = \"/contracts\"", "records      = \"/notes\"");
+    let found = differ(&bundle(example()), &elsewhere);
+    assert!(loosens(&found, "contracts.read").is_some_and(|why| why.contains("counted elsewhere")), "{found:#?}");
+}

@@ -12,7 +12,7 @@ use cedar_policy_core::ast::{
 use super::super::CedarEngine;
 use super::super::named::id_of;
 use super::super::parse::Rule;
-use super::values::{beside, entities, instance, literal, path_of, texts};
+use super::values::{beside, entities, instances, literal, path_of, texts};
 use super::{ABOVE, ABOVE_AGENT, AGENT, About, CLASS, DELEGATOR, Edit, Named, OTHER, Pairing, Path, RESOURCE, Value};
 
 /// Ways that are followed for one condition.
@@ -253,7 +253,7 @@ impl<'e> Reader<'e> {
                 self.about.work.keep(&mut fits, NAMED_MAX);
                 fits
             }
-            None => vec![instance(pattern, holds)],
+            None => instances(pattern, holds),
         }
     }
 

@@ -90,16 +90,21 @@ pub(super) fn beside(op: BinaryOp, bound: i64, holds: bool) -> i64 {
     }
 }
 
-/// A text that a pattern matches, or one that it does not.
-pub(super) fn instance(pattern: &Pattern, holds: bool) -> String {
+/// Texts that a pattern matches, or one that it does not. The first has, in the place of each wildcard, what no pattern
+/// spells: whatever else matches it matches everything that the pattern does.
+pub(super) fn instances(pattern: &Pattern, holds: bool) -> Vec<String> {
     if !holds {
-        return if pattern.wildcard_match(OTHER) { String::new() } else { OTHER.to_owned() };
+        return vec![if pattern.wildcard_match(OTHER) { String::new() } else { OTHER.to_owned() }];
     }
-    let text = |element: &PatternElem| match element {
-        PatternElem::Char(char) => char.to_string(),
-        PatternElem::Wildcard => "x".to_owned(),
+    let filled = |wild: &str| -> String {
+        let text = |element: &PatternElem| match element {
+            PatternElem::Char(char) => char.to_string(),
+            PatternElem::Wildcard => wild.to_owned(),
+        };
+        pattern.iter().map(text).collect()
     };
-    pattern.iter().map(text).collect()
+    let (generic, short) = (filled(OTHER), filled(""));
+    if generic == short { vec![generic] } else { vec![generic, short] }
 }
 
 pub(super) fn literal(expr: &Expr) -> Option<&Literal> {
