@@ -34,6 +34,9 @@ const RELATIONS: Goal = Goal {
     edges: "edges that had to have the newest relations",
 };
 
+/// What an edge had when somebody looked: its activation, and its revision of relations.
+type Look = (Witness, [Option<u64>; 2]);
+
 /// By when every edge has to have reached an activation or a revision.
 struct Due {
     by_us: u64,
@@ -52,7 +55,7 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
     let bundles = due(activations(story), healed_us, within_us);
     let relations = due(revisions(story), healed_us, within_us);
     let end_us = events.last().map_or(0, |event| event.time_us);
-    let mut looks: BTreeMap<&EdgeId, Vec<(Witness, [Option<u64>; 2])>> = BTreeMap::new();
+    let mut looks: BTreeMap<&EdgeId, Vec<Look>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.time_us >= healed_us) {
         if let What::Edge(edge) = &event.what {
             let reached = [edge.activation.map(|number| number.0), edge.relations];

@@ -221,6 +221,10 @@ fn rejected_source(rejected: &BundleRejected, source: &BundleSource) -> Failure 
     }
 }
 
+/// Characters of a line that are shown with a fault, and how many of them before its place.
+const SHOWN: usize = 160;
+const SHOWN_BEFORE: usize = 120;
+
 /// A fault with the line it stands in and a caret below it.
 fn explain(fault: &SourceFault, files: &BTreeMap<String, Vec<u8>>) -> String {
     let mut text = fault.to_string();
@@ -230,7 +234,13 @@ fn explain(fault: &SourceFault, files: &BTreeMap<String, Vec<u8>>) -> String {
     });
     if let Some(line) = line {
         let column = usize::try_from(fault.column).unwrap_or(1).saturating_sub(1);
-        let _ = write!(text, "\n  | {line}\n  | {}^", " ".repeat(column));
+        // Of a line that no screen has room for, what lies around the place.
+        let from = column.saturating_sub(SHOWN_BEFORE);
+        let shown: String = line.chars().skip(from).take(SHOWN).collect();
+        let cut = if from > 0 { "…" } else { "" };
+        let more = if line.chars().count() > from.saturating_add(SHOWN) { "…" } else { "" };
+        let caret = " ".repeat(cut.chars().count().saturating_add(column.saturating_sub(from)));
+        let _ = write!(text, "\n  | {cut}{shown}{more}\n  | {caret}^");
     }
     if let Some(help) = &fault.help {
         let _ = write!(text, "\n  = {help}");

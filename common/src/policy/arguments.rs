@@ -111,7 +111,22 @@ pub(super) fn unreadable(engine: &CedarEngine, tools: &[Readable<'_>]) -> Vec<Po
     engine.argument_reads(|is_about, ArgumentRead { name, place }| {
         let about: Vec<&Readable<'_>> = tools.iter().filter(|readable| is_about(&readable.action)).collect();
         let shown = || about.iter().flat_map(|readable| &readable.shown);
-        if about.is_empty() || shown().any(|member| member.name == name) {
+        // A tool that takes it and does not show it would be passed over by a rule that asks whether it is there.
+        let hidden = about
+            .iter()
+            .find(|readable| accepts(readable.tool, &name) && !readable.shown.iter().any(|member| member.name == name));
+        let is_shown = shown().any(|member| member.name == name);
+        if about.is_empty() || (is_shown && hidden.is_none()) {
+            return;
+        }
+        if let Some(hidden) = hidden.filter(|_| is_shown) {
+            let message = format!("`{}` takes `{name}`, and policies cannot read it there", hidden.tool.name);
+            let typed = hidden.tool.input_schema.get("properties").and_then(|all| all.get(&name)).and_then(shape);
+            let help = match typed {
+                Some(shape) => format!("declare `{name}?: {shape}` in its `args`, or leave `args` out of the schema"),
+                None => help(&[*hidden], &name),
+            };
+            faults.push(PolicyFault { message, help: Some(help), ..place });
             return;
         }
         let message = match about.as_slice() {

@@ -23,13 +23,15 @@ impl FollowedLog {
         self.kept.last().copied().unwrap_or_default()
     }
 
-    /// Whether nothing that is here contradicts this: a batch that is not kept any more was replaced by a statement of
-    /// the whole set, and cannot be compared.
+    /// Whether exactly this batch is here. Of one that is not kept any more, or that a statement stepped over, nobody
+    /// can say what it was: it proves nothing.
     #[must_use]
     pub fn has(&self, named: &Head) -> bool {
+        if named.revision == 0 {
+            return *named == Head::default() && self.kept.is_empty();
+        }
         let at = self.kept.binary_search_by_key(&named.revision, |kept| kept.revision);
-        let same = at.ok().and_then(|at| self.kept.get(at)).is_none_or(|kept| kept.digest == named.digest);
-        named.revision <= self.head().revision && same
+        at.ok().and_then(|at| self.kept.get(at)).is_some_and(|kept| kept == named)
     }
 
     /// Takes the next batch, or a later one that states the whole set. Whoever asks counts the tuples.
@@ -38,7 +40,8 @@ impl FollowedLog {
     /// [`BatchRefused`]; nothing has changed.
     pub fn catch_up(&mut self, batch: VerifiedBatch) -> Result<RelationChange, BatchRefused> {
         check_follows(&self.head(), batch.content())?;
-        check_log_room(&batch, self.kept.len(), self.bytes)?;
+        // What is reserved, and for whom, is for the voters to say.
+        check_log_room(&batch, (self.kept.len(), self.bytes), (0, 0))?;
         let (content, digest, _, bytes) = batch.into_parts();
         if content.replace {
             *self = Self::default();

@@ -85,13 +85,14 @@ pub(super) fn check_follows(have: &Head, content: &BatchContent) -> Result<(), B
     }
 }
 
-/// Whether one more batch fits beside so many of so many bytes. What adds nothing may take what is reserved for it.
-pub(super) fn check_log_room(batch: &VerifiedBatch, kept: usize, kept_bytes: usize) -> Result<(), BatchRefused> {
-    let BatchContent { replace, add, .. } = batch.content();
-    let (kept, kept_bytes) = if *replace { (0, 0) } else { (kept, kept_bytes) };
+/// Whether one more batch fits beside so many of so many bytes, of which some are reserved.
+pub(super) fn check_log_room(
+    batch: &VerifiedBatch,
+    (kept, kept_bytes): (usize, usize),
+    (batches_reserved, bytes_reserved): (usize, usize),
+) -> Result<(), BatchRefused> {
+    let (kept, kept_bytes) = if batch.content().replace { (0, 0) } else { (kept, kept_bytes) };
     let (batches, bytes) = (kept.saturating_add(1), kept_bytes.saturating_add(batch.bytes().len()));
-    let (batches_reserved, bytes_reserved) =
-        if add.is_empty() { (0, 0) } else { (RELATION_BATCHES_RESERVED, RELATION_LOG_BYTES_RESERVED) };
     if batches > RELATION_BATCHES_MAX - batches_reserved || bytes > RELATION_LOG_BYTES_MAX - bytes_reserved {
         return Err(BatchRefused::LogFull { batches, bytes });
     }
@@ -203,6 +204,14 @@ impl RelationLog {
         }
     }
 
+    /// Whether this is the next batch: quickly answered, before anything of what it says is looked at.
+    ///
+    /// # Errors
+    /// [`BatchRefused`].
+    pub fn check_next(&self, batch: &VerifiedBatch) -> Result<(), BatchRefused> {
+        check_next(&self.head(), batch.content())
+    }
+
     /// Takes the next batch, and nothing but the next.
     ///
     /// # Errors
@@ -236,7 +245,17 @@ impl RelationLog {
         if count > RELATION_TUPLES_MAX {
             return Err(BatchRefused::TooManyTuples { count });
         }
-        check_log_room(batch, self.kept.len(), self.bytes)
+        let reserved =
+            if self.only_takes_away(batch) { (0, 0) } else { (RELATION_BATCHES_RESERVED, RELATION_LOG_BYTES_RESERVED) };
+        check_log_room(batch, (self.kept.len(), self.bytes), reserved)
+    }
+
+    /// Whether a batch adds nothing, and everything that it takes away is there: such a one may take the room that is
+    /// reserved for it.
+    #[must_use]
+    pub fn only_takes_away(&self, batch: &VerifiedBatch) -> bool {
+        let BatchContent { replace, add, remove, .. } = batch.content();
+        !*replace && add.is_empty() && remove.iter().all(|tuple| self.live.contains(tuple))
     }
 
     fn take(&mut self, batch: VerifiedBatch) -> Change {

@@ -333,6 +333,9 @@ fn beyond_the_batches_that_are_kept_only_removals_fit_and_a_statement() {
         signed(content, 20).verify(&MESH, &acme(), &writers(&[20])).map(|batch| log.clone().append(batch)).unwrap()
     };
     assert!(matches!(batch(&log, &adds(&log, &[owner(1)])), Err(BatchRefused::LogFull { .. })));
+    // What is not there cannot be taken away: such a change has no claim to the room that is reserved.
+    let nothing = BatchContent::change(MESH, acme(), next(&log), Vec::new(), vec![owner(0).key, owner(99_999).key]);
+    assert!(matches!(batch(&log, &nothing), Err(BatchRefused::LogFull { .. })));
     for n in 0..RELATION_BATCHES_RESERVED {
         let content = BatchContent::change(MESH, acme(), next(&log), Vec::new(), vec![owner(n).key]);
         assert_eq!(write(&mut log, &content).removed.len(), 1);
@@ -390,7 +393,25 @@ fn an_edges_log_takes_and_refuses_what_a_voters_does() {
     let later = BatchContent::statement(MESH, acme(), (9, Digest([7; 32])), vec![owner(1)]);
     let later = signed(&later, 20).verify(&MESH, &acme(), &writers(&[20])).unwrap();
     assert!(followed.catch_up(later).unwrap().replace);
-    assert!(followed.has(&whole.kept()[1].head), "replaced, and not comparable any more");
+    assert!(!followed.has(&whole.kept()[1].head), "replaced, and not comparable any more");
+    assert!(followed.has(&followed.head()) && !followed.has(&Head::default()));
+    assert!(FollowedLog::default().has(&Head::default()));
+}
+
+/// Clause D-11: whoever has taken a statement that nobody else has is not proven right by what everybody names.
+#[test]
+fn a_statement_of_a_far_revision_is_no_proof_of_what_honest_voters_name() {
+    let whole = three();
+    let mut followed = FollowedLog::from(&whole);
+    let far = BatchContent::statement(MESH, acme(), (1 << 40, Digest([7; 32])), vec![owner(1)]);
+    let far = signed(&far, 20).verify(&MESH, &acme(), &writers(&[20])).unwrap();
+    assert!(followed.catch_up(far).unwrap().replace);
+    let mut honest = whole;
+    for n in 4..8 {
+        assert!(!followed.has(&honest.head()), "revision {n}");
+        let content = adds(&honest, &[owner(n)]);
+        write(&mut honest, &content);
+    }
 }
 
 /// Clause Q-34: what says more than fits a change, however well it is packed.

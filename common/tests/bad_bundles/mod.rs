@@ -265,6 +265,30 @@ pub(crate) const TABLE: &[Bad] = &[
         says: Some("policies/notes.cedar:3:"),
     },
     Bad {
+        name: "policies: brackets inside brackets, ten thousand deep",
+        change: |files| {
+            let deep = format!("resource)\nwhen {{ {}true{} }};\n\n", "(".repeat(10_000), ")".repeat(10_000));
+            replace(files, POLICIES, "resource);\n\n", &deep);
+        },
+        says: Some("policies/notes.cedar:3:"),
+    },
+    Bad {
+        name: "policies: a hundred thousand negations",
+        change: |files| {
+            let deep = format!("resource)\nwhen {{ {}true }};\n\n", "!".repeat(100_000));
+            replace(files, POLICIES, "resource);\n\n", &deep);
+        },
+        says: Some("policies/notes.cedar:3:"),
+    },
+    Bad {
+        name: "schema: sets of sets, ten thousand deep",
+        change: |files| {
+            let deep = format!("type Deep = {}String{};\nentity Customer;", "Set<".repeat(10_000), ">".repeat(10_000));
+            replace(files, SCHEMA, "entity Customer;", &deep);
+        },
+        says: Some("schema.cedarschema:4:"),
+    },
+    Bad {
         name: "policies: an argument that the tool does not have",
         change: |files| {
             replace(files, POLICIES, "resource);\n\n", "resource)\nwhen { context.args.custmer == \"c1\" };\n\n");

@@ -66,6 +66,8 @@ pub(crate) struct Cluster {
     raft: Arc<OnceLock<RaftNode>>,
     /// Held from comparing a bundle with the active one until it is applied: one at a time.
     publishing: Arc<tokio::sync::Mutex<()>>,
+    /// Held by the one batch of relations that is looked at.
+    relating: Arc<tokio::sync::Mutex<()>>,
 }
 
 impl Cluster {
@@ -82,6 +84,7 @@ impl Cluster {
             views,
             raft: Arc::default(),
             publishing: Arc::default(),
+            relating: Arc::default(),
         }
     }
 

@@ -110,7 +110,13 @@ impl Cluster {
         // One bundle at a time, each compared with what is active when its turn comes; how long that takes is bounded by
         // steps. What becomes active all the same, by a leader that fell silent, is seen when the entry is applied.
         let publishes = request.path == Operation::PublishBundle.path();
-        let _turn = if publishes { Some(self.publishing.lock().await) } else { None };
+        let relates = request.path == Operation::WriteRelations.path();
+        // Nor more than one batch of relations: unpacking one takes memory and time, whoever signed it.
+        let _turn = match (publishes, relates) {
+            (true, _) => Some(self.publishing.lock().await),
+            (_, true) => Some(self.relating.lock().await),
+            _ => None,
+        };
         if publishes {
             // Somebody who has just been elected may not have applied what is active.
             match self.raft()?.read_barrier(ATTEMPT_WITHIN).await {
@@ -128,13 +134,12 @@ impl Cluster {
             }
             return Err(refusal.into());
         }
-        if let Some(bundle) = uncompared(&view.state, &request, received_at.max(view.state.clock())) {
-            let compared = self.env.run_blocking(move || bundle.check()).await;
-            compared.map_err(|_| WriteError::Unavailable(Unavailable::Stopping))??;
+        let mut compared = None;
+        if let Some(bundle) = uncompared(&view.state, &request, received_at.max(view.state.clock()))? {
+            let checked = self.env.run_blocking(move || bundle.check()).await;
+            compared = checked.map_err(|_| WriteError::Unavailable(Unavailable::Stopping))??;
         }
-        if request.path == Operation::WriteRelations.path()
-            && let Err(refusal) = self.check_relations(&request).await?
-        {
+        if relates && let Err(refusal) = self.check_relations(&request).await? {
             // Somebody who has just been elected may not have applied what it follows on.
             match self.raft()?.read_barrier(ATTEMPT_WITHIN).await {
                 Ok(_) => {}
@@ -146,7 +151,7 @@ impl Cluster {
             }
             self.check_relations(&request).await??;
         }
-        let entry = to_command(&view.state, request.clone(), received_at).to_entry();
+        let entry = to_command(&view.state, request.clone(), received_at, compared).to_entry();
         Ok(match self.raft()?.propose(entry, ATTEMPT_WITHIN).await {
             Ok((index, bytes)) => {
                 let applied = entry::decode::<APPLIED_BYTES_MAX, Applied>(Kind::Applied, &bytes)

@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use remit_common::bundle::diff::{Budget, Comparison, compare};
 use remit_common::bundle::{Approval, SignedBundle, VerifiedBundle};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::TenantId;
 use remit_common::identity::{SignedRequest, Verb};
 use remit_common::time::Timestamp;
 
-use super::authenticate::Operation;
-use super::bundles::ActiveBundle;
+use super::authenticate::{Operation, not_permitted};
+use super::bundles::{self, ActiveBundle};
 use super::command::Command;
 use super::refusal::{Refusal, RefusalKind};
 use super::state::State;
@@ -32,31 +33,52 @@ pub struct Uncompared {
 
 /// What has to be compared before this request is proposed; `None` where there is nothing to compare, or where `apply`
 /// refuses the request anyway, with its own reason and in the log.
-#[must_use]
-pub fn uncompared(state: &State, request: &SignedRequest, now: Timestamp) -> Option<Uncompared> {
-    let (approval, signed, tenant) = published(request)?;
-    let active = Arc::clone(state.active(&tenant)?);
-    if *active.digest() == signed.digest() {
-        return None;
+///
+/// # Errors
+/// [`Refusal`] of an approved bundle that does not count now: by the time its entry is applied it might, and nobody would
+/// have compared it. One without an approval is refused there for that very reason (clause C-95).
+pub fn uncompared(state: &State, request: &SignedRequest, now: Timestamp) -> Result<Option<Uncompared>, Refusal> {
+    let Some((approval, signed, tenant)) = published(request) else { return Ok(None) };
+    let Some(active) = state.active(&tenant).map(Arc::clone) else { return Ok(None) };
+    let is_of_another = |approval: &Approval| approval.base.as_ref() != Some(active.digest());
+    if *active.digest() == signed.digest() || approval.as_ref().is_some_and(is_of_another) {
+        return Ok(None);
     }
-    if approval.as_ref().is_some_and(|approval| approval.base.as_ref() != Some(active.digest())) {
-        return None;
+    match verified(state, request, signed, &tenant, now) {
+        Ok(next) => Ok(Some(Uncompared { active, next, approval, now })),
+        Err(refusal) if approval.is_some() => Err(refusal),
+        Err(_) => Ok(None),
     }
-    let trust = state.trust().ok()?;
-    trust.directory.administrator(&request.key)?.check(Verb::PublishBundle, &tenant, now).ok()?;
-    let next = signed.verify(&trust.root, &state.genesis().mesh, &tenant, now).ok()?;
-    next.check_succeeds(&state.high_water.get(&tenant).cloned().unwrap_or_default(), now).ok()?;
-    Some(Uncompared { active, next, approval, now })
 }
 
-/// The entry for an administrator's request: with a bundle that nobody approved goes what it was compared with, in this
-/// very state. Clause C-95.
+fn verified(
+    state: &State,
+    request: &SignedRequest,
+    signed: SignedBundle,
+    tenant: &TenantId,
+    now: Timestamp,
+) -> Result<VerifiedBundle, Refusal> {
+    let trust = state.trust()?;
+    let unknown = || Refusal::new(RefusalKind::Unauthenticated, "unknown_key", "no administrator has this key");
+    let administrator = trust.directory.administrator(&request.key).ok_or_else(unknown)?;
+    administrator.check(Verb::PublishBundle, tenant, now).map_err(|error| not_permitted(&error))?;
+    let next =
+        signed.verify(&trust.root, &state.genesis().mesh, tenant, now).map_err(|error| bundles::rejected(&error))?;
+    let seen = state.high_water.get(tenant).cloned().unwrap_or_default();
+    next.check_succeeds(&seen, now).map_err(|error| bundles::rejected(&error))?;
+    Ok(next)
+}
+
+/// The entry for an administrator's request: with a bundle that nobody approved goes the bundle that it was compared
+/// with, if it was. Where one is active and none was compared with, `apply` refuses: what the leader could not look at
+/// when it was asked may have become valid since. Clause C-95.
 #[must_use]
-pub fn to_command(state: &State, request: SignedRequest, received_at: Timestamp) -> Command {
+pub fn to_command(state: &State, request: SignedRequest, received_at: Timestamp, compared: Option<Digest>) -> Command {
     match published(&request) {
-        Some((None, _, tenant)) => {
-            let base = state.active(&tenant).map(|active| *active.digest());
-            Command::Publish { request, received_at, base }
+        Some((None, signed, tenant)) => {
+            // The active bundle once more is not compared, and permits nothing new.
+            let same = state.active(&tenant).map(|active| *active.digest()).filter(|active| *active == signed.digest());
+            Command::Publish { request, received_at, base: compared.or(same) }
         }
         Some((Some(_), ..)) | None => Command::Admin { request, received_at },
     }
@@ -74,16 +96,17 @@ fn published(request: &SignedRequest) -> Option<(Option<Approval>, SignedBundle,
 }
 
 impl Uncompared {
-    /// Compares. It takes a while: compiling, and a thousand requests under both, at a number of steps that is the same
+    /// Compares, and gives the digest of what it was compared with. It takes a while: compiling, and a thousand requests under both, at a number of steps that is the same
     /// everywhere.
     ///
     /// # Errors
     /// [`Refusal`] `widening_not_approved` names what is newly permitted, and what to do; `approval_of_other_findings`
     /// names what is not among what was approved; `nothing_to_approve` says that nothing is wider.
-    pub fn check(self) -> Result<(), Refusal> {
+    pub fn check(self) -> Result<Option<Digest>, Refusal> {
         let Self { active, next, approval, now } = self;
-        // What does not compile is refused in the log, with its faults.
-        let Ok(next) = next.compile() else { return Ok(()) };
+        // What does not compile is refused in the log, with its faults, and nothing was compared.
+        let Ok(next) = next.compile() else { return Ok(None) };
+        let compared = Ok(Some(*active.digest()));
         let found = compare(active.compiled(), &next, &[], now, Budget::VOTER);
         let refused = |reason, detail: String| Err(Refusal::new(RefusalKind::Conflict, reason, detail));
         match approval {
@@ -98,12 +121,12 @@ impl Uncompared {
                 );
                 refused("widening_not_approved", detail)
             }
-            None => Ok(()),
+            None => compared,
             Some(approval) if approval.is_of_nothing() && !found.widens() => {
                 refused("nothing_to_approve", "nothing is wider: push it without an approval".to_owned())
             }
             Some(approval) => match approval.covers(&found) {
-                Ok(()) => Ok(()),
+                Ok(()) => compared,
                 Err(why) => {
                     let detail =
                         format!("what was approved is not what is found: {why}.{} Compare again", example(&found));

@@ -156,12 +156,13 @@ pub(super) fn publish(
     verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
     let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
     let active = state.active.get(&tenant).map(|active| active.digest());
-    match (&approval, compared) {
-        (Some(approval), _) => check_base(approval, active)?,
-        (None, Some(base)) => check_compared(base.as_ref(), active)?,
-        (None, None) => {}
+    if let Some(approval) = &approval {
+        check_base(approval, active)?;
     }
     let compiled = verified.compile().map_err(|error| rejected(&error))?;
+    if let (None, Some(base)) = (&approval, compared) {
+        check_compared(base.as_ref(), state.active.get(&tenant).map(|active| active.digest()))?;
+    }
     if let Some(active) = state.active.get(&tenant) {
         compiled.check_taxonomy(&active.compiled).map_err(|error| rejected(&error))?;
     }
@@ -298,7 +299,7 @@ pub(super) fn restore(
     Ok((digest, stored(&manifest, index, accepted_at, container.into(), approved), active))
 }
 
-fn rejected(error: &BundleRejected) -> Refusal {
+pub(super) fn rejected(error: &BundleRejected) -> Refusal {
     let kind = if matches!(error, BundleRejected::Malformed(_)) {
         RefusalKind::Malformed
     } else if matches!(

@@ -17,6 +17,8 @@ use super::state::{SPENT_NONCES_MAX, State};
 const WRITER_NONCES_MAX: usize = SPENT_NONCES_MAX / 64;
 /// Requests of all writers in five minutes.
 const WRITERS_NONCES_MAX: usize = SPENT_NONCES_MAX / 4;
+/// Requests of the writers of one tenant in five minutes: those of others leave room for them.
+const TENANT_NONCES_MAX: usize = WRITERS_NONCES_MAX / 4;
 /// Tuples of which a refusal names the first; the others it counts.
 const NAMED: usize = 1;
 
@@ -39,12 +41,16 @@ pub fn check_relations(state: &State, request: &SignedRequest) -> Result<(), Ref
 pub(super) fn check_requests(state: &State, key: &KeyId) -> Result<(), Refusal> {
     let writers: Vec<&ActiveBundle> = state.all_active().map(Arc::as_ref).collect();
     let is_writer = |key: &KeyId| writers.iter().any(|active| active.writers().get(key).is_some());
-    let (mut own, mut all) = (0usize, 0usize);
+    let (mut own, mut team, mut all) = (0usize, 0usize, 0usize);
+    let teams: Vec<&ActiveBundle> =
+        writers.iter().copied().filter(|active| active.writers().get(key).is_some()).collect();
+    let is_of_team = |key: &KeyId| teams.iter().any(|active| active.writers().get(key).is_some());
     for ((spender, _), _) in state.live_nonces() {
         own = own.saturating_add(usize::from(spender == key));
+        team = team.saturating_add(usize::from(is_of_team(spender)));
         all = all.saturating_add(usize::from(is_writer(spender)));
     }
-    if own >= WRITER_NONCES_MAX || all >= WRITERS_NONCES_MAX {
+    if own >= WRITER_NONCES_MAX || team >= TENANT_NONCES_MAX || all >= WRITERS_NONCES_MAX {
         let detail = "too many requests of relation writers in five minutes; send more tuples in one batch";
         return Err(Refusal::new(RefusalKind::Full, "too_many_requests", detail));
     }
@@ -60,17 +66,18 @@ pub(super) fn write(state: &mut State, request: &SignedRequest) -> Result<Applie
     }
     let (active, batch) = verify(state, signed)?;
     let (tenant, content) = (batch.content().tenant.clone(), batch.content());
-    active.check_tuples(content.add.iter().map(|tuple| &tuple.key)).map_err(|error| refused(&error))?;
     let known = state.relations.get(&tenant);
     let mut log = known.map_or_else(|| RelationLog::new(state.genesis.mesh, tenant.clone()), |log| (**log).clone());
+    log.check_next(&batch).map_err(|error| refused(&error))?;
+    active.check_tuples(content.add.iter().map(|tuple| &tuple.key)).map_err(|error| refused(&error))?;
     if !content.replace {
         log.check_writers(active.writers()).map_err(|error| refused(&error))?;
     }
     let others = state.relations.values().filter(|log| *log.tenant() != tenant).map(|log| log.bytes()).sum::<usize>();
-    let (before, adds) = (log.bytes(), !content.add.is_empty());
+    let (before, takes_away) = (log.bytes(), log.only_takes_away(&batch));
     let change = log.append(batch).map_err(|error| refused(&error))?;
     let bytes = others.saturating_add(log.bytes());
-    let max = if adds { RELATIONS_BYTES_MAX - RELATIONS_BYTES_RESERVED } else { RELATIONS_BYTES_MAX };
+    let max = if takes_away { RELATIONS_BYTES_MAX } else { RELATIONS_BYTES_MAX - RELATIONS_BYTES_RESERVED };
     if log.bytes() > before && bytes > max {
         let detail = format_args!(
             "the relations of all tenants would have {bytes} bytes of batches, at most {max} are kept; \

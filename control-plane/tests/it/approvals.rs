@@ -34,8 +34,8 @@ fn publish(replica: &mut Replica, body: Vec<u8>, nonce: u64) -> Applied {
 
 /// What the voter that is to propose it says.
 fn admitted(replica: &Replica, who: u8, body: Vec<u8>) -> Result<bool, Refusal> {
-    match uncompared(&replica.state, &request(who, "/v1/bundles", body, NOW, 99), NOW) {
-        Some(bundle) => bundle.check().map(|()| true),
+    match uncompared(&replica.state, &request(who, "/v1/bundles", body, NOW, 99), NOW)? {
+        Some(bundle) => bundle.check().map(|compared| compared.is_some()),
         None => Ok(false),
     }
 }
@@ -134,7 +134,9 @@ fn a_bundle_that_was_compared_with_another_than_the_active_one_is_refused() {
     let (first, second, third) =
         (bundle("acme", 1, &[6, 7], NOW), bundle_for_records(2, 90, NOW), bundle_for_records(3, 95, NOW));
     let command = |replica: &Replica, container: &[u8], nonce| {
-        to_command(&replica.state, request(OPS, "/v1/bundles", container.to_vec(), NOW, nonce), NOW)
+        let request = request(OPS, "/v1/bundles", container.to_vec(), NOW, nonce);
+        let compared = uncompared(&replica.state, &request, NOW).unwrap().map(|bundle| bundle.check().unwrap());
+        to_command(&replica.state, request, NOW, compared.flatten())
     };
     let early = command(&replica, &first, 1);
     assert!(matches!(early, Command::Publish { base: None, .. }));
@@ -150,6 +152,25 @@ fn a_bundle_that_was_compared_with_another_than_the_active_one_is_refused() {
     let approved = approval(&second, &third, NOW).with(&third);
     assert!(matches!(command(&replica, &approved, 4), Command::Admin { .. }));
     assert_eq!(reason(&publish(&mut replica, approved, 4)), "bundle");
+}
+
+/// Clause C-95: a bundle that is not valid yet is not compared, and must not become active when it is.
+#[test]
+fn a_wider_bundle_that_becomes_valid_between_proposal_and_entry_is_refused() {
+    let mut replica = Replica::new();
+    let first = bundle("acme", 1, &[6, 7], NOW);
+    publish(&mut replica, first.clone(), 1);
+    // Bundles are taken five minutes before they are made.
+    let early = bundle_for_records(2, 120, at(301));
+    let proposed = request(OPS, "/v1/bundles", early.clone(), NOW, 2);
+    assert!(uncompared(&replica.state, &proposed, NOW).unwrap().is_none());
+    let entry = to_command(&replica.state, proposed, at(2), None);
+    assert!(matches!(entry, Command::Publish { base: None, .. }));
+    assert_eq!(reason(&replica.apply(entry)), "compared_with_another_base");
+    assert_eq!(replica.state.active(&tenant("acme")).unwrap().digest(), &digest(&first));
+    // Nor is one that somebody approved for less than it is.
+    let little = approval(&first, &bundle_for_records(2, 101, NOW), NOW);
+    assert_eq!(admitted(&replica, OPS, little.with(&early)).unwrap_err().reason, "from_the_future");
 }
 
 /// Clause C-92, on every voter alike.

@@ -8,6 +8,7 @@ use remit_common::id::TenantId;
 use remit_common::limits::{RELATION_BATCHES_MAX, RELATION_LOG_BYTES_MAX, RELATION_TUPLES_MAX};
 use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::relation_log::{BatchContent, SignedBatch};
+use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::{RelationList, RelationsWritten};
 use serde_json::json;
 
@@ -21,10 +22,14 @@ use crate::{example, files};
 const PATH: &str = "/v1/relations";
 /// The reason of a batch that is not the next.
 const CONFLICT: &str = "revision_conflict";
+/// The reason of one for which the log has no room.
+const FULL: &str = "relations_full";
 /// How often somebody else may be quicker.
 const ATTEMPTS: u32 = 8;
 /// Tuples of one batch of an import: below the bound however long they are, and so that edges have them while the next one is signed.
 const IMPORT_BATCH: usize = 4_000;
+/// How long ago a tuple must have ended, by the clock here, to be left out of a statement.
+const ENDED_FOR_SECS: u64 = 86_400;
 /// Bytes of a file of tuples.
 const FILE_BYTES_MAX: usize = 64 * 1024 * 1024;
 
@@ -85,7 +90,14 @@ pub(super) async fn change(
 ) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let desk = Desk::of(context, &mesh, key)?;
-    let written = changed(&desk, &add, &remove).await?;
+    let written = match changed(&desk, &add, &remove).await {
+        // Whoever filled the log keeps nobody from removing: the whole set, stated anew, lets go of what filled it.
+        Err(failure) if failure.reason.as_deref() == Some(FULL) => {
+            desk.state_anew(context, &mesh, false).await?;
+            changed(&desk, &add, &remove).await?
+        }
+        written => written?,
+    };
     tell(context, &written);
     desk.compact_if_full(context, &mesh).await;
     Ok(Exit::Done)
@@ -139,7 +151,7 @@ pub(super) async fn import(context: &Context, key: &WriterKey, file: &Path, repl
             })
             .await
             .map_err(|failure| {
-                let hint = format!("{done} of {} tuples were taken before; a second import does no harm", tuples.len());
+                let hint = format!("{done} of {} tuples were taken before; a second import states them again, also what was removed since", tuples.len());
                 failure.hint(hint)
             })?;
         done += chunk.len();
@@ -172,7 +184,8 @@ impl Desk {
         mesh: &MeshFile,
         unproven: bool,
     ) -> Result<RelationsWritten, Failure> {
-        let now = context.now();
+        // A clock that is ahead must not take away what still holds.
+        let now = Timestamp::from_secs(context.now().as_secs().saturating_sub(ENDED_FOR_SECS));
         self.write(async |desk| {
             let (next, tuples) = if unproven {
                 let (head, tuples) = read::all(&desk.admin, &desk.tenant).await?;

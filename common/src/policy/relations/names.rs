@@ -1,7 +1,8 @@
 //! Objects as numbers. A table of numbers finds them by hash; short ids stand in their slots, long ones one behind the
 //! other. A lookup waits for memory more than for anything, so it touches the table, one slot, and seldom more.
 
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::{BuildHasher as _, RandomState};
+use std::sync::OnceLock;
 
 use super::base::usize_of;
 use super::schema::TypeId;
@@ -130,8 +131,9 @@ impl Names {
     }
 }
 
+/// Keyed anew in every process: whoever chooses ids does not choose where they fall.
 fn hash(kind: TypeId, id: &[u8]) -> u32 {
-    let mut hasher = DefaultHasher::new();
-    (kind, id).hash(&mut hasher);
-    u32::try_from(hasher.finish() >> 32).unwrap_or(0)
+    static KEY: OnceLock<RandomState> = OnceLock::new();
+    let hash = KEY.get_or_init(RandomState::new).hash_one((kind, id));
+    u32::try_from(hash >> 32).unwrap_or(0)
 }

@@ -120,3 +120,18 @@ fn an_argument_without_a_type_is_named_with_what_would_help() {
     let fits = |fault: &PolicyFault| fault.help.as_ref().is_some_and(|help| help.contains("give `priority` a type"));
     assert!(found.iter().any(fits), "{found:#?}");
 }
+
+/// A forbid that asks whether an argument is there would pass over the tool where policies cannot see it.
+#[test]
+fn a_rule_about_two_tools_of_which_one_hides_the_argument_is_a_fault() {
+    let rule = "action in [Action::\"tickets.create\", Action::\"crm.read\"], resource) when { context.args has priority && context.args.priority == \"urgent\" }";
+    for (kind, hides) in [("\"string\"", false), ("[\"string\", \"null\"]", true)] {
+        let mut files = with_rule(rule);
+        let (customer, records) = ("customer_id = { type = \"string\" }\n", "records      = \"/notes\"\n");
+        replaced(&mut files, "catalogue/acme.toml", customer, &format!("{customer}priority = {{ type = {kind} }}\n"));
+        replaced(&mut files, "catalogue/acme.toml", records, &format!("{records}free = [\"/priority\"]\n"));
+        let found = CompiledPolicy::compile(&files).err().unwrap_or_default();
+        let fits = |fault: &PolicyFault| fault.message.contains("`crm.read` takes `priority`");
+        assert_eq!(found.iter().any(fits), hides, "{kind}: {found:#?}");
+    }
+}

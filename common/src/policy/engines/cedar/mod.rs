@@ -14,6 +14,7 @@ mod index;
 mod mutants;
 mod named;
 mod nearest;
+mod nesting;
 mod parse;
 mod reads;
 mod request;

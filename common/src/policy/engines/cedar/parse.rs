@@ -16,7 +16,7 @@ use cedar_policy_core::validator::{CedarSchemaError, ValidationMode, Validator, 
 use super::faults::labelled;
 use super::index::chain;
 use super::store::Store;
-use super::{Kind, Member, Shape, Subject, generated};
+use super::{Kind, Member, Shape, Subject, generated, nesting};
 use crate::id::PolicyId;
 use crate::policy::fault::{PolicyFault, Source};
 
@@ -88,6 +88,7 @@ impl CedarSchema {
     }
 
     fn parse_anew(source: &Source<'_>, arguments: &Arguments<'_>) -> Result<Self, Vec<PolicyFault>> {
+        nesting::check(source).map_err(|fault| vec![fault])?;
         let (mut fragment, warnings) = Fragment::from_cedarschema_str(source.text, Extensions::all_available())
             .map(|(fragment, warnings)| (fragment, warnings.map(|warning| labelled(source, &warning)).collect()))
             .map_err(|error| match error {
@@ -191,6 +192,10 @@ pub(super) fn rules(
     let validator = schema.map(|schema| Validator::new((*schema.0).clone()));
     for (file, text) in files {
         let source = Source { file, text };
+        if let Err(fault) = nesting::check(&source) {
+            faults.push(fault);
+            continue;
+        }
         let set = match parse_policyset(text) {
             Ok(set) => set,
             Err(errors) => {
