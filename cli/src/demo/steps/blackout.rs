@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use super::leader::{check_no_failure, start_probe};
 use crate::commands::status::edge_status;
 use crate::demo::Stage;
+use crate::demo::agent::{Agent, Outcome};
 use crate::demo::probe::totals;
 use crate::demo::records;
 use crate::failure::{Exit, Failure};
@@ -15,6 +16,8 @@ use crate::failure::{Exit, Failure};
 const PAST_BOUND_MS: u64 = 10_500;
 /// The longest wait for an edge to grow that old.
 const AGED_WITHIN: Duration = Duration::from_secs(20);
+/// From the return of the voters to the moment at which every edge knows again that its truth is young.
+const FRESH_WITHIN: Duration = Duration::from_secs(20);
 /// From the return of the voters to the last record of the outage.
 const DRAINED_WITHIN: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(100);
@@ -34,15 +37,13 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let agent = stage.agent(&edge, stage.maya()?).await?;
     let age = wait_age(stage, &edge.ops).await?;
     let from = stage.now();
-    let wanted = json!({ "customer_id": "cust_acme_1042", "title": "Too late", "body": "…" });
-    let outcome = agent.call("tickets.create", wanted).await;
+    let outcome = ticket(&agent, "Too late").await;
     stage.check_denied(from, "tickets.create past its bound of 10 s", ("stale", None), &outcome);
     let from = stage.now();
     let outcome = agent.call("contracts.read", crate::demo::probe::read_7781()).await;
-    let ok = matches!(outcome, crate::demo::agent::Outcome::Result(_));
+    let ok = matches!(outcome, Outcome::Result(_));
     let got = format!("{}, decided by a view {age} ms old", outcome.brief());
     stage.check(from, "contracts.read at the same edge", "permitted", got, ok);
-    agent.leave().await;
 
     let from = stage.now();
     let spooled = spooled(stage).await;
@@ -59,11 +60,47 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     }
     let seen = probe.stop().await;
     check_no_failure(stage, dark, &seen, before);
+    let stale = wait_fresh(stage).await;
+    let got = if stale.is_empty() {
+        format!("every edge is fresh {} ms after the restart", stage.ms(back))
+    } else {
+        format!("not fresh: {}", stale.join(", "))
+    };
+    stage.check(back, "the edges", "know again that their truth is young", got, stale.is_empty());
+    let from = stage.now();
+    let outcome = ticket(&agent, "In time").await;
+    let ok = matches!(outcome, Outcome::Result(_));
+    stage.check(from, "tickets.create again", "permitted", outcome.brief(), ok);
+    agent.leave().await;
     let drained = wait_drained(stage).await;
     let got =
         drained.clone().unwrap_or_else(|| format!("every spool is empty {} ms after the restart", stage.ms(back)));
     stage.check(back, "the control plane comes back", "every record arrives", got, drained.is_none());
     records::audit(stage).await
+}
+
+/// Asks for what only a young view permits.
+async fn ticket(agent: &Agent, title: &str) -> Outcome {
+    let wanted = json!({ "customer_id": "cust_acme_1042", "title": title, "body": "…" });
+    agent.call("tickets.create", wanted).await
+}
+
+/// Waits until every effect is within its bound at every edge; otherwise says where it is not.
+async fn wait_fresh(stage: &Stage) -> Vec<String> {
+    let from = stage.now();
+    loop {
+        let mut stale = Vec::new();
+        for edge in &stage.file.edges {
+            let status = edge_status(&stage.http, &edge.ops).await.unwrap_or_default();
+            if status.get("mode").and_then(Value::as_str) != Some("fresh") {
+                stale.push(edge.id.to_string());
+            }
+        }
+        if stale.is_empty() || stage.now().since(from) > FRESH_WITHIN {
+            return stale;
+        }
+        tokio::time::sleep(POLL).await;
+    }
 }
 
 /// Waits until an edge has not heard of a tick for longer than the bound.
