@@ -11,6 +11,7 @@ use remit_benches::measure::{Figures, exit, measure, measure_once};
 use remit_benches::oracle::{Ours, SETS, Set, Stock, in_words};
 use remit_benches::warm::Warm;
 use remit_benches::{bundle, chain, generated, swap};
+use remit_common::bundle::diff::{Budget, compare};
 use remit_common::policy::engines::cedar::Ask;
 use remit_common::policy::{Decision, Relations, decide};
 use remit_common::proof::Grade;
@@ -25,6 +26,8 @@ const CHAIN_WITH_P2_MINIMUM_MAX: Duration = Duration::from_micros(180);
 const WARM_STEP_MINIMUM_MAX: Duration = Duration::from_nanos(1_500);
 /// Of the 99.9th percentile with swaps to that without.
 const SWAP_RATIO_MAX: u32 = 2;
+/// Of two bundles in which every permit differs, at a voter.
+const COMPARED_MAX: Duration = Duration::from_secs(5);
 /// A chain of four links with one grant each.
 const CHAIN_BYTES_MAX: usize = 1_400;
 /// One verification on the machine that the chain's budget was set on.
@@ -60,6 +63,7 @@ fn run() -> Result<bool> {
         }
     }
     kept &= swapped()?;
+    kept &= compared()?;
     let slower = verification()?;
     kept &= cold_chain(slower)?;
     kept &= proven_calls(slower)?;
@@ -82,6 +86,17 @@ fn swapped() -> Result<bool> {
     println!("  {} swaps, {} answers compared, none of neither bundle", found.count, found.compared);
     let is_kept = found.swaps.thousandth <= found.peace.thousandth * SWAP_RATIO_MAX;
     Ok(promise("swaps: 99.9 % of decisions within twice the time in peace", is_kept))
+}
+
+/// A voter compares what is pushed with what is active before it proposes it, and somebody waits.
+fn compared() -> Result<bool> {
+    let old = bundle::compiled(1_000, 1, "context.max_records <= 25")?;
+    let new = bundle::compiled(1_000, 2, "context.max_records <= 120")?;
+    let found = compare(&old, &new, &[], bundle::NOW, Budget::VOTER);
+    anyhow::ensure!(found.widens(), "every permit is wider, and none is found to be");
+    let figures = measure(&[()], 3, |()| compare(&old, &new, &[], bundle::NOW, Budget::VOTER).widens());
+    line("a voter's comparison, 1 003 policies", figures);
+    Ok(promise("a voter's comparison of 1 003 policies: minimum at most 5 s", figures.minimum <= COMPARED_MAX))
 }
 
 /// How much longer one verification takes here than on the reference machine, and no less than 1.

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use anyhow::{Result, anyhow};
+use remit_common::bundle::{BuildOverrides, BundleSource, CompiledBundle};
 use remit_common::envelope::{AgentIdentity, Authority};
 use remit_common::id::{
-    AgentClass, AgentId, BundleVersion, Delegator, DimensionName, ResourceId, SessionId, TaskId, TenantId, ToolName,
+    AgentClass, AgentId, BundleVersion, Delegator, DimensionName, MeshId, ResourceId, SessionId, TaskId, TenantId,
+    ToolName,
 };
 use remit_common::lattice::{
     Audience, ClassSet, Demands, Effects, Grant, IdSet, Scope, SortedMap, SortedSet, ToolPattern,
@@ -32,6 +34,29 @@ pub struct Fixture {
     /// Calls, each with the number of the authority under which it is made.
     pub calls: Vec<(usize, ToolCall)>,
 }
+
+/// A bundle with this many permits of records up to a most, three of them per tool, and three forbids, as a voter has it.
+///
+/// # Errors
+/// When the fixture is faulty.
+pub fn compiled(permits: usize, version: u64, most: &str) -> Result<CompiledBundle> {
+    let mut files = sources(permits);
+    let policies = files.remove("policies/all.cedar").unwrap_or_default();
+    let policies = String::from_utf8(policies)?.replace("context.max_records <= 25", most);
+    files.insert("policies/all.cedar".to_owned(), policies.into_bytes());
+    files.insert("bundle.toml".to_owned(), BUNDLE_TOML.into());
+    let overrides = BuildOverrides {
+        mesh_id: Some(MeshId([7; 16])),
+        created: Some(NOW),
+        version: Some(version),
+        ..BuildOverrides::default()
+    };
+    let built = BundleSource { files }.build(&overrides).map_err(|faults| anyhow!("{faults:?}"))?;
+    Ok(built.check()?)
+}
+
+const BUNDLE_TOML: &str = "name = \"big\"\ntenant = \"acme\"\nlife_days = 90\n[bounds]\nread = 300\nwrite = 60\n\
+                           irreversible = 10\nexternal-send = 10\nspend = 10\ndelegate = 60\n[limits]\nchain_links = 5\n";
 
 /// The sources of a bundle with this many permits, three of them per tool, and three forbids.
 #[must_use]

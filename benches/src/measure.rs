@@ -1,15 +1,19 @@
-//! Minimum and median of many single runs: on a machine that others use, too, those two say something.
+//! Minimum and median of many single runs, the median of the calmest stretch of them: on a machine that others use, too,
+//! those two say something.
 
 use std::hint::black_box;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
+
+/// Stretches of which the calmest counts.
+const STRETCHES: usize = 10;
 
 /// What many runs took.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Figures {
     /// The quickest run.
     pub minimum: Duration,
-    /// The run in the middle.
+    /// The run in the middle, of that tenth of the runs in which it was the quickest.
     pub median: Duration,
     /// How many runs there were.
     pub runs: usize,
@@ -40,7 +44,7 @@ pub fn measure<I, O>(inputs: &[I], rounds: usize, work: impl Fn(&I) -> O) -> Fig
             times.push(started.elapsed());
         }
     }
-    figures(times)
+    figures(&times, inputs.len() * rounds.div_ceil(STRETCHES))
 }
 
 /// Runs `work` over each input once, for inputs that are used up by it. The first tenth is not counted.
@@ -55,13 +59,21 @@ pub fn measure_once<I, O>(inputs: &[I], mut work: impl FnMut(&I) -> O) -> Figure
         black_box(work(black_box(input)));
         times.push(started.elapsed());
     }
-    figures(times)
+    figures(&times, times.len().div_ceil(STRETCHES))
 }
 
-fn figures(mut times: Vec<Duration>) -> Figures {
-    times.sort_unstable();
-    let at = |position: usize| times.get(position).copied().unwrap_or_default();
-    Figures { minimum: at(0), median: at(times.len() / 2), runs: times.len() }
+/// `stretch` runs have every input in them equally often.
+fn figures(times: &[Duration], stretch: usize) -> Figures {
+    let median = |stretch: &[Duration]| {
+        let mut sorted = stretch.to_vec();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied().unwrap_or_default()
+    };
+    Figures {
+        minimum: times.iter().min().copied().unwrap_or_default(),
+        median: times.chunks_exact(stretch.max(1)).map(median).min().unwrap_or_default(),
+        runs: times.len(),
+    }
 }
 
 #[expect(clippy::disallowed_methods, reason = "measuring is what benches are for; no other code of ours does it")]

@@ -98,6 +98,9 @@ impl Process {
             .stdout(log.try_clone().context("cannot share the log")?)
             .stderr(log)
             .env_remove("REMIT_MESH")
+            // What a bundle or a batch of relations took while it was read goes back to the kernel at once; otherwise the
+            // allocator keeps it for the thread that freed it, and an edge weighs twice as much (benches/BUDGETS.md).
+            .env("MIMALLOC_PURGE_DELAY", "0")
             // Its own group: Ctrl-C reaches the launcher only, which stops the rest in order.
             .process_group(0);
         if self.program.detached {

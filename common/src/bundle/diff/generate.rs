@@ -178,6 +178,10 @@ impl Asking<'_> {
 
     /// The same of a request with which the policy should do something.
     fn add_way(&mut self, scene: &Scene<'_>, draft: &Draft, about: &PolicyId, expects: Expects) -> bool {
+        // Putting a request together costs something, too, also one that is asked already.
+        if !self.work.spend(draft.len().saturating_add(1)) {
+            return false;
+        }
         let key = (scene.tool.clone(), draft.clone());
         if self.seen.contains(&key) {
             return true;
@@ -191,8 +195,9 @@ impl Asking<'_> {
         true
     }
 
+    /// Whether nothing more can be asked: then what is left is counted, and not made up.
     fn is_full(&self) -> bool {
-        self.made.questions.len() >= self.max
+        self.made.questions.len() >= self.max || self.work.is_spent()
     }
 
     /// The requests that each policy decides, all policies taking turns.

@@ -53,7 +53,7 @@ pub struct Budget {
 impl Budget {
     /// At an administrator's desk: seconds.
     pub const DESK: Self = Self { generated: 20_000, exemplars: 2, work: 400_000_000 };
-    /// At the voter that a bundle is pushed to: a fraction of a second.
+    /// At the voter that a bundle is pushed to: seconds for a thousand policies that all changed (benches/BUDGETS.md).
     pub const VOTER: Self = Self { generated: 1_000, exemplars: 1, work: 8_000_000 };
 }
 

@@ -32,6 +32,11 @@ impl Work {
         self.left_out.set(self.left_out.get().saturating_add(u64::try_from(count).unwrap_or(u64::MAX)));
     }
 
+    /// Whether there are no steps left.
+    pub(crate) fn is_spent(&self) -> bool {
+        self.left.get() == 0
+    }
+
     /// Cuts a list to its first elements; whether nothing was lost.
     pub(crate) fn keep<T>(&self, items: &mut Vec<T>, max: usize) -> bool {
         let more = items.len().saturating_sub(max);
