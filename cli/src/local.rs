@@ -83,7 +83,8 @@ pub(crate) fn build(
     source: &BundleSource,
     version: Option<u64>,
 ) -> Result<SignedBundle, Failure> {
-    let overrides = BuildOverrides { created: Some(context.now()), mesh_id: Some(mesh.mesh_id), version };
+    let overrides =
+        BuildOverrides { created: Some(context.now()), mesh_id: Some(mesh.mesh_id), version, fallback: None };
     Ok(bundle::build(source, &overrides)?.into_container())
 }
 

@@ -28,6 +28,7 @@ mod nonces;
 mod ops;
 mod publish;
 mod refill;
+mod rollouts;
 mod voter;
 
 pub use config::{Config, ConfigError};

@@ -22,6 +22,7 @@ use crate::machine::Machine;
 use crate::materials::{Materials, Unusable};
 use crate::nonces::NonceDesk;
 use crate::raft::{ChangeError, Fatal, Members, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, StartError};
+use crate::rollouts::Lookout;
 use crate::telemetry::Telemetry;
 use crate::{admin, duties, electorate, ops, publish, refill};
 
@@ -155,13 +156,16 @@ impl Voter {
         let issuer = Arc::new(Issuer::new(materials.issuer));
         let edges = Arc::new(EdgeTable::new(&metrics));
         let nonces = Arc::new(NonceDesk::new(config.id, &metrics));
+        let lookout = Lookout { cluster: cluster.clone(), edges: edges.clone(), desk: Arc::default() };
         calls.serve(Services {
             cluster: cluster.clone(),
             issuer: issuer.clone(),
             edges: edges.clone(),
             nonces: nonces.clone(),
+            rollouts: lookout.desk.clone(),
             collector: collector.clone(),
         });
+        tasks.spawn("rollouts", lookout.clone().run(shutdown.clone()));
         tasks.spawn("records of others", refill::keep(cluster.clone(), collector.clone(), shutdown.clone()));
         tasks.spawn("clocks", compare_clocks(cluster.clone(), shutdown.clone()));
         tasks.spawn("voters", electorate::keep(cluster.clone(), raft.clone(), shutdown.clone()));
@@ -174,6 +178,7 @@ impl Voter {
             cluster: cluster.clone(),
             edges: edges.clone(),
             nonces,
+            rollouts: lookout.desk.clone(),
             collector: collector.clone(),
             published,
         };
@@ -185,6 +190,7 @@ impl Voter {
             cluster: cluster.clone(),
             issuer,
             edges,
+            lookout,
             collector,
             shutdown: shutdown.clone(),
         };

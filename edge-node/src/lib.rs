@@ -21,6 +21,7 @@ mod pep;
 mod report;
 mod road;
 mod room;
+mod shadow;
 mod sync;
 pub mod telemetry;
 mod vault;
@@ -61,6 +62,7 @@ use ops::Operations;
 use pdp::{Place, ProofFloor};
 use report::{Author, Reporter, SpoolConfig};
 use road::Gateway;
+use shadow::Shadows;
 use sync::{Asking, Dialler, Followed, Follower, Greeting, Links, Tidied, Told, VoterLinks};
 use telemetry::Telemetry;
 use vault::Vault;
@@ -228,6 +230,8 @@ impl Edge {
         };
         back.spawn("links to voters", voter_links.run(back_shutdown.clone()));
         let followed = watch::Sender::new(Followed::default());
+        let (shadows, shadow_queue) = Shadows::new();
+        back.spawn("shadow", shadow_queue.run(env.clone(), shadows.clone(), back_shutdown.clone()));
         let follower = Follower {
             env: env.clone(),
             greeting,
@@ -238,6 +242,7 @@ impl Edge {
             vault: Arc::clone(&vault),
             metrics: metrics.clone(),
             feed: Arc::clone(reporter.feed()),
+            shadows: shadows.clone(),
             links: links.clone(),
             followed: followed.clone(),
             forked,
@@ -271,6 +276,7 @@ impl Edge {
             vault,
             egress: Egress::new(&env, config.upstream_deadline()),
             reporter,
+            shadows,
             metrics: metrics.clone(),
             calls: Arc::clone(&calls),
         });

@@ -43,6 +43,7 @@ use crate::ingress::mcp::headers::{HeaderFault, check_params};
 use crate::pdp::{self, Cleared, Place, ProofFloor, Proven, Refusal};
 use crate::pep::{self, Duties};
 use crate::report::{Durability, NotOnDisk, Reporter, Weight};
+use crate::shadow::Shadows;
 use crate::telemetry::{Metrics, chain_text};
 use crate::vault::{Credential, Vault};
 
@@ -70,6 +71,7 @@ pub(crate) struct Gateway {
     pub(crate) vault: Arc<Vault>,
     pub(crate) egress: Egress,
     pub(crate) reporter: Reporter,
+    pub(crate) shadows: Shadows,
     pub(crate) metrics: Metrics,
     /// Calls under way at upstreams.
     pub(crate) calls: Arc<Semaphore>,
@@ -285,6 +287,7 @@ impl Gateway {
         progress: Option<mpsc::Sender<Progress>>,
     ) -> Result<Released, Undone> {
         let proof = (self.floor, journey.proven);
+        self.shadows.decided(&journey.view, effective, &call, journey.arrived);
         let judged = carrier::relations_at_least(headers).map_err(Refusal::of_call).and_then(|demanded| {
             pdp::judge(&journey.view, effective, &self.place, call, proof, demanded, journey.arrived)
         });

@@ -239,6 +239,7 @@ impl Speaker {
             | EdgeReport::Attest(_)
             | EdgeReport::Covered(_)
             | EdgeReport::Relations(_)
+            | EdgeReport::Rollout(_)
             | EdgeReport::Records(_) => return,
         };
         (self.ear)(edge, heard);

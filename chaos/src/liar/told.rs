@@ -1,5 +1,6 @@
 //! What a liar knows, and what it says instead.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
@@ -154,7 +155,7 @@ impl Truth {
         state.set_directory(*version, &PublishedObject::new(document.clone()));
         let published = PublishedBundle::new(bundle);
         let activation = Activation { number, tenant: mesh.tenant.clone(), ring: 0, manifest: published.manifest };
-        let activations = activations_digest([&activation]);
+        let activations = activations_digest([&activation], &BTreeMap::new());
         state.activate(activation, &published);
         let (directory, root) = (*version, self.root);
         // Numbers that honest voters reach within the minute: how far ahead a liar could get is not the question here.
@@ -167,7 +168,7 @@ impl Truth {
         let version = newest.dangerous_unverified_manifest()?.version.0 + 1;
         let url = mesh.upstreams.first().map(|upstream| upstream.url.clone()).context("the mesh has no tools")?;
         let created = Some(env.now().wall);
-        let overrides = BuildOverrides { created, mesh_id: Some(mesh.mesh_id), version: Some(version) };
+        let overrides = BuildOverrides { created, mesh_id: Some(mesh.mesh_id), version: Some(version), fallback: None };
         let built = example::bundle_source(&url).build(&overrides);
         let mut bundle = built.map_err(|_| anyhow::anyhow!("the example does not build"))?.into_container();
         for path in mesh.keys.policy.iter().take(1) {

@@ -2,7 +2,10 @@
 
 pub(crate) mod diff;
 mod prove;
+mod rollback;
 mod test;
+mod watch;
+mod waves;
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
@@ -11,11 +14,11 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use remit_common::bundle::source::{BuildOverrides, BundleSource, SourceFault, UnsignedBundle};
 use remit_common::bundle::suite;
-use remit_common::bundle::{Approved, BundleRejected, Manifest, SignedBundle};
-use remit_common::id::MeshId;
+use remit_common::bundle::{Approved, BundleRejected, Manifest, RolloutPlan, SignedBundle};
+use remit_common::id::{MeshId, TenantId};
 use remit_common::limits::{BUNDLE_BYTES_MAX, BUNDLE_FILES_MAX};
 use remit_common::time::Timestamp;
-use remit_control_plane::admin::model::{BundlePublished, BundleStatus, Bundles};
+use remit_control_plane::admin::model::{BundlePublished, BundleStatus, Bundles, RolloutMoved};
 use serde_json::json;
 
 use crate::admin::Admin;
@@ -35,7 +38,10 @@ Example:
   remit bundle sign v1.bundle --key .remit/keys/policy-2.key
   remit bundle show my-bundle --schema
   remit bundle diff active v1.bundle
-  remit bundle push v1.bundle")]
+  remit bundle push v1.bundle
+  remit bundle build my-bundle -o v2.bundle --version 2 --fallback active
+  remit bundle push v2.bundle --waves edge:eu-west-1,50% --bake 10m --watch
+  remit bundle rollback")]
 pub(crate) struct Args {
     #[command(subcommand)]
     verb: Verb,
@@ -86,6 +92,25 @@ enum Verb {
         /// Why it is meant: one line, recorded with the approval
         #[arg(long, value_name = "TEXT", requires = "approve_widening", default_value = "")]
         reason: String,
+        #[command(flatten)]
+        waves: waves::Waves,
+        /// Show it arriving at every edge, until it is everywhere or taken back
+        #[arg(long)]
+        watch: bool,
+    },
+    /// Show what is on its way, at every edge, until it is everywhere or taken back
+    Watch(watch::Args),
+    /// Go back to a bundle that the highest one names as its fallback; nobody has to sign
+    Rollback {
+        /// The version to go back to; the newest that is open if nothing is said
+        #[arg(long, value_name = "N")]
+        to: Option<u64>,
+        /// Whose, where more than one tenant has a bundle
+        #[arg(long)]
+        tenant: Option<TenantId>,
+        /// Why
+        #[arg(long, value_name = "TEXT", default_value = "")]
+        reason: String,
     },
     /// List the bundles that the control plane holds
     Ls,
@@ -107,6 +132,9 @@ struct Build {
     /// Its number, instead of what `bundle.toml` says
     #[arg(long, value_name = "N")]
     version: Option<u64>,
+    /// What it may be taken back to while it counts: `active`, a container, or the digest of a manifest
+    #[arg(long, value_name = "BUNDLE")]
+    fallback: Option<String>,
     /// Build although a case of `tests/` fails
     #[arg(long)]
     untested: bool,
@@ -117,14 +145,17 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::New { dir } => new(dir, context),
         Verb::Check { dir } => check(dir, context),
         Verb::Test(args) => test::run(args, context),
-        Verb::Build(args) => build_to_file(args, context),
+        Verb::Build(args) => build_to_file(args, context).await,
         Verb::Sign { file, key } => sign(file, key, context),
         Verb::Show { file, schema: true } => show_schema(file, context).await,
         Verb::Show { file, schema: false } => show(file, context),
         Verb::Diff(args) => diff::run(args, context).await,
-        Verb::Push { file, approve_widening, reason } => {
-            push_file(file, approve_widening.then_some(reason.as_str()), context).await
+        Verb::Push { file, approve_widening, reason, waves, watch } => {
+            let plan = waves.plan(*approve_widening)?;
+            push_file(file, approve_widening.then_some(reason.as_str()), plan.as_ref(), *watch, context).await
         }
+        Verb::Watch(args) => watch::run(args, context).await,
+        Verb::Rollback { to, tenant, reason } => rollback::run(*to, tenant.as_ref(), reason, context).await,
         Verb::Ls => ls(context).await,
     }
 }
@@ -268,7 +299,7 @@ fn check(dir: &Path, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn build_to_file(args: &Build, context: &Context) -> Result<Exit, Failure> {
+async fn build_to_file(args: &Build, context: &Context) -> Result<Exit, Failure> {
     let source = read_source(context, &args.dir)?;
     let mesh_id = match args.mesh_id {
         Some(mesh_id) => Some(mesh_id),
@@ -276,7 +307,12 @@ fn build_to_file(args: &Build, context: &Context) -> Result<Exit, Failure> {
         None if !names_mesh(&source) => context.mesh().ok().map(|mesh| mesh.mesh_id),
         None => None,
     };
-    let overrides = BuildOverrides { created: args.created.map(Timestamp::from_secs), mesh_id, version: args.version };
+    let fallback = match &args.fallback {
+        Some(named) => Some(rollback::digest_of(named, &source, context).await?),
+        None => None,
+    };
+    let created = args.created.map(Timestamp::from_secs);
+    let overrides = BuildOverrides { created, mesh_id, version: args.version, fallback };
     let built = build(&source, &overrides)?;
     if !args.untested {
         test::passes(&source, &built)?;
@@ -370,7 +406,13 @@ pub(crate) async fn push(admin: &Admin, body: Vec<u8>) -> Result<BundlePublished
 /// Comparisons of one push, when other bundles become active meanwhile.
 const TRIES_MAX: u32 = 3;
 
-async fn push_file(file: &Path, approved: Option<&str>, context: &Context) -> Result<Exit, Failure> {
+async fn push_file(
+    file: &Path,
+    approved: Option<&str>,
+    plan: Option<&RolloutPlan>,
+    watch: bool,
+    context: &Context,
+) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let bundle = read_container(context, file)?;
     let manifest = claimed(&bundle)?;
@@ -381,7 +423,10 @@ async fn push_file(file: &Path, approved: Option<&str>, context: &Context) -> Re
         let diff::Cleared { approval, proof } = diff::approve(&admin, &bundle, &manifest, approved, context).await?;
         let body = approval.as_ref().map_or_else(|| container.clone(), |approval| approval.with(&container));
         let progress = context.output.progress("pushing");
-        let pushed = push(&admin, body).await;
+        let pushed = match plan {
+            Some(plan) => admin.post("/v1/bundles", plan.with(&body)).await.map(Pushed::InWaves),
+            None => push(&admin, body).await.map(Pushed::AtOnce),
+        };
         progress.finish_and_clear();
         tries += 1;
         match pushed {
@@ -398,19 +443,44 @@ async fn push_file(file: &Path, approved: Option<&str>, context: &Context) -> Re
             Some("approval_of_other_findings") => failure.hint(
                 "the voters found what this program did not: are both of one version? `remit bundle diff` shows more",
             ),
-            Some("widening_not_approved" | "nothing_to_approve" | "compared_with_another_base") => failure,
+            Some("no_way_back") => {
+                failure.hint("`remit bundle build DIR -o FILE --fallback active` names the active one as the way back")
+            }
+            Some("rollout_under_way") => failure.hint("`remit rollout show` says where it stands"),
+            Some("widening_not_approved" | "nothing_to_approve" | "compared_with_another_base" | "already_active") => {
+                failure
+            }
             _ if failure.exit == Exit::Failed => {
                 failure.hint("`remit bundle show FILE` shows who signed; two administrators of three must")
             }
             _ => failure,
         })?;
-    context.output.document(&pushed);
     let line = format!("{} version {}", manifest.name, manifest.version);
-    context.output.line(format!("{line} is active as of entry {}; `remit status` shows it arriving", pushed.number));
+    let line = match &pushed {
+        Pushed::AtOnce(published) => {
+            context.output.document(published);
+            format!("{line} is active as of entry {}; `remit bundle watch` shows it arriving", published.number)
+        }
+        Pushed::InWaves(moved) => {
+            context.output.document(moved);
+            let waves = plan.map_or(0, |plan| plan.waves.len());
+            format!(
+                "{line} begins in the first of {waves} waves, rollout {}; `remit bundle watch` shows it",
+                moved.rollout
+            )
+        }
+    };
+    context.output.line(line);
     if let Some(proof) = proof {
         context.output.line(context.output.faint(&proof));
     }
-    Ok(Exit::Done)
+    if watch { watch::follow(&admin, &manifest.tenant, None, context).await } else { Ok(Exit::Done) }
+}
+
+/// What came of a push.
+enum Pushed {
+    AtOnce(BundlePublished),
+    InWaves(RolloutMoved),
 }
 
 async fn ls(context: &Context) -> Result<Exit, Failure> {

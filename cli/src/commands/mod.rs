@@ -16,6 +16,7 @@ mod record;
 pub(crate) mod relation;
 pub(crate) mod revocation;
 pub(crate) mod revoke;
+mod rollout;
 pub(crate) mod status;
 mod tool_server;
 mod up;
@@ -40,6 +41,8 @@ pub(crate) enum Command {
     Status(status::Args),
     /// Write, check, build, sign and push policy
     Bundle(bundle::Args),
+    /// Look at bundles on their way, and hold them or take them back
+    Rollout(rollout::Args),
     /// Make, narrow, show and check what an agent carries
     Envelope(envelope::Args),
     /// Stand between an agent and the edges: plain MCP here, proof of possession there
@@ -95,6 +98,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Down(args) => down::run(&args, &context).await,
         Command::Status(args) => status::run(&args, &context).await,
         Command::Bundle(args) => bundle::run(&args, &context).await,
+        Command::Rollout(args) => rollout::run(&args, &context).await,
         Command::Envelope(args) => envelope::run(&args, &context).await,
         Command::Agent(args) => Box::pin(agent::run(args, &context)).await,
         Command::Identity(args) => identity::run(&args, &context),

@@ -27,4 +27,6 @@ mod refused;
 #[cfg(test)]
 mod relations;
 #[cfg(test)]
+mod rollouts;
+#[cfg(test)]
 mod tool_server;

@@ -185,7 +185,7 @@ fn loosened(found: &Comparison) -> u64 {
     u64::try_from(found.loosened().count()).unwrap_or(u64::MAX)
 }
 
-fn framed(magic: &[u8; 8], value: &impl Serialize, container: &[u8]) -> Vec<u8> {
+pub(super) fn framed(magic: &[u8; 8], value: &impl Serialize, container: &[u8]) -> Vec<u8> {
     // INVARIANT: numbers, texts and maps by name always serialise, in far less than 4 GiB.
     let json = serde_json::to_vec(value).unwrap_or_default();
     let len = u32::try_from(json.len()).unwrap_or(u32::MAX);
@@ -196,18 +196,18 @@ fn framed(magic: &[u8; 8], value: &impl Serialize, container: &[u8]) -> Vec<u8> 
     out
 }
 
-fn unframed<'b, T: Serialize + DeserializeOwned>(
+pub(super) fn unframed<'b, T: Serialize + DeserializeOwned>(
     magic: &[u8; 8],
     bytes: &'b [u8],
 ) -> Result<(Option<T>, &'b [u8]), MalformedBundle> {
     let Some(rest) = bytes.strip_prefix(magic) else { return Ok((None, bytes)) };
     let mut rest = Rest(rest);
     if u16::from_be_bytes(rest.number()?) != FORMAT {
-        return Err(MalformedBundle { rule: "the format of its approval is not known" });
+        return Err(MalformedBundle { rule: "the format of what stands before the container is not known" });
     }
-    let len = rest.len(APPROVAL_BYTES_MAX, "an approval has at most 32 KiB")?;
+    let len = rest.len(APPROVAL_BYTES_MAX, "what stands before a container has at most 32 KiB")?;
     let json = rest.take(len)?;
-    let rule = "its approval is not the JSON of one";
+    let rule = "what stands before the container is not the JSON of an approval or a plan";
     let value: T = serde_json::from_slice(json).map_err(|_| MalformedBundle { rule })?;
     // One spelling only: no key twice, none in another order, no space.
     if serde_json::to_vec(&value).ok().as_deref() != Some(json) {

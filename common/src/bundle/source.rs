@@ -53,6 +53,8 @@ pub struct BuildOverrides {
     pub mesh_id: Option<MeshId>,
     /// Its number.
     pub version: Option<u64>,
+    /// What it may be taken back to as long as it counts, besides what `bundle.toml` names.
+    pub fallback: Option<Digest>,
 }
 
 /// A bundle that was built and not signed.
@@ -254,11 +256,16 @@ impl BundleSource {
             (None, None) => return Err(missing("created", "--created")),
         };
         let version = overrides.version.or(toml.version).ok_or_else(|| missing("version", "--version"))?;
-        let fallback = toml
+        let expires = created.plus(Duration::from_secs(toml.life_days.saturating_mul(86_400)));
+        let mut fallback: Vec<super::Fallback> = toml
             .fallback
             .iter()
             .map(|named| Ok(super::Fallback { digest: named.digest, until: at(&named.until)? }))
             .collect::<Result<_, SourceFault>>()?;
+        if let Some(digest) = overrides.fallback {
+            fallback.retain(|named| named.digest != digest);
+            fallback.push(super::Fallback { digest, until: expires });
+        }
         let entry = |(path, content): (&String, &Vec<u8>)| FileEntry {
             path: path.clone(),
             len: u64::try_from(content.len()).unwrap_or(u64::MAX),
@@ -271,7 +278,7 @@ impl BundleSource {
             name: toml.name,
             version: BundleVersion(version),
             created,
-            expires: created.plus(Duration::from_secs(toml.life_days.saturating_mul(86_400))),
+            expires,
             files: files.iter().map(entry).collect(),
             fallback,
             floor: BundleVersion(toml.floor.unwrap_or(1)),

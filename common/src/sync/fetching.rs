@@ -15,7 +15,7 @@ use crate::limits::{
     BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, RELATION_SIGNED_BYTES_MAX,
 };
 use crate::time::BootTime;
-use crate::trust::activation::Activation;
+use crate::trust::activation::{Activation, RING_STAGED};
 use crate::trust::dsse::Envelope;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{Activated, Chunk, ObjectRef, Published, RelationsOffer};
@@ -53,7 +53,7 @@ pub(super) struct Fetching {
     directory: Option<Published>,
     /// One offer of a tenant.
     relations: BTreeMap<TenantId, RelationsOffer>,
-    bundles: BTreeMap<TenantId, Activated>,
+    bundles: BTreeMap<(TenantId, u32), Activated>,
     job: Option<Job>,
 }
 
@@ -124,11 +124,17 @@ impl Fetching {
         Ok(())
     }
 
-    /// Only a tenant's newest bundle is fetched; one that is under way is finished, and superseded then.
+    /// Only the newest bundle of a tenant's ring is fetched; one that is under way is finished, and superseded then.
     pub(super) fn want_bundle(&mut self, activated: Activated) -> Result<(), PeerMisbehaved> {
         check_document(&activated.envelope)?;
-        self.bundles.insert(activated.activation.tenant.clone(), activated);
+        let key = (activated.activation.tenant.clone(), activated.activation.ring);
+        self.bundles.insert(key, activated);
         Ok(())
+    }
+
+    /// Nothing is staged of a tenant any more.
+    pub(super) fn unwant_staged(&mut self, tenant: &TenantId) {
+        self.bundles.remove(&(tenant.clone(), RING_STAGED));
     }
 
     /// Of each tenant only the newest offer is fetched: a voter makes the next when it has heard of the last, or to

@@ -6,12 +6,13 @@ use std::sync::{Arc, OnceLock};
 use super::revocations::split;
 use crate::bundle::container::SignedBundle;
 use crate::crypto::digest::Digest;
-use crate::id::{CredentialId, EdgeId, TenantId};
+use crate::id::{CredentialId, EdgeId, LogIndex, TenantId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::relation_log::RelationLog;
 use crate::revocation::Revocations;
-use crate::trust::activation::Activation;
-use crate::wire::message::{Activated, ObjectRef, Published, RelationsOffer, RevocationsPart};
+use crate::trust::activation::{Activation, Staged};
+use crate::trust::scope::Scope;
+use crate::wire::message::{Activated, ObjectRef, Published, RelationsOffer, RevocationsPart, StagedOffer};
 
 /// Bytes with their digest, hashed once.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -54,7 +55,8 @@ pub struct PublishedRevocations {
 pub struct PublishedState {
     roots: BTreeMap<u64, ObjectRef>,
     directory: Option<Published>,
-    activations: BTreeMap<(TenantId, u32), Activated>,
+    activations: BTreeMap<TenantId, Activated>,
+    staged: BTreeMap<TenantId, (Activated, Scope)>,
     shards: BTreeMap<EdgeId, BTreeMap<(TenantId, CredentialId), PublishedShard>>,
     relations: BTreeMap<TenantId, Arc<RelationLog>>,
     revocations: Arc<PublishedRevocations>,
@@ -138,6 +140,7 @@ impl PublishedState {
             roots: BTreeMap::new(),
             directory: None,
             activations: BTreeMap::new(),
+            staged: BTreeMap::new(),
             shards: BTreeMap::new(),
             relations: BTreeMap::new(),
             revocations,
@@ -157,13 +160,23 @@ impl PublishedState {
         self.directory = Some(Published { version, object: self.add(document) });
     }
 
-    /// Sets the activation of its tenant and ring, and offers the bundle that it names.
+    /// Sets the activation of its tenant, and offers the bundle that it names.
     pub fn activate(&mut self, activation: Activation, bundle: &PublishedBundle) {
+        let envelope = self.offer(bundle);
+        self.activations.insert(activation.tenant.clone(), Activated { activation, envelope });
+    }
+
+    /// Sets what some of its tenant's edges are to run instead, and offers the bundle that it names to all of them.
+    pub fn stage(&mut self, Staged { activation, scope }: Staged, bundle: &PublishedBundle) {
+        let envelope = self.offer(bundle);
+        self.staged.insert(activation.tenant.clone(), (Activated { activation, envelope }, scope));
+    }
+
+    fn offer(&mut self, bundle: &PublishedBundle) -> ObjectRef {
         for file in &bundle.files {
             self.add(file);
         }
-        let envelope = self.add(&bundle.envelope);
-        self.activations.insert((activation.tenant.clone(), activation.ring), Activated { activation, envelope });
+        self.add(&bundle.envelope)
     }
 
     /// Sets the shard of one edge for one credential.
@@ -200,6 +213,15 @@ impl PublishedState {
         let mut ascending: Vec<_> = self.activations.values().collect();
         ascending.sort_by_key(|activated| activated.activation.number);
         ascending.into_iter()
+    }
+
+    /// The first tenant of which something else is staged than was said, and what.
+    pub(super) fn staged_unlike(&self, said: &BTreeMap<TenantId, LogIndex>) -> Option<StagedOffer> {
+        let number = |(activated, _): &(Activated, Scope)| activated.activation.number;
+        let news = self.staged.iter().find(|(tenant, staged)| said.get(*tenant) != Some(&number(staged)));
+        let over = || said.keys().find(|tenant| !self.staged.contains_key(*tenant));
+        let offer = |tenant: &TenantId, staged| StagedOffer { tenant: tenant.clone(), staged };
+        news.map(|(tenant, staged)| offer(tenant, Some(staged.clone()))).or_else(|| Some(offer(over()?, None)))
     }
 
     pub(super) fn shards_of(

@@ -22,7 +22,8 @@ use crate::wire::batch::RecordBatch;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
     Ack, Chunk, EdgeMessage, Have, HaveRelations, Hello, HelloAck, Nack, NonceMessage, RecordAck, RecordFork, Refused,
-    RelationsHead, RelationsOffer, RevocationsPart, ShardOffer, TickRelations, VoterMessage, WireMessage as _,
+    RelationsHead, RelationsOffer, RevocationsPart, RolloutExample, RolloutReport, ShardOffer, StagedOffer,
+    TickRelations, VoterMessage, WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::{self, VERSIONS_MAX};
@@ -35,6 +36,8 @@ pub const FETCH_MAX: usize = BUNDLE_FILES_MAX + 16;
 pub const HAVE_ENTRIES_MAX: usize = 4_096;
 /// Characters of a code or a detail that an edge reports.
 pub const TEXT_BYTES_MAX: usize = 2_048;
+/// Differences that an edge shows of a bundle that is being rolled out, and rules of each.
+pub const EXAMPLES_MAX: usize = 8;
 /// Boots of an edge whose records are acknowledged on one connection: the running one and a few whose tail it still
 /// has.
 pub const BOOTS_MAX: usize = 16;
@@ -59,6 +62,8 @@ pub enum EdgeReport {
     Nonce(NonceMessage),
     /// How far the relations of these tenants have come.
     Relations(Vec<RelationsHead>),
+    /// What it has seen of a bundle that is being rolled out.
+    Rollout(RolloutReport),
     /// Records, still packed.
     Records(RecordBatch),
 }
@@ -100,6 +105,7 @@ struct Said {
     root: u64,
     directory: u64,
     activations: BTreeMap<(TenantId, u32), LogIndex>,
+    staged: BTreeMap<TenantId, LogIndex>,
     shards: BTreeMap<(TenantId, CredentialId), u64>,
     relations: BTreeMap<TenantId, Followed>,
     epoch: RevocationEpoch,
@@ -309,6 +315,7 @@ impl Publisher {
             root,
             directory,
             activations: activations.into_iter().map(|have| ((have.tenant, have.ring), have.number)).collect(),
+            staged: BTreeMap::new(),
             shards: shards.into_iter().map(|have| ((have.tenant, have.credential), have.version)).collect(),
             relations: BTreeMap::new(),
             epoch,
@@ -332,6 +339,10 @@ impl Publisher {
             EdgeMessage::Nack(nack) if !is_text(&nack.code) || !is_text(&nack.detail) => {
                 return Err(PeerMisbehaved::TooMany { what: "bytes of a reason", max: TEXT_BYTES_MAX });
             }
+            EdgeMessage::Rollout(report) if !is_small(&report) => {
+                return Err(PeerMisbehaved::TooMany { what: "examples of a rollout", max: EXAMPLES_MAX });
+            }
+            EdgeMessage::Rollout(report) => EdgeReport::Rollout(report),
             EdgeMessage::Ack(ack) => EdgeReport::Ack(ack),
             EdgeMessage::Nack(nack) => EdgeReport::Nack(nack),
             EdgeMessage::Attest(attestation) => EdgeReport::Attest(attestation),
@@ -426,6 +437,10 @@ impl Publisher {
                 let activation = &activated.activation;
                 self.said.activations.insert((activation.tenant.clone(), activation.ring), activation.number);
             }
+            VoterMessage::Staged(StagedOffer { tenant, staged: Some((activated, _)) }) => {
+                self.said.staged.insert(tenant.clone(), activated.activation.number);
+            }
+            VoterMessage::Staged(StagedOffer { tenant, staged: None }) => drop(self.said.staged.remove(tenant)),
             VoterMessage::HelloAck(_)
             | VoterMessage::Object(_)
             | VoterMessage::Shard(_)
@@ -471,6 +486,9 @@ impl Publisher {
         });
         if let Some(activated) = activation {
             return Some(VoterMessage::Activation(activated.clone()));
+        }
+        if let Some(staged) = self.state.staged_unlike(&self.said.staged) {
+            return Some(VoterMessage::Staged(staged));
         }
         self.next_relations().map(VoterMessage::Relations)
     }
@@ -540,4 +558,13 @@ impl Publisher {
         }
         Some(VoterMessage::Object(Chunk { digest, offset, total, bytes }))
     }
+}
+
+/// What an edge shows of a rollout is for people to read: a few lines.
+fn is_small(report: &RolloutReport) -> bool {
+    let is_line = |text: &str| text.len() <= TEXT_BYTES_MAX / EXAMPLES_MAX;
+    report.examples.len() <= EXAMPLES_MAX
+        && report.examples.iter().all(|RolloutExample { action: _, class, before, after, rules }| {
+            rules.len() <= EXAMPLES_MAX && [class, before, after].into_iter().chain(rules).all(|text| is_line(text))
+        })
 }

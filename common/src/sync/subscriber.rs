@@ -19,13 +19,15 @@ use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch,
 use crate::limits::SHARD_BYTES_MAX;
 use crate::revocation::RevocationUpdate;
 use crate::time::BootTime;
-use crate::trust::activation::Activation;
+use crate::trust::activation::{Activation, RING_STAGED, Staged};
 use crate::trust::dsse::Envelope;
+use crate::trust::scope::SCOPE_NAMES_MAX;
 use crate::trust::tick::TickAnswer;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
     Ack, Activated, EdgeMessage, Fetch, Have, HaveRelations, Hello, Nack, NonceMessage, RecordAck, RecordFork, Refused,
-    RelationsHead, RelationsOffer, ShardOffer, Stage, TickRelations, VoterMessage, WireMessage as _,
+    RelationsHead, RelationsOffer, RolloutReport, ShardOffer, Stage, StagedOffer, TickRelations, VoterMessage,
+    WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::SPOKEN;
@@ -64,6 +66,10 @@ pub enum Output {
     },
     /// An activation has been announced. It counts once a tick answer covers it.
     Activation(Activation),
+    /// An activation for some of the tenant's edges has been announced. It counts as the others do.
+    Staged(Staged),
+    /// Nothing is staged of this tenant any more.
+    Unstaged(TenantId),
     /// A manifest, to be verified. Answer with [`Subscriber::manifest_verified`] or [`Subscriber::refuse_bundle`].
     Manifest {
         /// What named it.
@@ -318,6 +324,11 @@ impl Subscriber {
         self.send(EdgeMessage::HaveRelations(HaveRelations { again: false, heads }));
     }
 
+    /// What the edge has seen of a bundle that is being rolled out.
+    pub fn report_rollout(&mut self, report: RolloutReport) {
+        self.send(EdgeMessage::Rollout(report));
+    }
+
     /// A fresh nonce, with what the edge has at this moment.
     pub fn send_nonce(&mut self, nonce: NonceMessage) {
         self.send(EdgeMessage::Nonce(nonce));
@@ -344,6 +355,7 @@ impl Subscriber {
                 }
             }
             VoterMessage::Activation(activated) => self.on_activation(activated)?,
+            VoterMessage::Staged(offer) => self.on_staged(offer)?,
             VoterMessage::Object(chunk) => self.fetching.take(chunk, now, &mut fetched)?,
             VoterMessage::Absent(object) => self.fetching.absent(&object, now, &mut fetched)?,
             VoterMessage::Shard(shard) => self.on_shard(shard)?,
@@ -387,11 +399,19 @@ impl Subscriber {
 
     fn on_activation(&mut self, activated: Activated) -> Result<(), PeerMisbehaved> {
         let activation = activated.activation.clone();
-        let key = (activation.tenant.clone(), activation.ring);
+        if self.announce(activated)? {
+            self.outputs.push_back(Output::Activation(activation));
+        }
+        Ok(())
+    }
+
+    /// Whether this is news; if it is, and its tenant is one of this edge's, its bundle is fetched.
+    fn announce(&mut self, activated: Activated) -> Result<bool, PeerMisbehaved> {
+        let activation = &activated.activation;
         let known = self.announced.activations.len();
-        let number = self.announced.activations.entry(key).or_insert(LogIndex(0));
-        if !rises("activation number", &mut number.0, activation.number.0)? {
-            return Ok(());
+        let number = self.announced.activations.entry((activation.tenant.clone(), activation.ring));
+        if !rises("activation number", &mut number.or_insert(LogIndex(0)).0, activation.number.0)? {
+            return Ok(false);
         }
         if known > ACTIVATIONS_MAX {
             return Err(PeerMisbehaved::TooMany { what: "activations", max: ACTIVATIONS_MAX });
@@ -399,7 +419,29 @@ impl Subscriber {
         if self.identity.tenants.contains(&activation.tenant) {
             self.fetching.want_bundle(activated)?;
         }
-        self.outputs.push_back(Output::Activation(activation));
+        Ok(true)
+    }
+
+    /// What is staged has a number that rises like that of any other activation; that nothing is staged any more can be
+    /// said at any time, and costs the edge nothing but what it would have had to compare.
+    fn on_staged(&mut self, offer: StagedOffer) -> Result<(), PeerMisbehaved> {
+        let StagedOffer { tenant, staged } = offer;
+        let Some((activated, scope)) = staged else {
+            self.fetching.unwant_staged(&tenant);
+            self.outputs.push_back(Output::Unstaged(tenant));
+            return Ok(());
+        };
+        let activation = activated.activation.clone();
+        if activation.ring != RING_STAGED || activation.tenant != tenant {
+            return Err(PeerMisbehaved::OutOfPlace { kind: "Staged", why: "it is no staged activation of its tenant" });
+        }
+        let named = scope.edges.len().saturating_add(scope.regions.len());
+        if named > SCOPE_NAMES_MAX {
+            return Err(PeerMisbehaved::TooMany { what: "edges and regions of a rollout", max: SCOPE_NAMES_MAX });
+        }
+        if self.announce(activated)? {
+            self.outputs.push_back(Output::Staged(Staged { activation, scope }));
+        }
         Ok(())
     }
 

@@ -15,6 +15,7 @@ pub mod published;
 pub mod refused;
 pub mod role;
 pub mod root;
+pub mod scope;
 pub mod tick;
 
 pub use refused::TrustRefused;

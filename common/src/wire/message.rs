@@ -14,13 +14,14 @@ use super::frame::{self, Frame, PeerMisbehaved};
 use super::proof::{Attestation, Covered};
 use super::version::Version;
 use crate::crypto::digest::Digest;
-use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
+use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, ToolName, VoterId};
 use crate::identity::SignedRequest;
 use crate::limits::FRAME_BYTES_MAX;
 use crate::record::RecordHead;
 use crate::revocation::{Cut, Revocation};
 use crate::time::Timestamp;
 use crate::trust::activation::Activation;
+use crate::trust::scope::Scope;
 use crate::trust::tick::{Nonce, TickAnswer};
 
 /// A value that travels as one frame.
@@ -112,6 +113,8 @@ messages! {
         10 Revoke(RevokeAsked),
         /// Which relations the edge has, and follows.
         11 HaveRelations(HaveRelations),
+        /// What the edge has seen of a bundle that is being rolled out.
+        12 Rollout(RolloutReport),
     }
 }
 
@@ -150,6 +153,8 @@ messages! {
         115 TickRelations(TickRelations),
         /// There are batches of relations.
         116 Relations(RelationsOffer),
+        /// A bundle is being rolled out, or is not any more.
+        117 Staged(StagedOffer),
     }
 }
 
@@ -302,6 +307,58 @@ pub struct Activated {
     pub activation: Activation,
     /// The manifest in its signatures.
     pub envelope: ObjectRef,
+}
+
+/// What a tenant has staged (W-30).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StagedOffer {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The activation, where its manifest is to be fetched, and whom it is for; `None`: nothing is staged any more.
+    pub staged: Option<(Activated, Scope)>,
+}
+
+/// What an edge has seen of a bundle that is being rolled out (W-31): of each decision of the tenant, what the other
+/// bundle would have decided. Counts are since the edge has had both.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutReport {
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The rollout: two of the same bundle are two.
+    pub rollout: LogIndex,
+    /// Whether the edge decides by it.
+    pub runs: bool,
+    /// Decisions that were compared.
+    pub compared: u64,
+    /// Decisions that were not, because they came too quickly.
+    pub dropped: u64,
+    /// Of those, permitted by the bundle from before.
+    pub permitted_before: u64,
+    /// Permitted by it, and denied by the bundle from before.
+    pub newly_permitted: u64,
+    /// Denied by it, and permitted by the bundle from before.
+    pub newly_denied: u64,
+    /// Decisions in which one of its rules failed.
+    pub failed: u64,
+    /// Milliseconds that one of a hundred of its decisions exceeds, rounded down.
+    pub p99_ms: u64,
+    /// A few of the differences, one for each action and kind.
+    pub examples: Vec<RolloutExample>,
+}
+
+/// One decision that comes out differently.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutExample {
+    /// The tool.
+    pub action: ToolName,
+    /// The class of the agent.
+    pub class: String,
+    /// What the bundle from before says: `permit`, or the reason.
+    pub before: String,
+    /// What the new one says.
+    pub after: String,
+    /// The rules that decided.
+    pub rules: Vec<String>,
 }
 
 /// How far a tenant's relations have come.

@@ -18,6 +18,7 @@ use crate::text::{from_hex, hex};
 use crate::time::Timestamp;
 use crate::trust::activation::Activation;
 use crate::trust::merkle::InclusionPath;
+use crate::trust::scope::Scope;
 use crate::trust::tick::{Nonce, TickAnswer, TickPath};
 
 type Fallible = Result<(), Box<dyn std::error::Error>>;
@@ -94,6 +95,25 @@ fn edge_messages() -> Vec<EdgeMessage> {
         EdgeMessage::RecordBatch(RecordBatch { boot: BOOT, first: 1, count: 2, raw_len: 30, packed: vec![1, 2, 3] }),
         EdgeMessage::Revoke(RevokeAsked { request: revocation().request }),
         EdgeMessage::HaveRelations(HaveRelations { again: true, heads: vec![relations_head()] }),
+        EdgeMessage::Rollout(RolloutReport {
+            tenant: tenant(),
+            rollout: LogIndex(70_000),
+            runs: true,
+            compared: 300,
+            dropped: 1,
+            permitted_before: 200,
+            newly_permitted: 2,
+            newly_denied: 3,
+            failed: 4,
+            p99_ms: 5,
+            examples: vec![RolloutExample {
+                action: "crm.read".parse().unwrap(),
+                class: "analyst".to_owned(),
+                before: "permit".to_owned(),
+                after: "forbidden".to_owned(),
+                rules: vec!["stop".to_owned()],
+            }],
+        }),
     ]
 }
 
@@ -148,6 +168,21 @@ fn voter_messages() -> Vec<VoterMessage> {
         }),
         VoterMessage::TickRelations(TickRelations { n: LogIndex(71_000), heads: vec![relations_head()] }),
         VoterMessage::Relations(RelationsOffer { tenant: tenant(), first: 299, batches: vec![object, object] }),
+        VoterMessage::Staged(StagedOffer {
+            tenant: tenant(),
+            staged: Some((
+                Activated {
+                    activation: Activation { number: LogIndex(70_000), tenant: tenant(), ring: 1, manifest: digest(3) },
+                    envelope: object,
+                },
+                Scope {
+                    salt: 300,
+                    edges: [edge()].into(),
+                    regions: ["eu-west".parse().unwrap()].into(),
+                    per_mille: 250,
+                },
+            )),
+        }),
     ]
 }
 

@@ -23,7 +23,7 @@ use super::model::{Coverage, EdgeCoverage};
 use super::problem::Failure;
 use super::read::{Ask, Asked, Consistency, asked, merge};
 use crate::edges::EdgeReport;
-use crate::registry::State as Registry;
+use crate::registry::{ActiveBundle, State as Registry};
 
 /// What clocks may differ by over a bound, in percent, and beyond it.
 const DRIFT_PERCENT: u32 = 1;
@@ -95,10 +95,12 @@ fn good_ack<'a>(state: &Registry, report: &'a EdgeReport, epoch: RevocationEpoch
 
 /// The bounds of the tenant whose authority was cut; the longest of all tenants' when nobody remembers whose.
 fn bounds_of(state: &Registry, epoch: RevocationEpoch) -> Vec<Bounds> {
+    // Some edges may run what is being rolled out.
+    let bounds = |bundle: &Arc<ActiveBundle>| *bundle.bounds();
     let tenant = state.epoch(epoch).and_then(|fact| fact.tenant.as_ref());
     match tenant {
-        Some(tenant) => state.active(tenant).map(|active| *active.bounds()).into_iter().collect(),
-        None => state.all_active().map(|active| *active.bounds()).collect(),
+        Some(tenant) => state.active(tenant).into_iter().chain(state.candidate(tenant)).map(bounds).collect(),
+        None => state.all_active().chain(state.candidates()).map(bounds).collect(),
     }
 }
 

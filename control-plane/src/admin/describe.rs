@@ -15,6 +15,7 @@ fn document() -> Value {
         "/v1/edges": { "get": read("What edges last said", &["consistency", "tenant"]) },
         "/v1/bundles": { "get": read("Bundles that are kept", &["consistency", "tenant"]) },
         "/v1/bundles/{digest}": { "get": read("One bundle, as its administrators signed it", &["digest"]) },
+        "/v1/rollouts": { "get": read("Bundles on their way, and what edges report of them", &["consistency", "tenant"]) },
         "/v1/voters": { "get": read("Voters, learners, and the change that is under way", &["consistency"]) },
         "/v1/credentials": { "get": read("Sealed credentials", &["consistency", "tenant"]) },
         "/v1/relations": { "get": read(
@@ -34,7 +35,7 @@ fn document() -> Value {
     for operation in Operation::ALL {
         let (summary, body) = match operation {
             Operation::PublishBundle => (
-                "Publish a bundle, with an approval in front if it is wider, and activate it",
+                "Publish a bundle, with a plan of waves and, if it is wider, an approval in front, and activate it",
                 "application/octet-stream",
             ),
             Operation::SealCredential => ("Store sealed shards", "application/json"),
@@ -42,6 +43,8 @@ fn document() -> Value {
             Operation::IssueEnvelope => ("Issue a root envelope", "application/json"),
             Operation::InstallTrust => ("Install roots and a directory", "application/json"),
             Operation::WriteRelations => ("Change relation tuples by a signed batch", "application/json"),
+            Operation::ChangeRollout => ("Pause, resume or abort a rollout", "application/json"),
+            Operation::RollBack => ("Go back to a bundle that the highest one names", "application/json"),
             Operation::ChangeVoters => ("Add or remove a voter, or have the leader hand over", "application/json"),
         };
         let parameters = ["Content-Digest", "Signature-Input", "Signature"]

@@ -14,6 +14,7 @@ mod problem;
 mod read;
 mod records;
 mod relations;
+mod rollouts;
 mod write;
 
 use std::sync::Arc;
@@ -33,6 +34,7 @@ use crate::collect::Collector;
 use crate::edges::EdgeTable;
 use crate::issuer::Issuer;
 use crate::registry::{Genesis, Operation};
+use crate::rollouts::Lookout;
 
 /// What every request works with.
 pub(crate) struct App {
@@ -40,6 +42,7 @@ pub(crate) struct App {
     pub(crate) cluster: Cluster,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) edges: Arc<EdgeTable>,
+    pub(crate) lookout: Lookout,
     pub(crate) collector: Collector,
     pub(crate) shutdown: Shutdown,
 }
@@ -56,6 +59,7 @@ pub(crate) fn router(app: App) -> Router {
         .route(Operation::Revoke.path(), get(read::revocations))
         .route(Operation::WriteRelations.path(), get(relations::list))
         .route("/v1/relations/batches", get(relations::batches))
+        .route(Operation::ChangeRollout.path(), get(rollouts::list))
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/stream", get(decisions::stream))

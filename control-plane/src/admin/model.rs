@@ -13,9 +13,12 @@ use remit_common::lattice::Effect;
 use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::revocation::Revocation;
 use remit_common::time::Timestamp;
+use remit_common::wire::message::RolloutReport;
 use remit_common::wire::proof::{Attestation, Covered};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::registry::{Rollout, RolloutStatus};
 
 /// RFC 9457. The body of every answer that is not 2xx, as `application/problem+json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,6 +80,71 @@ pub struct RevocationMade {
     pub epoch: RevocationEpoch,
     /// Until when.
     pub until: Timestamp,
+}
+
+/// `POST /v1/bundles` with a plan, and `POST /v1/rollouts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutMoved {
+    /// The entry.
+    pub index: LogIndex,
+    /// Whose.
+    pub tenant: TenantId,
+    /// The rollout: the entry that began it.
+    pub rollout: LogIndex,
+    /// The version of the bundle.
+    pub version: BundleVersion,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The wave that it has come to, from 0.
+    pub wave: u32,
+    /// Where it stands.
+    pub status: RolloutStatus,
+}
+
+/// `GET /v1/rollouts`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rollouts {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// The registry's clock then.
+    pub clock: Timestamp,
+    /// Those that are remembered, oldest first.
+    pub rollouts: Vec<RolloutView>,
+    /// Voters that did not say what their edges report.
+    pub unreachable: Vec<VoterId>,
+}
+
+/// A rollout, and what is known of it at the edges while it is under way.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutView {
+    /// Waves, gates, where it stands and what happened.
+    #[serde(flatten)]
+    pub rollout: Rollout,
+    /// Milliseconds until the wave has baked.
+    pub left_ms: u64,
+    /// What it waits for; absent when it is over, or about to move.
+    pub waits: Option<String>,
+    /// Every edge of the directory; empty when it is over.
+    pub edges: Vec<RolloutEdge>,
+}
+
+/// One edge's part in a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutEdge {
+    /// The edge.
+    pub id: EdgeId,
+    /// Where it is.
+    pub region: Region,
+    /// Whether any voter hears it.
+    pub connected: bool,
+    /// Whether the rollout has come to it.
+    pub meant: bool,
+    /// Whether it has attested that it runs the bundle.
+    pub runs: bool,
+    /// Why it did not take it.
+    pub refused: Option<String>,
+    /// What it has compared.
+    pub report: Option<RolloutReport>,
 }
 
 /// `POST /v1/relations`.

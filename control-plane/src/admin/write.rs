@@ -13,8 +13,8 @@ use remit_common::text;
 
 use super::App;
 use super::model::{
-    BundlePublished, CredentialSealed, EnvelopeIssued, HandingOver, RelationsWritten, RevocationMade, TrustInstalled,
-    VotersChanging,
+    BundlePublished, CredentialSealed, EnvelopeIssued, HandingOver, RelationsWritten, RevocationMade, RolloutMoved,
+    TrustInstalled, VotersChanging,
 };
 use super::problem::Failure;
 use crate::cluster::Submitted;
@@ -58,6 +58,9 @@ async fn answer(app: &App, index: LogIndex, applied: Applied) -> Result<Response
         Applied::VoterPlan { id, votes } => Json(VotersChanging { index, id, votes }).into_response(),
         Applied::Relations { tenant, revision, digest, added, removed, tuples } => {
             Json(RelationsWritten { index, tenant, revision, digest, added, removed, tuples }).into_response()
+        }
+        Applied::Rollout { tenant, rollout, version, digest, wave, status } => {
+            Json(RolloutMoved { index, tenant, rollout, version, digest, wave, status }).into_response()
         }
         Applied::HandOver { to } => Json(HandingOver { index, to }).into_response(),
         // INVARIANT: no administrator's request does either.

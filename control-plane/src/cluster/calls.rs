@@ -13,6 +13,7 @@ use crate::entry::{self, Kind};
 use crate::issuer::Issuer;
 use crate::nonces::NonceDesk;
 use crate::raft::PeerCalls;
+use crate::rollouts::RolloutDesk;
 
 /// What this voter answers from.
 pub(crate) struct Services {
@@ -20,6 +21,7 @@ pub(crate) struct Services {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) edges: Arc<EdgeTable>,
     pub(crate) nonces: Arc<NonceDesk>,
+    pub(crate) rollouts: Arc<RolloutDesk>,
     pub(crate) collector: Collector,
 }
 
@@ -64,6 +66,7 @@ impl Services {
                 self.issuer.sign_for_peer(&self.cluster, &tenant, &evidence, index).await
             }
             PeerRequest::Edges => PeerReply::Edges(self.edges.reports()),
+            PeerRequest::Rollouts => PeerReply::Rollouts(self.rollouts.reports()),
             PeerRequest::Status => match self.cluster.peer_health() {
                 Some(PeerHealth { role, term, last, applied, .. }) => {
                     PeerReply::Status(PeerStatus { role, term, last, applied })

@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::Signature;
-use remit_common::id::{LogIndex, TenantId, VoterId};
+use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
 use remit_common::identity::SignedRequest;
 use remit_common::time::Timestamp;
+use remit_common::wire::message::RolloutReport;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{Arrivals, Copies, RecordQuery, StoredRecord};
@@ -69,6 +70,8 @@ pub(crate) enum PeerRequest {
         /// At most this many.
         limit: u32,
     },
+    /// What your edges last said of rollouts.
+    Rollouts,
 }
 
 /// The answer.
@@ -127,6 +130,8 @@ pub(crate) enum PeerReply {
     },
     /// The records to copy.
     Copies(Copies),
+    /// What my edges last said of rollouts, and when.
+    Rollouts(Vec<(EdgeId, Timestamp, RolloutReport)>),
 }
 
 /// How a voter is.
@@ -177,9 +182,13 @@ impl PeerRequest {
     /// How long to wait for the answer.
     pub(crate) fn within(&self) -> Duration {
         match self {
-            Self::Edges | Self::Status | Self::Health | Self::Clock | Self::RecordStore | Self::NonceRoot(_) => {
-                KNOWN_WITHIN
-            }
+            Self::Edges
+            | Self::Status
+            | Self::Health
+            | Self::Clock
+            | Self::RecordStore
+            | Self::NonceRoot(_)
+            | Self::Rollouts => KNOWN_WITHIN,
             Self::Propose { request, .. } if request.path == Operation::PublishBundle.path() => PUBLISHED_WITHIN,
             Self::Propose { .. }
             | Self::ReadIndex

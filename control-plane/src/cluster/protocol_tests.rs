@@ -52,6 +52,7 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
         (PeerRequest::Clock, "524d54430004000109"),
         (PeerRequest::RecordStore, "524d5443000400010a"),
         (PeerRequest::Copies { after: 3, limit: 100 }, "524d5443000400010b0364"),
+        (PeerRequest::Rollouts, "524d5443000400010c"),
     ]
 }
 
@@ -119,7 +120,27 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
             }),
             "524d5443000500010f8888888888888888888888888888888801090800",
         ),
+        (
+            PeerReply::Rollouts(vec![(EdgeId::new("e1").unwrap(), Timestamp::from_millis(7), rollout_report())]),
+            "524d5443000500011001026531070461636d650901fb2c0101c80203040500",
+        ),
     ]
+}
+
+fn rollout_report() -> RolloutReport {
+    RolloutReport {
+        tenant: tenant(),
+        rollout: LogIndex(9),
+        runs: true,
+        compared: 300,
+        dropped: 1,
+        permitted_before: 200,
+        newly_permitted: 2,
+        newly_denied: 3,
+        failed: 4,
+        p99_ms: 5,
+        examples: Vec::new(),
+    }
 }
 
 #[test]

@@ -243,6 +243,10 @@ impl<'a> Session<'a> {
             }
             // Which relations an edge has, it shows on its own status.
             EdgeReport::Relations(_) => {}
+            EdgeReport::Rollout(report) => {
+                let state = &self.distribution.cluster.view().state;
+                self.distribution.rollouts.note(&self.edge, report, state, now.wall);
+            }
             EdgeReport::Records(batch) => {
                 let boot = batch.boot;
                 match self.distribution.collector.store(self.edge.clone(), &connection.key, batch).await {

@@ -23,6 +23,7 @@ use crate::cluster::Cluster;
 use crate::collect::Collector;
 use crate::edges::EdgeTable;
 use crate::nonces::NonceDesk;
+use crate::rollouts::RolloutDesk;
 
 /// Time for a handshake.
 const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
@@ -38,6 +39,7 @@ pub(crate) struct Distribution {
     pub(crate) cluster: Cluster,
     pub(crate) edges: Arc<EdgeTable>,
     pub(crate) nonces: Arc<NonceDesk>,
+    pub(crate) rollouts: Arc<RolloutDesk>,
     pub(crate) collector: Collector,
     pub(crate) published: watch::Receiver<Arc<PublishedState>>,
 }

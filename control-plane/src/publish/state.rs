@@ -10,6 +10,7 @@ use remit_common::revocation::Revocations;
 use remit_common::sync::published::{
     PublishedBundle, PublishedObject, PublishedRevocations, PublishedShard, PublishedState,
 };
+use remit_common::trust::activation::{RING_STAGED, Staged};
 use tokio::sync::watch;
 
 use crate::machine::Views;
@@ -131,9 +132,14 @@ impl Builder {
             }
             published.set_directory(trust.directory.version(), directory);
         }
+        let scopes = self.from.scopes();
         for activation in self.from.activations().values() {
-            if let Some(bundle) = self.bundles.get(&activation.manifest) {
-                published.activate(activation.clone(), bundle);
+            let Some(bundle) = self.bundles.get(&activation.manifest) else { continue };
+            match scopes.get(&activation.tenant) {
+                Some(scope) if activation.ring == RING_STAGED => {
+                    published.stage(Staged { activation: activation.clone(), scope: scope.clone() }, bundle);
+                }
+                _ => published.activate(activation.clone(), bundle),
             }
         }
         for log in self.from.relations().values() {

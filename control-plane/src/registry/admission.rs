@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use remit_common::bundle::diff::{Budget, Comparison, compare};
-use remit_common::bundle::{Approval, SignedBundle, VerifiedBundle};
+use remit_common::bundle::{Approval, Posted, SignedBundle, VerifiedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::TenantId;
 use remit_common::identity::{SignedRequest, Verb};
@@ -89,7 +89,7 @@ fn published(request: &SignedRequest) -> Option<(Option<Approval>, SignedBundle,
     if request.path != Operation::PublishBundle.path() {
         return None;
     }
-    let (approval, container) = Approval::split(&request.body).ok()?;
+    let Posted { plan: _, approval, container } = Posted::split(&request.body).ok()?;
     let signed = SignedBundle::parse(container).ok()?;
     let tenant = signed.dangerous_unverified_manifest().ok()?.tenant;
     Some((approval, signed, tenant))

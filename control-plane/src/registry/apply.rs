@@ -9,8 +9,9 @@ use serde::{Deserialize, Serialize};
 use super::authenticate::{Operation, Requester, authenticate};
 use super::command::Command;
 use super::refusal::Refusal;
+use super::rollouts::RolloutStatus;
 use super::state::{Spent, State};
-use super::{bundles, credentials, envelopes, relations, revocations, ticks, trust, voters};
+use super::{bundles, credentials, envelopes, relations, revocations, rollouts, ticks, trust, voters};
 
 /// What a command did: the proposer's answer. It stays out of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -98,6 +99,21 @@ pub enum Applied {
         /// Tuples that hold now.
         tuples: u64,
     },
+    /// A rollout has begun, gone on, or come to its end.
+    Rollout {
+        /// Whose.
+        tenant: TenantId,
+        /// The entry that began it.
+        rollout: LogIndex,
+        /// The version of the bundle.
+        version: BundleVersion,
+        /// The digest of its manifest.
+        digest: Digest,
+        /// Which wave it has come to, from 0.
+        wave: u32,
+        /// Where it stands.
+        status: RolloutStatus,
+    },
 }
 
 impl Applied {
@@ -116,6 +132,7 @@ impl Applied {
             Self::VoterPlan { .. } => "voter-plan",
             Self::HandOver { .. } => "hand-over",
             Self::Relations { .. } => "relations",
+            Self::Rollout { .. } => "rollout",
         }
     }
 }
@@ -144,6 +161,10 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
         Command::ExpireRevocations { at } => {
             state.advance(at);
             Ok(revocations::expire(state, index))
+        }
+        Command::StepRollout { tenant, rollout, wave, step, at } => {
+            state.advance(at);
+            rollouts::step(state, index, &tenant, (rollout, wave), step)
         }
     };
     outcome.unwrap_or_else(Applied::Refused)
@@ -187,5 +208,7 @@ fn administer(
         Operation::InstallTrust => trust::install_signed(state, administrator, request),
         Operation::ChangeVoters => voters::change(state, index, administrator, request),
         Operation::WriteRelations => relations::write(state, request),
+        Operation::ChangeRollout => rollouts::change(state, index, administrator, request),
+        Operation::RollBack => rollouts::roll_back(state, index, administrator, request),
     }
 }

@@ -32,11 +32,15 @@ pub enum Operation {
     ChangeVoters,
     /// `POST /v1/relations`.
     WriteRelations,
+    /// `POST /v1/rollouts`.
+    ChangeRollout,
+    /// `POST /v1/rollbacks`.
+    RollBack,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 9] = [
         Self::PublishBundle,
         Self::SealCredential,
         Self::Revoke,
@@ -44,6 +48,8 @@ impl Operation {
         Self::InstallTrust,
         Self::ChangeVoters,
         Self::WriteRelations,
+        Self::ChangeRollout,
+        Self::RollBack,
     ];
 
     /// Where it is posted.
@@ -57,6 +63,8 @@ impl Operation {
             Self::InstallTrust => "/v1/trust",
             Self::ChangeVoters => "/v1/voters",
             Self::WriteRelations => "/v1/relations",
+            Self::ChangeRollout => "/v1/rollouts",
+            Self::RollBack => "/v1/rollbacks",
         }
     }
 
@@ -64,7 +72,7 @@ impl Operation {
     #[must_use]
     pub fn verb(self) -> Option<Verb> {
         match self {
-            Self::PublishBundle => Some(Verb::PublishBundle),
+            Self::PublishBundle | Self::ChangeRollout | Self::RollBack => Some(Verb::PublishBundle),
             Self::SealCredential => Some(Verb::SealCredential),
             Self::Revoke => Some(Verb::Revoke),
             Self::IssueEnvelope => Some(Verb::IssueEnvelope),

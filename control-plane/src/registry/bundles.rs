@@ -3,7 +3,9 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use remit_common::bundle::{Approval, Approved, BundleRejected, CompiledBundle, Fallback, Manifest, SignedBundle};
+use remit_common::bundle::{
+    Approval, Approved, BundleRejected, CompiledBundle, Fallback, Manifest, Posted, SignedBundle,
+};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleName, BundleVersion, CredentialId, LogIndex, TenantId, ToolName};
 use remit_common::identity::{Administrator, SignedRequest, Verb};
@@ -12,20 +14,18 @@ use remit_common::policy::Bounds;
 use remit_common::policy::relations::TupleKey;
 use remit_common::relation_log::{BatchRefused, Writers, check_tuples};
 use remit_common::time::Timestamp;
-use remit_common::trust::activation::Activation;
+use remit_common::trust::activation::{Activation, RING_ALL};
 
 use super::apply::Applied;
 use super::authenticate::not_permitted;
 use super::refusal::{Refusal, RefusalKind};
 use super::relations;
+use super::rollouts::{self, Candidate};
 use super::state::{Genesis, State};
 use super::trust::Trust;
 
 /// Bundles that are kept per tenant: the active one, its fallbacks, and the newest of the others.
 const BUNDLES_KEPT_MAX: usize = 8;
-
-/// Rings come with rollouts; until then there is one, and every edge is in it.
-const RING_ALL: u32 = 0;
 
 /// A bundle as it was signed, and what people ask about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +59,7 @@ pub struct ActiveBundle {
 }
 
 impl ActiveBundle {
-    fn new(compiled: CompiledBundle) -> Self {
+    pub(super) fn new(compiled: CompiledBundle) -> Self {
         Self { writers: Writers::of(compiled.policy()), compiled }
     }
 
@@ -143,11 +143,12 @@ pub(super) fn publish(
     request: &SignedRequest,
     compared: Option<Option<Digest>>,
 ) -> Result<Applied, Refusal> {
-    let (approval, container) = Approval::split(&request.body).map_err(|error| rejected(&error.into()))?;
+    let Posted { plan, approval, container } = Posted::split(&request.body).map_err(|error| rejected(&error.into()))?;
     let signed = SignedBundle::parse(container).map_err(|error| rejected(&error.into()))?;
     // Only to know whose keys to ask for: the verified manifest must say the same.
     let tenant = signed.dangerous_unverified_manifest().map_err(|error| rejected(&error))?.tenant;
     administrator.check(Verb::PublishBundle, &tenant, state.clock).map_err(|error| not_permitted(&error))?;
+    rollouts::check_idle(state, &tenant)?;
     let trust = state.trust()?;
     let now = state.clock;
     let verified = signed.verify(&trust.root, &state.genesis.mesh, &tenant, now).map_err(|error| rejected(&error))?;
@@ -155,6 +156,9 @@ pub(super) fn publish(
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_verified(verified.manifest());
     verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
     let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
+    if let Some(plan) = &plan {
+        rollouts::check_begin(state, &tenant, &manifest, &digest, plan)?;
+    }
     let active = state.active.get(&tenant).map(|active| active.digest());
     if let Some(approval) = &approval {
         check_base(approval, active)?;
@@ -177,6 +181,13 @@ pub(super) fn publish(
     let before = state.bundles.get(&(tenant.clone(), digest)).and_then(|stored| stored.approved.clone());
     let stored = stored(&manifest, index, now, container.into(), approved.or(before));
     Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
+    if let Some(plan) = plan {
+        rollouts::check_profiles(state, &tenant, &next)?;
+        let candidate = Candidate { manifest, digest, compiled: next, plan };
+        let begun = rollouts::begin(state, index, (administrator, request), candidate);
+        prune(state, &tenant);
+        return begun;
+    }
     let activation = Activation { number: index, tenant: tenant.clone(), ring: RING_ALL, manifest: digest };
     Arc::make_mut(&mut state.activations).insert((tenant.clone(), RING_ALL), activation);
     Arc::make_mut(&mut state.active).insert(tenant.clone(), Arc::new(next));
@@ -237,11 +248,11 @@ impl StoredBundle {
 }
 
 /// Forgets the oldest bundles of a tenant that nothing leads back to.
-fn prune(state: &mut State, tenant: &TenantId) {
-    let active = state.activations.get(&(tenant.clone(), RING_ALL)).map(|activation| activation.manifest);
+pub(super) fn prune(state: &mut State, tenant: &TenantId) {
+    let active = state.activations.values().filter(|activation| activation.tenant == *tenant);
     let high = state.high_water.get(tenant).and_then(|high_water| high_water.high.as_ref());
     let needed: BTreeSet<Digest> = active
-        .into_iter()
+        .map(|activation| activation.manifest)
         .chain(high.map(|high| high.digest))
         .chain(high.into_iter().flat_map(|high| high.fallback.iter().map(|fallback| fallback.digest)))
         .collect();
@@ -268,14 +279,14 @@ pub(super) fn restore(
     kept: &[u8],
     index: LogIndex,
     accepted_at: Timestamp,
-    activate: bool,
+    runs: impl Fn(&Digest) -> bool,
 ) -> Result<(Digest, StoredBundle, Option<ActiveBundle>), BundleRejected> {
     let (approved, container) = Approved::split(kept)?;
     let signed = SignedBundle::parse(container)?;
     // Keys may have been retired since: a bundle that is only kept is not verified again until somebody pushes it.
     let manifest = signed.dangerous_unverified_manifest()?;
     let digest = signed.digest();
-    let active = if activate {
+    let active = if runs(&digest) {
         let mut refused = None;
         let mut verified = None;
         for root in trust.roots_at(genesis, accepted_at)?.iter().rev() {

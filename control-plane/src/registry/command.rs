@@ -1,12 +1,14 @@
 //! The entries of the log.
 
 use remit_common::crypto::digest::Digest;
+use remit_common::id::{LogIndex, TenantId};
 use remit_common::identity::SignedRequest;
 use remit_common::limits::ADMIN_BODY_BYTES_MAX;
 use remit_common::time::Timestamp;
 use remit_common::trust::tick::TickRoots;
 use serde::{Deserialize, Serialize};
 
+use super::rollouts::RolloutStep;
 use super::trust::TrustDocuments;
 use crate::entry::{self, Kind};
 
@@ -50,6 +52,19 @@ pub enum Command {
         received_at: Timestamp,
         /// The manifest of the bundle that was active when the leader compared; `None` where there was none.
         base: Option<Digest>,
+    },
+    /// What is next in a rollout, by what the edges have reported (Clauses O-8 and O-9).
+    StepRollout {
+        /// Whose.
+        tenant: TenantId,
+        /// The rollout that the leader looked at.
+        rollout: LogIndex,
+        /// Its wave then.
+        wave: u32,
+        /// What is next.
+        step: RolloutStep,
+        /// When the leader proposed it.
+        at: Timestamp,
     },
 }
 

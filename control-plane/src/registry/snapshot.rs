@@ -12,12 +12,13 @@ use remit_common::planted::{Bug, planted};
 use remit_common::relation_log::{Head, RelationLog};
 use remit_common::revocation::Revocations;
 use remit_common::time::Timestamp;
-use remit_common::trust::activation::Activation;
+use remit_common::trust::activation::{Activation, RING_ALL, RING_STAGED};
 use serde::{Deserialize, Serialize};
 
 use super::bundles;
 use super::credentials::Credential;
 use super::envelopes::Commission;
+use super::rollouts::Rollout;
 use super::state::{EpochFact, Genesis, Spent, State};
 use super::ticks::TickFact;
 use super::trust::{Accepted, Trust};
@@ -48,6 +49,9 @@ pub enum SnapshotUnusable {
         #[source]
         source: remit_common::bundle::BundleRejected,
     },
+    /// The rollouts in it cannot be read.
+    #[error("the rollouts are unusable")]
+    Rollouts,
     /// The relations in it do not follow on each other.
     #[error("the relations of tenant `{tenant}` are unusable")]
     Relations {
@@ -57,6 +61,14 @@ pub enum SnapshotUnusable {
         #[source]
         source: remit_common::relation_log::BatchRefused,
     },
+}
+
+/// Version 4: the third, and the rollouts. The order of the fields is the format.
+#[derive(Serialize, Deserialize)]
+struct SnapshotV4 {
+    third: SnapshotV3,
+    /// As JSON, whose shape does not hang on the order of fields.
+    rollouts: Vec<Vec<u8>>,
 }
 
 /// Version 3: the second, and the relations. The order of the fields is the format.
@@ -114,6 +126,8 @@ impl State {
             commissions,
             relations,
             tick_relations,
+            rollouts,
+            candidates: _,
             active: _,
             revocations_digest: _,
         } = self;
@@ -149,12 +163,14 @@ impl State {
                 .collect(),
         };
         let batches = |log: &RelationLog| log.kept().iter().map(|kept| kept.bytes.to_vec()).collect();
-        let snapshot = SnapshotV3 {
+        let third = SnapshotV3 {
             second: SnapshotV2 { first, plan: *plan },
             relations: relations.iter().map(|(tenant, log)| (tenant.clone(), batches(log))).collect(),
             tick_relations: tick_relations.iter().map(|(tenant, head)| (tenant.clone(), *head)).collect(),
         };
-        entry::encode(Kind::Snapshot, &snapshot)
+        // INVARIANT: numbers, texts and lists always serialise.
+        let rollouts = rollouts.values().filter_map(|rollout| serde_json::to_vec(&**rollout).ok()).collect();
+        entry::encode(Kind::Snapshot, &SnapshotV4 { third, rollouts })
     }
 
     /// The state that a snapshot holds.
@@ -162,15 +178,18 @@ impl State {
     /// # Errors
     /// [`SnapshotUnusable`].
     pub fn from_snapshot(genesis: &Genesis, bytes: &[u8]) -> Result<Self, SnapshotUnusable> {
-        let before = |second| SnapshotV3 { second, relations: Vec::new(), tick_relations: Vec::new() };
-        let SnapshotV3 { second, relations, tick_relations } = match entry::version_of(bytes) {
-            Some(1) => {
-                let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
-                before(SnapshotV2 { first, plan: None })
-            }
-            Some(2) => before(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 2, bytes)?),
-            _ => entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?,
-        };
+        let third = |third| SnapshotV4 { third, rollouts: Vec::new() };
+        let before = |second| third(SnapshotV3 { second, relations: Vec::new(), tick_relations: Vec::new() });
+        let SnapshotV4 { third: SnapshotV3 { second, relations, tick_relations }, rollouts } =
+            match entry::version_of(bytes) {
+                Some(1) => {
+                    let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
+                    before(SnapshotV2 { first, plan: None })
+                }
+                Some(2) => before(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 2, bytes)?),
+                Some(3) => third(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 3, bytes)?),
+                _ => entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?,
+            };
         let SnapshotV2 { first: snapshot, plan } = second;
         if snapshot.genesis != *genesis {
             return Err(SnapshotUnusable::OtherGenesis);
@@ -199,6 +218,10 @@ impl State {
         state.restore_bundles(snapshot.bundles)?;
         state.restore_relations(relations)?;
         state.tick_relations = Arc::new(tick_relations.into_iter().collect());
+        let rollouts: Result<Vec<Rollout>, _> = rollouts.iter().map(|json| serde_json::from_slice(json)).collect();
+        let rollouts = rollouts.map_err(|_| SnapshotUnusable::Rollouts)?.into_iter();
+        state.rollouts =
+            Arc::new(rollouts.map(|rollout| ((rollout.tenant.clone(), rollout.id), Arc::new(rollout))).collect());
         Ok(state)
     }
 
@@ -221,14 +244,16 @@ impl State {
     ) -> Result<(), SnapshotUnusable> {
         let Some(trust) = self.trust.clone() else { return Ok(()) };
         for (tenant, index, accepted_at, kept) in containers {
-            let current = self.activations.values().filter(|fact| fact.tenant == tenant);
-            let activate = current.clone().any(|fact| fact.number == index);
-            let (digest, stored, active) =
-                bundles::restore(&self.genesis, &trust, &tenant, &kept, index, accepted_at, activate)
+            let named = |ring| self.activations.get(&(tenant.clone(), ring)).map(|fact| fact.manifest);
+            let (active, staged) = (named(RING_ALL), named(RING_STAGED));
+            let runs = |digest: &Digest| [active, staged].contains(&Some(*digest));
+            let (digest, stored, compiled) =
+                bundles::restore(&self.genesis, &trust, &tenant, &kept, index, accepted_at, runs)
                     .map_err(|source| SnapshotUnusable::Bundle { tenant: tenant.clone(), source })?;
             Arc::make_mut(&mut self.bundles).insert((tenant.clone(), digest), Arc::new(stored));
-            if let Some(active) = active {
-                Arc::make_mut(&mut self.active).insert(tenant, Arc::new(active));
+            if let Some(compiled) = compiled.map(Arc::new) {
+                let table = if active == Some(digest) { &mut self.active } else { &mut self.candidates };
+                Arc::make_mut(table).insert(tenant, compiled);
             }
         }
         Ok(())

@@ -20,6 +20,7 @@ use super::bundles::{ActiveBundle, StoredBundle};
 use super::credentials::Credential;
 use super::envelopes::Commission;
 use super::refusal::{Refusal, RefusalKind};
+use super::rollouts::Rollout;
 use super::ticks::TickFact;
 use super::trust::Trust;
 use super::voters::{Seats, VoterPlan};
@@ -91,9 +92,12 @@ pub struct State {
     pub(super) relations: Arc<BTreeMap<TenantId, Arc<RelationLog>>>,
     /// The heads of the relations as of the newest tick.
     pub(super) tick_relations: Arc<BTreeMap<TenantId, Head>>,
+    pub(super) rollouts: Arc<BTreeMap<(TenantId, LogIndex), Arc<Rollout>>>,
 
     // Derived from the above, kept because making it anew is dear.
     pub(super) active: Arc<BTreeMap<TenantId, Arc<ActiveBundle>>>,
+    /// The bundles that are being rolled out, compiled.
+    pub(super) candidates: Arc<BTreeMap<TenantId, Arc<ActiveBundle>>>,
     pub(super) revocations_digest: Digest,
 }
 
@@ -121,7 +125,9 @@ impl State {
             commissions: Arc::default(),
             relations: Arc::default(),
             tick_relations: Arc::default(),
+            rollouts: Arc::default(),
             active: Arc::default(),
+            candidates: Arc::default(),
         }
     }
 

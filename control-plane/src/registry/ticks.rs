@@ -48,7 +48,7 @@ pub(super) fn tick(state: &mut State, index: LogIndex, roots: TickRoots) -> Resu
         at: state.clock,
         epoch: state.revocations.epoch(),
         revocations: state.revocations_digest,
-        activations: activations_digest(state.activations.values()),
+        activations: activations_digest(state.activations.values(), &state.scopes()),
         directory: trust.directory.version(),
         root: trust.root.version(),
         roots,

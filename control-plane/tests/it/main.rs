@@ -28,6 +28,8 @@ mod registry_properties;
 #[cfg(test)]
 mod registry_relations;
 #[cfg(test)]
+mod registry_rollouts;
+#[cfg(test)]
 mod voters;
 #[cfg(test)]
 mod world;

@@ -7,7 +7,7 @@ use crate::bad_bundles::{Bad, TABLE, container, files, good};
 use crate::world::{MESH, NOW, OPS, Replica, key, reason, request, tenant};
 
 fn signed(files: &crate::bad_bundles::Files, version: u64) -> Vec<u8> {
-    let overrides = BuildOverrides { created: Some(NOW), mesh_id: Some(MESH), version: Some(version) };
+    let overrides = BuildOverrides { created: Some(NOW), mesh_id: Some(MESH), version: Some(version), fallback: None };
     let mut bundle = container(files, &overrides);
     [6, 7].iter().for_each(|seed| bundle.add_signature(&key(*seed)));
     bundle.to_bytes()

@@ -2,13 +2,13 @@
 //! the header. Clauses C-50, C-51, C-70.
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::VoterId;
+use remit_common::id::{LogIndex, VoterId};
 use remit_common::text;
 use remit_common::time::Timestamp;
 use remit_common::trust::tick::TickRoots;
-use remit_control_plane::registry::{Command, Genesis, State, TrustDocuments};
+use remit_control_plane::registry::{Command, Genesis, RolloutStep, State, TrustDocuments};
 
-use crate::world::{MESH, NOW, OPS, Replica, at, reason, revoke};
+use crate::world::{MESH, NOW, OPS, Replica, at, reason, revoke, tenant};
 
 #[track_caller]
 fn check(command: &Command, expected: &str) {
@@ -60,22 +60,45 @@ fn tick_version_1() {
     );
 }
 
+/// Clauses O-8 and O-9.
+#[test]
+fn step_rollout_version_1() {
+    let step = |step| Command::StepRollout { tenant: tenant("acme"), rollout: LogIndex(9), wave: 1, step, at: NOW };
+    check(&step(RolloutStep::Next), "524d544300010001050461636d65090100fd00e86794a1010000");
+    let back = RolloutStep::TakeBack { reason: "a gate".to_owned() };
+    check(&step(back), "524d544300010001050461636d6509010106612067617465fd00e86794a1010000");
+}
+
 #[test]
 fn expire_revocations_version_1() {
     check(&Command::ExpireRevocations { at: NOW }, "524d54430001000103fd00e86794a1010000");
 }
 
 #[test]
-fn empty_snapshot_version_3() {
+fn empty_snapshot_version_4() {
     let genesis = Genesis { mesh: MESH, root: Digest([0x33; 32]) };
     assert_eq!(
         text::hex(&State::new(genesis).to_snapshot()),
-        "524d544300030003203131313131313131313131313131313131313131313131313131313131313131333333333333333333\
-         33333333333333333333333333333333333333333333330000000000000000000000000000000000"
+        "524d544300030004203131313131313131313131313131313131313131313131313131313131313131333333333333333333\
+         3333333333333333333333333333333333333333333333000000000000000000000000000000000000"
     );
 }
 
 /// What the versions before wrote is still read.
+#[test]
+fn empty_snapshot_version_3() {
+    let genesis = Genesis { mesh: MESH, root: Digest([0x33; 32]) };
+    let read = State::from_snapshot(
+        &genesis,
+        &text::from_hex(
+            "524d544300030003203131313131313131313131313131313131313131313131313131313131313131333333333333333333\
+             33333333333333333333333333333333333333333333330000000000000000000000000000000000",
+        )
+        .unwrap(),
+    );
+    assert_eq!(read.unwrap().to_snapshot(), State::new(genesis).to_snapshot());
+}
+
 #[test]
 fn empty_snapshot_version_2() {
     let genesis = Genesis { mesh: MESH, root: Digest([0x33; 32]) };
@@ -105,7 +128,7 @@ fn empty_snapshot_version_1() {
 }
 
 #[test]
-fn snapshot_version_3() {
+fn snapshot_version_4() {
     let mut replica = Replica::new();
     assert_eq!(reason(&replica.admin(revoke(OPS, "acme", "s", NOW, 1), NOW)), "revoked");
     let roots = TickRoots { roots: vec![(VoterId(2), Digest([0x22; 32]))] };
@@ -114,7 +137,7 @@ fn snapshot_version_3() {
     // Mostly documents, which have golden bytes of their own; so the whole is held by its digest.
     assert_eq!(
         Digest::of(&[&snapshot]).to_string(),
-        "c7992e0e433f6a8a40608599febe7d3c57f3afd6c2577c665fa4c8963bd6b12d"
+        "d9b74ab33b7f5e187cd7ce1e211c11fba29bcc22d7bc4f12f6482432ef122f18"
     );
 }
 

@@ -199,7 +199,7 @@ pub(crate) fn bundle(of: &str, version: u64, seeds: &[u8], created: Timestamp) -
 
 /// The same, of other sources.
 pub(crate) fn bundle_of(source: &BundleSource, seeds: &[u8], created: Timestamp) -> Vec<u8> {
-    let overrides = BuildOverrides { created: Some(created), mesh_id: Some(MESH), version: None };
+    let overrides = BuildOverrides { created: Some(created), mesh_id: Some(MESH), version: None, fallback: None };
     let mut signed = source.build(&overrides).unwrap_or_else(|faults| panic!("{faults:#?}")).into_container();
     for seed in seeds {
         signed.add_signature(&key(*seed));

@@ -64,6 +64,17 @@ pub(crate) struct ActiveBundle {
     pub(crate) bundle: Arc<CompiledBundle>,
 }
 
+/// The other bundle while one is rolled out: what the deciding one is compared with, and never decides.
+#[derive(Debug, Clone)]
+pub(crate) struct Shadow {
+    /// The rollout.
+    pub(crate) rollout: LogIndex,
+    /// Whether the bundle that is being rolled out is the one that decides here.
+    pub(crate) runs: bool,
+    /// The one that does not.
+    pub(crate) bundle: Arc<CompiledBundle>,
+}
+
 /// What is known of a tenant's relations.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TenantRelations {
@@ -101,6 +112,7 @@ pub(crate) struct View {
     pub(crate) root: Arc<Root>,
     pub(crate) directory: Option<Arc<Directory>>,
     pub(crate) bundles: Arc<BTreeMap<TenantId, ActiveBundle>>,
+    pub(crate) shadows: Arc<BTreeMap<TenantId, Shadow>>,
     /// The cuts that are on the disk, and hold after a restart, too.
     pub(crate) revocations: Arc<Revocations>,
     /// The newest cuts: for the moments, or while a disk fails, in which it does not have them yet.

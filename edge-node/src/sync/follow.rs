@@ -32,6 +32,7 @@ use tokio::sync::{mpsc, watch};
 use super::{FRAME_WITHIN, Greeting, Link, LinkCell, Links};
 use crate::active::{Accepted, Refused, State, ViewCell};
 use crate::report::Feed;
+use crate::shadow::Shadows;
 use crate::telemetry::{Metrics, chain_text};
 use crate::vault::Vault;
 use documents::TooEarly;
@@ -65,6 +66,7 @@ pub(crate) struct Follower {
     pub(crate) vault: Arc<Vault>,
     pub(crate) metrics: Metrics,
     pub(crate) feed: Arc<Feed>,
+    pub(crate) shadows: Shadows,
     pub(crate) links: watch::Receiver<Links>,
     pub(crate) followed: watch::Sender<Followed>,
     pub(crate) forked: mpsc::Receiver<()>,
@@ -369,6 +371,21 @@ impl Follower {
                 let accepted = self.settle(conversation, "activation", manifest, accepted)?;
                 self.activated(conversation, accepted).await?;
             }
+            Output::Staged(staged) => {
+                let manifest = staged.activation.manifest;
+                let accepted = self.with_state(move |state, now| state.offer_staged(staged, now)).await?;
+                let accepted = self.settle(conversation, "activation", manifest, accepted)?;
+                self.activated(conversation, accepted).await?;
+            }
+            Output::Unstaged(tenant) => {
+                let ended = self.with_state(move |state, now| state.end_staged(&tenant, now)).await?;
+                match ended {
+                    Ok(accepted) => self.activated(conversation, Some(accepted)).await?,
+                    Err(refused) => {
+                        tracing::warn!(error = %chain_text(&refused), "an activation does not take effect");
+                    }
+                }
+            }
             Output::Manifest { activation, envelope } => {
                 let Activation { tenant, manifest, .. } = activation;
                 let wanted = self.with_state(move |state, now| state.check_manifest(&tenant, &envelope, now)).await?;
@@ -442,6 +459,9 @@ impl Follower {
             })
             .await?;
         let head = self.feed.durable().borrow().head;
+        for report in self.shadows.reports(&self.views.load()) {
+            conversation.subscriber.report_rollout(report);
+        }
         conversation.subscriber.send_nonce(NonceMessage { nonce, epoch, head });
         Ok(())
     }

@@ -32,6 +32,8 @@ mod relations;
 #[cfg(test)]
 mod revoked;
 #[cfg(test)]
+mod rollouts;
+#[cfg(test)]
 mod streams;
 #[cfg(test)]
 mod support;

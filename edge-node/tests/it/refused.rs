@@ -10,7 +10,8 @@ use crate::support::keys::{self, MESH, acme, key};
 use crate::support::scene::Scene;
 
 fn signed(scene: &Scene, bad: &Bad, version: u64) -> SignedBundle {
-    let overrides = BuildOverrides { created: Some(scene.now), mesh_id: Some(MESH), version: Some(version) };
+    let overrides =
+        BuildOverrides { created: Some(scene.now), mesh_id: Some(MESH), version: Some(version), fallback: None };
     let mut bundle = container(&files(bad), &overrides);
     let administrators = keys::policy_keys(&acme());
     [0, 1].iter().for_each(|signer| bundle.add_signature(&key(administrators[*signer])));

@@ -77,7 +77,12 @@ impl Operator {
     /// Builds a bundle of this version, with offers frozen or not, and has administrators sign it.
     fn build(&self, version: u64, keys: usize, mesh: MeshId, frozen: bool) -> Result<SignedBundle> {
         let env = self.env();
-        let overrides = BuildOverrides { created: Some(env.now().wall), mesh_id: Some(mesh), version: Some(version) };
+        let overrides = BuildOverrides {
+            created: Some(env.now().wall),
+            mesh_id: Some(mesh),
+            version: Some(version),
+            fallback: None,
+        };
         let mut source = self.0.source.clone();
         if frozen {
             freeze(&mut source)?;

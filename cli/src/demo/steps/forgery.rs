@@ -1,5 +1,6 @@
 //! Step 6: what is forged is refused, by the control plane and by an edge that listens to a liar.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -300,7 +301,7 @@ impl Forger {
         state.set_directory(2, &PublishedObject::new(self.stray.directory.clone()));
         let number = LogIndex(LIES_FROM.0 + number);
         let activation = Activation { number, tenant: self.tenant.clone(), ring: 0, manifest: bundle.manifest };
-        let activations: Digest = activations_digest([&activation]);
+        let activations: Digest = activations_digest([&activation], &BTreeMap::new());
         state.activate(activation, bundle);
         forge(&mut state);
         Told { state: Arc::new(state), activations, directory: 2, root: 1, ticks_from: LIES_FROM }

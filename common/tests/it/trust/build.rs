@@ -84,7 +84,8 @@ fn a_tool_for_whoever_has_a_copy_is_refused_unless_the_manifest_says_that_it_is_
 #[test]
 fn the_command_line_overrides_what_the_file_says() {
     // Clause B-18.
-    let overrides = BuildOverrides { created: Some(at(5)), mesh_id: Some(MeshId([2; 16])), version: Some(12) };
+    let overrides =
+        BuildOverrides { created: Some(at(5)), mesh_id: Some(MeshId([2; 16])), version: Some(12), fallback: None };
     let built = sources().build(&overrides).unwrap();
     let manifest = built.manifest();
     assert_eq!((manifest.created, manifest.mesh_id, manifest.version), (at(5), MeshId([2; 16]), BundleVersion(12)));

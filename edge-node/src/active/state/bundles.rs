@@ -9,17 +9,21 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, TenantId};
 use remit_common::planted::{Bug, planted};
 use remit_common::time::{Now, Timestamp};
-use remit_common::trust::activation::{Activation, activations_digest};
+use remit_common::trust::activation::{Activation, RING_ALL, RING_STAGED, Staged, activations_digest};
 use remit_common::trust::dsse::Envelope;
+use remit_common::trust::scope::Scope;
 
 use super::{Accepted, Refused, State, Tenant};
 use crate::active::store::{StoredActivation, StoredTenant};
-use crate::active::view::{ActiveBundle, Ready};
+use crate::active::view::{ActiveBundle, Ready, Shadow};
 
 /// Verified bundles kept per tenant: the active one, one that waits, and one to go back to.
 const BUNDLES_KEPT: usize = 3;
 /// Activations that a voter may tell of: every tenant of a mesh in a few rings.
 pub(super) const ACTIVATIONS_MAX: usize = 4_096;
+
+/// Edges and regions that a voter may name, over all tenants.
+const SCOPE_NAMES_ALL_MAX: usize = 16_384;
 
 /// A manifest that holds, and the files of earlier bundles that it may share.
 #[derive(Debug)]
@@ -35,6 +39,8 @@ pub(crate) struct Wanted {
 #[derive(Debug, Default)]
 pub(super) struct Told {
     activations: BTreeMap<(TenantId, u32), Activation>,
+    /// Whom the staged ones are for.
+    scopes: BTreeMap<TenantId, Scope>,
     /// The newest tick that it answered with, and its digest of the activations.
     named: Option<(LogIndex, Digest)>,
 }
@@ -45,6 +51,24 @@ impl Told {
         if self.named.is_none_or(|(newest, _)| newest < n) {
             self.named = Some((n, activations));
         }
+    }
+
+    fn insert(&mut self, activation: Activation) -> Result<(), Refused> {
+        let key = (activation.tenant.clone(), activation.ring);
+        if self.activations.len() >= ACTIVATIONS_MAX && !self.activations.contains_key(&key) {
+            return Err(Refused::TooManyActivations);
+        }
+        self.activations.insert(key, activation);
+        Ok(())
+    }
+
+    fn digest(&self) -> Digest {
+        activations_digest(self.activations.values(), &self.scopes)
+    }
+
+    /// What is staged of a tenant, and for whom.
+    fn staged(&self, tenant: &TenantId) -> Option<(&Activation, &Scope)> {
+        Some((self.activations.get(&(tenant.clone(), RING_STAGED))?, self.scopes.get(tenant)?))
     }
 }
 
@@ -146,6 +170,7 @@ impl State {
         let tenant = self.tenants.entry(tenant.clone()).or_default();
         tenant.ready.retain(|digest, _| !dropped.contains(digest));
         tenant.ready.insert(digest, ready);
+        self.show();
         Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
     }
 
@@ -179,29 +204,79 @@ impl State {
     /// # Errors
     /// [`Refused`]; nothing has changed.
     pub(crate) fn offer_activation(&mut self, offered: Activation, now: Now) -> Result<Accepted, Refused> {
-        let key = (offered.tenant.clone(), offered.ring);
-        if self.told.activations.len() >= ACTIVATIONS_MAX && !self.told.activations.contains_key(&key) {
+        self.told.insert(offered)?;
+        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// The voter tells of an activation for some of the tenant's edges. It takes effect as every other does, where it is
+    /// for this edge; elsewhere its bundle is compared with the one that decides (clause N-20).
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn offer_staged(&mut self, offered: Staged, now: Now) -> Result<Accepted, Refused> {
+        let Staged { activation, scope } = offered;
+        let tenant = activation.tenant.clone();
+        let names = |scope: &Scope| scope.edges.len().saturating_add(scope.regions.len());
+        let others = self.told.scopes.iter().filter(|(other, _)| **other != tenant).map(|(_, scope)| names(scope));
+        if others.fold(names(&scope), usize::saturating_add) > SCOPE_NAMES_ALL_MAX {
             return Err(Refused::TooManyActivations);
         }
-        self.told.activations.insert(key, offered);
-        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+        self.told.insert(activation)?;
+        self.told.scopes.insert(tenant, scope);
+        let activated = self.activate(now);
+        self.show();
+        Ok(activated?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// Nothing is staged of a tenant any more.
+    ///
+    /// # Errors
+    /// [`Refused`]; nothing has changed.
+    pub(crate) fn end_staged(&mut self, tenant: &TenantId, now: Now) -> Result<Accepted, Refused> {
+        self.told.activations.remove(&(tenant.clone(), RING_STAGED));
+        self.told.scopes.remove(tenant);
+        let activated = self.activate(now);
+        self.show();
+        Ok(activated?.map_or(Accepted::Changed, Accepted::Activated))
+    }
+
+    /// Of the activations that the voter told of, those that are this edge's: what is staged for it, or what is everybody's.
+    fn meant(&self) -> impl Iterator<Item = &Activation> {
+        let listed = self.directory.as_ref().and_then(|directory| directory.edge(&self.config.edge));
+        let covers = move |scope: &Scope| listed.is_some_and(|edge| scope.covers(&edge.id, &edge.region));
+        let everybodys = self.told.activations.values().filter(|activation| activation.ring == RING_ALL);
+        everybodys.map(move |activation| match self.told.staged(&activation.tenant) {
+            Some((staged, scope)) if covers(scope) => staged,
+            _ => activation,
+        })
+    }
+
+    /// The bundles to compare the deciding ones with, where both are here: while one is rolled out, the other of the two.
+    pub(super) fn shadows(&self) -> BTreeMap<TenantId, Shadow> {
+        let shadow = |name: &TenantId, tenant: &Tenant| {
+            let (staged, scope) = self.told.staged(name)?;
+            let everybodys = self.told.activations.get(&(name.clone(), RING_ALL))?;
+            let runs = *tenant.active.as_ref()?.bundle.digest();
+            let other = if runs == staged.manifest { everybodys.manifest } else { staged.manifest };
+            let bundle = Arc::clone(&tenant.ready.get(&other).filter(|_| other != runs)?.compiled);
+            Some(Shadow { rollout: LogIndex(scope.salt), runs: runs == staged.manifest, bundle })
+        };
+        self.tenants.iter().filter_map(|(name, tenant)| Some((name.clone(), shadow(name, tenant)?))).collect()
     }
 
     /// Activates what a tick has named and what is ready (Clause N-3). One index write for all of it.
     pub(super) fn activate(&mut self, now: Now) -> Result<Option<Vec<Activation>>, Refused> {
         let (n, digest) = match self.told.named {
             Some(named) => named,
-            None if planted(Bug::ActivationUncheckedAfterRestart) => {
-                (LogIndex(u64::MAX), activations_digest(self.told.activations.values()))
-            }
+            None if planted(Bug::ActivationUncheckedAfterRestart) => (LogIndex(u64::MAX), self.told.digest()),
             None => return Ok(None),
         };
-        if activations_digest(self.told.activations.values()) != digest {
+        if self.told.digest() != digest {
             return Ok(None);
         }
         let mut index = self.index.clone();
         let (mut activated, mut refused) = (Vec::new(), None);
-        for activation in self.told.activations.values().filter(|activation| activation.number <= n) {
+        for activation in self.meant().filter(|activation| activation.number <= n) {
             let Some(entry) = index.tenants.get_mut(&activation.tenant) else { continue };
             let running = self.tenants.get(&activation.tenant);
             let runs = running.and_then(|tenant| tenant.active.as_ref()).is_some();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt::Write as _;
 
 use remit_common::bundle::{BuildOverrides, BundleSource, SignedBundle};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::TenantId;
 use remit_common::policy::CompiledPolicy;
 use remit_common::time::Timestamp;
@@ -98,6 +99,8 @@ pub(crate) struct Variant {
     pub(crate) plain_definition: Option<&'static str>,
     /// Who may write relations; `owned.read` hangs on them, where there are any.
     pub(crate) relations: Option<Vec<u8>>,
+    /// What it may be taken back to, besides.
+    pub(crate) fallback: Option<Digest>,
 }
 
 impl Variant {
@@ -112,6 +115,7 @@ impl Variant {
             plain_min_pop: None,
             plain_definition: None,
             relations: None,
+            fallback: None,
         }
     }
 }
@@ -313,7 +317,8 @@ fn bundle_toml(tenant: &TenantId, version: u64, now: Timestamp) -> String {
 
 /// The bundle, signed by these of the tenant's three administrators.
 pub(crate) fn signed(tenant: &TenantId, variant: &Variant, now: Timestamp, signers: &[usize]) -> SignedBundle {
-    let built = source(tenant, variant, now).build(&BuildOverrides::default());
+    let built =
+        source(tenant, variant, now).build(&BuildOverrides { fallback: variant.fallback, ..BuildOverrides::default() });
     let mut bundle = built.unwrap_or_else(|faults| panic!("{faults:#?}")).into_container();
     let administrators = keys::policy_keys(tenant);
     for signer in signers {

@@ -25,10 +25,12 @@ use remit_common::sync::published::{
 };
 use remit_common::sync::publisher::{EdgeReport, Publisher};
 use remit_common::time::Timestamp;
-use remit_common::trust::activation::{Activation, activations_digest};
+use remit_common::trust::activation::{Activation, RING_ALL, RING_STAGED, Staged, activations_digest};
+use remit_common::trust::scope::{PER_MILLE_ALL, Scope};
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
 use remit_common::wire::message::{
-    EdgeMessage, Nack, RecordAck, RecordFork, RevokeAnswer, RevokeAsked, VoterAddresses, VoterMessage,
+    EdgeMessage, Nack, RecordAck, RecordFork, RevokeAnswer, RevokeAsked, RolloutReport, StagedOffer, VoterAddresses,
+    VoterMessage,
 };
 use remit_common::wire::proof::{Attestation, Covered};
 use tokio::sync::watch;
@@ -43,6 +45,7 @@ pub(crate) struct Agreed {
     roots: Vec<(u64, Vec<u8>)>,
     directory: (u64, Vec<u8>),
     activations: BTreeMap<TenantId, (Activation, SignedBundle)>,
+    staged: BTreeMap<TenantId, (Staged, SignedBundle)>,
     shards: BTreeMap<(EdgeId, TenantId, CredentialId), (u64, Vec<u8>)>,
     revocations: Revocations,
     relations: BTreeMap<TenantId, Arc<RelationLog>>,
@@ -61,6 +64,7 @@ impl Log {
             roots: vec![(1, root)],
             directory,
             activations: BTreeMap::new(),
+            staged: BTreeMap::new(),
             shards: BTreeMap::new(),
             revocations: Revocations::new(),
             relations: BTreeMap::new(),
@@ -79,6 +83,25 @@ impl Log {
             agreed.activations.insert(tenant.clone(), (activation.clone(), bundle));
         });
         activation
+    }
+
+    /// Stages a bundle for these, or widens whom it is for.
+    pub(crate) fn stage(&self, tenant: &TenantId, bundle: SignedBundle, scope: Scope) {
+        let number = LogIndex(self.next_index());
+        let activation = Activation { number, tenant: tenant.clone(), ring: RING_STAGED, manifest: bundle.digest() };
+        self.agreed.send_modify(|agreed| {
+            agreed.staged.insert(tenant.clone(), (Staged { activation, scope }, bundle));
+        });
+    }
+
+    /// Ends what is staged, with this bundle as everybody's.
+    pub(crate) fn settle(&self, tenant: &TenantId, bundle: SignedBundle) {
+        let number = LogIndex(self.next_index());
+        let activation = Activation { number, tenant: tenant.clone(), ring: RING_ALL, manifest: bundle.digest() };
+        self.agreed.send_modify(|agreed| {
+            agreed.staged.remove(tenant);
+            agreed.activations.insert(tenant.clone(), (activation, bundle));
+        });
     }
 
     pub(crate) fn seal(&self, edge: EdgeId, version: u64, bytes: Vec<u8>) {
@@ -126,6 +149,9 @@ impl Agreed {
         for (activation, bundle) in self.activations.values() {
             state.activate(activation.clone(), &PublishedBundle::new(bundle));
         }
+        for (staged, bundle) in self.staged.values() {
+            state.stage(staged.clone(), &PublishedBundle::new(bundle));
+        }
         for ((edge, tenant, credential), (version, bytes)) in &self.shards {
             let shard = PublishedShard { version: *version, bytes: bytes.as_slice().into() };
             state.set_shard(edge.clone(), tenant.clone(), credential.clone(), shard);
@@ -140,6 +166,12 @@ impl Agreed {
         self.relations.iter().map(|(tenant, log)| (tenant.clone(), log.head())).collect()
     }
 
+    fn activations_digest(&self) -> Digest {
+        let staged = self.staged.values().map(|(staged, _)| &staged.activation);
+        let scopes = self.staged.iter().map(|(tenant, (staged, _))| (tenant.clone(), staged.scope.clone())).collect();
+        activations_digest(self.activations.values().map(|(activation, _)| activation).chain(staged), &scopes)
+    }
+
     fn answer(&self, n: u64, voter: VoterId, edge: &EdgeId, nonce: Nonce) -> TickAnswer {
         let tree = NonceTree::new([(edge.clone(), nonce)]);
         let roots = TickRoots { roots: vec![(voter, tree.root())] };
@@ -150,7 +182,7 @@ impl Agreed {
             path: tree.path(edge, voter, &roots).unwrap(),
             epoch: self.revocations.epoch(),
             revocations: self.revocations.digest(),
-            activations: activations_digest(self.activations.values().map(|(activation, _)| activation)),
+            activations: self.activations_digest(),
             directory: self.directory.0,
             root: self.roots.last().unwrap().0,
         }
@@ -173,6 +205,8 @@ pub(crate) struct Heard {
     pub(crate) forks: u64,
     /// What holders asked for.
     pub(crate) cuts: u64,
+    /// What was seen of rollouts.
+    pub(crate) rollouts: Vec<RolloutReport>,
 }
 
 /// What a test can make a voter do.
@@ -186,6 +220,8 @@ pub(crate) struct Behaviour {
     pub(crate) cries_fork: AtomicBool,
     /// Refuses what holders ask for, with this status and reason.
     pub(crate) refuses_cuts: Mutex<Option<(u16, &'static str)>>,
+    /// Says that what is staged is for everybody.
+    pub(crate) widens: AtomicBool,
     /// Tells that these voters are there.
     pub(crate) tells: Mutex<Vec<(VoterId, SocketAddr)>>,
 }
@@ -310,6 +346,7 @@ async fn converse(shared: &Arc<Shared>, connection: &MeshConnection) -> anyhow::
     loop {
         for lane in Lane::OF_VOTER {
             while let Some(message) = publisher.poll(lane) {
+                let message = bent(shared, message);
                 if lane == Lane::Control {
                     send.send(&message, WITHIN).await?;
                 } else {
@@ -348,6 +385,19 @@ async fn converse(shared: &Arc<Shared>, connection: &MeshConnection) -> anyhow::
     }
 }
 
+/// What a lying voter makes of the truth.
+fn bent(shared: &Shared, message: VoterMessage) -> VoterMessage {
+    match message {
+        VoterMessage::Staged(StagedOffer { tenant, staged: Some((activated, scope)) })
+            if shared.behaviour.widens.load(Ordering::SeqCst) =>
+        {
+            let scope = Scope { per_mille: PER_MILLE_ALL, ..scope };
+            VoterMessage::Staged(StagedOffer { tenant, staged: Some((activated, scope)) })
+        }
+        message => message,
+    }
+}
+
 fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> Option<TickAnswer> {
     let mut heard = shared.heard.lock().unwrap();
     match report {
@@ -361,6 +411,7 @@ fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> 
                 return Some(agreed.answer(shared.log.next_index(), shared.id, edge, nonce.nonce));
             }
         }
+        EdgeReport::Rollout(report) => heard.rollouts.push(report),
         EdgeReport::Ack(_) | EdgeReport::Records(_) | EdgeReport::Relations(_) => {}
     }
     None
