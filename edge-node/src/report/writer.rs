@@ -130,6 +130,8 @@ impl Writer {
                     None => break,
                 },
                 () = at(self.flush_at) => due = true,
+                // What is only counted sends no order, and may be the last that happens for a long time.
+                () = tokio::time::sleep(GAP_EVERY), if self.flush_at.is_none() => due = self.shed.any(),
                 Ok(()) = acks.changed() => {
                     acks.borrow_and_update();
                     if self.trim().await.is_err() {
