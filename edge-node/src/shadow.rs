@@ -102,17 +102,14 @@ impl Shadows {
     /// What this edge has seen of the rollouts that `view` has. One that is not under way any more is forgotten.
     pub(crate) fn reports(&self, view: &View) -> Vec<RolloutReport> {
         let mut tallies = self.lock();
-        // While a connection begins, nothing is staged for a moment: what was counted counts on after it.
-        tallies.retain(|tenant, tally| {
-            view.shadows.get(tenant).is_none_or(|shadow| shadow.rollout == tally.report.rollout)
-        });
         let dropped = self.dropped.load(Ordering::Relaxed);
         for (tenant, shadow) in view.shadows.iter() {
-            let tally = tallies.entry(tenant.clone()).or_insert_with(|| Tally::new(tenant, shadow.rollout, dropped));
+            let tally = tally_of(&mut tallies, tenant, shadow.rollout, dropped);
             tally.report.runs = shadow.runs;
             tally.report.dropped = dropped.saturating_sub(tally.dropped_before);
             tally.report.p99_ms = tally.p99_ms();
         }
+        // While a connection begins, nothing is staged for a moment: what was counted counts on after it.
         let under_way = tallies.iter().filter(|(tenant, _)| view.shadows.contains_key(*tenant));
         under_way.map(|(_, tally)| tally.report.clone()).collect()
     }
@@ -128,12 +125,24 @@ impl Shadows {
     fn note(&self, tenant: &TenantId, rollout: LogIndex, decided: &Decided, verdicts: &Verdicts) {
         let dropped = self.dropped.load(Ordering::Relaxed);
         let mut tallies = self.lock();
-        let tally = tallies.entry(tenant.clone()).or_insert_with(|| Tally::new(tenant, rollout, dropped));
-        if tally.report.rollout != rollout {
-            *tally = Tally::new(tenant, rollout, dropped);
-        }
+        let tally = tally_of(&mut tallies, tenant, rollout, dropped);
         tally.note(&decided.call.tool, &decided.effective, verdicts);
     }
+}
+
+/// The tally of a rollout; that of an earlier one of the same tenant is over.
+fn tally_of<'t>(
+    tallies: &'t mut BTreeMap<TenantId, Tally>,
+    tenant: &TenantId,
+    rollout: LogIndex,
+    dropped: u64,
+) -> &'t mut Tally {
+    let begun = || Tally::new(tenant, rollout, dropped);
+    let tally = tallies.entry(tenant.clone()).or_insert_with(begun);
+    if tally.report.rollout != rollout {
+        *tally = begun();
+    }
+    tally
 }
 
 impl ShadowQueue {

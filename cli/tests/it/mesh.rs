@@ -46,6 +46,15 @@ impl Mesh {
         self.folder.path()
     }
 
+    /// Builds the example's bundle, as it lies in the mesh's folder, and has two administrators sign it.
+    pub(crate) fn build(&self, file: &str, version: &str, more: &[&str]) {
+        let created = real().now().wall.as_secs().to_string();
+        let build = ["bundle", "build", ".remit/example/bundle", "-o", file, "--untested", "--version", version];
+        stdout_of(&remit(self.path(), &[&build[..], &["--created", &created], more].concat()), 0);
+        let keys = ["--key", ".remit/keys/policy-1.key", "--key", ".remit/keys/policy-2.key"];
+        stdout_of(&remit(self.path(), &[&["bundle", "sign", file][..], &keys].concat()), 0);
+    }
+
     /// Both daemons count by the names of the contract with operators.
     async fn counts_by_the_names_that_dashboards_use(&self) {
         let file: Value = serde_json::from_slice(&read(&self.path().join(".remit/mesh.json"))).unwrap();

@@ -1,6 +1,5 @@
 //! Relations from a writer's desk to an edge, by real processes: what is added is permitted, what is removed is refused.
 
-use remit_common::net::real::real;
 use serde_json::{Value, json};
 
 use crate::mesh::{Mesh, read_7781};
@@ -45,11 +44,7 @@ impl Mesh {
         write(&bundle.join("schema.cedarschema"), schema.replacen(seen, &with, 1).as_bytes());
         write(&bundle.join("policies/owners.cedar"), OWNERS_ONLY.as_bytes());
         write(&bundle.join("canaries.yaml"), CANARY.as_bytes());
-        let created = real().now().wall.as_secs().to_string();
-        let build = ["bundle", "build", ".remit/example/bundle", "-o", "v2.bundle", "--untested", "--version", "2"];
-        stdout_of(&remit(self.path(), &[&build[..], &["--created", &created]].concat()), 0);
-        let keys = ["--key", ".remit/keys/policy-1.key", "--key", ".remit/keys/policy-2.key"];
-        stdout_of(&remit(self.path(), &[&["bundle", "sign", "v2.bundle"][..], &keys].concat()), 0);
+        self.build("v2.bundle", "2", &[]);
         // What relations permit is not for a comparison to know, so this counts as wider.
         let push = ["bundle", "push", "v2.bundle", "--approve-widening", "--reason", "owners read their contracts"];
         stdout_of(&remit(self.path(), &push), 0);

@@ -1,7 +1,6 @@
 //! A push in waves from an administrator's desk to edges, by real processes: a harmful bundle goes back by itself, a good
 //! one arrives, and can be taken back later.
 
-use remit_common::net::real::real;
 use serde_json::{Value, json};
 
 use crate::mesh::{Mesh, read_7781};
@@ -30,16 +29,6 @@ const CANARY: &str = r#"
 "#;
 
 impl Mesh {
-    /// Builds and signs a version that names the active one as its fallback.
-    fn build(&self, file: &str, version: &str) {
-        let created = real().now().wall.as_secs().to_string();
-        let build = ["bundle", "build", ".remit/example/bundle", "-o", file, "--untested", "--version", version];
-        let rest = ["--created", &created, "--fallback", "active"];
-        stdout_of(&remit(self.path(), &[&build[..], &rest].concat()), 0);
-        let keys = ["--key", ".remit/keys/policy-1.key", "--key", ".remit/keys/policy-2.key"];
-        stdout_of(&remit(self.path(), &[&["bundle", "sign", file][..], &keys].concat()), 0);
-    }
-
     fn rollout(&self) -> Value {
         run(self.path(), &["rollout", "show"])
     }
@@ -64,7 +53,7 @@ async fn a_harmful_bundle_goes_back_by_itself_and_a_good_one_arrives() {
     // Nobody calls where it comes to; the edge where they do only compares.
     write(&bundle.join("policies/stop.cedar"), STOP.as_bytes());
     write(&bundle.join("canaries.yaml"), CANARY.as_bytes());
-    mesh.build("v2.bundle", "2");
+    mesh.build("v2.bundle", "2", &["--fallback", "active"]);
     let canary = format!("edge:{other}@1h");
     let pushed = run(here, &["bundle", "push", "v2.bundle", "--waves", &canary]);
     assert_eq!((&pushed["status"], &pushed["wave"]), (&json!("baking"), &json!(0)), "{pushed}");
@@ -89,7 +78,7 @@ async fn a_harmful_bundle_goes_back_by_itself_and_a_good_one_arrives() {
     // A good one, to the end.
     write(&bundle.join("policies/stop.cedar"), b"");
     write(&bundle.join("canaries.yaml"), &canaries);
-    mesh.build("v3.bundle", "3");
+    mesh.build("v3.bundle", "3", &["--fallback", "active"]);
     let waves = format!("edge:{other}");
     let push = ["bundle", "push", "v3.bundle", "--waves", &waves, "--bake", "1s", "--watch"];
     let watched = stdout_of(&remit(here, &push), 0);
@@ -116,11 +105,7 @@ async fn a_harmful_bundle_goes_back_by_itself_and_a_good_one_arrives() {
 async fn a_rollout_that_cannot_begin_says_what_to_do() {
     let mesh = Mesh::up("1");
     let here = mesh.path();
-    let created = real().now().wall.as_secs().to_string();
-    let build = ["bundle", "build", ".remit/example/bundle", "-o", "v2.bundle", "--untested", "--version", "2"];
-    stdout_of(&remit(here, &[&build[..], &["--created", &created]].concat()), 0);
-    let keys = ["--key", ".remit/keys/policy-1.key", "--key", ".remit/keys/policy-2.key"];
-    stdout_of(&remit(here, &[&["bundle", "sign", "v2.bundle"][..], &keys].concat()), 0);
+    mesh.build("v2.bundle", "2", &[]);
     let refused = remit(here, &["bundle", "push", "v2.bundle", "--waves", "50%"]);
     stdout_of(&refused, 1);
     let said = String::from_utf8_lossy(&refused.stderr);

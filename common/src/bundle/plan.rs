@@ -132,14 +132,13 @@ impl RolloutPlan {
         let rule = |holds: bool, rule| if holds { Ok(()) } else { Err(MalformedBundle { rule }) };
         let Self { waves, gates } = self;
         rule((1..=WAVES_MAX).contains(&waves.len()), "a rollout has 1 to 16 waves")?;
-        for Wave { edges, regions, per_mille, .. } in waves {
-            rule(*per_mille <= PER_MILLE_ALL, "a wave has at most all edges")?;
-            let names = edges.len().saturating_add(regions.len());
-            rule(names > 0 || *per_mille > 0, "a wave is for some edge")?;
+        let names = |wave: &Wave| wave.edges.len().saturating_add(wave.regions.len());
+        for wave in waves {
+            rule(wave.per_mille <= PER_MILLE_ALL, "a wave has at most all edges")?;
+            rule(names(wave) > 0 || wave.per_mille > 0, "a wave is for some edge")?;
         }
-        let names = waves.iter().map(|wave| wave.edges.len().saturating_add(wave.regions.len()));
-        let names = names.fold(0usize, usize::saturating_add);
-        rule(names <= SCOPE_NAMES_MAX, "the waves name at most 1 024 edges and regions")?;
+        let all = waves.iter().map(names).fold(0usize, usize::saturating_add);
+        rule(all <= SCOPE_NAMES_MAX, "the waves name at most 1 024 edges and regions")?;
         rule(waves.iter().all(|wave| wave.bake() <= BAKE_MAX), "a wave bakes for at most seven days")?;
         rule(waves.last().is_some_and(|last| last.per_mille == PER_MILLE_ALL), "the last wave is the whole mesh")?;
         rule(gates.p99_ms.is_none_or(|most| most < P99_MS_END), "a decision is timed up to 254 ms")?;

@@ -21,7 +21,7 @@ use remit_common::wire::proof::Covered;
 use super::App;
 use super::model::{Coverage, EdgeCoverage};
 use super::problem::Failure;
-use super::read::{Ask, Asked, Consistency, asked, merge};
+use super::read::{Ask, Asked, Consistency, asked};
 use crate::edges::EdgeReport;
 use crate::registry::{ActiveBundle, State as Registry};
 
@@ -39,7 +39,7 @@ pub(super) async fn coverage(
     let Ask { consistency, tenant: _ } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let reports = app.reports().await;
-    let merged = merge(&reports);
+    let merged = reports.by_edge();
     let state = &view.state;
     let committed_by = view.committed_by(epoch);
     let bounds = bounds_of(state, epoch);

@@ -11,7 +11,7 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
+use remit_common::id::{LogIndex, TenantId, VoterId};
 use remit_common::planted::{Bug, planted};
 use remit_common::wire::message::Stage;
 use serde::Deserialize;
@@ -66,10 +66,7 @@ impl App {
 
     /// What all voters' edges last said, by edge and voter.
     pub(super) async fn reports(&self) -> Answers<Vec<EdgeReport>> {
-        let pick = |reply| if let PeerReply::Edges(reports) = reply { Some(reports) } else { None };
-        let mut answers = self.cluster.gather(&PeerRequest::Edges, pick).await;
-        answers.got.push((self.cluster.id, self.edges.reports()));
-        answers
+        self.cluster.edge_reports(&self.edges).await
     }
 }
 
@@ -196,7 +193,7 @@ pub(super) async fn edges(State(app): State<Arc<App>>, query: Asked<Ask>) -> Res
 
 fn edge_statuses(state: &Registry, reports: &Answers<Vec<EdgeReport>>, tenant: Option<&TenantId>) -> Vec<EdgeStatus> {
     let Ok(trust) = state.trust() else { return Vec::new() };
-    let merged = merge(reports);
+    let merged = reports.by_edge();
     let describe = |edge: &remit_common::trust::directory::Edge| {
         let mut status = EdgeStatus {
             id: edge.id.clone(),
@@ -253,18 +250,6 @@ fn fill(status: &mut EdgeStatus, report: &EdgeReport, state: &Registry, tenant: 
         code: nack.code.clone(),
         detail: nack.detail.clone(),
     });
-}
-
-/// One report per edge, of each fact the newest that any voter has.
-pub(super) fn merge(reports: &Answers<Vec<EdgeReport>>) -> BTreeMap<EdgeId, EdgeReport> {
-    let mut merged: BTreeMap<EdgeId, EdgeReport> = BTreeMap::new();
-    for report in reports.got.iter().flat_map(|(_, reports)| reports) {
-        match merged.get_mut(&report.edge) {
-            Some(known) => known.merge(report.clone()),
-            None => drop(merged.insert(report.edge.clone(), report.clone())),
-        }
-    }
-    merged
 }
 
 pub(super) async fn bundles(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Bundles>, Failure> {

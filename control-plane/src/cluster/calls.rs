@@ -1,14 +1,15 @@
 //! The answering side of what voters ask each other.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
-use remit_common::id::VoterId;
+use remit_common::id::{EdgeId, VoterId};
 
 use super::Cluster;
 use super::protocol::{PeerHealth, PeerReply, PeerRequest, PeerStatus};
 use crate::collect::Collector;
-use crate::edges::EdgeTable;
+use crate::edges::{EdgeReport, EdgeTable};
 use crate::entry::{self, Kind};
 use crate::issuer::Issuer;
 use crate::nonces::NonceDesk;
@@ -91,7 +92,29 @@ impl Services {
     }
 }
 
+impl Answers<Vec<EdgeReport>> {
+    /// One report per edge, of each fact the newest that any voter has.
+    pub(crate) fn by_edge(&self) -> BTreeMap<EdgeId, EdgeReport> {
+        let mut merged: BTreeMap<EdgeId, EdgeReport> = BTreeMap::new();
+        for report in self.got.iter().flat_map(|(_, reports)| reports) {
+            match merged.get_mut(&report.edge) {
+                Some(known) => known.merge(report.clone()),
+                None => drop(merged.insert(report.edge.clone(), report.clone())),
+            }
+        }
+        merged
+    }
+}
+
 impl Cluster {
+    /// What all voters' edges last said; `own` are this voter's.
+    pub(crate) async fn edge_reports(&self, own: &EdgeTable) -> Answers<Vec<EdgeReport>> {
+        let pick = |reply| if let PeerReply::Edges(reports) = reply { Some(reports) } else { None };
+        let mut answers = self.gather(&PeerRequest::Edges, pick).await;
+        answers.got.push((self.id, own.reports()));
+        answers
+    }
+
     /// How this voter is.
     pub(crate) fn peer_health(&self) -> Option<PeerHealth> {
         let status = self.status()?;

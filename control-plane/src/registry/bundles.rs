@@ -156,9 +156,13 @@ pub(super) fn publish(
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_verified(verified.manifest());
     verified.check_succeeds(&seen, now).map_err(|error| rejected(&error))?;
     let (manifest, digest) = (verified.manifest().clone(), *verified.digest());
-    if let Some(plan) = &plan {
-        rollouts::check_begin(state, &tenant, &manifest, &digest, plan)?;
-    }
+    let plan = match plan {
+        Some(plan) => {
+            let back_until = rollouts::check_begin(state, &tenant, &manifest, &digest, &plan)?;
+            Some((plan, back_until))
+        }
+        None => None,
+    };
     let active = state.active.get(&tenant).map(|active| active.digest());
     if let Some(approval) = &approval {
         check_base(approval, active)?;
@@ -181,9 +185,9 @@ pub(super) fn publish(
     let before = state.bundles.get(&(tenant.clone(), digest)).and_then(|stored| stored.approved.clone());
     let stored = stored(&manifest, index, now, container.into(), approved.or(before));
     Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
-    if let Some(plan) = plan {
+    if let Some((plan, back_until)) = plan {
         rollouts::check_profiles(state, &tenant, &next)?;
-        let candidate = Candidate { manifest, digest, compiled: next, plan };
+        let candidate = Candidate { manifest, digest, compiled: next, plan, back_until };
         let begun = rollouts::begin(state, index, (administrator, request), candidate);
         prune(state, &tenant);
         return begun;

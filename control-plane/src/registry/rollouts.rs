@@ -239,6 +239,8 @@ pub(super) struct Candidate {
     pub(super) digest: Digest,
     pub(super) compiled: ActiveBundle,
     pub(super) plan: RolloutPlan,
+    /// Until when the active bundle can be gone back to.
+    pub(super) back_until: Timestamp,
 }
 
 impl State {
@@ -301,14 +303,14 @@ impl State {
     }
 }
 
-/// Clause O-6: nothing else is on its way, and there is a way back.
+/// Clause O-6: there is a way back. Gives until when.
 pub(super) fn check_begin(
     state: &State,
     tenant: &TenantId,
     manifest: &Manifest,
     digest: &Digest,
     plan: &RolloutPlan,
-) -> Result<(), Refusal> {
+) -> Result<Timestamp, Refusal> {
     let conflict = |reason, detail: String| Err(Refusal::new(RefusalKind::Conflict, reason, detail));
     let Some(active) = state.active.get(tenant) else {
         return conflict(
@@ -349,7 +351,7 @@ pub(super) fn check_begin(
         Some(named) if named.until <= until => {
             no_way_back("the new bundle names it as a fallback for too short a time")
         }
-        Some(_) => Ok(()),
+        Some(named) => Ok(named.until.min(active.compiled().manifest().expires)),
     }
 }
 
@@ -387,12 +389,9 @@ pub(super) fn begin(
     (administrator, request): (&Administrator, &SignedRequest),
     candidate: Candidate,
 ) -> Result<Applied, Refusal> {
-    let Candidate { manifest, digest, compiled, plan } = candidate;
+    let Candidate { manifest, digest, compiled, plan, back_until } = candidate;
     let tenant = manifest.tenant.clone();
     let active = state.active.get(&tenant).ok_or_else(|| Refusal::malformed("there is no active bundle"))?;
-    let named = manifest.fallback.iter().find(|named| named.digest == *active.digest()).map(|named| named.until);
-    let expires = active.compiled().manifest().expires;
-    let back_until = named.unwrap_or_default().min(expires);
     let mut rollout = Rollout {
         id: index,
         tenant: tenant.clone(),

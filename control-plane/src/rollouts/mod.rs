@@ -46,19 +46,14 @@ pub(crate) struct Heard {
 impl Lookout {
     /// Asks every voter.
     pub(crate) async fn hear(&self) -> Heard {
-        let pick = |reply| if let PeerReply::Edges(reports) = reply { Some(reports) } else { None };
-        let edges = self.cluster.gather(&PeerRequest::Edges, pick).await;
+        let edges = self.cluster.edge_reports(&self.edges).await;
         let pick = |reply| if let PeerReply::Rollouts(reports) = reply { Some(reports) } else { None };
         let reports = self.cluster.gather(&PeerRequest::Rollouts, pick).await;
-        let mut heard =
-            Heard { missing: edges.missing.into_iter().chain(reports.missing).collect(), ..Heard::default() };
-        let own = (self.cluster.id, self.edges.reports());
-        for report in edges.got.into_iter().chain([own]).flat_map(|(_, reports)| reports) {
-            match heard.edges.get_mut(&report.edge) {
-                Some(known) => known.merge(report),
-                None => drop(heard.edges.insert(report.edge.clone(), report)),
-            }
-        }
+        let mut heard = Heard {
+            edges: edges.by_edge(),
+            reports: BTreeMap::new(),
+            missing: edges.missing.into_iter().chain(reports.missing).collect(),
+        };
         let own = (self.cluster.id, self.desk.reports());
         let mut newest: BTreeMap<(EdgeId, TenantId), Timestamp> = BTreeMap::new();
         for (edge, at, report) in reports.got.into_iter().chain([own]).flat_map(|(_, reports)| reports) {

@@ -45,7 +45,8 @@ pub(super) async fn run(
     Ok(Exit::Done)
 }
 
-fn active_of<'b>(held: &'b Bundles, tenant: Option<&TenantId>) -> Result<&'b BundleStatus, Failure> {
+/// The active bundle of a tenant, or of the only one that has any.
+pub(super) fn active_of<'b>(held: &'b Bundles, tenant: Option<&TenantId>) -> Result<&'b BundleStatus, Failure> {
     let wanted = |bundle: &&BundleStatus| bundle.number.is_some() && tenant.is_none_or(|of| bundle.tenant == *of);
     match held.bundles.iter().filter(wanted).collect::<Vec<_>>().as_slice() {
         [one] => Ok(one),

@@ -10,6 +10,7 @@ use remit_common::id::{BundleVersion, EdgeId, TenantId};
 use remit_control_plane::admin::model::{Bundles, EdgeStatus, Edges, RolloutView, Rollouts};
 use serde::Serialize;
 
+use super::rollback::active_of;
 use crate::admin::Admin;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -54,21 +55,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let admin = Admin::new(context, &mesh)?;
     let tenant = match &args.tenant {
         Some(tenant) => tenant.clone(),
-        None => only_tenant(&admin).await?,
+        None => active_of(&admin.get::<Bundles>("/v1/bundles").await?, None)?.tenant.clone(),
     };
     follow(&admin, &tenant, args.within, context).await
-}
-
-async fn only_tenant(admin: &Admin) -> Result<TenantId, Failure> {
-    let bundles: Bundles = admin.get("/v1/bundles").await?;
-    let mut tenants: Vec<TenantId> = bundles.bundles.into_iter().map(|bundle| bundle.tenant).collect();
-    tenants.sort_unstable();
-    tenants.dedup();
-    match tenants.as_slice() {
-        [tenant] => Ok(tenant.clone()),
-        [] => Err(Failure::new(Exit::Failed, "no tenant has a bundle yet").hint("`remit bundle push FILE` brings one")),
-        _ => Err(Failure::new(Exit::Usage, "more than one tenant has a bundle").hint("say which with --tenant")),
-    }
 }
 
 /// Shows a push as it arrives. Ends well when every edge that is connected runs what it is to run.
