@@ -7,6 +7,7 @@ mod admin;
 mod agent;
 mod commands;
 mod context;
+mod coverage;
 mod demo;
 mod envelope_file;
 mod example;

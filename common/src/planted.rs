@@ -34,6 +34,12 @@ pub enum Bug {
     ConnectionCountsAsCoverage,
     /// One signature of the role is enough, whatever its threshold.
     OneSignatureIsEnough,
+    /// A tick answer counts under one voter's signature.
+    OneVoterIsAMajority,
+    /// A tick answer for somebody else's nonce counts as one for the newest of this edge.
+    BeaconWithoutItsNonce,
+    /// The age of an edge's knowledge is read from the wall clock.
+    AgeFromWallClock,
     /// A bundle is activated without passing its own canaries.
     CanariesNotAsked,
     /// After a restart an edge takes any activation that it is offered, before a tick names it.
@@ -103,7 +109,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 27] = [
+        pub const ALL: [Self; 30] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -116,6 +122,9 @@ mod on {
             Self::RecordRepeatByDecision,
             Self::ConnectionCountsAsCoverage,
             Self::OneSignatureIsEnough,
+            Self::OneVoterIsAMajority,
+            Self::BeaconWithoutItsNonce,
+            Self::AgeFromWallClock,
             Self::CanariesNotAsked,
             Self::ActivationUncheckedAfterRestart,
             Self::CoveredBeforeEnforced,
@@ -148,6 +157,9 @@ mod on {
                 Self::RecordAckedBeforeDurable => "record-acked-before-durable",
                 Self::RecordRepeatByDecision => "record-repeat-by-decision",
                 Self::ConnectionCountsAsCoverage => "connection-counts-as-coverage",
+                Self::OneVoterIsAMajority => "one-voter-is-a-majority",
+                Self::BeaconWithoutItsNonce => "beacon-without-its-nonce",
+                Self::AgeFromWallClock => "age-from-wall-clock",
                 Self::OneSignatureIsEnough => "one-signature-is-enough",
                 Self::CanariesNotAsked => "canaries-not-asked",
                 Self::ActivationUncheckedAfterRestart => "activation-unchecked-after-restart",

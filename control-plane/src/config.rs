@@ -19,6 +19,9 @@ use toml::{Table, Value};
 /// The least number of entries between two snapshots.
 const SNAPSHOT_ENTRIES_MIN: u64 = 20;
 
+/// The beacon key that the directory lists, and the one that it will list.
+const BEACON_KEYS_MAX: usize = 2;
+
 /// What one voter needs to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -35,6 +38,10 @@ pub struct Config {
     pub directory: PathBuf,
     /// The seed of this voter's issuer key: 64 hex digits.
     pub issuer_key: PathBuf,
+    /// The seeds with which this voter signs ticks: the one whose key the directory lists, and, while it is being
+    /// replaced, the one that it will list.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub beacon_keys: Vec<PathBuf>,
     /// Whether this voter joins a mesh that is there already: it waits until `remit voter add` takes it in. Without
     /// effect once it has been taken in.
     #[serde(default)]
@@ -309,6 +316,7 @@ impl Config {
             root,
             directory,
             issuer_key,
+            beacon_keys,
             join: _,
             tls,
             listen: _,
@@ -316,7 +324,8 @@ impl Config {
             timings: _,
         } = self;
         let TlsFiles { certificate, key, voters_ca, edges_ca } = tls;
-        for path in [data_dir, root, directory, issuer_key, certificate, key, voters_ca, edges_ca] {
+        let single = [data_dir, root, directory, issuer_key, certificate, key, voters_ca, edges_ca];
+        for path in single.into_iter().chain(beacon_keys) {
             *path = folder.join(&*path);
         }
     }
@@ -333,6 +342,9 @@ impl Config {
         }
         if !ids.contains(&self.id) {
             return invalid("peers", format!("voter {} is not among them", self.id));
+        }
+        if self.beacon_keys.len() > BEACON_KEYS_MAX {
+            return invalid("beacon_keys", format!("at most {BEACON_KEYS_MAX}: the one in use and the one to come"));
         }
         if ids.len().is_multiple_of(2) && !self.join {
             return invalid("peers", format!("{} voters: an odd number survives as many failures", ids.len()));

@@ -25,22 +25,6 @@ impl Installed {
     }
 }
 
-/// Answers every applied tick, in order of arrival; runs until shutdown.
-pub(crate) async fn answer_ticks(cluster: Cluster, desk: Arc<NonceDesk>, shutdown: Shutdown) {
-    let mut views = cluster.views();
-    loop {
-        tokio::select! {
-            biased;
-            () = shutdown.requested() => return,
-            changed = views.changed() => if changed.is_err() { return },
-        }
-        let state = &views.borrow_and_update().state;
-        if let Some(fact) = state.tick() {
-            desk.applied(fact, state.tick_relations());
-        }
-    }
-}
-
 /// Once a tick: this voter's nonces go to the leader, and a leader proposes.
 pub(crate) async fn tick(
     cluster: Cluster,

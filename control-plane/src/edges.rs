@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use remit_common::id::{BootId, EdgeId, RevocationEpoch, TenantId};
+use remit_common::id::{BootId, EdgeId, LogIndex, RevocationEpoch, TenantId};
 use remit_common::record::RecordHead;
 use remit_common::time::Timestamp;
 use remit_common::wire::message::{Ack, Nack};
@@ -93,10 +93,25 @@ impl EdgeReport {
     }
 }
 
+/// When an edge first attested a bundle, by the clock of the voter that it told.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AttestedSince {
+    /// Which edge.
+    pub(crate) edge: EdgeId,
+    /// Whose bundle.
+    pub(crate) tenant: TenantId,
+    /// Under which activation.
+    pub(crate) number: LogIndex,
+    /// When this voter heard it first.
+    pub(crate) at: Timestamp,
+}
+
 /// What the edges of this voter last said.
 #[derive(Debug)]
 pub(crate) struct EdgeTable {
     reports: Mutex<BTreeMap<EdgeId, EdgeReport>>,
+    /// As many as there are attestations in the reports.
+    since: Mutex<BTreeMap<(EdgeId, TenantId), (LogIndex, Timestamp)>>,
     metrics: Metrics,
 }
 
@@ -110,7 +125,7 @@ pub(crate) struct Presence<'a> {
 
 impl EdgeTable {
     pub(crate) fn new(metrics: &Metrics) -> Self {
-        Self { reports: Mutex::default(), metrics: metrics.clone() }
+        Self { reports: Mutex::default(), since: Mutex::default(), metrics: metrics.clone() }
     }
 
     fn lock(&self) -> MutexGuard<'_, BTreeMap<EdgeId, EdgeReport>> {
@@ -121,6 +136,26 @@ impl EdgeTable {
     /// Every report.
     pub(crate) fn reports(&self) -> Vec<EdgeReport> {
         self.lock().values().cloned().collect()
+    }
+
+    /// Since when edges have attested what they run.
+    pub(crate) fn attested_since(&self) -> Vec<AttestedSince> {
+        let since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let row = |((edge, tenant), (number, at)): (&(EdgeId, TenantId), &(LogIndex, Timestamp))| AttestedSince {
+            edge: edge.clone(),
+            tenant: tenant.clone(),
+            number: *number,
+            at: *at,
+        };
+        since.iter().map(row).collect()
+    }
+
+    fn note_attested(&self, attestation: &Attestation, now: Timestamp) {
+        let key = (attestation.edge.clone(), attestation.tenant.clone());
+        let mut since = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        if since.get(&key).is_none_or(|(number, _)| *number < attestation.number) {
+            since.insert(key, (attestation.number, now));
+        }
     }
 
     /// Connections that an edge has to this voter.
@@ -183,6 +218,7 @@ impl Presence<'_> {
             let known = report.attestations.get(&attestation.tenant).map(|known| known.number);
             let room = known.is_some() || report.attestations.len() < TENANTS_MAX;
             if room && known.is_none_or(|known| attestation.number >= known) {
+                self.table.note_attested(&attestation, now);
                 report.attestations.insert(attestation.tenant.clone(), attestation);
             }
         });
@@ -221,7 +257,6 @@ impl EdgeReport {
     pub(crate) fn example(heard: Timestamp) -> Self {
         use remit_common::crypto::digest::Digest;
         use remit_common::crypto::sign::Signature;
-        use remit_common::id::LogIndex;
         use remit_common::wire::message::Stage;
 
         let (edge, tenant) = (EdgeId::new("e1").unwrap(), TenantId::new("acme").unwrap());
@@ -251,8 +286,6 @@ impl EdgeReport {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::id::LogIndex;
-
     use super::*;
     use crate::telemetry::Telemetry;
 

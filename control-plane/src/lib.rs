@@ -14,6 +14,7 @@ pub mod raft;
 pub mod registry;
 pub mod telemetry;
 
+mod beacons;
 mod cluster;
 mod collect;
 mod daemon;

@@ -8,8 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{EdgeId, TenantId, VoterId};
+use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
 use remit_common::relation_log::Head;
+use remit_common::sync::published::PublishedBeacon;
 use remit_common::time::BootTime;
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
 use tokio::sync::watch;
@@ -29,18 +30,20 @@ pub(crate) struct AnsweredTick {
     fact: TickFact,
     /// The relations as of it.
     pub(crate) relations: Arc<BTreeMap<TenantId, Head>>,
+    /// What a majority of voters has signed about it, where they do.
+    pub(crate) beacon: Option<PublishedBeacon>,
     tree: Arc<NonceTree>,
 }
 
 impl AnsweredTick {
     /// The answer for an edge, if its nonce was in it.
     pub(crate) fn answer_for(&self, edge: &EdgeId, voter: VoterId) -> Option<TickAnswer> {
-        let (_, nonce) = self.tree.iter().find(|(id, _)| *id == edge)?;
+        let nonce = self.tree.nonce(edge)?;
         let path = self.tree.path(edge, voter, &self.fact.roots)?;
         let TickFact { n, at: _, roots, epoch, revocations, activations, directory, root } = &self.fact;
         Some(TickAnswer {
             n: *n,
-            nonce: *nonce,
+            nonce,
             nonce_root: roots.nonce_root(),
             path,
             epoch: *epoch,
@@ -57,7 +60,12 @@ struct Desk {
     waiting: BTreeMap<EdgeId, (Nonce, BootTime)>,
     trees: VecDeque<(Digest, Arc<NonceTree>)>,
     roots: BTreeMap<VoterId, Digest>,
+    /// Ticks with nonces of this voter's edges that wait for signatures, oldest first.
+    unsigned: VecDeque<AnsweredTick>,
 }
+
+/// Ticks that wait for signatures. What a majority does not sign within seconds it will not sign.
+const UNSIGNED_MAX: usize = 8;
 
 /// Where nonces wait.
 #[derive(Debug)]
@@ -114,7 +122,8 @@ impl NonceDesk {
         TickRoots { roots: std::mem::take(&mut self.lock().roots).into_iter().collect() }
     }
 
-    /// This voter has applied a tick: what it contains of ours need not wait any more.
+    /// This voter has applied a tick: what it contains of ours need not wait any more, and is answered by
+    /// [`Self::release`].
     pub(crate) fn applied(&self, fact: &TickFact, relations: &Arc<BTreeMap<TenantId, Head>>) {
         let Some((_, root)) = fact.roots.roots.iter().find(|(voter, _)| *voter == self.id) else { return };
         let mut desk = self.lock();
@@ -126,12 +135,21 @@ impl NonceDesk {
                 desk.waiting.remove(edge);
             }
         }
+        let (fact, relations) = (fact.clone(), Arc::clone(relations));
+        desk.unsigned.push_back(AnsweredTick { fact, relations, beacon: None, tree });
+        if desk.unsigned.len() > UNSIGNED_MAX {
+            desk.unsigned.pop_front();
+        }
+    }
+
+    /// A majority has signed a tick, or nobody signs any. Earlier ones that still wait would only be older.
+    pub(crate) fn release(&self, n: LogIndex, beacon: Option<PublishedBeacon>) {
+        let mut desk = self.lock();
+        let place = desk.unsigned.iter().position(|tick| tick.fact.n == n);
+        let Some(mut tick) = place.and_then(|place| desk.unsigned.drain(..=place).next_back()) else { return };
         drop(desk);
-        self.answered.send_replace(Some(Arc::new(AnsweredTick {
-            fact: fact.clone(),
-            relations: Arc::clone(relations),
-            tree,
-        })));
+        tick.beacon = beacon;
+        self.answered.send_replace(Some(Arc::new(tick)));
     }
 
     /// The newest tick that contains nonces received here.
@@ -142,7 +160,7 @@ impl NonceDesk {
 
 #[cfg(test)]
 mod tests {
-    use remit_common::id::{LogIndex, RevocationEpoch};
+    use remit_common::id::RevocationEpoch;
     use remit_common::time::Timestamp;
 
     use super::*;
@@ -184,6 +202,8 @@ mod tests {
         let root = desk.cut(secs(0)).unwrap();
         let mut answered = desk.answered();
         desk.applied(&tick(7, vec![(VoterId(1), Digest::of(&[b"other"])), (VOTER, root)]), &Arc::default());
+        assert!(answered.borrow().is_none(), "not before a majority has signed it, or nobody signs");
+        desk.release(LogIndex(7), None);
         let answered = answered.borrow_and_update().clone().unwrap();
         for (name, nonce) in [("a", 1), ("b", 2)] {
             let answer = answered.answer_for(&edge(name), VOTER).unwrap();
@@ -208,6 +228,7 @@ mod tests {
         // A newer nonce of the same edge replaces the one that waits; the older tree is in a tick all the same.
         desk.receive(&edge("a"), Nonce([3; 32]), secs(2));
         desk.applied(&tick(2, vec![(VOTER, again)]), &Arc::default());
+        desk.release(LogIndex(2), None);
         let answer = desk.answered().borrow().clone().unwrap();
         assert_eq!(answer.answer_for(&edge("a"), VOTER).unwrap().nonce, Nonce([1; 32]));
         assert!(desk.cut(secs(2)).is_some(), "the newer one still waits");

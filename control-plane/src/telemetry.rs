@@ -76,6 +76,10 @@ pub struct Metrics {
     pub edges_refused: Labelled<Counter>,
     /// Nonces of edges that no tick answered in time.
     pub nonces_unanswered: Counter,
+    /// Ticks that this voter has signed.
+    pub ticks_signed: Counter,
+    /// Ticks that it has not signed, by why: `not_listed`, `another_key`, `signed_before`, `disk`.
+    pub ticks_unsigned: Labelled<Counter>,
 }
 
 /// The metrics, and the registry that prints them.
@@ -109,6 +113,8 @@ impl Telemetry {
             record_files_set_aside: Gauge::default(),
             edges_refused: Family::default(),
             nonces_unanswered: Counter::default(),
+            ticks_signed: Counter::default(),
+            ticks_unsigned: Family::default(),
         };
         let mut registry = Registry::with_prefix("remit_control");
         let Metrics {
@@ -127,6 +133,8 @@ impl Telemetry {
             record_files_set_aside,
             edges_refused,
             nonces_unanswered,
+            ticks_signed,
+            ticks_unsigned,
         } = metrics.clone();
         registry.register_with_unit("commit", "From proposing to having applied", Unit::Seconds, commit_seconds);
         registry.register("commands", "Commands applied, by outcome", commands);
@@ -148,6 +156,8 @@ impl Telemetry {
         registry.register("record_files_set_aside", "Damaged files of records", record_files_set_aside);
         registry.register("edges_refused", "Connections of edges refused, by why", edges_refused);
         registry.register("nonces_unanswered", "Nonces that no tick answered in time", nonces_unanswered);
+        registry.register("ticks_signed", "Ticks signed", ticks_signed);
+        registry.register("ticks_unsigned", "Ticks not signed, by why", ticks_unsigned);
         Self { metrics, registry }
     }
 

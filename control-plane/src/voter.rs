@@ -13,6 +13,7 @@ use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::net::tls::Alpn;
 
+use crate::beacons::Beacons;
 use crate::cluster::{Calls, Cluster, Services, compare_clocks};
 use crate::collect::{Collector, Others, StoreFailed};
 use crate::config::{Config, ConfigError, Timings};
@@ -157,11 +158,20 @@ impl Voter {
         let edges = Arc::new(EdgeTable::new(&metrics));
         let nonces = Arc::new(NonceDesk::new(config.id, &metrics));
         let lookout = Lookout { cluster: cluster.clone(), edges: edges.clone(), desk: Arc::default() };
+        let keys = materials.beacon_keys;
+        let beacons = match Beacons::open(cluster.clone(), nonces.clone(), keys, &config.data_dir) {
+            Ok(beacons) => beacons,
+            Err(error) => {
+                raft.shutdown().await;
+                return Err(RunError::DataFolder(error));
+            }
+        };
         calls.serve(Services {
             cluster: cluster.clone(),
             issuer: issuer.clone(),
             edges: edges.clone(),
             nonces: nonces.clone(),
+            beacons: beacons.clone(),
             rollouts: lookout.desk.clone(),
             collector: collector.clone(),
         });
@@ -171,7 +181,7 @@ impl Voter {
         tasks.spawn("voters", electorate::keep(cluster.clone(), raft.clone(), shutdown.clone()));
         let (published, keep_published) = publish::keep_published(views, shutdown.clone());
         tasks.spawn("published state", keep_published);
-        tasks.spawn("tick answers", duties::answer_ticks(cluster.clone(), nonces.clone(), shutdown.clone()));
+        tasks.spawn("tick answers", beacons.clone().run(shutdown.clone()));
         let ticks = duties::tick(cluster.clone(), nonces.clone(), materials.installed, config.tick(), shutdown.clone());
         tasks.spawn("ticks", ticks);
         let distribution = publish::Distribution {
@@ -190,6 +200,7 @@ impl Voter {
             cluster: cluster.clone(),
             issuer,
             edges,
+            beacons,
             lookout,
             collector,
             shutdown: shutdown.clone(),

@@ -232,6 +232,7 @@ impl Edge {
         let followed = watch::Sender::new(Followed::default());
         let (shadows, shadow_queue) = Shadows::new();
         back.spawn("shadow", shadow_queue.run(env.clone(), shadows.clone(), back_shutdown.clone()));
+        let (hold, held_cuts) = tokio::sync::mpsc::channel(1);
         let follower = Follower {
             env: env.clone(),
             greeting,
@@ -247,6 +248,7 @@ impl Edge {
             followed: followed.clone(),
             forked,
             tidied: Tidied::default(),
+            held: held_cuts,
         };
         back.spawn("follower", follower.run(back_shutdown.clone()));
         let channels = Arc::new(Channels::new(config.tenants.len()));
@@ -285,6 +287,7 @@ impl Edge {
             origins: Arc::new(config.allowed_origins.clone()),
             cursors: Arc::new(Cursors::new(&env, config.mesh_id).ok_or(RunError::Crypto)?),
             asking: Arc::new(Asking::new(links.clone())),
+            hold,
         };
         let counters = Arc::new(ServeCounters::default());
         let operations = Operations {

@@ -188,6 +188,7 @@ impl LocalMesh {
             root: self.material.root.clone(),
             directory: self.folder.path().join("directory.json"),
             issuer_key: dir.join("issuer.key"),
+            beacon_keys: vec![dir.join("beacon.key")],
             join,
             tls: voter_config::TlsFiles {
                 certificate: dir.join("certificate.pem"),

@@ -156,7 +156,9 @@ impl Material {
             until: self.created.plus(LIFE),
         });
         let node = self.add_node(env, folder, NodeRole::Voter(id))?;
-        self.directory.voters.push(Voter { id, identity: *node.identity.public() });
+        let beacon = new_signing_key(env)?;
+        node.folder.write_signing_key("beacon.key", &beacon)?;
+        self.directory.voters.push(Voter { id, identity: *node.identity.public(), beacon: Some(*beacon.public()) });
         Ok(node)
     }
 

@@ -5,14 +5,16 @@
 
 mod told;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
 use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{EdgeId, LogIndex, MeshId, VoterId};
 use remit_common::identity::{NodeKind, NodeRole};
 use remit_common::limits::DOCUMENT_BYTES_MAX;
@@ -21,9 +23,12 @@ use remit_common::net::framed::{FramedRecv, FramedSend};
 use remit_common::net::quic::{Arriving, MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::net::tls::{Alpn, Identity, Peers};
+use remit_common::relation_log::RelationHeads;
 use remit_common::sync::Lane;
+use remit_common::sync::published::PublishedBeacon;
 use remit_common::sync::publisher::{EdgeReport, Publisher};
-use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
+use remit_common::trust::beacon::{SignedStatement, Statement};
+use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickPath, TickRoots};
 use remit_common::wire::message::{EdgeMessage, Stage};
 use tokio::sync::watch;
 
@@ -117,8 +122,10 @@ impl Liar {
         let endpoint = Arc::new(MeshEndpoint::open(env, role.dist, config)?);
         let (stop, mut tasks) = (Shutdown::new(), TaskGroup::new(env));
         let (told, tells) = watch::channel(told);
-        let speaker =
-            Speaker { env: env.clone(), mesh: mesh.mesh_id, voter: role.voter, told: tells, ear, stop: stop.clone() };
+        let beacon = Arc::new(read_signing_key(env, &role.dir.join("beacon.key"))?);
+        let talks = Arc::default();
+        let (env, mesh, voter) = (env.clone(), mesh.mesh_id, role.voter);
+        let speaker = Speaker { env, mesh, voter, beacon, told: tells, ear, talks, stop: stop.clone() };
         tasks.spawn("liar", speaker.serve(Arc::clone(&endpoint)));
         Ok(Self { endpoint, told, stop, tasks: Mutex::new(tasks) })
     }
@@ -142,9 +149,20 @@ struct Speaker {
     env: Env,
     mesh: MeshId,
     voter: VoterId,
+    /// The voter's own, with which it signs whatever it says.
+    beacon: Arc<SigningKey>,
     told: watch::Receiver<Told>,
     ear: Ear,
+    /// Conversations so far.
+    talks: Arc<AtomicU64>,
     stop: Shutdown,
+}
+
+/// How a liar says in one conversation that there is nothing newer than its lie: every other time by ticks that it makes
+/// up and signs alone, and in between by what a majority has signed once, about other nonces.
+enum Vouching {
+    Alone(Box<dyn Iterator<Item = LogIndex> + Send>),
+    Replayed(VecDeque<SignedStatement>),
 }
 
 impl Speaker {
@@ -190,7 +208,10 @@ impl Speaker {
         let mut objects = FramedSend::new(connection.quic.open_uni().await?);
         let mut tells = self.told.clone();
         let told = tells.borrow_and_update().clone();
-        let mut ticks = told.ticks();
+        let mut vouching = match self.talks.fetch_add(1, Ordering::Relaxed) % 2 {
+            1 if !told.signed.is_empty() => Vouching::Replayed(told.signed.iter().cloned().collect()),
+            _ => Vouching::Alone(Box::new(told.ticks())),
+        };
         let mut publisher = Publisher::new(self.mesh, edge.clone(), self.voter, told.state, self.env.now().boot);
         loop {
             tokio::select! {
@@ -198,7 +219,7 @@ impl Speaker {
                 message = heard.recv::<EdgeMessage>(WAIT) => {
                     let Some(message) = message? else { return Ok(()) };
                     if let Some(report) = publisher.handle_message(message)? {
-                        self.hear(&mut publisher, edge, &mut ticks, report);
+                        self.hear(&mut publisher, edge, &mut vouching, report);
                     }
                 }
                 changed = tells.changed() => {
@@ -218,17 +239,20 @@ impl Speaker {
         }
     }
 
-    fn hear(
-        &self,
-        publisher: &mut Publisher,
-        edge: &EdgeId,
-        ticks: &mut impl Iterator<Item = LogIndex>,
-        report: EdgeReport,
-    ) {
+    fn hear(&self, publisher: &mut Publisher, edge: &EdgeId, vouching: &mut Vouching, report: EdgeReport) {
         let heard = match report {
             EdgeReport::Nonce(message) => {
-                if let Some(tick) = ticks.next() {
-                    self.vouch(publisher, edge, tick, message.nonce);
+                match vouching {
+                    Vouching::Alone(ticks) => {
+                        if let Some(n) = ticks.next() {
+                            self.vouch(publisher, edge, n, message.nonce);
+                        }
+                    }
+                    Vouching::Replayed(signed) => {
+                        if let Some(signed) = signed.pop_front() {
+                            self.replay(publisher, edge, signed, message.nonce);
+                        }
+                    }
                 }
                 Heard::Asked
             }
@@ -248,23 +272,42 @@ impl Speaker {
     /// Says that there is nothing newer than the lie.
     fn vouch(&self, publisher: &mut Publisher, edge: &EdgeId, n: LogIndex, nonce: Nonce) {
         let told = self.told.borrow().clone();
+        let Some((nonce_root, path)) = self.path(edge, nonce) else { return };
+        let set = told.state.revocations().set();
+        let answer = TickAnswer {
+            n,
+            nonce,
+            nonce_root,
+            path,
+            epoch: set.epoch(),
+            revocations: set.digest(),
+            activations: told.activations,
+            directory: told.directory,
+            root: told.root,
+        };
+        // The lies are about other things than relations.
+        let relations = RelationHeads::new(&told.document, &BTreeMap::new());
+        let statement = Statement::of_answer(&answer, relations.root());
+        let liars = told.allies.iter().map(|(voter, key)| (*voter, key)).chain([(self.voter, &*self.beacon)]);
+        let signatures = liars.map(|(voter, key)| (voter, statement.sign(&self.mesh, key))).collect();
+        let beacon = PublishedBeacon { relations, signatures };
+        publisher.answer_tick(answer, &BTreeMap::new(), Some(&beacon));
+    }
+
+    /// Shows what honest voters have signed as an answer to a nonce that they have never seen.
+    fn replay(&self, publisher: &mut Publisher, edge: &EdgeId, signed: SignedStatement, nonce: Nonce) {
+        let Some((_, path)) = self.path(edge, nonce) else { return };
+        let SignedStatement { statement, signatures } = signed;
+        let Statement { n, nonce_root, epoch, revocations, activations, relations, directory, root } = statement;
+        let answer = TickAnswer { n, nonce, nonce_root, path, epoch, revocations, activations, directory, root };
+        let beacon = PublishedBeacon { relations: RelationHeads::unknown(relations), signatures };
+        publisher.answer_tick(answer, &BTreeMap::new(), Some(&beacon));
+    }
+
+    /// Of a tick that this nonce alone is in.
+    fn path(&self, edge: &EdgeId, nonce: Nonce) -> Option<(Digest, TickPath)> {
         let tree = NonceTree::new([(edge.clone(), nonce)]);
         let roots = TickRoots { roots: vec![(self.voter, tree.root())] };
-        if let Some(path) = tree.path(edge, self.voter, &roots) {
-            let set = told.state.revocations().set();
-            let answer = TickAnswer {
-                n,
-                nonce,
-                nonce_root: roots.nonce_root(),
-                path,
-                epoch: set.epoch(),
-                revocations: set.digest(),
-                activations: told.activations,
-                directory: told.directory,
-                root: told.root,
-            };
-            // The lies are about other things.
-            publisher.answer_tick(answer, &std::collections::BTreeMap::new());
-        }
+        Some((roots.nonce_root(), tree.path(edge, self.voter, &roots)?))
     }
 }

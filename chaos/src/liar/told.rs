@@ -17,9 +17,10 @@ use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH, Revocation, Revoc
 use remit_common::sync::published::{PublishedBundle, PublishedObject, PublishedRevocations, PublishedState};
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::{Activation, activations_digest};
+use remit_common::trust::beacon::SignedStatement;
 use remit_common::trust::directory::SignedDirectory;
-use remit_common::trust::root::SignedRoot;
-use remit_control_plane::admin::model::{Bundles, RevocationList};
+use remit_common::trust::root::{Root, SignedRoot};
+use remit_control_plane::admin::model::{Bundles, Coverage, RevocationList};
 use zeroize::Zeroizing;
 
 use crate::drill::action::Lie;
@@ -41,6 +42,8 @@ pub struct Truth {
     bundles: Vec<(Option<LogIndex>, LogIndex, SignedBundle)>,
     /// In the order in which they were made.
     revocations: Vec<Revocation>,
+    document: Arc<Root>,
+    signed: Arc<[SignedStatement]>,
 }
 
 /// A lie: what a liar publishes, and what its answers to ticks vouch for.
@@ -54,12 +57,18 @@ pub struct Told {
     pub directory: u64,
     /// The version of the root.
     pub root: u64,
+    /// The mesh's root document.
+    pub document: Arc<Root>,
+    /// What honest voters have signed, to be shown as if it were new.
+    pub signed: Arc<[SignedStatement]>,
+    /// The beacon keys of the voters that lie, too; its own it has anyway.
+    pub allies: Arc<BTreeMap<VoterId, SigningKey>>,
     /// In each conversation its ticks are numbered from here on; the first repeats one of long ago.
     pub ticks_from: LogIndex,
 }
 
 impl Told {
-    /// The numbers of its ticks in one conversation: one that edges have counted long ago, which changes nothing at
+    /// The numbers of its own ticks in one conversation: one that edges have counted long ago, which changes nothing at
     /// an edge that remembers, and then such as are still to come.
     pub(super) fn ticks(&self) -> impl Iterator<Item = LogIndex> + use<> {
         let from = self.ticks_from.0;
@@ -104,12 +113,16 @@ impl Truth {
         let cuts: RevocationList = serde_json::from_slice(&get("/v1/revocations").await?)?;
         let mut revocations = cuts.revocations;
         revocations.sort_by_key(|revocation| revocation.index);
+        let coverage: Coverage =
+            serde_json::from_slice(&get(&format!("/v1/revocations/{}/coverage", cuts.epoch)).await?)?;
         Ok(Self {
             applied: listed.applied,
             directory: (directory.version(), document),
             root: root.content().version,
             bundles,
             revocations,
+            document: Arc::new(root),
+            signed: coverage.ticks.into(),
         })
     }
 
@@ -159,7 +172,17 @@ impl Truth {
         state.activate(activation, &published);
         let (directory, root) = (*version, self.root);
         // Numbers that honest voters reach within the minute: how far ahead a liar could get is not the question here.
-        Ok(Told { state: Arc::new(state), activations, directory, root, ticks_from: self.applied })
+        let (document, signed) = (Arc::clone(&self.document), Arc::clone(&self.signed));
+        Ok(Told {
+            state: Arc::new(state),
+            activations,
+            directory,
+            root,
+            document,
+            signed,
+            allies: Arc::default(),
+            ticks_from: self.applied,
+        })
     }
 
     /// The next version, signed by one administrator where two must.

@@ -1,23 +1,16 @@
 //! `remit revocation`: what is cut, and where that is enforced already.
 
-use std::time::Duration;
-
 use clap::Subcommand;
-use remit_chaos::launcher::MeshFile;
-use remit_common::id::{MeshId, RevocationEpoch};
+use remit_common::id::RevocationEpoch;
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::Directory;
-use remit_control_plane::admin::model::{Coverage, EdgeCoverage, RevocationList};
+use remit_control_plane::admin::model::{EdgeCoverage, RevocationList};
 
 use crate::admin::Admin;
 use crate::context::Context;
+use crate::coverage::{Asked, Proven, ask_coverage, wait_coverage};
 use crate::failure::{Exit, Failure};
 use crate::trust;
-
-/// Between two questions while waiting.
-const POLL: Duration = Duration::from_millis(100);
-/// The longest wait for a commit. Once it is committed, the answer says itself how long the rest can take.
-const COMMIT_WITHIN: Duration = Duration::from_secs(30);
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  remit revocation ls\n  remit revocation coverage 1 --wait")]
@@ -34,7 +27,8 @@ enum Verb {
     Coverage {
         /// The epoch, as `remit revoke` printed it
         epoch: u64,
-        /// Wait until every edge has signed that it enforces the epoch, or must have stopped by itself
+        /// Wait until the voters have sealed the epoch, and every edge has signed that it enforces it, or must have
+        /// stopped by itself
         #[arg(long)]
         wait: bool,
     },
@@ -59,84 +53,54 @@ async fn ls(context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-/// What the voters say about an epoch, each edge's signature checked here and not believed from there.
-pub(crate) async fn ask_coverage(
-    admin: &Admin,
-    mesh: &MeshId,
-    directory: &Directory,
-    epoch: RevocationEpoch,
-) -> Result<Coverage, Failure> {
-    let mut coverage: Coverage = admin.get(&format!("/v1/revocations/{epoch}/coverage")).await?;
-    for edge in &mut coverage.edges {
-        edge.covered = edge.covered && is_proven(edge, mesh, directory, epoch);
-    }
-    coverage.covered = coverage.edges.iter().all(|edge| edge.covered);
-    Ok(coverage)
-}
-
-fn is_proven(edge: &EdgeCoverage, mesh: &MeshId, directory: &Directory, epoch: RevocationEpoch) -> bool {
-    let (Some(ack), Some(listed)) = (&edge.ack, directory.edge(&edge.edge)) else { return false };
-    ack.edge == edge.edge && ack.epoch >= epoch && ack.verify(mesh, &listed.identity).is_ok()
-}
-
-/// Waits until the epoch is committed and every edge is covered or has stopped by itself. Calls `tell` with each
-/// answer.
-pub(crate) async fn wait_coverage(
-    context: &Context,
-    admin: &Admin,
-    mesh: &MeshFile,
-    directory: &Directory,
-    epoch: RevocationEpoch,
-    mut tell: impl FnMut(&Coverage),
-) -> Result<Coverage, Failure> {
-    let started = context.now();
-    loop {
-        let coverage = ask_coverage(admin, &mesh.mesh_id, directory, epoch).await?;
-        tell(&coverage);
-        let now = context.now();
-        if coverage.covered || coverage.everywhere_by.is_some_and(|by| now >= by) {
-            return Ok(coverage);
-        }
-        if !coverage.committed && now.since(started) > COMMIT_WITHIN {
-            let message = format!("epoch {epoch} is not committed after {} s", COMMIT_WITHIN.as_secs());
-            return Err(
-                Failure::new(Exit::Failed, message).hint("`remit status` shows whether a majority of voters runs")
-            );
-        }
-        tokio::time::sleep(POLL).await;
-    }
-}
-
 async fn coverage(context: &Context, epoch: RevocationEpoch, wait: bool) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
     let (_, directory) = trust::directory(context, &mesh).await?;
-    let coverage = if wait {
-        let progress = context.output.progress("waiting for the edges");
-        let tell = |coverage: &Coverage| {
-            let covered = coverage.edges.iter().filter(|edge| edge.covered).count();
-            progress.set_message(format!("{covered} of {} edges enforce epoch {epoch}", coverage.edges.len()));
-        };
-        let waited = wait_coverage(context, &admin, &mesh, &directory, epoch, tell).await;
-        progress.finish_and_clear();
-        waited?
+    let asked = Asked { epoch, cut: None };
+    let proven = if wait {
+        wait_and_tell(context, &admin, &directory, asked).await?
     } else {
-        ask_coverage(&admin, &mesh.mesh_id, &directory, epoch).await?
+        ask_coverage(context, &admin, &directory, &asked).await?
     };
-    context.output.document(&coverage);
-    print(context, &coverage);
-    let in_force = coverage.covered || coverage.everywhere_by.is_some_and(|by| context.now() >= by);
-    Ok(if in_force || !wait { Exit::Done } else { Exit::Failed })
+    report(context, &proven);
+    Ok(if proven.is_in_force(context.now()) || !wait { Exit::Done } else { Exit::Failed })
 }
 
-fn print(context: &Context, coverage: &Coverage) {
-    let output = &context.output;
+/// Waits, shows how far it is, and says so at the end.
+pub(super) async fn wait_and_tell(
+    context: &Context,
+    admin: &Admin,
+    directory: &Directory,
+    asked: Asked,
+) -> Result<Proven, Failure> {
+    let progress = context.output.progress("waiting for the voters and the edges");
+    let tell = |proven: &Proven| {
+        let edges = &proven.coverage.edges;
+        let covered = edges.iter().filter(|edge| edge.covered).count();
+        let sealed = proven.seal.as_ref().map_or_else(String::new, |seal| format!(", {}", seal.words()));
+        let epoch = asked.epoch;
+        progress.set_message(format!("{covered} of {} edges enforce epoch {epoch}{sealed}", edges.len()));
+    };
+    let waited = wait_coverage(context, admin, directory, &asked, tell).await;
+    progress.finish_and_clear();
+    waited
+}
+
+/// Prints what is proven.
+pub(super) fn report(context: &Context, proven: &Proven) {
+    let (output, coverage) = (&context.output, &proven.coverage);
+    output.document(proven);
     let row = |edge: &EdgeCoverage| {
         let state = if edge.covered { "enforces it" } else { "not heard" };
         let stops = edge.stops.iter().map(|(effect, at)| format!("{effect} {at}")).collect::<Vec<_>>().join(", ");
         [edge.edge.to_string(), edge.region.to_string(), state.to_owned(), stops]
     };
     output.table(["edge", "region", "", "stops by itself at"], coverage.edges.iter().map(row));
+    if let Some(seal) = &proven.seal {
+        let line = format!("epoch {}: {}", coverage.epoch, seal.words());
+        output.line(if seal.sealed { output.good(&line) } else { line });
+    }
     output.line(match (coverage.committed, coverage.covered, coverage.everywhere_by) {
         (false, _, _) => format!("epoch {} is not committed", coverage.epoch),
         (true, true, _) => output.good(&format!("epoch {} is enforced at every edge", coverage.epoch)),

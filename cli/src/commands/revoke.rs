@@ -7,19 +7,24 @@ use bytes::Bytes;
 use clap::ValueEnum;
 use http::Request;
 use http::header::{CONTENT_TYPE, HOST};
-use remit_common::id::{LinkId, RevocationEpoch};
-use remit_common::revocation::{Asked, Cut, CutKind, REVOCATIONS_PATH};
+use remit_chaos::launcher::MeshFile;
+use remit_common::id::{LinkId, MeshId, RevocationEpoch};
+use remit_common::identity::SignedRequest;
+use remit_common::revocation::{Asked as HolderAsks, Cut, CutKind, REVOCATIONS_PATH};
 use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::RevocationMade;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::revocation;
 use crate::admin::Admin;
 use crate::agent::{EdgeCa, EdgeUrl, Reach};
 use crate::context::Context;
+use crate::coverage::Asked;
 use crate::envelope_file::EnvelopeFile;
 use crate::failure::{Exit, Failure};
 use crate::files;
+use crate::trust;
 
 /// For an answer: an edge gives each of its voters eight seconds.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
@@ -29,9 +34,12 @@ const ANSWER_BYTES_MAX: usize = 64 * 1024;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Example:
-  remit revoke session session-maya-0711
+  remit revoke session session-maya-0711 --wait
   remit revoke issuer \"$KEY_ID@$(date +%s)\"
   remit revocation coverage 1 --wait
+
+With the voters gone, bring it to the edges themselves:
+  remit revoke session session-maya-0711 --direct http://127.0.0.1:7300
 
 A holder cuts a link that it holds, or one further down, or gives up its own key; it needs no administrator:
   remit revoke link LINK --envelope child.envelope --key parent.key --edge http://127.0.0.1:7300
@@ -42,6 +50,13 @@ pub(crate) struct Args {
     kind: Kind,
     /// Which one
     id: String,
+    /// Wait until the voters have sealed the cut, and every edge enforces it or must have stopped by itself
+    #[arg(long, conflicts_with = "envelope")]
+    wait: bool,
+    /// Bring the cut to this edge itself, where it takes agents' calls, and to the voters if they can be reached;
+    /// may be given more than once
+    #[arg(long, value_name = "URL", conflicts_with_all = ["envelope", "wait"])]
+    direct: Vec<EdgeUrl>,
     /// As a holder: the envelope that has the link
     #[arg(long, value_name = "ENVELOPE", requires_all = ["key", "edge"])]
     envelope: Option<PathBuf>,
@@ -118,7 +133,18 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     let mesh = context.mesh()?;
     let cut = Cut { tenant: mesh.tenant.clone(), kind, id: args.id.clone() };
     check(&cut)?;
-    let made = revoke(&Admin::new(context, &mesh)?, &cut).await?;
+    let admin = Admin::new(context, &mesh)?;
+    if !args.direct.is_empty() {
+        return directly(&admin, &mesh, &cut, (&args.direct, &args.edge_ca), context).await;
+    }
+    let made = revoke(&admin, &cut).await?;
+    if args.wait {
+        let (_, directory) = trust::directory(context, &mesh).await?;
+        let asked = Asked { epoch: made.epoch, cut: Some(cut) };
+        let proven = revocation::wait_and_tell(context, &admin, &directory, asked).await?;
+        revocation::report(context, &proven);
+        return Ok(Exit::Done);
+    }
     context.output.document(&json!({ "epoch": made.epoch, "index": made.index, "until": made.until.to_string() }));
     tell(context, made.epoch, made.until);
     Ok(Exit::Done)
@@ -138,8 +164,10 @@ fn tell(context: &Context, epoch: RevocationEpoch, until: Timestamp) {
 
 /// An edge's answer.
 #[derive(Deserialize)]
-struct Committed {
-    epoch: RevocationEpoch,
+struct InForce {
+    /// Absent while the voters do not have it.
+    #[serde(default)]
+    epoch: Option<RevocationEpoch>,
     /// Milliseconds since the Unix epoch.
     until: Timestamp,
 }
@@ -162,13 +190,13 @@ async fn as_holder(
         CutKind::Link => {
             let link = id.parse().map(LinkId).map_err(|_| refuse(format!("`{id}` is no link id")))?;
             let shown = envelope.display();
-            Asked::link(&presentation, &mesh, &link).ok_or_else(|| {
+            HolderAsks::link(&presentation, &mesh, &link).ok_or_else(|| {
                 refuse(format!("`{shown}` has no link {id}"))
                     .hint("show the envelope that was handed on: a link is proven to be below yours by its chain")
             })?
         }
         CutKind::Holder if key.public().id().to_string() == id => {
-            Asked::own_key(&presentation, &mesh, &key.public().id())
+            HolderAsks::own_key(&presentation, &mesh, &key.public().id())
                 .ok_or_else(|| refuse("the envelope file holds no envelope".to_owned()))?
         }
         CutKind::Holder => return Err(refuse(format!("a holder gives up its own key, {}", key.public().id()))),
@@ -178,9 +206,80 @@ async fn as_holder(
         }
     };
     let request = asked.sign(&mesh, &key, context.now(), env.random());
+    match ask_edge(&mesh, &request, (edge, edge_ca), context).await? {
+        InForce { epoch: Some(epoch), until } => {
+            context.output.document(&json!({ "epoch": epoch, "until": until.to_string() }));
+            tell(context, epoch, until);
+            Ok(Exit::Done)
+        }
+        InForce { epoch: None, .. } => {
+            Err(Failure::new(Exit::Failed, "the edge says no epoch of the voters".to_owned()))
+        }
+    }
+}
+
+/// Brings the same signed cut to edges, one after the other, and to the voters: where voters are gone it is in force at
+/// these edges all the same.
+async fn directly(
+    admin: &Admin,
+    mesh: &MeshFile,
+    cut: &Cut,
+    (edges, edge_ca): (&[EdgeUrl], &EdgeCa),
+    context: &Context,
+) -> Result<Exit, Failure> {
+    let key = files::read_key(&context.env, &mesh.keys.admin)?;
+    let request = admin.sign(&key, REVOCATIONS_PATH, cut.to_body());
+    let (mut rows, mut failed) = (Vec::new(), None);
+    for edge in edges {
+        let row = match ask_edge(&mesh.mesh_id, &request, (edge, edge_ca), context).await {
+            Ok(InForce { epoch, until }) => {
+                json!({ "edge": edge.to_string(), "in_force": true, "epoch": epoch, "until": until.to_string() })
+            }
+            Err(failure) => {
+                let row = json!({ "edge": edge.to_string(), "in_force": false, "why": failure.message });
+                failed = Some(failure);
+                row
+            }
+        };
+        rows.push(row);
+    }
+    // Voters take a request once: an edge may have brought it to them already, and then this asks for the same again.
+    let made = revoke(admin, cut).await;
+    context.output.document(&json!({
+        "edges": rows,
+        "epoch": made.as_ref().ok().map(|made| made.epoch),
+        "voters": made.as_ref().err().map(|failure| failure.message.clone()),
+    }));
+    for row in &rows {
+        let text = |name: &str| row.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
+        let edge = text("edge").unwrap_or_default();
+        context.output.line(match text("why") {
+            Some(why) => context.output.bad(&format!("{edge}: not in force: {why}")),
+            None => context.output.good(&format!("{edge}: in force until {}", text("until").unwrap_or_default())),
+        });
+    }
+    match (&made, failed) {
+        (Ok(made), _) => tell(context, made.epoch, made.until),
+        (Err(failure), _) => {
+            context.output.line(context.output.bad(&format!("the voters do not have it: {}", failure.message)));
+            context.output.line("Repeat the command when they are back: other edges do not know of it.");
+        }
+    }
+    let everywhere = rows.iter().all(|row| row.get("in_force") == Some(&true.into()));
+    Ok(if everywhere { Exit::Done } else { Exit::Failed })
+}
+
+/// Posts a signed request to an edge.
+async fn ask_edge(
+    mesh: &MeshId,
+    request: &SignedRequest,
+    (edge, edge_ca): (&EdgeUrl, &EdgeCa),
+    context: &Context,
+) -> Result<InForce, Failure> {
+    let env = &context.env;
     let mut post =
         Request::post(REVOCATIONS_PATH).header(CONTENT_TYPE, "application/json").header(HOST, edge.authority());
-    for (name, value) in request.headers(&mesh) {
+    for (name, value) in request.headers(mesh) {
         post = post.header(name, value);
     }
     let post = post.body(Bytes::from(request.body.clone())).map_err(|error| Failure::caused(Exit::Failed, &error))?;
@@ -189,15 +288,13 @@ async fn as_holder(
     let reach = reach.map_err(|error| Failure::caused(Exit::Usage, &error))?;
     let response = reach.send(post, ANSWERS_WITHIN).await.map_err(|error| {
         let message = format!("the edge does not answer: {}: {}", reach.url(), reach.told(&error));
-        Failure::new(Exit::Unreachable, message).hint("name another edge with --edge; asking twice does no harm")
+        Failure::new(Exit::Unreachable, message).hint("name another edge; asking twice does no harm")
     })?;
     let (status, body) = (response.status(), response.into_body());
-    if let Ok(Committed { epoch, until }) = serde_json::from_slice(&body)
+    if let Ok(in_force) = serde_json::from_slice(&body)
         && status.is_success()
     {
-        context.output.document(&json!({ "epoch": epoch, "until": until.to_string() }));
-        tell(context, epoch, until);
-        return Ok(Exit::Done);
+        return Ok(in_force);
     }
     let problem: Option<Problem> = serde_json::from_slice(&body).ok();
     Err(match problem {

@@ -1,13 +1,18 @@
 //! `remit status`: the mesh as its voters and its edges see it.
 
 use remit_chaos::launcher::EdgeEntry;
-use remit_control_plane::admin::model::{Divergence, Status};
+use remit_common::crypto::digest::Digest;
+use remit_common::id::{BundleVersion, LogIndex};
+use remit_common::time::Timestamp;
+use remit_common::trust::directory::Directory;
+use remit_control_plane::admin::model::{Divergence, EdgeStatus, Running, Status};
 use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::admin::{Admin, bounded, cause, http_client};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::trust;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  remit status\n  remit status --json | jq '.edges[].status.mode'")]
@@ -28,26 +33,128 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
     let http = http_client()?;
-    let (control, edges) = futures::join!(
+    let (control, edges, directory) = futures::join!(
         admin.get::<Status>("/v1/status"),
         futures::future::join_all(mesh.edges.iter().map(|edge| ask(&http, edge))),
+        trust::directory(context, &mesh),
     );
+    let directory = directory.ok().map(|(_, directory)| directory);
+    let attested = control.as_ref().map(|control| attested(control, directory.as_ref())).unwrap_or_default();
     context.output.document(&json!({
         "control": control.as_ref().ok(),
         "control_error": control.as_ref().err().map(|failure| failure.message.clone()),
         "edges": edges,
+        "attested": attested,
     }));
     match &control {
         Ok(control) => print_control(context, control),
         Err(failure) => context.output.line(format!("{} {}", context.output.bad("control plane:"), failure.message)),
     }
     print_edges(context, &edges);
+    if !attested.is_empty() {
+        print_attested(context, &attested);
+    }
+    if attested.iter().any(|row| row.verdict.is_fault()) {
+        return Ok(Exit::Fault);
+    }
     if control.as_ref().is_ok_and(|control| control.diverged.is_some()) {
         return Ok(Exit::Fault);
     }
     match control {
         Err(failure) if edges.iter().all(|edge| !edge.reachable) => Err(failure),
         _ => Ok(Exit::Done),
+    }
+}
+
+/// What an edge has signed that it runs of a tenant.
+#[derive(Debug, Serialize)]
+struct Attested {
+    edge: String,
+    tenant: String,
+    version: Option<BundleVersion>,
+    manifest: Digest,
+    /// The activation under which it runs it.
+    number: LogIndex,
+    /// When a voter heard of it first.
+    since: Option<Timestamp>,
+    verdict: Verdict,
+}
+
+/// How that stands to what is meant to run there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+enum Verdict {
+    /// It is what is meant.
+    Meant,
+    /// It is an earlier one: the newer is on its way, or was refused.
+    Behind,
+    /// The control plane does not have it.
+    Unknown,
+    /// The edge's key has not signed it.
+    NotSigned,
+    /// The edge's key is not known here.
+    NotVerified,
+}
+
+impl Verdict {
+    fn is_fault(self) -> bool {
+        matches!(self, Self::Unknown | Self::NotSigned)
+    }
+}
+
+fn attested(control: &Status, directory: Option<&Directory>) -> Vec<Attested> {
+    let rows = |edge: &EdgeStatus| {
+        let row = |running: &Running| Attested {
+            edge: edge.id.to_string(),
+            tenant: running.attestation.tenant.to_string(),
+            version: running.version,
+            manifest: running.attestation.manifest,
+            number: running.attestation.number,
+            since: running.since,
+            verdict: verdict(edge, running, directory),
+        };
+        edge.running.iter().map(row).collect::<Vec<_>>()
+    };
+    control.edges.iter().flat_map(rows).collect()
+}
+
+fn verdict(edge: &EdgeStatus, running: &Running, directory: Option<&Directory>) -> Verdict {
+    let Some((directory, listed)) = directory.and_then(|all| Some((all, all.edge(&edge.id)?))) else {
+        return Verdict::NotVerified;
+    };
+    let mesh = &directory.content().mesh_id;
+    let is_own = running.attestation.edge == edge.id;
+    if !is_own || running.attestation.verify(mesh, &listed.identity).is_err() {
+        return Verdict::NotSigned;
+    }
+    match (running.version, running.current) {
+        (None, _) => Verdict::Unknown,
+        (Some(_), true) => Verdict::Meant,
+        (Some(_), false) => Verdict::Behind,
+    }
+}
+
+fn print_attested(context: &Context, attested: &[Attested]) {
+    let output = &context.output;
+    let row = |row: &Attested| {
+        let version = row.version.map_or_else(|| row.manifest.to_string(), |version| format!("version {version}"));
+        let since = row.since.map_or_else(String::new, |at| at.to_string());
+        [row.edge.clone(), row.tenant.clone(), version, format!("activation {}", row.number), since]
+    };
+    output.line("\nWhat the edges have signed that they run:");
+    output.table(["edge", "tenant", "runs", "by", "since"], attested.iter().map(row));
+    for row in attested {
+        let Attested { edge, tenant, manifest, .. } = row;
+        let diverged = match row.verdict {
+            Verdict::Meant => continue,
+            Verdict::Behind => format!("{edge} does not run the bundle of {tenant} that is meant for it"),
+            Verdict::Unknown => format!("{edge} RUNS WHAT THE CONTROL PLANE DOES NOT HAVE for {tenant}: {manifest}"),
+            Verdict::NotSigned => {
+                format!("{edge} HAS NOT SIGNED what the control plane says that it runs for {tenant}")
+            }
+            Verdict::NotVerified => format!("{edge} is not in the directory that can be verified here"),
+        };
+        output.line(output.bad(&diverged));
     }
 }
 

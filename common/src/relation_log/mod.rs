@@ -8,6 +8,7 @@
 pub mod batch;
 mod because;
 mod followed;
+mod heads;
 mod live;
 pub mod log;
 mod model;
@@ -16,6 +17,7 @@ pub mod refused;
 pub use batch::{BATCH_TYPE, BatchContent, SignedBatch, VerifiedBatch, Writers};
 pub use because::because;
 pub use followed::FollowedLog;
+pub use heads::{RelationHeads, names_head};
 pub use live::LiveTuples;
 pub use log::{Change, Head, KeptBatch, RelationLog};
 pub use model::{check_tuples, has_model, is_untidy, relations_of};

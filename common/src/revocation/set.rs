@@ -43,6 +43,9 @@ pub struct RevocationUpdate {
     pub removed: Vec<Cut>,
 }
 
+/// Entries that an edge holds without having them from the log, those included that the log has let go early.
+const HELD_MAX: usize = 10_000;
+
 /// The set. Cheap to look into; cloned when it changes, because readers hold the old one meanwhile.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
@@ -301,6 +304,24 @@ impl Revocations {
             return Err(RevocationRefused::Digest);
         }
         Ok(next)
+    }
+
+    /// Takes a verified entry that has not come by the log: it is in force here until its end, and in no digest. `false`
+    /// when it is in force already for as long.
+    ///
+    /// # Errors
+    /// [`RevocationRefused::Full`] beyond 10 000 entries that the log does not have.
+    pub fn hold(&mut self, entry: Revocation) -> Result<bool, RevocationRefused> {
+        let known = |entries: &Entries| entries.get_cut(&entry.cut).is_some_and(|kept| kept.until >= entry.until);
+        if known(&self.entries) || known(&self.lingering) {
+            return Ok(false);
+        }
+        if self.lingering.len() >= HELD_MAX && self.lingering.get_cut(&entry.cut).is_none() {
+            return Err(RevocationRefused::Full { max: HELD_MAX });
+        }
+        self.lingering.remove(&entry.cut);
+        self.lingering.insert(entry);
+        Ok(true)
     }
 
     /// Whether exactly this entry was verified here before.

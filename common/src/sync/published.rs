@@ -6,9 +6,10 @@ use std::sync::{Arc, OnceLock};
 use super::revocations::split;
 use crate::bundle::container::SignedBundle;
 use crate::crypto::digest::Digest;
-use crate::id::{CredentialId, EdgeId, LogIndex, TenantId};
+use crate::crypto::sign::Signature;
+use crate::id::{CredentialId, EdgeId, LogIndex, TenantId, VoterId};
 use crate::limits::CHUNK_BYTES_MAX;
-use crate::relation_log::RelationLog;
+use crate::relation_log::{RelationHeads, RelationLog};
 use crate::revocation::Revocations;
 use crate::trust::activation::{Activation, Staged};
 use crate::trust::scope::Scope;
@@ -41,6 +42,15 @@ pub struct PublishedShard {
     pub version: u64,
     /// The sealed shard.
     pub bytes: Arc<[u8]>,
+}
+
+/// What goes to edges with the answers to a tick.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedBeacon {
+    /// The relations as of the tick.
+    pub relations: RelationHeads,
+    /// The signatures of a majority, by voter.
+    pub signatures: BTreeMap<VoterId, Signature>,
 }
 
 /// The revocations at one epoch. The parts of the whole set are made once, whoever many edges ask for it.

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::Lane;
-use super::published::{PublishedRevocations, PublishedState, offer_after};
+use super::published::{PublishedBeacon, PublishedRevocations, PublishedState, offer_after};
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use crate::limits::{BUNDLE_FILES_MAX, CHUNK_BYTES_MAX};
@@ -21,9 +21,9 @@ use crate::trust::tick::TickAnswer;
 use crate::wire::batch::RecordBatch;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
-    Ack, Chunk, EdgeMessage, Have, HaveRelations, Hello, HelloAck, Nack, NonceMessage, RecordAck, RecordFork, Refused,
-    RelationsHead, RelationsOffer, RevocationsPart, RolloutExample, RolloutReport, ShardOffer, StagedOffer,
-    TickRelations, VoterMessage, WireMessage as _,
+    Ack, BeaconOffer, Chunk, EdgeMessage, Have, HaveRelations, Hello, HelloAck, Nack, NonceMessage, RecordAck,
+    RecordFork, Refused, RelationsHead, RelationsOffer, RevocationsPart, RolloutExample, RolloutReport, ShardOffer,
+    StagedOffer, TickRelations, VoterMessage, WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::{self, VERSIONS_MAX};
@@ -81,8 +81,9 @@ pub struct Publisher {
     greeting: VecDeque<VoterMessage>,
     /// Only the newest answer is worth anything.
     tick: Option<TickAnswer>,
-    /// Goes before it.
+    /// These two go before it.
     tick_relations: Option<TickRelations>,
+    tick_beacon: Option<BeaconOffer>,
     record_acks: BTreeMap<BootId, u64>,
     record_forks: BTreeMap<BootId, RecordFork>,
     revocations: Option<(Arc<[RevocationsPart]>, usize)>,
@@ -150,6 +151,7 @@ impl Publisher {
             greeting: VecDeque::new(),
             tick: None,
             tick_relations: None,
+            tick_beacon: None,
             record_acks: BTreeMap::new(),
             record_forks: BTreeMap::new(),
             revocations: None,
@@ -164,9 +166,14 @@ impl Publisher {
         self.state = state;
     }
 
-    /// A tick with the edge's nonce has been applied, and these are all relations as of it. An answer that was not sent
-    /// yet is replaced.
-    pub fn answer_tick(&mut self, answer: TickAnswer, relations: &BTreeMap<TenantId, Head>) {
+    /// A tick with the edge's nonce has been applied, these are all relations as of it, and this is what voters have
+    /// signed about it, where they do. An answer that was not sent yet is replaced.
+    pub fn answer_tick(
+        &mut self,
+        answer: TickAnswer,
+        relations: &BTreeMap<TenantId, Head>,
+        beacon: Option<&PublishedBeacon>,
+    ) {
         if self.tick.as_ref().is_some_and(|older| older.n >= answer.n) {
             return;
         }
@@ -176,7 +183,15 @@ impl Publisher {
             let Head { revision, digest } = relations.get(tenant).copied().unwrap_or_default();
             RelationsHead { tenant: tenant.clone(), revision, digest }
         });
-        let heads = TickRelations { n: answer.n, heads: heads.collect() };
+        let heads: Vec<RelationsHead> = heads.collect();
+        self.tick_beacon = beacon.map(|beacon| BeaconOffer {
+            n: answer.n,
+            relations: beacon.relations.root(),
+            // A tenant that the root does not know has no bundle here, so that no edge follows it.
+            paths: heads.iter().filter_map(|head| Some(beacon.relations.path(&head.tenant)?.1)).collect(),
+            signatures: beacon.signatures.clone(),
+        });
+        let heads = TickRelations { n: answer.n, heads };
         self.tick_relations = (!self.said.relations.is_empty()).then_some(heads);
         self.tick = Some(answer);
     }
@@ -419,6 +434,7 @@ impl Publisher {
         let message = self.next_control()?;
         match &message {
             VoterMessage::TickRelations(_) => self.tick_relations = None,
+            VoterMessage::Beacon(_) => self.tick_beacon = None,
             VoterMessage::TickAnswer(_) => self.tick = None,
             VoterMessage::Relations(offer) => {
                 let batches: BTreeMap<_, _> =
@@ -460,6 +476,9 @@ impl Publisher {
         }
         if let Some(relations) = &self.tick_relations {
             return Some(VoterMessage::TickRelations(relations.clone()));
+        }
+        if let Some(beacon) = &self.tick_beacon {
+            return Some(VoterMessage::Beacon(beacon.clone()));
         }
         if let Some(answer) = &self.tick {
             return Some(VoterMessage::TickAnswer(answer.clone()));

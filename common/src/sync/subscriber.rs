@@ -16,7 +16,7 @@ use crate::bundle::container::SignedBundle;
 use crate::bundle::manifest::FileEntry;
 use crate::crypto::digest::Digest;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
-use crate::limits::SHARD_BYTES_MAX;
+use crate::limits::{SHARD_BYTES_MAX, VOTERS_MAX};
 use crate::revocation::RevocationUpdate;
 use crate::time::BootTime;
 use crate::trust::activation::{Activation, RING_STAGED, Staged};
@@ -25,9 +25,9 @@ use crate::trust::scope::SCOPE_NAMES_MAX;
 use crate::trust::tick::TickAnswer;
 use crate::wire::frame::PeerMisbehaved;
 use crate::wire::message::{
-    Ack, Activated, EdgeMessage, Fetch, Have, HaveRelations, Hello, Nack, NonceMessage, RecordAck, RecordFork, Refused,
-    RelationsHead, RelationsOffer, RolloutReport, ShardOffer, Stage, StagedOffer, TickRelations, VoterMessage,
-    WireMessage as _,
+    Ack, Activated, BeaconOffer, EdgeMessage, Fetch, Have, HaveRelations, Hello, Nack, NonceMessage, RecordAck,
+    RecordFork, Refused, RelationsHead, RelationsOffer, RolloutReport, ShardOffer, Stage, StagedOffer, TickRelations,
+    VoterMessage, WireMessage as _,
 };
 use crate::wire::proof::{Attestation, Covered};
 use crate::wire::version::SPOKEN;
@@ -97,6 +97,8 @@ pub enum Output {
     },
     /// The relations as of a tick whose answer follows, to be compared with what is here.
     TickRelations(TickRelations),
+    /// What voters have signed about a tick whose answer follows, to be verified with it.
+    Beacon(BeaconOffer),
     /// Batches that were offered are not to be had any more: say again what is here.
     RelationsGone(TenantId),
     /// A change of the revocations, to be verified.
@@ -374,6 +376,17 @@ impl Subscriber {
                     return Err(PeerMisbehaved::TooMany { what: "tenants of a tick", max: ACTIVATIONS_MAX });
                 }
                 self.outputs.push_back(Output::TickRelations(named));
+            }
+            VoterMessage::Beacon(beacon) => {
+                for (what, count, max) in [
+                    ("tenants of a tick", beacon.paths.len(), ACTIVATIONS_MAX),
+                    ("signatures of a tick", beacon.signatures.len(), VOTERS_MAX),
+                ] {
+                    if count > max {
+                        return Err(PeerMisbehaved::TooMany { what, max });
+                    }
+                }
+                self.outputs.push_back(Output::Beacon(beacon));
             }
             VoterMessage::TickAnswer(answer) => {
                 if answer.n > self.announced.tick {

@@ -38,6 +38,9 @@ pub struct Voter {
     pub id: VoterId,
     /// The key of its certificate.
     pub identity: PublicKey,
+    /// The key with which it signs what it has applied; without one it signs nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beacon: Option<PublicKey>,
 }
 
 /// An edge.
@@ -207,6 +210,9 @@ impl Directory {
         let mut voters = BTreeMap::new();
         for voter in &content.voters {
             keys.add(voter.identity.id(), format!("the identity of voter {}", voter.id))?;
+            if let Some(beacon) = &voter.beacon {
+                keys.add(beacon.id(), format!("the beacon key of voter {}", voter.id))?;
+            }
             unique(voters.insert(voter.id, voter.clone()), "voter", &voter.id)?;
         }
         let (mut edges, mut sealing) = (BTreeMap::new(), BTreeSet::new());
@@ -288,6 +294,12 @@ impl Directory {
     /// Every voter, by number.
     pub fn voters(&self) -> impl Iterator<Item = &Voter> {
         self.voters.values()
+    }
+
+    /// Whether ticks are co-signed: from the first beacon key on, a tick answer alone proves nothing (F-21).
+    #[must_use]
+    pub fn has_beacon_keys(&self) -> bool {
+        self.voters.values().any(|voter| voter.beacon.is_some())
     }
 
     /// An edge.

@@ -71,7 +71,9 @@ pub(crate) fn directory_content() -> DirectoryContent {
         version: 1,
         created: NOW,
         expires: at(30 * 86_400),
-        voters: (1..=3).map(|n| Voter { id: VoterId(n.into()), identity: *key(10 + n).public() }).collect(),
+        voters: (1..=3)
+            .map(|n| Voter { id: VoterId(n.into()), identity: *key(10 + n).public(), beacon: None })
+            .collect(),
         edges: vec![edge("eu-west-1", 31), edge("eu-west-2", 32)],
         issuers: (21..=23)
             .map(|seed| IssuerEntry {

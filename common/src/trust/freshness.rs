@@ -272,10 +272,13 @@ impl Freshness {
         if answer.n <= self.view.n && !planted(Bug::RepeatedTickCounts) {
             return Ok(Learned::Nothing);
         }
-        let Some(at) = self.sent.iter().find(|(nonce, _)| *nonce == answer.nonce).map(|(_, at)| *at) else {
-            return Err(AnswerRefused::UnknownNonce);
-        };
-        answer.verify_includes(edge, voter)?;
+        let any_nonce = planted(Bug::BeaconWithoutItsNonce);
+        let newest = self.sent.back().filter(|_| any_nonce);
+        let outstanding = self.sent.iter().find(|(nonce, _)| *nonce == answer.nonce).or(newest);
+        let Some((_, at)) = outstanding.copied() else { return Err(AnswerRefused::UnknownNonce) };
+        if !any_nonce {
+            answer.verify_includes(edge, voter)?;
+        }
         let knew = Enforced { epoch: answer.epoch, digest: answer.revocations };
         let at = if planted(Bug::AgeFromArrival) { now } else { at };
         let answered = Answered { n: answer.n, at, knew };
@@ -380,6 +383,9 @@ impl FreshnessView {
     /// The age; `None` is infinite.
     #[must_use]
     pub fn age(&self, now: Now) -> Option<Duration> {
+        if planted(Bug::AgeFromWallClock) {
+            return self.proven.map(|proven| now.wall.since(proven.wall));
+        }
         let proven = self.proven.filter(|proven| !has_drifted(*proven, now))?;
         Some(now.boot.since(proven.boot))
     }

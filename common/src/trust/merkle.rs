@@ -29,40 +29,60 @@ fn node_hash(left: &Digest, right: &Digest) -> Digest {
     Digest::of(&[&[1], &left.0, &right.0])
 }
 
-/// Splits as the RFC does: the left part is the largest power of two that leaves something for the right.
-fn split<T>(leaves: &[T]) -> Option<(&[T], &[T])> {
-    let largest = leaves.len().checked_sub(1).and_then(usize::checked_ilog2)?;
-    leaves.split_at_checked(1 << largest)
+/// A tree, hashed once: every path of it is looked up.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MerkleTree {
+    /// The leaves' hashes, then the level above them, up to the root. A node without a sibling goes up as it is, which
+    /// is the split of the RFC.
+    levels: Vec<Vec<Digest>>,
 }
 
-/// The hash of a tree over these leaves; of no leaves, the hash of nothing.
-#[must_use]
-pub fn root_of<T: AsRef<[u8]>>(leaves: &[T]) -> Digest {
-    match (leaves, split(leaves)) {
-        ([], _) => Digest::of(&[]),
-        ([leaf, ..], None) => leaf_hash(leaf.as_ref()),
-        (_, Some((left, right))) => node_hash(&root_of(left), &root_of(right)),
-    }
-}
-
-/// The path of a leaf; `None` beyond the end.
-#[must_use]
-pub fn path_of<T: AsRef<[u8]>>(leaves: &[T], index: usize) -> Option<InclusionPath> {
-    let mut siblings = Vec::new();
-    let (mut part, mut at) = (leaves, index);
-    while let Some((left, right)) = split(part) {
-        if at < left.len() {
-            siblings.push(root_of(right));
-            part = left;
-        } else {
-            siblings.push(root_of(left));
-            at -= left.len();
-            part = right;
+impl MerkleTree {
+    /// Hashes leaves and nodes.
+    #[must_use]
+    pub fn new<T: AsRef<[u8]>>(leaves: impl IntoIterator<Item = T>) -> Self {
+        let mut levels = Vec::new();
+        let mut level: Vec<Digest> = leaves.into_iter().map(|leaf| leaf_hash(leaf.as_ref())).collect();
+        while level.len() > 1 {
+            let above = level.chunks(2).filter_map(|pair| match pair {
+                [left, right] => Some(node_hash(left, right)),
+                [alone] => Some(*alone),
+                _ => None,
+            });
+            let above = above.collect();
+            levels.push(std::mem::replace(&mut level, above));
         }
+        levels.push(level);
+        Self { levels }
     }
-    siblings.reverse();
-    let (index, size) = (u64::try_from(index).ok()?, u64::try_from(leaves.len()).ok()?);
-    (index < size).then_some(InclusionPath { index, size, siblings })
+
+    /// A tree of which only the root is known: it has no paths worth anything.
+    #[must_use]
+    pub fn of_root(root: Digest) -> Self {
+        Self { levels: vec![vec![root]] }
+    }
+
+    /// The hash of the tree; of no leaves, the hash of nothing.
+    #[must_use]
+    pub fn root(&self) -> Digest {
+        self.levels.last().and_then(|top| top.first()).copied().unwrap_or_else(|| Digest::of(&[]))
+    }
+
+    /// The path of a leaf; `None` beyond the end.
+    #[must_use]
+    pub fn path(&self, index: usize) -> Option<InclusionPath> {
+        let size = self.levels.first().map_or(0, Vec::len);
+        let mut at = index;
+        let mut siblings = Vec::with_capacity(self.levels.len());
+        for level in &self.levels {
+            if level.len() > 1 {
+                siblings.extend(level.get(at ^ 1));
+            }
+            at >>= 1;
+        }
+        let (index, size) = (u64::try_from(index).ok()?, u64::try_from(size).ok()?);
+        (index < size).then_some(InclusionPath { index, size, siblings })
+    }
 }
 
 impl InclusionPath {
@@ -119,7 +139,7 @@ mod tests {
             (3, "aeb6bcfe274b70a14fb067a5e5578264db0fa9b51af5e0ba159158f329e06e77"),
             (8, "5dc9da79a70659a9ad559cb701ded9a2ab9d823aad2f4960cfe370eff4604328"),
         ] {
-            assert_eq!(root_of(&leaves[..count]).to_string(), expected, "{count} leaves");
+            assert_eq!(MerkleTree::new(&leaves[..count]).root().to_string(), expected, "{count} leaves");
         }
     }
 
@@ -127,33 +147,34 @@ mod tests {
     fn every_leaf_has_a_path_and_no_other_leaf_or_place_has_it() {
         for size in 1..=17usize {
             let leaves: Vec<Vec<u8>> = (0..size).map(|n| vec![u8::try_from(n).unwrap()]).collect();
-            let root = root_of(&leaves);
-            for index in 0..size {
-                let path = path_of(&leaves, index).unwrap();
-                assert_eq!(path.root(&leaves[index]), Some(root), "{index} of {size}");
+            let tree = MerkleTree::new(&leaves);
+            let root = tree.root();
+            for (index, leaf) in leaves.iter().enumerate() {
+                let path = tree.path(index).unwrap();
+                assert_eq!(path.root(leaf), Some(root), "{index} of {size}");
                 assert_ne!(path.root(b"other"), Some(root));
                 for moved in (0..size).filter(|moved| *moved != index) {
                     let moved = InclusionPath { index: u64::try_from(moved).unwrap(), ..path.clone() };
-                    assert_ne!(moved.root(&leaves[index]), Some(root));
+                    assert_ne!(moved.root(leaf), Some(root));
                 }
                 let mut longer = path.clone();
                 longer.siblings.push(Digest([0; 32]));
-                assert_eq!(longer.root(&leaves[index]), None);
+                assert_eq!(longer.root(leaf), None);
                 let mut shorter = path.clone();
                 if shorter.siblings.pop().is_some() {
-                    assert_eq!(shorter.root(&leaves[index]), None);
+                    assert_eq!(shorter.root(leaf), None);
                 }
             }
-            assert_eq!(path_of(&leaves, size), None);
+            assert_eq!(tree.path(size), None);
         }
     }
 
     #[test]
     fn a_node_does_not_pass_for_a_leaf() {
         let leaves = reference_leaves();
-        let (left, right) = (root_of(&leaves[..4]), root_of(&leaves[4..]));
+        let (left, right) = (MerkleTree::new(&leaves[..4]).root(), MerkleTree::new(&leaves[4..]).root());
         let node = [left.0.as_slice(), &right.0].concat();
-        assert_ne!(root_of(&[node]), root_of(&leaves));
+        assert_ne!(MerkleTree::new([node]).root(), MerkleTree::new(&leaves).root());
     }
 
     proptest! {

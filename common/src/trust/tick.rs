@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::merkle::{self, InclusionPath};
+use super::merkle::{InclusionPath, MerkleTree};
 use crate::crypto::digest::Digest;
 use crate::id::{EdgeId, LogIndex, RevocationEpoch, VoterId};
 use crate::limits::VOTERS_MAX;
@@ -73,10 +73,11 @@ pub struct TickAnswer {
 }
 
 /// The nonces that a voter received since the last tick, newest per edge.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NonceTree {
-    // INVARIANT: sorted by edge, each once.
+    // INVARIANT: sorted by edge, each once, and the tree is over them.
     leaves: Vec<(EdgeId, Nonce)>,
+    tree: MerkleTree,
 }
 
 /// The id has no fixed length, but what follows it does, so that no two pairs share a leaf.
@@ -93,7 +94,9 @@ impl NonceTree {
     #[must_use]
     pub fn new(nonces: impl IntoIterator<Item = (EdgeId, Nonce)>) -> Self {
         let newest: BTreeMap<EdgeId, Nonce> = nonces.into_iter().collect();
-        Self { leaves: newest.into_iter().collect() }
+        let leaves: Vec<_> = newest.into_iter().collect();
+        let tree = MerkleTree::new(leaves.iter().map(|(edge, nonce)| nonce_leaf(edge, nonce)));
+        Self { leaves, tree }
     }
 
     /// Whether no edge sent anything: such a tree is not sent to the leader.
@@ -102,14 +105,10 @@ impl NonceTree {
         self.leaves.is_empty()
     }
 
-    fn hashed(&self) -> Vec<Vec<u8>> {
-        self.leaves.iter().map(|(edge, nonce)| nonce_leaf(edge, nonce)).collect()
-    }
-
     /// Its root.
     #[must_use]
     pub fn root(&self) -> Digest {
-        merkle::root_of(&self.hashed())
+        self.tree.root()
     }
 
     /// The edges in it and their nonces.
@@ -117,32 +116,22 @@ impl NonceTree {
         self.leaves.iter().map(|(edge, nonce)| (edge, nonce))
     }
 
-    /// Every edge's nonce and how it is in a tick that carries this tree's root for `voter`; nothing if the tick
-    /// does not.
+    /// The nonce of an edge.
     #[must_use]
-    pub fn paths(&self, voter: VoterId, tick: &TickRoots) -> Vec<(EdgeId, Nonce, TickPath)> {
-        let leaves = self.hashed();
-        let root = merkle::root_of(&leaves);
-        let Some(at) = tick.roots.iter().position(|listed| *listed == (voter, root)) else { return Vec::new() };
-        let Some(above) = merkle::path_of(&tick.leaves(), at) else { return Vec::new() };
-        self.leaves
-            .iter()
-            .enumerate()
-            .filter_map(|(index, (edge, nonce))| {
-                let path = TickPath { nonce: merkle::path_of(&leaves, index)?, voter: above.clone() };
-                Some((edge.clone(), *nonce, path))
-            })
-            .collect()
+    pub fn nonce(&self, edge: &EdgeId) -> Option<Nonce> {
+        self.place(edge).and_then(|place| self.leaves.get(place)).map(|(_, nonce)| *nonce)
     }
 
-    /// [`Self::paths`] for one edge.
+    /// How the nonce of an edge is in a tick that carries this tree's root for `voter`; nothing if the tick does not.
     #[must_use]
     pub fn path(&self, edge: &EdgeId, voter: VoterId, tick: &TickRoots) -> Option<TickPath> {
-        let leaves = self.hashed();
-        let listed = (voter, merkle::root_of(&leaves));
+        let listed = (voter, self.tree.root());
         let at = tick.roots.iter().position(|root| *root == listed)?;
-        let index = self.leaves.iter().position(|(id, _)| id == edge)?;
-        Some(TickPath { nonce: merkle::path_of(&leaves, index)?, voter: merkle::path_of(&tick.leaves(), at)? })
+        Some(TickPath { nonce: self.tree.path(self.place(edge)?)?, voter: tick.tree().path(at)? })
+    }
+
+    fn place(&self, edge: &EdgeId) -> Option<usize> {
+        self.leaves.binary_search_by(|(id, _)| id.cmp(edge)).ok()
     }
 }
 
@@ -156,14 +145,14 @@ impl TickRoots {
         if self.roots.len() > VOTERS_MAX || !rising { Err(TickRefused::Roots) } else { Ok(()) }
     }
 
-    fn leaves(&self) -> Vec<Vec<u8>> {
-        self.roots.iter().map(|(voter, root)| voter_leaf(*voter, root)).collect()
+    fn tree(&self) -> MerkleTree {
+        MerkleTree::new(self.roots.iter().map(|(voter, root)| voter_leaf(*voter, root)))
     }
 
     /// The root over the voters' roots.
     #[must_use]
     pub fn nonce_root(&self) -> Digest {
-        merkle::root_of(&self.leaves())
+        self.tree().root()
     }
 }
 
@@ -198,7 +187,7 @@ mod tests {
     }
 
     fn answer(tree: &NonceTree, name: &str, voter: u64, tick: &TickRoots) -> TickAnswer {
-        let nonce = *tree.iter().find(|(id, _)| **id == edge(name)).unwrap().1;
+        let nonce = tree.nonce(&edge(name)).unwrap();
         TickAnswer {
             n: LogIndex(5),
             nonce,
@@ -217,7 +206,6 @@ mod tests {
         // Clause F-5.
         let (one, two, tick) = tick();
         for (tree, names, voter) in [(&one, vec!["a", "b", "c"], 1), (&two, vec!["d"], 2)] {
-            assert_eq!(tree.paths(VoterId(voter), &tick).len(), names.len());
             for name in names {
                 let answer = answer(tree, name, voter, &tick);
                 assert_eq!(answer.verify_includes(&edge(name), VoterId(voter)), Ok(()));
@@ -234,7 +222,6 @@ mod tests {
         let (one, _, mut tick) = tick();
         tick.roots.remove(0);
         assert_eq!(one.path(&edge("a"), VoterId(1), &tick), None);
-        assert!(one.paths(VoterId(1), &tick).is_empty());
     }
 
     #[test]

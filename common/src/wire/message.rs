@@ -4,6 +4,7 @@
 //! number. A number that a build does not know is [`EdgeMessage::Unknown`] or [`VoterMessage::Unknown`]: it is counted
 //! and stepped over, so that a newer peer can say more than we understand.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
@@ -14,6 +15,7 @@ use super::frame::{self, Frame, PeerMisbehaved};
 use super::proof::{Attestation, Covered};
 use super::version::Version;
 use crate::crypto::digest::Digest;
+use crate::crypto::sign::Signature;
 use crate::id::{BootId, CredentialId, EdgeId, LogIndex, MeshId, RevocationEpoch, TenantId, ToolName, VoterId};
 use crate::identity::SignedRequest;
 use crate::limits::FRAME_BYTES_MAX;
@@ -21,6 +23,7 @@ use crate::record::RecordHead;
 use crate::revocation::{Cut, Revocation};
 use crate::time::Timestamp;
 use crate::trust::activation::Activation;
+use crate::trust::merkle::InclusionPath;
 use crate::trust::scope::Scope;
 use crate::trust::tick::{Nonce, TickAnswer};
 
@@ -155,6 +158,8 @@ messages! {
         116 Relations(RelationsOffer),
         /// A bundle is being rolled out, or is not any more.
         117 Staged(StagedOffer),
+        /// What voters have signed about a tick whose answer follows.
+        118 Beacon(BeaconOffer),
     }
 }
 
@@ -388,6 +393,20 @@ pub struct TickRelations {
     pub n: LogIndex,
     /// Of the tenants that the edge follows, those that have any.
     pub heads: Vec<RelationsHead>,
+}
+
+/// What voters have signed about a tick (W-40). The answer to the nonce follows on the same stream, and says the rest of
+/// the statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BeaconOffer {
+    /// The tick.
+    pub n: LogIndex,
+    /// The root over the newest batches of relations of all tenants.
+    pub relations: Digest,
+    /// How each head of the tick's [`TickRelations`] is in it, in the same order.
+    pub paths: Vec<InclusionPath>,
+    /// By voter.
+    pub signatures: BTreeMap<VoterId, Signature>,
 }
 
 /// Batches that follow on each other (W-28).

@@ -183,6 +183,12 @@ fn voter_messages() -> Vec<VoterMessage> {
                 },
             )),
         }),
+        VoterMessage::Beacon(BeaconOffer {
+            n: LogIndex(71_000),
+            relations: digest(9),
+            paths: vec![path(vec![digest(7)])],
+            signatures: [(VoterId(1), Signature([5; 64])), (VoterId(3), Signature([6; 64]))].into(),
+        }),
     ]
 }
 

@@ -77,6 +77,7 @@ pub(super) async fn coverage(
         covered,
         everywhere_by: committed_by.map(|by| last.unwrap_or(by).max(by)),
         edges,
+        ticks: app.beacons.signed(),
         unreachable: reports.missing,
     }))
 }

@@ -29,6 +29,7 @@ use remit_common::net::tasks::Shutdown;
 pub(crate) use self::problem::{problem_of, problem_of_write};
 
 use self::problem::Failure;
+use crate::beacons::Beacons;
 use crate::cluster::Cluster;
 use crate::collect::Collector;
 use crate::edges::EdgeTable;
@@ -42,6 +43,7 @@ pub(crate) struct App {
     pub(crate) cluster: Cluster,
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) edges: Arc<EdgeTable>,
+    pub(crate) beacons: Arc<Beacons>,
     pub(crate) lookout: Lookout,
     pub(crate) collector: Collector,
     pub(crate) shutdown: Shutdown,

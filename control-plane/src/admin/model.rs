@@ -13,6 +13,7 @@ use remit_common::lattice::Effect;
 use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::revocation::Revocation;
 use remit_common::time::Timestamp;
+use remit_common::trust::beacon::SignedStatement;
 use remit_common::wire::message::RolloutReport;
 use remit_common::wire::proof::{Attestation, Covered};
 use serde::{Deserialize, Serialize};
@@ -413,8 +414,13 @@ pub struct EdgeStatus {
 pub struct Running {
     /// The version, if the registry still has the bundle.
     pub version: Option<BundleVersion>,
-    /// Whether it is the one that is to run.
+    /// Whether it is the one that is to run there: what is everybody's, or what is being rolled out if the edge is in a
+    /// wave that has begun.
     pub current: bool,
+    /// When a voter heard first that it runs there under this activation, by that voter's clock; forgotten when voters
+    /// start anew.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub since: Option<Timestamp>,
     /// What the edge signed.
     pub attestation: Attestation,
 }
@@ -535,6 +541,10 @@ pub struct Coverage {
     pub everywhere_by: Option<Timestamp>,
     /// Every edge of the directory.
     pub edges: Vec<EdgeCoverage>,
+    /// What voters have signed of the newest ticks, oldest first: the epoch is sealed once enough of them have signed it,
+    /// or a later one, which whoever asks verifies.
+    #[serde(default)]
+    pub ticks: Vec<SignedStatement>,
     /// Voters that did not answer: acks that only they have are missing here.
     pub unreachable: Vec<VoterId>,
 }

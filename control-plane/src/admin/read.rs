@@ -11,8 +11,10 @@ use axum::response::{IntoResponse as _, Response};
 use http::StatusCode;
 use http::header::CONTENT_TYPE;
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{LogIndex, TenantId, VoterId};
+use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
 use remit_common::planted::{Bug, planted};
+use remit_common::time::Timestamp;
+use remit_common::trust::activation::{RING_ALL, RING_STAGED};
 use remit_common::wire::message::Stage;
 use serde::Deserialize;
 
@@ -74,7 +76,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Re
     let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Stale)).await?;
     let state = &view.state;
-    let reports = app.reports().await;
+    let (reports, since) = futures::join!(app.reports(), app.cluster.attested_since(&app.edges));
     let raft = app.cluster.status();
     let trust = state.trust().ok();
     let health = health(&app).await;
@@ -90,7 +92,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Re
         directory: trust.as_ref().map(|trust| trust.directory.version()),
         voters: voters(&app, &health),
         diverged: divergence(&health),
-        edges: edge_statuses(state, &reports, tenant.as_ref()),
+        edges: edge_statuses(state, (&reports, &since), tenant.as_ref()),
         bundles: bundle_statuses(state, tenant.as_ref()).into_iter().filter(|bundle| bundle.number.is_some()).collect(),
         relations: relations_statuses(state, tenant.as_ref()),
     }))
@@ -186,12 +188,19 @@ pub(super) async fn seats(State(app): State<Arc<App>>, query: Asked<Ask>) -> Res
 pub(super) async fn edges(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Edges>, Failure> {
     let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
-    let reports = app.reports().await;
-    let edges = edge_statuses(&view.state, &reports, tenant.as_ref());
+    let (reports, since) = futures::join!(app.reports(), app.cluster.attested_since(&app.edges));
+    let edges = edge_statuses(&view.state, (&reports, &since), tenant.as_ref());
     Ok(Json(Edges { edges, unreachable: reports.missing }))
 }
 
-fn edge_statuses(state: &Registry, reports: &Answers<Vec<EdgeReport>>, tenant: Option<&TenantId>) -> Vec<EdgeStatus> {
+/// When a voter first heard of an edge's bundle under an activation.
+type Since = BTreeMap<(EdgeId, TenantId, LogIndex), Timestamp>;
+
+fn edge_statuses(
+    state: &Registry,
+    (reports, since): (&Answers<Vec<EdgeReport>>, &Since),
+    tenant: Option<&TenantId>,
+) -> Vec<EdgeStatus> {
     let Ok(trust) = state.trust() else { return Vec::new() };
     let merged = reports.by_edge();
     let describe = |edge: &remit_common::trust::directory::Edge| {
@@ -216,23 +225,28 @@ fn edge_statuses(state: &Registry, reports: &Answers<Vec<EdgeReport>>, tenant: O
         }
         status.connected.sort_unstable();
         if let Some(report) = merged.get(&edge.id) {
-            fill(&mut status, report, state, tenant);
+            fill(&mut status, (report, since), state, tenant);
         }
         status
     };
     trust.directory.edges().map(describe).collect()
 }
 
-fn fill(status: &mut EdgeStatus, report: &EdgeReport, state: &Registry, tenant: Option<&TenantId>) {
+fn fill(status: &mut EdgeStatus, (report, since): (&EdgeReport, &Since), state: &Registry, tenant: Option<&TenantId>) {
+    let scopes = state.scopes();
     let wanted = |of: &TenantId| tenant.is_none_or(|tenant| tenant == of);
     status.heard = Some(report.heard);
     status.revocation_epoch = Some(report.epoch);
     for (tenant, attestation) in report.attestations.iter().filter(|(tenant, _)| wanted(tenant)) {
         let stored = state.bundles().get(&(tenant.clone(), attestation.manifest));
-        let current = state.activations().get(&(tenant.clone(), 0));
+        let is_staged = scopes.get(tenant).is_some_and(|scope| scope.covers(&status.id, &status.region));
+        let ring = if is_staged { RING_STAGED } else { RING_ALL };
+        let meant = state.activations().get(&(tenant.clone(), ring));
+        let key = (status.id.clone(), tenant.clone(), attestation.number);
         status.running.push(Running {
             version: stored.map(|bundle| bundle.version),
-            current: current.is_some_and(|activation| activation.manifest == attestation.manifest),
+            current: meant.is_some_and(|activation| activation.manifest == attestation.manifest),
+            since: since.get(&key).copied(),
             attestation: attestation.clone(),
         });
     }

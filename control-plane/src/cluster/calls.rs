@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, OnceLock};
 
 use futures::future::BoxFuture;
-use remit_common::id::{EdgeId, VoterId};
+use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
+use remit_common::time::Timestamp;
 
 use super::Cluster;
 use super::protocol::{PeerHealth, PeerReply, PeerRequest, PeerStatus};
+use crate::beacons::Beacons;
 use crate::collect::Collector;
 use crate::edges::{EdgeReport, EdgeTable};
 use crate::entry::{self, Kind};
@@ -22,6 +24,7 @@ pub(crate) struct Services {
     pub(crate) issuer: Arc<Issuer>,
     pub(crate) edges: Arc<EdgeTable>,
     pub(crate) nonces: Arc<NonceDesk>,
+    pub(crate) beacons: Arc<Beacons>,
     pub(crate) rollouts: Arc<RolloutDesk>,
     pub(crate) collector: Collector,
 }
@@ -63,10 +66,12 @@ impl Services {
                 self.nonces.note_root(from, root);
                 PeerReply::Noted
             }
+            PeerRequest::CoSign { n, signature } => self.beacons.receive(from, n, signature),
             PeerRequest::SignRoot { tenant, evidence, index } => {
                 self.issuer.sign_for_peer(&self.cluster, &tenant, &evidence, index).await
             }
             PeerRequest::Edges => PeerReply::Edges(self.edges.reports()),
+            PeerRequest::AttestedSince => PeerReply::AttestedSince(self.edges.attested_since()),
             PeerRequest::Rollouts => PeerReply::Rollouts(self.rollouts.reports()),
             PeerRequest::Status => match self.cluster.peer_health() {
                 Some(PeerHealth { role, term, last, applied, .. }) => {
@@ -113,6 +118,18 @@ impl Cluster {
         let mut answers = self.gather(&PeerRequest::Edges, pick).await;
         answers.got.push((self.id, own.reports()));
         answers
+    }
+
+    /// Since when edges have attested what they run, as the voter says that heard it first; `own` are this voter's.
+    pub(crate) async fn attested_since(&self, own: &EdgeTable) -> BTreeMap<(EdgeId, TenantId, LogIndex), Timestamp> {
+        let pick = |reply| if let PeerReply::AttestedSince(since) = reply { Some(since) } else { None };
+        let answers = self.gather(&PeerRequest::AttestedSince, pick).await;
+        let mut first: BTreeMap<_, Timestamp> = BTreeMap::new();
+        for since in answers.got.into_iter().flat_map(|(_, since)| since).chain(own.attested_since()) {
+            let at = first.entry((since.edge, since.tenant, since.number)).or_insert(since.at);
+            *at = since.at.min(*at);
+        }
+        first
     }
 
     /// How this voter is.

@@ -8,11 +8,12 @@ use remit_common::crypto::sign::Signature;
 use remit_common::id::{EdgeId, LogIndex, TenantId, VoterId};
 use remit_common::identity::SignedRequest;
 use remit_common::time::Timestamp;
+use remit_common::trust::beacon::Statement;
 use remit_common::wire::message::RolloutReport;
 use serde::{Deserialize, Serialize};
 
 use crate::collect::{Arrivals, Copies, RecordQuery, StoredRecord};
-use crate::edges::EdgeReport;
+use crate::edges::{AttestedSince, EdgeReport};
 use crate::entry::{self, Kind};
 use crate::registry::{Applied, Operation};
 
@@ -72,6 +73,15 @@ pub(crate) enum PeerRequest {
     },
     /// What your edges last said of rollouts.
     Rollouts,
+    /// I have signed what I have applied at this tick.
+    CoSign {
+        /// The tick.
+        n: LogIndex,
+        /// Under my statement of it; yours says the same.
+        signature: Signature,
+    },
+    /// Since when your edges have attested what they run.
+    AttestedSince,
 }
 
 /// The answer.
@@ -132,6 +142,13 @@ pub(crate) enum PeerReply {
     Copies(Copies),
     /// What my edges last said of rollouts, and when.
     Rollouts(Vec<(EdgeId, Timestamp, RolloutReport)>),
+    /// Noted.
+    CoSigned {
+        /// The newest statement that I have under your signature.
+        newest: Option<(Statement, Signature)>,
+    },
+    /// Since when my edges have attested what they run.
+    AttestedSince(Vec<AttestedSince>),
 }
 
 /// How a voter is.
@@ -188,7 +205,9 @@ impl PeerRequest {
             | Self::Clock
             | Self::RecordStore
             | Self::NonceRoot(_)
-            | Self::Rollouts => KNOWN_WITHIN,
+            | Self::Rollouts
+            | Self::CoSign { .. }
+            | Self::AttestedSince => KNOWN_WITHIN,
             Self::Propose { request, .. } if request.path == Operation::PublishBundle.path() => PUBLISHED_WITHIN,
             Self::Propose { .. }
             | Self::ReadIndex

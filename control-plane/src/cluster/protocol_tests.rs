@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use remit_common::crypto::sign::Signature;
-use remit_common::id::DecisionId;
+use remit_common::id::{DecisionId, RevocationEpoch};
 use remit_common::text;
 
 use super::*;
@@ -53,6 +53,12 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
         (PeerRequest::RecordStore, "524d5443000400010a"),
         (PeerRequest::Copies { after: 3, limit: 100 }, "524d5443000400010b0364"),
         (PeerRequest::Rollouts, "524d5443000400010c"),
+        (
+            PeerRequest::CoSign { n: LogIndex(9), signature: Signature([0x99; 64]) },
+            "524d5443000400010d094099999999999999999999999999999999999999999999999999999999999999999999999999\
+             999999999999999999999999999999999999999999999999999999",
+        ),
+        (PeerRequest::AttestedSince, "524d5443000400010e"),
     ]
 }
 
@@ -124,7 +130,39 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
             PeerReply::Rollouts(vec![(EdgeId::new("e1").unwrap(), Timestamp::from_millis(7), rollout_report())]),
             "524d5443000500011001026531070461636d650901fb2c0101c80203040500",
         ),
+        (PeerReply::CoSigned { newest: None }, "524d5443000500011100"),
+        (
+            PeerReply::CoSigned { newest: Some((statement(), Signature([0x88; 64]))) },
+            "524d54430005000111010901010101010101010101010101010101010101010101010101010101010101010402020202\
+             020202020202020202020202020202020202020202020202020202020303030303030303030303030303030303030303\
+             030303030303030303030303040404040404040404040404040404040404040404040404040404040404040405064088\
+             888888888888888888888888888888888888888888888888888888888888888888888888888888888888888888888888\
+             888888888888888888888888888888",
+        ),
+        (
+            PeerReply::AttestedSince(vec![AttestedSince {
+                edge: EdgeId::new("e1").unwrap(),
+                tenant: tenant(),
+                number: LogIndex(9),
+                at: Timestamp::from_millis(7),
+            }]),
+            "524d54430005000112010265310461636d650907",
+        ),
     ]
+}
+
+fn statement() -> Statement {
+    let of = |byte| Digest([byte; 32]);
+    Statement {
+        n: LogIndex(9),
+        nonce_root: of(1),
+        epoch: RevocationEpoch(4),
+        revocations: of(2),
+        activations: of(3),
+        relations: of(4),
+        directory: 5,
+        root: 6,
+    }
 }
 
 fn rollout_report() -> RolloutReport {

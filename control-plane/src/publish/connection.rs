@@ -159,7 +159,7 @@ impl<'a> Session<'a> {
                     if let Some(tick) = newest
                         && let Some(answer) = tick.answer_for(&self.edge, cluster.id)
                     {
-                        publisher.answer_tick(answer, &tick.relations);
+                        publisher.answer_tick(answer, &tick.relations, tick.beacon.as_ref());
                     }
                 }
                 message = control.recv::<EdgeMessage>(FRAME_WITHIN) => {

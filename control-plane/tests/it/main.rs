@@ -6,6 +6,8 @@ mod approvals;
 #[path = "../../../common/tests/bad_bundles/mod.rs"]
 mod bad_bundles;
 #[cfg(test)]
+mod beacons;
+#[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod membership;

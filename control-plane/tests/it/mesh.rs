@@ -21,6 +21,7 @@ use remit_common::net::real::real;
 use remit_common::net::tasks::{Shutdown, TaskHandle};
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::time::Timestamp;
+use remit_common::trust::directory::SignedDirectory;
 use remit_common::wire::message::{EdgeMessage, Have, Hello, VoterMessage};
 use remit_control_plane::config::{Listen, Peer, Timings, TlsFiles};
 use remit_control_plane::{Config, RunError, Voter};
@@ -130,6 +131,9 @@ impl Mesh {
             mesh.write(&format!("{n}.pem"), certificate(NodeKind::Voter, role, 10 + n, mesh.now).as_bytes());
             mesh.write(&format!("{n}.key"), key_file::encode_signing(&key(10 + n)).as_bytes());
             mesh.write(&format!("{n}.issuer"), key_file::encode_signing(&key(20 + n)).as_bytes());
+            for seed in [60 + n, 70 + n] {
+                mesh.write(&format!("{seed}.beacon"), key_file::encode_signing(&key(seed)).as_bytes());
+            }
         }
         mesh
     }
@@ -150,6 +154,7 @@ impl Mesh {
             root: path("root.json".to_owned()),
             directory: path("directory.json".to_owned()),
             issuer_key: path(format!("{n}.issuer")),
+            beacon_keys: [60, 70].map(|seed| path(format!("{}.beacon", seed + n))).into(),
             join: false,
             tls: TlsFiles {
                 certificate: path(format!("{n}.pem")),
@@ -177,7 +182,12 @@ impl Mesh {
 
     /// Installs a directory that lists these voters.
     pub(crate) async fn install_voters(&self, at: &Running, version: u64, voters: &[u8]) {
-        let directory = crate::world::directory_of_voters(version, self.now, voters).to_bytes();
+        self.install(at, &crate::world::directory_of_voters(version, self.now, voters)).await;
+    }
+
+    /// Installs a directory.
+    pub(crate) async fn install(&self, at: &Running, directory: &SignedDirectory) {
+        let directory = directory.to_bytes();
         let body = format!("{{\"directory\":{}}}", String::from_utf8(directory).unwrap());
         let (status, installed) = self.post(at, crate::world::OPS, "/v1/trust", body.into_bytes()).await;
         assert_eq!(status, 200, "{installed}");

@@ -113,7 +113,7 @@ async fn administrators_write_at_any_voter_and_read_at_any_other() {
     }
 }
 
-fn nonce(byte: u8) -> EdgeMessage {
+pub(crate) fn nonce(byte: u8) -> EdgeMessage {
     EdgeMessage::Nonce(NonceMessage { nonce: Nonce([byte; 32]), epoch: RevocationEpoch(0), head: None })
 }
 

@@ -93,7 +93,9 @@ pub(crate) fn directory_content(version: u64, now: Timestamp) -> DirectoryConten
         version,
         created: made,
         expires: later,
-        voters: (1..=3).map(|n| Voter { id: VoterId(n.into()), identity: *key(10 + n).public() }).collect(),
+        voters: (1..=3)
+            .map(|n| Voter { id: VoterId(n.into()), identity: *key(10 + n).public(), beacon: None })
+            .collect(),
         edges: vec![edge("eu-west-1", 31), edge("eu-west-2", 32)],
         issuers: (21..=23)
             .map(|seed| IssuerEntry {
@@ -162,8 +164,19 @@ pub(crate) fn revoke(seed: u8, of: &str, session: &str, created: Timestamp, nonc
 /// A directory that lists these voters.
 pub(crate) fn directory_of_voters(version: u64, now: Timestamp, voters: &[u8]) -> SignedDirectory {
     let mut content = directory_content(version, now);
-    content.voters =
-        voters.iter().map(|n| Voter { id: VoterId((*n).into()), identity: *key(10 + n).public() }).collect();
+    content.voters = voters
+        .iter()
+        .map(|n| Voter { id: VoterId((*n).into()), identity: *key(10 + n).public(), beacon: None })
+        .collect();
+    SignedDirectory::make(&content, &[&key(4), &key(5)]).unwrap()
+}
+
+/// A directory that lists beacon keys: those with these seeds, for voters 1 and up.
+pub(crate) fn directory_with_beacons(version: u64, now: Timestamp, seeds: &[u8]) -> SignedDirectory {
+    let mut content = directory_content(version, now);
+    for (voter, seed) in content.voters.iter_mut().zip(seeds) {
+        voter.beacon = Some(*key(*seed).public());
+    }
     SignedDirectory::make(&content, &[&key(4), &key(5)]).unwrap()
 }
 

@@ -20,9 +20,10 @@ use http::header::{HeaderName, ORIGIN};
 use http::{Extensions, HeaderMap};
 use remit_common::crypto::sign::PublicKey;
 use remit_common::net::http::PeerKey;
+use tokio::sync::mpsc;
 
 use crate::road::Gateway;
-use crate::sync::Asking;
+use crate::sync::{Asking, Hold};
 
 /// Where an answer says which decision it is.
 const DECISION_HEADER: HeaderName = HeaderName::from_static("remit-decision");
@@ -36,6 +37,8 @@ pub(crate) struct Ingress {
     pub(crate) cursors: Arc<mcp::list::Cursors>,
     /// Passes on what holders want cut.
     pub(crate) asking: Arc<Asking>,
+    /// Takes cuts that are brought here and not to a voter.
+    pub(crate) hold: mpsc::Sender<Hold>,
 }
 
 impl Ingress {

@@ -1,8 +1,11 @@
-//! `POST /v1/revocations`: a holder has cut what it holds, or handed on.
+//! `POST /v1/revocations`: a holder has cut what it holds, or handed on; or an administrator or an issuer brings a cut here
+//! itself, because no voter can be reached.
 //!
 //! The body and its signature are those that voters and edges verify later (clause T-50); they are verified here first,
-//! so that nothing of a stranger's reaches a voter. The answer comes when the voters have committed the cut. Clauses G-40
-//! to G-42.
+//! so that nothing of a stranger's reaches a voter. The answer comes when the voters have committed the cut; what an
+//! administrator brings is in force here before they are asked. Clauses G-40 to G-42 and G-90.
+
+use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::State;
@@ -12,16 +15,22 @@ use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
 use remit_common::id::{LogIndex, RevocationEpoch};
 use remit_common::identity::SignedRequest;
+use remit_common::net::env::deadline;
 use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json};
 use remit_common::revocation::{Asked, HOLDER_BODY_BYTES_MAX, REVOCATIONS_PATH, Revocation, RevocationRefused};
 use remit_common::time::Timestamp;
 use remit_common::wire::message::RevokeAnswer;
 
+use tokio::sync::oneshot;
+
 use super::{DECISION_HEADER, Ingress};
 use crate::road::Journey;
-use crate::sync::NotAsked;
+use crate::sync::{Hold, NotAsked};
 use crate::telemetry::chain_text;
+
+/// For a cut to be on the disk.
+const HELD_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why there is no cut.
 struct Problem {
@@ -55,6 +64,13 @@ impl From<RevocationRefused> for Problem {
     }
 }
 
+/// A cut that is in force here.
+struct InForce {
+    /// The epoch in which the voters have it; `None` while they do not.
+    epoch: Option<RevocationEpoch>,
+    until: Timestamp,
+}
+
 /// The handler.
 pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
     if request.method() != Method::POST {
@@ -65,10 +81,14 @@ pub(super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>
     let mut journey = ingress.gateway.arrive(None);
     let (parts, body) = request.into_parts();
     let answer = match answer(&ingress, &mut journey, &parts.headers, parts.uri.query(), body).await {
-        Ok((epoch, until)) => {
+        Ok(InForce { epoch, until }) => {
             let number = |value: u64| Json::Int(i64::try_from(value).unwrap_or(i64::MAX));
-            let members = [("epoch", number(epoch.0)), ("until", number(until.as_millis()))];
-            json(StatusCode::OK, json::encode(&Json::object(members)))
+            let until = ("until", number(until.as_millis()));
+            match epoch {
+                Some(epoch) => json(StatusCode::OK, json::encode(&Json::object([("epoch", number(epoch.0)), until]))),
+                // Here, and as far as this edge knows nowhere else.
+                None => json(StatusCode::ACCEPTED, json::encode(&Json::object([("held", Json::Bool(true)), until]))),
+            }
         }
         Err(problem) => told(&journey, &problem),
     };
@@ -81,7 +101,7 @@ async fn answer(
     headers: &HeaderMap,
     query: Option<&str>,
     body: Body,
-) -> Result<(RevocationEpoch, Timestamp), Problem> {
+) -> Result<InForce, Problem> {
     let gateway = &ingress.gateway;
     let refuse = |journey: &Journey, problem: Problem| {
         let reason = match problem.status {
@@ -105,15 +125,24 @@ async fn answer(
     let entry = verified.map_err(|problem| refuse(journey, problem))?;
     let heard = &journey.view.heard;
     if let Some(until) = heard.in_force(&entry) {
-        return Ok((heard.epoch(), until));
+        return Ok(InForce { epoch: Some(heard.epoch()), until });
     }
-    heard.check_room(&entry).map_err(|refused| refuse(journey, refused.into()))?;
     let cut = entry.cut.clone();
+    let brought = Asked::from_body(&entry.request.body).is_ok_and(|asked| asked.shown.is_none());
+    if brought {
+        hold(ingress, entry.clone()).await?;
+        tracing::warn!(tenant = %cut.tenant, kind = %cut.kind, id = cut.id, "a cut was brought here, and is in force");
+    } else {
+        heard.check_room(&entry).map_err(|refused| refuse(journey, refused.into()))?;
+    }
+    let here = InForce { epoch: None, until: entry.until };
     match ingress.asking.revoke(entry.request).await {
         Ok(RevokeAnswer::Committed { epoch, until }) => {
-            tracing::info!(tenant = %cut.tenant, kind = %cut.kind, id = cut.id, %epoch, "a holder had something cut");
-            Ok((epoch, until))
+            tracing::info!(tenant = %cut.tenant, kind = %cut.kind, id = cut.id, %epoch, "something was cut");
+            Ok(InForce { epoch: Some(epoch), until })
         }
+        // It is in force here, whatever became of it at the voters; whoever brought it is told that it is nowhere else.
+        Ok(RevokeAnswer::Refused { .. }) | Err(_) if brought => Ok(here),
         Ok(RevokeAnswer::Refused { status, reason, detail }) => {
             let status = StatusCode::from_u16(status).unwrap_or(StatusCode::SERVICE_UNAVAILABLE);
             Err(Problem::new(status, &reason, detail))
@@ -125,6 +154,18 @@ async fn answer(
             };
             Err(Problem::new(status, reason, why.to_string()))
         }
+    }
+}
+
+/// Has a cut in force here, and on this edge's disk.
+async fn hold(ingress: &Ingress, entry: Revocation) -> Result<(), Problem> {
+    let unavailable = |detail: String| Problem::new(StatusCode::SERVICE_UNAVAILABLE, "not_held", detail);
+    let (done, told) = oneshot::channel();
+    let sent = ingress.hold.try_send(Hold { entry, done });
+    sent.map_err(|_| Problem::new(StatusCode::TOO_MANY_REQUESTS, "busy", "another cut is being taken here"))?;
+    match deadline(HELD_WITHIN, told).await {
+        Ok(Ok(held)) => held.map_err(unavailable),
+        Ok(Err(_)) | Err(_) => Err(unavailable("this edge does not say whether it has taken the cut".to_owned())),
     }
 }
 
@@ -147,10 +188,6 @@ fn verify(
     let request = SignedRequest::from_headers(&ingress.gateway.mesh, "POST", REVOCATIONS_PATH, body, given)
         .map_err(RevocationRefused::from)?;
     let window = (Timestamp::from_secs(request.created), Timestamp::from_secs(request.expires));
-    if Asked::from_body(&request.body)?.shown.is_none() {
-        let rule = "a holder shows its chain here; administrators ask a voter";
-        return Err(RevocationRefused::NotTheirs { rule }.into());
-    }
     let entry = Revocation::from_request(LogIndex(0), request, &directory.authorities())?;
     if now >= window.1 || now.plus(remit_common::limits::PROOF_CLOCKS_APART_MAX) < window.0 {
         let detail = "the request has expired, or was signed in the future: are the clocks right?";

@@ -20,6 +20,7 @@ use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
 use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_TOO_SLOW};
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
 use remit_common::policy::relations::Relations;
+use remit_common::revocation::Revocation;
 use remit_common::sync::subscriber::{Output, Subscriber, SubscriberIdentity};
 use remit_common::time::Now;
 use remit_common::trust::activation::Activation;
@@ -27,7 +28,7 @@ use remit_common::trust::freshness::QuarantineCause;
 use remit_common::trust::tick::Nonce;
 use remit_common::wire::frame::PeerMisbehaved;
 use remit_common::wire::message::{Have, HaveShard, NonceMessage, Stage, VoterMessage};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{FRAME_WITHIN, Greeting, Link, LinkCell, Links};
 use crate::active::{Accepted, Refused, State, ViewCell};
@@ -72,6 +73,16 @@ pub(crate) struct Follower {
     pub(crate) forked: mpsc::Receiver<()>,
     /// Tables of relations that were built anew, from whoever built them.
     pub(crate) tidied: Tidied,
+    /// Cuts that were brought here and not to a voter.
+    pub(crate) held: mpsc::Receiver<Hold>,
+}
+
+/// A verified cut that is to be in force here at once.
+#[derive(Debug)]
+pub(crate) struct Hold {
+    pub(crate) entry: Revocation,
+    /// Told when it is in force and on the disk, or why it is not.
+    pub(crate) done: oneshot::Sender<Result<(), String>>,
 }
 
 /// Where tables of relations come back that were built beside everything else.
@@ -117,6 +128,7 @@ impl From<PeerMisbehaved> for Left {
 /// What may happen while no voter is followed.
 enum Woken {
     Forked,
+    Held(Box<Hold>),
     /// It is time to offer the disk again what it did not take.
     Owes,
     Links,
@@ -197,6 +209,7 @@ impl Follower {
                     biased;
                     () = shutdown.requested() => return None,
                     Some(()) = self.forked.recv() => Woken::Forked,
+                    Some(hold) = self.held.recv() => Woken::Held(Box::new(hold)),
                     () = tokio::time::sleep_until(soon(NONCE_EVERY)), if owes => Woken::Owes,
                     changed = self.links.changed() => match changed {
                         Ok(()) => Woken::Links,
@@ -208,11 +221,20 @@ impl Follower {
             };
             match woken {
                 Woken::Forked => self.quarantine().await,
+                Woken::Held(hold) => _ = self.hold(*hold).await,
                 // What fails here fails again at the next use, and is handled there.
                 Woken::Owes => _ = self.store_owed().await,
                 Woken::Links => {}
             }
         }
+    }
+
+    async fn hold(&mut self, Hold { entry, done }: Hold) -> Result<(), TaskFailed> {
+        let held = self.with_state(move |state, now| state.hold_revocation(entry, now)).await?;
+        // Who asked may be gone; it is in force all the same.
+        let _ = done.send(held.map(drop).map_err(|refused| chain_text(&refused)));
+        self.refresh();
+        Ok(())
     }
 
     async fn quarantine(&mut self) {
@@ -300,6 +322,7 @@ impl Follower {
                 biased;
                 () = shutdown.requested() => return Err(Left::Shutdown),
                 Some(()) = self.forked.recv() => self.quarantine().await,
+                Some(hold) = self.held.recv() => self.hold(hold).await?,
                 Some((tenant, tidied)) = self.tidied.receiver.recv() => {
                     self.with_state(move |state, _| state.swap_tidied(&tenant, &tidied)).await?;
                 }
@@ -415,6 +438,7 @@ impl Follower {
             }
             Output::RelationsGone(tenant) => self.follow_relations(conversation, |of| *of == tenant).await?,
             Output::TickRelations(named) => self.with_state(move |state, _| state.name_relations(named)).await?,
+            Output::Beacon(beacon) => self.with_state(move |state, _| state.name_beacon(beacon)).await?,
             Output::Shard(offer) => self.take_shard(conversation, offer).await?,
             Output::Revocations(update) => self.take_revocations(conversation, update).await?,
             Output::TickAnswer(answer) => {
@@ -424,11 +448,11 @@ impl Follower {
                     Ok(Accepted::Younger(_)) => conversation.younger_by = soon(YOUNGER_WITHIN),
                     Ok(_) => {}
                     // Whoever has other revocations at the same epoch, or answers what was not asked, is lying.
-                    Err(Refused::Answer(_)) => self.not_believed("tick-answer"),
+                    Err(Refused::Answer(_) | Refused::Beacon(_)) => self.not_believed("tick-answer"),
                     Err(_) => {}
                 }
                 match accepted {
-                    Err(refused @ Refused::Answer(_)) => return Err(Left::NotBelieved(refused)),
+                    Err(refused @ (Refused::Answer(_) | Refused::Beacon(_))) => return Err(Left::NotBelieved(refused)),
                     Err(refused) => {
                         tracing::warn!(%voter, error = %chain_text(&refused), "an activation does not take effect");
                     }

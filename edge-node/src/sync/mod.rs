@@ -20,7 +20,7 @@ use remit_common::wire::message::HelloAck;
 use tokio::sync::watch;
 
 pub(crate) use ask::{Asking, NotAsked};
-pub(crate) use follow::{Followed, Follower, Tidied};
+pub(crate) use follow::{Followed, Follower, Hold, Tidied};
 pub(crate) use link::Dialler;
 pub(crate) use voters::{Told, VoterLinks};
 

@@ -4,6 +4,8 @@
 #[path = "../../../common/tests/bad_bundles/mod.rs"]
 mod bad_bundles;
 #[cfg(test)]
+mod beacons;
+#[cfg(test)]
 mod calls;
 #[cfg(test)]
 mod copied;

@@ -298,7 +298,11 @@ async fn an_edge_finds_voters_that_join_and_lets_go_of_those_that_leave() {
             .iter()
             .copied()
             .map(VoterId)
-            .map(|id| remit_common::trust::directory::Voter { id, identity: *keys::voter_key(id).public() })
+            .map(|id| remit_common::trust::directory::Voter {
+                id,
+                identity: *keys::voter_key(id).public(),
+                beacon: None,
+            })
             .collect();
         let signed = SignedDirectory::make(&content, &[&keys::key(keys::DIRECTORY)]).unwrap();
         scene.log.set_directory(version, signed.to_bytes());

@@ -7,6 +7,7 @@ use remit_common::envelope::RawPresentation;
 use remit_common::id::LinkId;
 use remit_common::identity::SignedRequest;
 use remit_common::revocation::{Asked, Cut, CutKind};
+use remit_common::time::Timestamp;
 use serde_json::{Value, json};
 
 use crate::support::agent::Answered;
@@ -229,6 +230,46 @@ async fn holders_cut_what_is_theirs_at_their_edge() {
     family.scene.stop_edge().await;
 }
 
+/// A cut as an administrator asks for it, signed by this key.
+fn brought(key: u8, kind: CutKind, id: &str, now: Timestamp) -> SignedRequest {
+    let body = Cut { tenant: keys::acme(), kind, id: id.to_owned() }.to_body();
+    let (key, secs) = (keys::key(key), now.as_secs());
+    SignedRequest::sign(&MESH, &key, "POST", "/v1/revocations", body, secs, secs + 60, [1; 16])
+}
+
+/// Clause G-90: with every voter gone a cut that an administrator brings is in force, over a restart too, and stays so when
+/// the voters come back and know nothing of it.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cut_that_is_brought_to_the_edge_itself_needs_no_voter() {
+    let mut family = Family::new().await;
+    family.check_alive(&[MAYA, NOOR]).await;
+    family.scene.kill_voters();
+    let now = family.scene.world.env.now().wall;
+    let cut = brought(keys::ADMINISTRATOR, CutKind::Session, "session-1", now);
+    let answer = post(&family, &cut).await;
+    assert_eq!((answer.status.as_u16(), &answer.json["held"]), (202, &true.into()), "{:?}", answer.json);
+    assert_eq!(answer.json.get("epoch"), None, "no voter has it");
+    assert_eq!(family.scene.agent(Some(&family.chains[MAYA])).call("plain.read", customer()).await.reason(), "revoked");
+    family.check_alive(&[NOOR]).await;
+    assert_eq!(post(&family, &cut).await.status.as_u16(), 202, "once more is the same");
+    family.scene.stop_edge().await;
+    family.scene.start_edge().await;
+    assert_eq!(family.scene.agent(Some(&family.chains[MAYA])).call("plain.read", customer()).await.reason(), "revoked");
+    family.scene.restart_voters().await;
+    family.scene.until_fresh(1).await;
+    assert_eq!(family.scene.status().await["revocation_epoch"], 0, "the log has nothing");
+    assert_eq!(family.scene.agent(Some(&family.chains[MAYA])).call("plain.read", customer()).await.reason(), "revoked");
+    // What the log says beside it changes nothing about it.
+    family.scene.revoke(CutKind::Session, "session-77");
+    family.scene.until("the log's cut is enforced", |status| status["revocation_epoch"] == 1).await;
+    assert_eq!(family.scene.agent(Some(&family.chains[MAYA])).call("plain.read", customer()).await.reason(), "revoked");
+    family.check_alive(&[NOOR]).await;
+    // With voters it is passed on as well, and has an epoch.
+    let answer = post(&family, &brought(keys::ADMINISTRATOR, CutKind::Session, "session-2", now)).await;
+    assert_eq!((answer.status.as_u16(), &answer.json["epoch"]), (200, &2.into()), "{:?}", answer.json);
+    family.scene.stop_edge().await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_edge_passes_nothing_on_that_is_not_a_holders_own() {
     let family = Family::new().await;
@@ -241,12 +282,10 @@ async fn an_edge_passes_nothing_on_that_is_not_a_holders_own() {
     let mut tampered = family.ask(CHILD_OF, HOLDER, 1);
     tampered.nonce = "00".repeat(16);
     assert_eq!(refused(&tampered).await, (401, "bad_signature".to_owned()));
-    // An administrator's own request goes to a voter, and nowhere else.
-    let body = Cut { tenant: keys::acme(), kind: CutKind::Tenant, id: "acme".to_owned() }.to_body();
-    let secs = now.as_secs();
-    let administrator = keys::key(keys::ADMINISTRATOR);
-    let request = SignedRequest::sign(&MESH, &administrator, "POST", "/v1/revocations", body, secs, secs + 60, [1; 16]);
-    assert_eq!(refused(&request).await, not_theirs);
+    // Under an administrator's name, by a stranger; and by a holder that shows no chain.
+    for key in [STRANGER, HOLDER] {
+        assert_eq!(refused(&brought(key, CutKind::Tenant, "acme", now)).await, not_theirs);
+    }
     // A chain that nobody issued.
     let stranger = keys::issue(TASK, &family.scene.taxonomy, now, &[STRANGER]);
     let link = RawPresentation::parse(&stranger).unwrap().leaf_id(&MESH).unwrap();

@@ -70,7 +70,8 @@ impl Play {
 /// The drill that a bug is looked for in, if no accident brings it to light.
 pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
     match bug {
-        Bug::RepeatedTickCounts => Some("lying-voter"),
+        Bug::RepeatedTickCounts | Bug::OneVoterIsAMajority | Bug::BeaconWithoutItsNonce => Some("lying-voter"),
+        Bug::AgeFromWallClock => Some("clock-jump"),
         Bug::AncestorCutMissed => Some("revoke-during-delegation"),
         Bug::ChannelOfAnotherEdge => Some("session-moved"),
         _ => None,
@@ -97,7 +98,11 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::OneSignatureIsEnough | Bug::CanariesNotAsked => &[Bundles],
         Bug::ActivationUncheckedAfterRestart => &[Bundles, Monotone],
         Bug::RevocationsForgottenAtRestart => &[Revocation, Resurrection, Monotone],
-        Bug::AgeRestartsAtZero | Bug::AgeFromArrival => &[HonestAge, Revocation],
+        Bug::AgeRestartsAtZero
+        | Bug::AgeFromArrival
+        | Bug::AgeFromWallClock
+        | Bug::OneVoterIsAMajority
+        | Bug::BeaconWithoutItsNonce => &[HonestAge, Revocation],
         Bug::RepeatedTickCounts => &[Monotone],
         Bug::CallBeforeRecorded => &[RecordedFirst],
         Bug::AnswerNotSearched => &[Secrecy],

@@ -84,6 +84,7 @@ impl SimMesh {
             root: home.join("root.json"),
             directory: home.join("directory.json"),
             issuer_key: home.join("issuer.key"),
+            beacon_keys: vec![home.join("beacon.key")],
             tls: voter_config::TlsFiles {
                 certificate: home.join("certificate.pem"),
                 key: home.join("identity.key"),

@@ -9,7 +9,7 @@ use remit_chaos::liar::{Answered, Told};
 use remit_common::bundle::SignedBundle;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
-use remit_common::id::{EdgeId, LogIndex};
+use remit_common::id::{EdgeId, LogIndex, VoterId};
 use remit_common::net::env::Env;
 use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH, Revocation, Revocations};
 use remit_common::shard::{ShardAad, seal};
@@ -139,11 +139,21 @@ async fn at_an_edge(stage: &mut Stage, bundles: &Bundles) -> Result<(), Failure>
     let id = EdgeId::new("stray-1").map_err(|error| caused(&error))?;
     let stray = stage.mesh.add_stray(&id, vec![(victim.id, addr)])?;
     let (root, _) = stage.trust().await?;
-    let forger = Forger { env: stage.context.env.clone(), stray, root, tenant: stage.file.tenant.clone() };
+    let env = stage.context.env.clone();
+    let mut allies = BTreeMap::new();
+    for voter in &stage.file.voters {
+        allies.insert(voter.id, crate::files::read_key(&env, &voter.dir.join("beacon.key"))?);
+    }
+    let (allies, tenant) = (Arc::new(allies), stage.file.tenant.clone());
+    let forger = Forger { env, stray, root: Arc::new(root), allies, tenant };
     let mut hostile =
         Hostile::start(&stage.context.env, &stage.file, &victim, addr, forger.bundle(0, &bundles.second))?;
     stage.mesh.start_strays().await?;
-    stage.story.say(format!("voter {}'s stolen key and certificate speak to edge {id}", victim.id));
+    let all = stage.file.voters.len();
+    stage.story.say(format!(
+        "the keys of all {all} voters are stolen, and with voter {}'s certificate they speak to edge {id}",
+        victim.id
+    ));
 
     // What the administrators signed it takes, whoever brings it: so the connection works, and the rest is refused
     // for what it is.
@@ -211,7 +221,8 @@ fn describe(answer: Option<&Answered>) -> String {
 struct Forger {
     env: Env,
     stray: StrayEdge,
-    root: Root,
+    root: Arc<Root>,
+    allies: Arc<BTreeMap<VoterId, SigningKey>>,
     tenant: remit_common::id::TenantId,
 }
 
@@ -304,7 +315,16 @@ impl Forger {
         let activations: Digest = activations_digest([&activation], &BTreeMap::new());
         state.activate(activation, bundle);
         forge(&mut state);
-        Told { state: Arc::new(state), activations, directory: 2, root: 1, ticks_from: LIES_FROM }
+        Told {
+            state: Arc::new(state),
+            activations,
+            directory: 2,
+            root: 1,
+            document: Arc::clone(&self.root),
+            signed: Arc::default(),
+            allies: Arc::clone(&self.allies),
+            ticks_from: LIES_FROM,
+        }
     }
 }
 

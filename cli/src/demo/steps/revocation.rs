@@ -6,8 +6,8 @@ use remit_common::revocation::{Cut, CutKind};
 
 use super::credential;
 use super::leader::start_probe;
-use crate::commands::revocation::wait_coverage;
 use crate::commands::revoke::revoke;
+use crate::coverage::{Asked, Proven, wait_coverage};
 use crate::demo::Stage;
 use crate::demo::probe::{Seen, read_7781};
 use crate::failure::Failure;
@@ -31,10 +31,13 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
         true,
     );
 
-    let (context, admin, file) = (&stage.context, &stage.admin, &stage.file);
+    let (context, admin) = (&stage.context, &stage.admin);
     let mut promised = None;
-    let tell = |coverage: &remit_control_plane::admin::model::Coverage| promised = promised.or(coverage.everywhere_by);
-    let coverage = wait_coverage(context, admin, file, &directory, made.epoch, tell).await?;
+    let tell = |proven: &Proven| promised = promised.or(proven.coverage.everywhere_by);
+    let asked = Asked { epoch: made.epoch, cut: Some(cut) };
+    let Proven { coverage, seal } = wait_coverage(context, admin, &directory, &asked, tell).await?;
+    let (got, sealed) = seal.map_or((String::new(), false), |seal| (seal.words(), seal.sealed));
+    stage.check(from, "seal", "so many voters have signed it that one that lies cannot hide it", got, sealed);
     let covered = coverage.edges.iter().filter(|edge| edge.covered).count();
     let all = coverage.edges.len();
     let by = promised.map_or_else(String::new, |by| format!("; without that, by {by} at the latest"));

@@ -169,15 +169,15 @@ fn the_relations_of_a_tick_come_before_its_answer_and_only_to_whoever_follows() 
     let heads = BTreeMap::from([(tenant("acme"), whole.head()), (tenant("other"), whole.head())]);
     let mut link = Link::new(state_with(&whole), Have::default(), Vec::new());
     link.run().unwrap();
-    link.publisher.answer_tick(answer(7), &heads);
+    link.publisher.answer_tick(answer(7), &heads, None);
     link.run().unwrap();
     assert_eq!(link.outputs, [Output::Subscribed, Output::TickAnswer(answer(7))]);
     link.subscriber.follow_relations(vec![head_of(&whole), RelationsHead { tenant: tenant("new"), ..nothing() }]);
     link.run().unwrap();
     link.outputs.clear();
-    link.publisher.answer_tick(answer(8), &heads);
+    link.publisher.answer_tick(answer(8), &heads, None);
     // One that was not sent is replaced, together with what belongs to it.
-    link.publisher.answer_tick(answer(9), &heads);
+    link.publisher.answer_tick(answer(9), &heads, None);
     link.run().unwrap();
     // Also of whom there is nothing yet: what is not named proves nothing.
     let new = RelationsHead { tenant: tenant("new"), ..nothing() };

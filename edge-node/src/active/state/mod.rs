@@ -24,7 +24,7 @@ use remit_common::trust::activation::Activation;
 use remit_common::trust::directory::{Directory, SignedDirectory};
 use remit_common::trust::freshness::{Enforced, Freshness};
 use remit_common::trust::root::{Root, SignedRoot};
-use remit_common::wire::message::TickRelations;
+use remit_common::wire::message::{BeaconOffer, TickRelations};
 
 use super::store::{Index, Store, StoreFailed};
 use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
@@ -80,12 +80,15 @@ pub(crate) struct State {
     revocations: Arc<Revocations>,
     /// The newest that were verified.
     heard: Arc<Revocations>,
+    /// Whether what is held without the log is not on the disk yet.
+    holds_unstored: bool,
     shards: BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>,
     freshness: Freshness,
     told: Told,
     relations: BTreeMap<TenantId, relations::Held>,
     /// What a voter said about the tick whose answer follows.
     told_relations: Option<TickRelations>,
+    told_beacon: Option<BeaconOffer>,
     documents: Arc<Documents>,
     store_failure: Option<StoreFailed>,
     cell: ViewCell,
@@ -157,12 +160,14 @@ impl State {
             directory,
             tenants: BTreeMap::new(),
             heard: Arc::clone(&revocations),
+            holds_unstored: false,
             revocations,
             shards: BTreeMap::new(),
             freshness,
             told: Told::default(),
             relations: BTreeMap::new(),
             told_relations: None,
+            told_beacon: None,
             documents: Arc::new(documents),
             store_failure: None,
             cell,

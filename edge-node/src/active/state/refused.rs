@@ -6,6 +6,7 @@ use remit_common::id::TenantId;
 use remit_common::relation_log::BatchRefused;
 use remit_common::revocation::RevocationRefused;
 use remit_common::shard::{NotRising, ShardRefused};
+use remit_common::trust::beacon::BeaconRefused;
 use remit_common::trust::freshness::AnswerRefused;
 use remit_common::trust::root::TrustRefused;
 
@@ -29,6 +30,8 @@ pub(crate) enum Refused {
     Relations(#[from] BatchRefused),
     #[error(transparent)]
     Answer(#[from] AnswerRefused),
+    #[error(transparent)]
+    Beacon(#[from] BeaconRefused),
     /// It can be checked only under a directory, and none has come yet.
     #[error("no directory has arrived yet")]
     NoDirectory,
@@ -57,6 +60,7 @@ impl Refused {
             Self::Revocation(_) => "revocation",
             Self::Relations(refused) => refused.reason_code(),
             Self::Answer(_) => "tick-answer",
+            Self::Beacon(refused) => refused.reason_code(),
             Self::NoDirectory => "no-directory",
             Self::NotOurs(_) => "not-our-tenant",
             Self::TooManyActivations => "too-many-activations",

@@ -178,6 +178,7 @@ impl State {
     /// Another voter may have what this one refused to give.
     pub(super) fn expect_relations(&mut self) {
         self.told_relations = None;
+        self.told_beacon = None;
         self.relations.values_mut().for_each(|held| held.waits = false);
     }
 
@@ -295,10 +296,14 @@ impl State {
         self.told_relations = Some(named);
     }
 
+    /// What the voter has named for this tick.
+    pub(super) fn named_relations(&mut self, n: LogIndex) -> Vec<RelationsHead> {
+        self.told_relations.take_if(|named| named.n == n).map(|named| named.heads).unwrap_or_default()
+    }
+
     /// A tick counts: what it named is the newest that there was when the nonce was sent. Of a tenant that it did not
     /// name it says nothing (W-27).
-    pub(super) fn prove_relations(&mut self, n: LogIndex, at: Now) {
-        let Some(TickRelations { heads, .. }) = self.told_relations.take_if(|named| named.n == n) else { return };
+    pub(super) fn prove_relations(&mut self, heads: Vec<RelationsHead>, at: Now) {
         for RelationsHead { tenant, revision, digest } in heads {
             if let Some(held) = self.relations.get_mut(&tenant) {
                 held.name(Head { revision, digest }, at);

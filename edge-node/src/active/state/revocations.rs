@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use remit_common::id::RevocationEpoch;
 use remit_common::planted::{Bug, planted};
-use remit_common::revocation::{RevocationRefused, RevocationUpdate, Revocations};
+use remit_common::revocation::{Revocation, RevocationRefused, RevocationUpdate, Revocations};
 use remit_common::time::Now;
 use remit_common::trust::freshness::Enforced;
 
@@ -32,7 +32,23 @@ impl State {
 
     /// Whether the disk lacks what has been verified.
     pub(crate) fn owes_revocations(&self) -> bool {
-        self.stored_epoch() < self.heard.epoch()
+        self.holds_unstored || self.stored_epoch() < self.heard.epoch()
+    }
+
+    /// An administrator or an issuer has brought a cut here itself, verified: it is in force at once, whatever the log
+    /// says, and on the disk when this returns without an error (clause G-90).
+    ///
+    /// # Errors
+    /// [`Refused::Revocation`] when there is no room, [`Refused::Store`] when it is in force and not on the disk.
+    pub(crate) fn hold_revocation(&mut self, entry: Revocation, now: Now) -> Result<Accepted, Refused> {
+        let mut next = Revocations::clone(&self.heard);
+        if !next.hold(entry)? {
+            return self.store_revocations(now);
+        }
+        self.heard = Arc::new(next);
+        self.holds_unstored = true;
+        self.show();
+        self.store_revocations(now)
     }
 
     /// Revocations arrived. Every new request sees them before the disk is asked; when this returns without an error
@@ -67,6 +83,7 @@ impl State {
         index.revocations = Some(self.store.put_content(&bytes, now.wall)?);
         self.commit(index)?;
         self.revocations = Arc::clone(&self.heard);
+        self.holds_unstored = false;
         let enforced = Enforced { epoch: self.revocations.epoch(), digest: self.revocations.digest() };
         let learned = self.freshness.on_enforced(enforced, now);
         self.prove(&learned);

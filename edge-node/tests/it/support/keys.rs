@@ -122,7 +122,7 @@ pub(crate) fn directory_content(now: Timestamp, version: u64, tenants: &[TenantI
         version,
         created: now,
         expires: now.plus(20 * DAY),
-        voters: (1..=3).map(VoterId).map(|id| Voter { id, identity: *voter_key(id).public() }).collect(),
+        voters: (1..=3).map(VoterId).map(|id| Voter { id, identity: *voter_key(id).public(), beacon: None }).collect(),
         edges: vec![Edge {
             id: edge_id(),
             region: region(),
@@ -151,6 +151,22 @@ pub(crate) fn directory_content(now: Timestamp, version: u64, tenants: &[TenantI
 
 pub(crate) fn directory(now: Timestamp, version: u64, tenants: &[TenantId]) -> SignedDirectory {
     SignedDirectory::make(&directory_content(now, version, tenants), &[&key(DIRECTORY)]).unwrap()
+}
+
+/// A directory whose voters sign ticks: each voter with the seed of its beacon key.
+pub(crate) fn directory_with_beacons(
+    now: Timestamp,
+    version: u64,
+    tenants: &[TenantId],
+    voters: &[(u64, u8)],
+) -> SignedDirectory {
+    let mut content = directory_content(now, version, tenants);
+    let voter = |(id, seed): &(u64, u8)| {
+        let id = VoterId(*id);
+        Voter { id, identity: *voter_key(id).public(), beacon: Some(*key(*seed).public()) }
+    };
+    content.voters = voters.iter().map(voter).collect();
+    SignedDirectory::make(&content, &[&key(DIRECTORY)]).unwrap()
 }
 
 /// Seals `secret` to the edge, for an injection profile.

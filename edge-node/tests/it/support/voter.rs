@@ -17,15 +17,17 @@ use remit_common::net::quic::{MeshConnection, MeshEndpoint, OpenFailed, QuicConf
 use remit_common::net::tasks::TaskHandle;
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::record::Record;
-use remit_common::relation_log::{Head, RelationLog, SignedBatch, Writers};
+use remit_common::relation_log::{Head, RelationHeads, RelationLog, SignedBatch, Writers};
 use remit_common::revocation::{Authorities, Revocation, Revocations};
 use remit_common::sync::Lane;
 use remit_common::sync::published::{
-    PublishedBundle, PublishedObject, PublishedRevocations, PublishedShard, PublishedState,
+    PublishedBeacon, PublishedBundle, PublishedObject, PublishedRevocations, PublishedShard, PublishedState,
 };
 use remit_common::sync::publisher::{EdgeReport, Publisher};
 use remit_common::time::Timestamp;
 use remit_common::trust::activation::{Activation, RING_ALL, RING_STAGED, Staged, activations_digest};
+use remit_common::trust::beacon::Statement;
+use remit_common::trust::root::SignedRoot;
 use remit_common::trust::scope::{PER_MILLE_ALL, Scope};
 use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickRoots};
 use remit_common::wire::message::{
@@ -166,6 +168,12 @@ impl Agreed {
         self.relations.iter().map(|(tenant, log)| (tenant.clone(), log.head())).collect()
     }
 
+    fn relation_heads(&self) -> RelationHeads {
+        let signed = SignedRoot::parse(&self.roots[0].1).unwrap();
+        let pin = signed.digest();
+        RelationHeads::new(&signed.verify_pinned(&pin, &MESH).unwrap(), &self.heads())
+    }
+
     fn activations_digest(&self) -> Digest {
         let staged = self.staged.values().map(|(staged, _)| &staged.activation);
         let scopes = self.staged.iter().map(|(tenant, (staged, _))| (tenant.clone(), staged.scope.clone())).collect();
@@ -222,8 +230,32 @@ pub(crate) struct Behaviour {
     pub(crate) refuses_cuts: Mutex<Option<(u16, &'static str)>>,
     /// Says that what is staged is for everybody.
     pub(crate) widens: AtomicBool,
+    /// What is shown of signatures under each tick; nothing while nobody signs.
+    pub(crate) signs: Mutex<Option<Signs>>,
     /// Tells that these voters are there.
     pub(crate) tells: Mutex<Vec<(VoterId, SocketAddr)>>,
+}
+
+/// Whose signatures a voter shows, and what it makes of them.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Signs {
+    /// Voters, and the seeds of the keys that sign for them.
+    pub(crate) by: Vec<(u64, u8)>,
+    /// They have signed something else than what the voter answers.
+    pub(crate) otherwise: Option<fn(&mut Statement)>,
+    /// Answers with what it received from another edge.
+    pub(crate) anothers_nonce: bool,
+}
+
+impl Signs {
+    fn beacon(&self, answer: &TickAnswer, relations: RelationHeads) -> PublishedBeacon {
+        let mut statement = Statement::of_answer(answer, relations.root());
+        if let Some(change) = self.otherwise {
+            change(&mut statement);
+        }
+        let sign = |(voter, seed): &(u64, u8)| (VoterId(*voter), statement.sign(&MESH, &keys::key(*seed)));
+        PublishedBeacon { relations, signatures: self.by.iter().map(sign).collect() }
+    }
 }
 
 /// A running voter.
@@ -370,7 +402,9 @@ async fn converse(shared: &Arc<Shared>, connection: &MeshConnection) -> anyhow::
                 let Some(report) = publisher.handle_message(message)? else { continue };
                 let known = agreed.borrow().clone();
                 if let Some(answer) = hear(shared, edge, report, &known) {
-                    publisher.answer_tick(answer, &known.heads());
+                    let signs = shared.behaviour.signs.lock().unwrap().clone();
+                    let beacon = signs.map(|signs| signs.beacon(&answer, known.relation_heads()));
+                    publisher.answer_tick(answer, &known.heads(), beacon.as_ref());
                 }
             }
             stream = connection.quic.accept_bi() => {
@@ -408,7 +442,12 @@ fn hear(shared: &Shared, edge: &EdgeId, report: EdgeReport, agreed: &Agreed) -> 
         EdgeReport::Nonce(nonce) => {
             heard.nonces += 1;
             if !shared.behaviour.silent.load(Ordering::SeqCst) {
-                return Some(agreed.answer(shared.log.next_index(), shared.id, edge, nonce.nonce));
+                let signs = shared.behaviour.signs.lock().unwrap();
+                let nonce = match signs.as_ref().is_some_and(|signs| signs.anothers_nonce) {
+                    true => Nonce([0xee; 32]),
+                    false => nonce.nonce,
+                };
+                return Some(agreed.answer(shared.log.next_index(), shared.id, edge, nonce));
             }
         }
         EdgeReport::Rollout(report) => heard.rollouts.push(report),

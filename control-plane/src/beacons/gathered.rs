@@ -1,0 +1,111 @@
+//! Signatures of voters under the newest ticks.
+
+use std::collections::BTreeMap;
+
+use remit_common::crypto::sign::Signature;
+use remit_common::id::{LogIndex, VoterId};
+use remit_common::limits::VOTERS_MAX;
+use remit_common::relation_log::RelationHeads;
+use remit_common::sync::published::PublishedBeacon;
+use remit_common::trust::beacon::{SignedStatement, Statement, majority_of};
+
+use super::Complete;
+use crate::registry::Trust;
+
+/// Ticks that are kept: a tick a second, and whoever asks for signatures asks within seconds.
+const TICKS_MAX: usize = 16;
+
+/// Signatures of one voter under ticks that are still to be applied here. An honest voter is a few ahead.
+const EARLY_MAX: usize = 4;
+
+#[derive(Debug, Default)]
+pub(super) struct Gathered {
+    /// Applied here.
+    ticks: BTreeMap<LogIndex, Tick>,
+    /// Not applied here yet, and not verified: what they are about is not known. At most [`EARLY_MAX`] of each of
+    /// [`VOTERS_MAX`].
+    early: BTreeMap<VoterId, BTreeMap<LogIndex, Signature>>,
+    /// The newest statement under each voter's signature.
+    newest: BTreeMap<VoterId, (Statement, Signature)>,
+    /// Handed out up to here.
+    released: LogIndex,
+}
+
+#[derive(Debug)]
+struct Tick {
+    statement: Statement,
+    relations: RelationHeads,
+    signatures: BTreeMap<VoterId, Signature>,
+    /// More than half of the voters.
+    majority: usize,
+}
+
+impl Gathered {
+    /// A tick has been applied here: this is what is to be signed.
+    pub(super) fn begin(&mut self, statement: Statement, relations: RelationHeads, trust: &Trust) {
+        let n = statement.n;
+        let majority = majority_of(trust.directory.voters().count());
+        self.ticks.insert(n, Tick { statement, relations, signatures: BTreeMap::new(), majority });
+        while self.ticks.len() > TICKS_MAX {
+            self.ticks.pop_first();
+        }
+        let early: Vec<_> = self.early.iter_mut().filter_map(|(voter, of)| Some((*voter, of.remove(&n)?))).collect();
+        for (voter, signature) in early {
+            self.add(trust, voter, n, signature);
+        }
+        self.early.retain(|_, of| {
+            of.retain(|early, _| *early > n);
+            !of.is_empty()
+        });
+    }
+
+    /// A voter's signature under a tick: verified if the tick has been applied here, kept until then otherwise.
+    pub(super) fn add(&mut self, trust: &Trust, voter: VoterId, n: LogIndex, signature: Signature) {
+        let Some(key) = trust.directory.voter(voter).and_then(|voter| voter.beacon) else { return };
+        let Some(tick) = self.ticks.get_mut(&n) else {
+            let is_ahead = self.ticks.keys().next_back().is_none_or(|newest| n > *newest);
+            if is_ahead && (self.early.contains_key(&voter) || self.early.len() < VOTERS_MAX) {
+                let of = self.early.entry(voter).or_default();
+                of.insert(n, signature);
+                // The lowest is the next that is applied here.
+                while of.len() > EARLY_MAX {
+                    of.pop_last();
+                }
+            }
+            return;
+        };
+        if tick.statement.verify(&trust.root.content().mesh_id, &key, &signature).is_err() {
+            // Signed under another directory's key, or about another state.
+            tracing::warn!(%voter, tick = %n, "a voter's signature is not under what this voter has applied");
+            return;
+        }
+        tick.signatures.insert(voter, signature);
+        if self.newest.get(&voter).is_none_or(|(known, _)| known.n < n) {
+            self.newest.insert(voter, (tick.statement.clone(), signature));
+        }
+        self.newest.retain(|voter, _| trust.directory.voter(*voter).is_some());
+    }
+
+    /// The newest tick that a majority has signed, once.
+    pub(super) fn take_complete(&mut self) -> Option<Complete> {
+        let released = self.released;
+        let newer = self.ticks.iter().rev().take_while(|(n, _)| **n > released);
+        let (n, tick) = newer.into_iter().find(|(_, tick)| tick.signatures.len() >= tick.majority)?;
+        self.released = *n;
+        Some((*n, PublishedBeacon { relations: tick.relations.clone(), signatures: tick.signatures.clone() }))
+    }
+
+    /// The newest statement under a voter's signature.
+    pub(super) fn newest_of(&self, voter: VoterId) -> Option<(Statement, Signature)> {
+        self.newest.get(&voter).cloned()
+    }
+
+    /// Every tick that is kept, with its signatures, oldest first.
+    pub(super) fn signed(&self) -> Vec<SignedStatement> {
+        let signed = self
+            .ticks
+            .values()
+            .map(|tick| SignedStatement { statement: tick.statement.clone(), signatures: tick.signatures.clone() });
+        signed.collect()
+    }
+}

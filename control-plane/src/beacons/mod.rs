@@ -1,0 +1,187 @@
+//! What this voter signs about each tick, and what the others have signed. Clauses K-30 to K-33.
+//!
+//! When a tick is applied, this voter signs what it has applied with it, once, and sends the signature to every other
+//! voter. Answers to edges' nonces go out as soon as a majority has signed the same. A mesh whose directory lists no
+//! beacon keys answers at once, with nobody's signature.
+
+mod gathered;
+mod signer;
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use remit_common::crypto::sign::{Signature, SigningKey};
+use remit_common::id::{LogIndex, TenantId, VoterId};
+use remit_common::net::tasks::{Shutdown, TaskGroup};
+use remit_common::relation_log::{Head, RelationHeads};
+use remit_common::sync::published::PublishedBeacon;
+use remit_common::trust::beacon::{SignedStatement, Statement};
+
+use self::gathered::Gathered;
+use self::signer::Signer;
+use crate::cluster::{Cluster, PeerReply, PeerRequest};
+use crate::nonces::NonceDesk;
+use crate::registry::{State, TickFact, Trust};
+
+/// How long questions under way have to end at shutdown.
+const END_WITHIN: Duration = Duration::from_secs(1);
+
+/// Signs ticks, and gathers what others sign.
+pub(crate) struct Beacons {
+    cluster: Cluster,
+    nonces: Arc<NonceDesk>,
+    signer: tokio::sync::Mutex<Signer>,
+    gathered: Mutex<Gathered>,
+}
+
+impl Beacons {
+    /// `keys` are those that the directory may list for this voter: the one that counts now, and the one that is to
+    /// follow it. What was signed last is read from `folder`.
+    ///
+    /// # Errors
+    /// What the disk says, or that the file is damaged.
+    pub(crate) fn open(
+        cluster: Cluster,
+        nonces: Arc<NonceDesk>,
+        keys: Vec<SigningKey>,
+        folder: &std::path::Path,
+    ) -> std::io::Result<Arc<Self>> {
+        let signer = Signer::open(keys, cluster.env.disk.clone(), folder)?;
+        let signer = tokio::sync::Mutex::new(signer);
+        Ok(Arc::new(Self { cluster, nonces, signer, gathered: Mutex::default() }))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Gathered> {
+        // A panic in between loses signatures of a tick at worst; the next tick brings new ones.
+        self.gathered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Signs and answers every applied tick, in their order; runs until shutdown.
+    pub(crate) async fn run(self: Arc<Self>, shutdown: Shutdown) {
+        let mut views = self.cluster.views();
+        let mut sending = TaskGroup::new(&self.cluster.env);
+        let mut seen = LogIndex(0);
+        loop {
+            tokio::select! {
+                biased;
+                () = shutdown.requested() => break,
+                Some(_) = sending.next_finished(), if !sending.is_empty() => continue,
+                changed = views.changed() => if changed.is_err() { break },
+            }
+            let view = views.borrow_and_update().clone();
+            if let Some(fact) = view.state.tick().filter(|fact| fact.n > seen) {
+                seen = fact.n;
+                self.on_tick(&view.state, fact, &mut sending).await;
+            }
+        }
+        sending.join_all(END_WITHIN).await;
+    }
+
+    async fn on_tick(self: &Arc<Self>, state: &State, fact: &TickFact, sending: &mut TaskGroup) {
+        let Ok(trust) = state.trust() else { return };
+        let relations = state.tick_relations();
+        self.nonces.applied(fact, relations);
+        if !trust.directory.has_beacon_keys() {
+            self.nonces.release(fact.n, None);
+            return;
+        }
+        // The documents have changed since the tick: the next one is signed.
+        if (trust.root.version(), trust.directory.version()) != (fact.root, fact.directory) {
+            return;
+        }
+        let (statement, heads) = state_of(fact, &trust, relations);
+        self.lock().begin(statement.clone(), heads, &trust);
+        self.release();
+        let Some(signature) = self.sign(&statement, &trust).await else { return };
+        self.lock().add(&trust, self.cluster.id, statement.n, signature);
+        self.release();
+        for to in self.cluster.others() {
+            let (beacons, n) = (Arc::clone(self), statement.n);
+            sending.spawn("co-signature", async move { beacons.send(to, n, signature).await });
+        }
+    }
+
+    async fn sign(&self, statement: &Statement, trust: &Trust) -> Option<Signature> {
+        let mut signer = self.signer.lock().await;
+        let listed = trust.directory.voter(self.cluster.id).and_then(|voter| voter.beacon);
+        let signed = signer.sign(&self.cluster.env, &trust.root.content().mesh_id, statement, listed.as_ref()).await;
+        match signed {
+            Ok(signature) => {
+                self.cluster.metrics.ticks_signed.inc();
+                Some(signature)
+            }
+            Err(unsigned) => {
+                let reason = unsigned.reason();
+                self.cluster.metrics.ticks_unsigned.get_or_create(&[("reason", reason)]).inc();
+                tracing::debug!(tick = %statement.n, reason, error = %unsigned, "a tick is not signed");
+                None
+            }
+        }
+    }
+
+    async fn send(&self, to: VoterId, n: LogIndex, signature: Signature) {
+        match self.cluster.ask(to, &PeerRequest::CoSign { n, signature }).await {
+            Ok(PeerReply::CoSigned { newest: Some((statement, theirs)) }) if statement.n > n => {
+                // Nobody else could have signed it: this log is older than what this voter once said of it (K-32).
+                let mesh = self.cluster.view().state.genesis().mesh;
+                if self.signer.lock().await.remember(&mesh, &statement, &theirs) {
+                    tracing::error!(
+                        %to, signed = %statement.n, applied = %n,
+                        "this voter has signed a later tick than it has: its data was restored from an older copy; \
+                         it signs nothing until its log is past that",
+                    );
+                }
+            }
+            Ok(_) => {}
+            Err(error) => tracing::debug!(%to, %error, "a signature under a tick does not arrive"),
+        }
+    }
+
+    /// Another voter has signed a tick. The answer is the newest statement that is kept under *its* signature.
+    pub(crate) fn receive(&self, from: VoterId, n: LogIndex, signature: Signature) -> PeerReply {
+        let trust = self.cluster.view().state.trust().ok();
+        let newest = {
+            let mut gathered = self.lock();
+            let newest = gathered.newest_of(from);
+            if let Some(trust) = trust {
+                gathered.add(&trust, from, n, signature);
+            }
+            newest
+        };
+        self.release();
+        PeerReply::CoSigned { newest }
+    }
+
+    /// The newest ticks and who has signed them, oldest first.
+    pub(crate) fn signed(&self) -> Vec<SignedStatement> {
+        self.lock().signed()
+    }
+
+    /// Hands out what a majority has signed.
+    fn release(&self) {
+        let complete = self.lock().take_complete();
+        if let Some((n, beacon)) = complete {
+            self.nonces.release(n, Some(beacon));
+        }
+    }
+}
+
+/// What is to be signed about a tick; the documents are those that it names.
+fn state_of(fact: &TickFact, trust: &Trust, relations: &BTreeMap<TenantId, Head>) -> (Statement, RelationHeads) {
+    let heads = RelationHeads::new(&trust.root, relations);
+    let statement = Statement {
+        n: fact.n,
+        nonce_root: fact.roots.nonce_root(),
+        epoch: fact.epoch,
+        revocations: fact.revocations,
+        activations: fact.activations,
+        relations: heads.root(),
+        directory: fact.directory,
+        root: fact.root,
+    };
+    (statement, heads)
+}
+
+/// A tick that a majority has signed.
+type Complete = (LogIndex, PublishedBeacon);
