@@ -19,9 +19,6 @@ use toml::{Table, Value};
 /// The least number of entries between two snapshots.
 const SNAPSHOT_ENTRIES_MIN: u64 = 20;
 
-/// The beacon key that the directory lists, and the one that it will list.
-const BEACON_KEYS_MAX: usize = 2;
-
 /// What one voter needs to know before it starts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -38,10 +35,12 @@ pub struct Config {
     pub directory: PathBuf,
     /// The seed of this voter's issuer key: 64 hex digits.
     pub issuer_key: PathBuf,
-    /// The seeds with which this voter signs ticks: the one whose key the directory lists, and, while it is being
-    /// replaced, the one that it will list.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub beacon_keys: Vec<PathBuf>,
+    /// The seed with which this voter signs ticks, whose key the directory lists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub beacon_key: Option<PathBuf>,
+    /// While that is being replaced: the seed of the key that the directory will list.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_beacon_key: Option<PathBuf>,
     /// Whether this voter joins a mesh that is there already: it waits until `remit voter add` takes it in. Without
     /// effect once it has been taken in.
     #[serde(default)]
@@ -184,13 +183,15 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set: everything but the list of peers.
-const SETTABLE: [&str; 19] = [
+const SETTABLE: [&str; 21] = [
     "mesh_id",
     "id",
     "data_dir",
     "root",
     "directory",
     "issuer_key",
+    "beacon_key",
+    "next_beacon_key",
     "tls.certificate",
     "tls.key",
     "tls.voters_ca",
@@ -316,7 +317,8 @@ impl Config {
             root,
             directory,
             issuer_key,
-            beacon_keys,
+            beacon_key,
+            next_beacon_key,
             join: _,
             tls,
             listen: _,
@@ -325,7 +327,7 @@ impl Config {
         } = self;
         let TlsFiles { certificate, key, voters_ca, edges_ca } = tls;
         let single = [data_dir, root, directory, issuer_key, certificate, key, voters_ca, edges_ca];
-        for path in single.into_iter().chain(beacon_keys) {
+        for path in single.into_iter().chain(beacon_key).chain(next_beacon_key) {
             *path = folder.join(&*path);
         }
     }
@@ -342,9 +344,6 @@ impl Config {
         }
         if !ids.contains(&self.id) {
             return invalid("peers", format!("voter {} is not among them", self.id));
-        }
-        if self.beacon_keys.len() > BEACON_KEYS_MAX {
-            return invalid("beacon_keys", format!("at most {BEACON_KEYS_MAX}: the one in use and the one to come"));
         }
         if ids.len().is_multiple_of(2) && !self.join {
             return invalid("peers", format!("{} voters: an odd number survives as many failures", ids.len()));

@@ -6,12 +6,13 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::net::env::Env;
+use remit_common::net::service;
 use remit_common::net::tasks::Shutdown;
 
 use crate::config::{self, Resolved};
 use crate::materials::Materials;
 use crate::telemetry::{LogFormat, start_logging};
-use crate::voter::run;
+use crate::voter::Voter;
 
 /// How the command line starts a voter.
 #[derive(Debug, Clone, clap::Args)]
@@ -53,7 +54,12 @@ pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env)
     }
     let shutdown = Shutdown::new();
     let signals = env.spawn_named("signals", trigger_on_signal(shutdown.clone()));
-    let ran = run(resolved.config, env, shutdown).await;
+    let ran = async {
+        let voter = Voter::start(resolved.config, env, shutdown).await?;
+        service::ready();
+        voter.join().await
+    };
+    let ran = ran.await;
     signals.abort();
     ran.context("the voter has stopped")
 }
@@ -84,5 +90,6 @@ async fn trigger_on_signal(shutdown: Shutdown) {
         _ = tokio::signal::ctrl_c() => {}
     }
     tracing::info!("stopping");
+    service::stopping();
     shutdown.trigger();
 }

@@ -72,7 +72,11 @@ impl Materials {
             genesis: Genesis { mesh: config.mesh_id, root: pin },
             installed: Installed::new(documents, directory.version()),
             issuer: key(&config.issuer_key)?,
-            beacon_keys: config.beacon_keys.iter().map(|path| key(path)).collect::<Result<_, _>>()?,
+            beacon_keys: [&config.beacon_key, &config.next_beacon_key]
+                .into_iter()
+                .flatten()
+                .map(|path| key(path))
+                .collect::<Result<_, _>>()?,
             certificate: read(&config.tls.certificate, CERTIFICATES_BYTES_MAX)?,
             key: key(&config.tls.key)?,
             voters: peers(&config.tls.voters_ca, NodeKind::Voter)?,

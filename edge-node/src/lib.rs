@@ -39,6 +39,7 @@ use remit_common::net::env::{AppendFile, Env, Listener, deadline};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve, serve_tls};
 use remit_common::net::https::ServerTls;
 use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
+use remit_common::net::service;
 use remit_common::net::tasks::{Shutdown, TaskFailed, TaskGroup};
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::trust::freshness::Mode;
@@ -459,9 +460,15 @@ pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env)
     let signal = shutdown.clone();
     let waiting = env.spawn_named("signals", async move {
         telemetry::asked_to_stop().await;
+        service::stopping();
         signal.trigger();
     });
-    let ended = run(resolved.config, env, shutdown).await;
+    let ended = async {
+        let edge = Edge::start(resolved.config, env, shutdown).await?;
+        service::ready();
+        edge.join().await
+    };
+    let ended = ended.await;
     waiting.abort();
     ended.context("the edge stopped")
 }

@@ -188,7 +188,8 @@ impl LocalMesh {
             root: self.material.root.clone(),
             directory: self.folder.path().join("directory.json"),
             issuer_key: dir.join("issuer.key"),
-            beacon_keys: vec![dir.join("beacon.key")],
+            beacon_key: Some(dir.join("beacon.key")),
+            next_beacon_key: None,
             join,
             tls: voter_config::TlsFiles {
                 certificate: dir.join("certificate.pem"),

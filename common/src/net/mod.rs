@@ -4,7 +4,7 @@
 //! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
 //! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`mcp`] reads and
 //! writes what agents say, [`sse`] and [`progress`] what comes while a tool works, [`prover`] shows an agent's envelope with proof that it is its own, [`tasks`] keeps tasks
-//! joined and shutdown orderly, [`attempts`] lets one try what many need, [`source`] says whom a bound counts as one.
+//! joined and shutdown orderly, [`service`] tells a service manager, [`attempts`] lets one try what many need, [`source`] says whom a bound counts as one.
 
 pub mod attempts;
 pub mod env;
@@ -17,6 +17,7 @@ pub mod prover;
 pub mod quic;
 pub mod real;
 pub mod registrar;
+pub mod service;
 pub mod source;
 pub mod sse;
 pub mod tasks;

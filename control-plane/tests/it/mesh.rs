@@ -154,7 +154,8 @@ impl Mesh {
             root: path("root.json".to_owned()),
             directory: path("directory.json".to_owned()),
             issuer_key: path(format!("{n}.issuer")),
-            beacon_keys: [60, 70].map(|seed| path(format!("{}.beacon", seed + n))).into(),
+            beacon_key: Some(path(format!("{}.beacon", 60 + n))),
+            next_beacon_key: Some(path(format!("{}.beacon", 70 + n))),
             join: false,
             tls: TlsFiles {
                 certificate: path(format!("{n}.pem")),

@@ -84,7 +84,8 @@ impl SimMesh {
             root: home.join("root.json"),
             directory: home.join("directory.json"),
             issuer_key: home.join("issuer.key"),
-            beacon_keys: vec![home.join("beacon.key")],
+            beacon_key: Some(home.join("beacon.key")),
+            next_beacon_key: None,
             tls: voter_config::TlsFiles {
                 certificate: home.join("certificate.pem"),
                 key: home.join("identity.key"),
