@@ -32,6 +32,13 @@ pub struct Shape {
     pub regions: BTreeMap<remit_common::id::Region, u32>,
     /// Agents that work, spread over the edges.
     pub agents: u32,
+    /// Whether the operator rolls bundles out besides, now and then one that hurts.
+    #[serde(default = "yes")]
+    pub rollouts: bool,
+}
+
+fn yes() -> bool {
+    true
 }
 
 /// The mesh from within. It may be asked at any time, also while a fault is being brought about.

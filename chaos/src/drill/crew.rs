@@ -4,26 +4,48 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use futures::future::LocalBoxFuture;
+use remit_common::net::tasks::Shutdown;
 use remit_common::policy::Bounds;
 
-use super::backend::Access;
-use super::step::Task;
+use super::backend::{Access, Shape};
+use super::step::{Came, Task};
 use crate::history::History;
-use crate::workload::{Pace, STEADY, Workload};
+use crate::workload::{Ended, Pace, STEADY, Workload};
 
 /// What came of a task of the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Done {
-    /// Whether the control plane acknowledged it.
-    pub acknowledged: bool,
+    /// What.
+    pub came: Came,
     /// For people.
     pub told: String,
+}
+
+impl Done {
+    /// A task that the control plane acknowledged, or did not.
+    #[must_use]
+    pub fn of(acknowledged: bool, told: String) -> Self {
+        Self { came: if acknowledged { Came::Acknowledged } else { Came::Refused }, told }
+    }
+}
+
+impl From<Ended> for Done {
+    fn from(ended: Ended) -> Self {
+        match ended {
+            Ended::NotBegun => Self::of(false, "no voter acknowledged it".to_owned()),
+            Ended::UnderWay => Self::of(true, "it was still under way".to_owned()),
+            Ended::Finished(version) => {
+                Self { came: Came::Finished, told: format!("version {version} is everybody's") }
+            }
+            Ended::TakenBack(reason) => Self { came: Came::TakenBack, told: format!("taken back: {reason}") },
+        }
+    }
 }
 
 /// Those who work in the mesh.
 pub trait Crew {
     /// Sets the mesh up; returns when every edge permits what it should.
-    fn prepare(&mut self, access: Arc<dyn Access>, history: History, agents: u32) -> LocalBoxFuture<'_, Result<()>>;
+    fn prepare(&mut self, access: Arc<dyn Access>, history: History, shape: Shape) -> LocalBoxFuture<'_, Result<()>>;
 
     /// Everybody begins to work.
     fn start(&mut self);
@@ -60,9 +82,11 @@ impl Workers {
 }
 
 impl Crew for Workers {
-    fn prepare(&mut self, access: Arc<dyn Access>, history: History, agents: u32) -> LocalBoxFuture<'_, Result<()>> {
+    fn prepare(&mut self, access: Arc<dyn Access>, history: History, shape: Shape) -> LocalBoxFuture<'_, Result<()>> {
         Box::pin(async move {
-            let pace = Pace { agents, ..self.pace.clone() };
+            let usual = self.pace.clone();
+            let roll_out_every = usual.roll_out_every.filter(|_| shape.rollouts);
+            let pace = Pace { agents: shape.agents, roll_out_every, ..usual };
             let prepared = Workload::prepare(Arc::clone(&access), history, pace, &self.secret).await;
             self.at_work = Some((prepared.context("nobody could begin to work in the mesh")?, access));
             Ok(())
@@ -78,7 +102,7 @@ impl Crew for Workers {
     fn act(&self, task: Task) -> LocalBoxFuture<'_, Done> {
         Box::pin(async move {
             let Some((workload, access)) = &self.at_work else {
-                return Done { acknowledged: false, told: "nobody is at work".to_owned() };
+                return Done::of(false, "nobody is at work".to_owned());
             };
             let operator = workload.operator.clone();
             let told = match task {
@@ -86,8 +110,9 @@ impl Crew for Workers {
                 Task::PushBundle => operator.publish().await.map(|version| format!("version {version}")),
                 Task::PushPoisonedBundle(poison) => match operator.publish_poisoned(poison).await {
                     Ok(taken) => taken.then(|| "a voter took it".to_owned()),
-                    Err(fault) => return Done { acknowledged: true, told: format!("it could not be made: {fault}") },
+                    Err(fault) => return Done::of(true, format!("it could not be made: {fault}")),
                 },
+                Task::RollOut(wanted) => return operator.roll_out(&wanted, &Shutdown::new()).await.into(),
                 Task::Relate { holds } => {
                     operator.relate(STEADY, holds).await.map(|revision| format!("revision {revision}"))
                 }
@@ -106,7 +131,7 @@ impl Crew for Workers {
                 Task::RevokeHop => operator.revoke_hop().await.map(|(hop, epoch)| format!("{hop} cut, epoch {epoch}")),
                 Task::MoveSession => return workload.move_session().await,
             };
-            Done { acknowledged: told.is_some(), told: told.unwrap_or_else(|| "no voter acknowledged it".to_owned()) }
+            Done::of(told.is_some(), told.unwrap_or_else(|| "no voter acknowledged it".to_owned()))
         })
     }
 

@@ -161,7 +161,7 @@ async fn begin(
     if let Err(fault) = backend.start(drill.shape.clone(), history.clone()).await {
         return Begun::Failed(format!("the mesh did not start: {fault:#}"));
     }
-    if let Err(fault) = crew.prepare(backend.access(), history.clone(), drill.shape.agents).await {
+    if let Err(fault) = crew.prepare(backend.access(), history.clone(), drill.shape.clone()).await {
         return Begun::Failed(format!("{fault:#}"));
     }
     crew.start();

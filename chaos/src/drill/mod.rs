@@ -13,6 +13,7 @@ pub mod plan;
 pub mod probe;
 mod pulse;
 pub mod radius;
+mod read_rollout;
 mod read_step;
 pub mod select;
 pub mod shipped;

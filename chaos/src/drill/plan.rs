@@ -1,5 +1,6 @@
 //! What a drill would do, told before anything is touched.
 
+use remit_common::bundle::Wave;
 use serde::Serialize;
 
 use super::backend::{BackendKind, Shape};
@@ -7,7 +8,7 @@ use super::fields::show;
 use super::file::Drill;
 use super::outcome::Section;
 use super::select::{Selector, planned};
-use super::step::{Does, Step};
+use super::step::{Does, Step, Task};
 use crate::invariant::Invariant;
 
 /// A drill, told.
@@ -110,6 +111,19 @@ impl Drill {
                 whom(&plan.target).into_iter().chain([to]).collect()
             }
             Does::Look(_, window, tolerance) => vec![format!("{tolerance}, over {}", show(*window))],
+            Does::Task(Task::RollOut(wanted), _) => {
+                let named = |wave: &Wave| -> Vec<String> {
+                    let edges = wave.edges.iter().map(|edge| Selector::Edge(edge.clone()).to_string());
+                    edges
+                        .chain(wave.regions.iter().map(|region| Selector::Region(region.clone()).to_string()))
+                        .collect()
+                };
+                let wave = |wave: &Wave| {
+                    let whom = if wave.per_mille > 0 { vec![Selector::Edges.to_string()] } else { named(wave) };
+                    format!("{} for {}", whom.join(" and "), show(wave.bake()))
+                };
+                wanted.plan.waves.iter().map(wave).collect()
+            }
             Does::Task(..) | Does::Wait => Vec::new(),
         };
         Planned { at_ms, section: step.section, name: step.name.clone(), does: step.does.to_string(), targets }

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use remit_common::id::{BundleVersion, EdgeId, VoterId};
+use remit_control_plane::registry::RolloutStatus;
 
 use super::probe::Probe;
 use crate::history::{Edge, Event, Kind, Verdict, Voter, What, WriteKind};
@@ -87,6 +88,11 @@ impl Pulse {
                         if let WriteKind::Publish { version, good: true, .. } = write.write {
                             self.published.entry(version).or_insert(event.time_us);
                         }
+                    }
+                }
+                (What::Rollout(rollout), _) => {
+                    if rollout.steps.last().is_some_and(|step| step.status == RolloutStatus::Completed) {
+                        self.published.entry(rollout.version).or_insert(event.time_us);
                     }
                 }
                 (What::Voter(voter), _) => {

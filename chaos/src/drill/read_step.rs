@@ -8,6 +8,7 @@ use super::fields::{self, Fields};
 use super::file::{Hypothesis, STEPS_MAX, word};
 use super::outcome::Section;
 use super::probe::{Probe, Tolerance};
+use super::read_rollout;
 use super::select::Selector;
 use super::step::{Does, Expected, FAULTS, FaultKind, FaultPlan, Step, TASKS, Task};
 use super::yaml::{Tree, Yaml};
@@ -93,7 +94,7 @@ fn action(tree: &Tree, roster: &Roster, at: &mut serde_saphyr::Location, book: &
             *at = fault.referenced;
             self::fault(fault, &mut map, roster, at, book).map(Does::Fault)
         }
-        (None, Some(task)) => self::task(task, &mut map, book),
+        (None, Some(task)) => self::task(task, &mut map, roster, book),
         (Some(_), Some(task)) => {
             book.wrong(task.referenced, "a step is a fault or a task of the operator, not both");
             None
@@ -222,7 +223,7 @@ fn quality(map: &mut Fields<'_>, book: &mut Book<'_>) -> LinkQuality {
     quality
 }
 
-fn task(tree: &Tree, map: &mut Fields<'_>, book: &mut Book<'_>) -> Option<Does> {
+fn task(tree: &Tree, map: &mut Fields<'_>, roster: &Roster, book: &mut Book<'_>) -> Option<Does> {
     let name = fields::text(tree, book, "do")?;
     let (task, usual) = match name {
         "wait" => return Some(Does::Wait),
@@ -231,6 +232,11 @@ fn task(tree: &Tree, map: &mut Fields<'_>, book: &mut Book<'_>) -> Option<Does> 
         "push-poisoned-bundle" => {
             let poison = map.require("poison", book, "say what is wrong with it: `poison: unsigned`")?;
             (Task::PushPoisonedBundle(word(poison, book, "poison", &POISONS)?), Expected::Refused)
+        }
+        "roll-out" => {
+            let wanted = read_rollout::roll_out(map, roster, book)?;
+            let usual = if wanted.harm.is_some() { Expected::TakenBack } else { Expected::Finished };
+            (Task::RollOut(wanted), usual)
         }
         "relate" => (Task::Relate { holds: true }, Expected::Acknowledged),
         "unrelate" => (Task::Relate { holds: false }, Expected::Acknowledged),
@@ -252,7 +258,14 @@ fn task(tree: &Tree, map: &mut Fields<'_>, book: &mut Book<'_>) -> Option<Does> 
             return None;
         }
     };
-    let expected = map.take("expect").and_then(|tree| word(tree, book, "expect", &Expected::ALL));
+    let said = map.take("expect");
+    let expected = said.and_then(|tree| word(tree, book, "expect", &Expected::ALL));
+    if let (Some(tree), Some(expected)) = (said, expected)
+        && expected.is_of_rollouts()
+        && !matches!(task, Task::RollOut(_))
+    {
+        book.wrong(tree.referenced, format!("`{name}` is no rollout: it is acknowledged, or refused"));
+    }
     Some(Does::Task(task, expected.unwrap_or(usual)))
 }
 

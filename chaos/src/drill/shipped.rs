@@ -26,6 +26,8 @@ pub const DRILLS: &[(&str, &str)] = drills![
     "revoke-during-delegation",
     "revoke-during-partition",
     "rolling-restart",
+    "rollout-taken-back",
+    "rollout-under-faults",
     "session-moved",
     "slow-lossy-wan",
     "voter-replaced",

@@ -9,7 +9,7 @@ use remit_common::net::tasks::Shutdown;
 
 use super::action::Fault;
 use super::backend::{Access, Backend};
-use super::crew::Crew;
+use super::crew::{Crew, Done};
 use super::engine::{LOOK_EVERY, Watcher};
 use super::file::{Drill, Hypothesis};
 use super::outcome::{
@@ -18,7 +18,7 @@ use super::outcome::{
 use super::pulse::{Pulse, micros};
 use super::radius::{Held, change};
 use super::select::{Now, Selector, resolve_all};
-use super::step::{Does, Expected, FaultPlan, Step, Task};
+use super::step::{Came, Does, Expected, FaultPlan, Step, Task};
 use crate::history::{History, Kind, What};
 use crate::node::Node;
 
@@ -213,7 +213,7 @@ impl<'a> Stage<'a> {
         };
         match &step.does {
             Does::Fault(plan) => self.fault(step, plan, &mut run).await,
-            Does::Task(task, expected) => self.task(step, *task, *expected, &mut run).await,
+            Does::Task(task, expected) => self.task(step, task, *expected, &mut run).await,
             Does::Look(probe, window, tolerance) => {
                 let asked =
                     Hypothesis { name: step.name.clone(), probe: *probe, window: *window, tolerance: *tolerance };
@@ -326,26 +326,41 @@ impl<'a> Stage<'a> {
         self.note(fault.told(begins));
     }
 
-    async fn task(&self, step: &Step, task: Task, expected: Expected, run: &mut ActivityRun) {
-        let mut done = self.crew.act(task).await;
+    async fn task(&self, step: &Step, task: &Task, expected: Expected, run: &mut ActivityRun) {
+        let mut done = self.act(task).await;
         // Like anybody at a keyboard: a voter that is cut off, or an election, takes an answer away, not the intention.
         let until = self.access.now() + INSIST_FOR;
-        while expected == Expected::Acknowledged && !done.acknowledged && self.access.now() < until {
+        let insists = !matches!(expected, Expected::Refused | Expected::Anything);
+        while insists && done.as_ref().is_some_and(|done| done.came == Came::Refused) && self.access.now() < until {
             if !self.pause(LOOK_EVERY).await {
                 break;
             }
-            done = self.crew.act(task).await;
+            done = self.act(task).await;
         }
-        let as_expected = match expected {
-            Expected::Acknowledged => done.acknowledged,
-            Expected::Refused => !done.acknowledged,
-            Expected::Anything => true,
+        let Some(done) = done else {
+            run.status = ActivityStatus::Failed;
+            run.message = Some("broken off".to_owned());
+            return;
         };
-        if !as_expected {
+        if !expected.is_met_by(done.came) {
             run.status = ActivityStatus::Failed;
             self.deviate(format!("{}: {}", step.name, done.told));
         }
         run.message = Some(done.told);
+    }
+
+    /// Has the operator do something. None if the drill is broken off while he looks on for long.
+    async fn act(&self, task: &Task) -> Option<Done> {
+        let acting = self.crew.act(task.clone());
+        if !matches!(task, Task::RollOut(_)) {
+            return Some(acting.await);
+        }
+        tokio::select! {
+            biased;
+            done = acting => Some(done),
+            () = self.halt.requested() => None,
+            () = self.interrupt.requested() => None,
+        }
     }
 
     /// Looks at the abort conditions, and at a continuous hypothesis, until the method is over.

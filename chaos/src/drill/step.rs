@@ -10,7 +10,7 @@ use super::outcome::Section;
 use super::probe::{Probe, Tolerance};
 use super::select::Selector;
 use crate::node::Node;
-use crate::workload::Poison;
+use crate::workload::{Poison, RollOut};
 
 /// One step.
 #[derive(Debug, Clone)]
@@ -201,7 +201,7 @@ impl FaultPlan {
 }
 
 /// What the operator does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Task {
     /// Cuts the oldest open session.
     Revoke,
@@ -209,6 +209,8 @@ pub enum Task {
     PushBundle,
     /// Publishes a bundle that nobody may take.
     PushPoisonedBundle(Poison),
+    /// Rolls a bundle out, and looks at it until it is over.
+    RollOut(RollOut),
     /// Writes who manages a contract, or that nobody does any more.
     Relate {
         /// Whether somebody does.
@@ -234,10 +236,11 @@ pub enum Task {
 }
 
 /// The tasks by the names of drill files.
-pub(super) const TASKS: [&str; 14] = [
+pub(super) const TASKS: [&str; 15] = [
     "revoke",
     "push-bundle",
     "push-poisoned-bundle",
+    "roll-out",
     "relate",
     "unrelate",
     "freeze-offers",
@@ -259,6 +262,7 @@ impl Task {
             Self::Revoke => "revoke",
             Self::PushBundle => "push-bundle",
             Self::PushPoisonedBundle(_) => "push-poisoned-bundle",
+            Self::RollOut(_) => "roll-out",
             Self::Relate { holds: true } => "relate",
             Self::Relate { holds: false } => "unrelate",
             Self::FreezeOffers { frozen: true } => "freeze-offers",
@@ -280,13 +284,51 @@ pub enum Expected {
     Acknowledged,
     /// It does not.
     Refused,
+    /// Of a rollout: the bundle becomes everybody's.
+    Finished,
+    /// Of a rollout: it is taken back by itself.
+    TakenBack,
     /// Whatever.
     Anything,
 }
 
 impl Expected {
-    pub(super) const ALL: [(&str, Self); 3] =
-        [("acknowledged", Self::Acknowledged), ("refused", Self::Refused), ("anything", Self::Anything)];
+    pub(super) const ALL: [(&str, Self); 5] = [
+        ("acknowledged", Self::Acknowledged),
+        ("refused", Self::Refused),
+        ("finished", Self::Finished),
+        ("taken-back", Self::TakenBack),
+        ("anything", Self::Anything),
+    ];
+
+    /// Whether it is about the end of a rollout.
+    pub(super) fn is_of_rollouts(self) -> bool {
+        matches!(self, Self::Finished | Self::TakenBack)
+    }
+
+    /// Whether this is what must have come of it.
+    pub(super) fn is_met_by(self, came: Came) -> bool {
+        match self {
+            Self::Acknowledged => came != Came::Refused,
+            Self::Refused => came == Came::Refused,
+            Self::Finished => came == Came::Finished,
+            Self::TakenBack => came == Came::TakenBack,
+            Self::Anything => true,
+        }
+    }
+}
+
+/// What came of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Came {
+    /// The control plane acknowledged it.
+    Acknowledged,
+    /// It did not.
+    Refused,
+    /// Of a rollout: the bundle is everybody's.
+    Finished,
+    /// Of a rollout: it was taken back.
+    TakenBack,
 }
 
 impl fmt::Display for Does {

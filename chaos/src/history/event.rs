@@ -3,6 +3,7 @@
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, RevocationEpoch, VoterId};
 use remit_common::lattice::Effect;
+use remit_control_plane::registry::RolloutStatus;
 use serde::{Deserialize, Serialize};
 
 use crate::drill::action::Fault;
@@ -56,6 +57,8 @@ pub enum What {
         /// The edges that have.
         covered: Vec<EdgeId>,
     },
+    /// How far a rollout has come, as the registry shows it.
+    Rollout(RolloutSeen),
     /// What a voter says of itself.
     Voter(Voter),
     /// What an edge says of itself.
@@ -195,6 +198,24 @@ pub enum WriteKind {
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         without: Vec<String>,
     },
+    /// Begins to roll a bundle out, in waves.
+    RollOut {
+        /// Its version.
+        version: BundleVersion,
+        /// The digest of its manifest.
+        digest: Digest,
+        /// The edges that each wave brings it to, besides those before it. After the last it is everybody's.
+        waves: Vec<Vec<EdgeId>>,
+        /// Tools that it permits nobody, and that other versions permit.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        without: Vec<String>,
+        /// Tools that it permits also where the relation that a call rests on does not hold.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        freely: Vec<String>,
+        /// How many calls that were denied it may permit before it is taken back; none for any number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        newly_permitted: Option<u64>,
+    },
     /// Writes who stands in a relation to what, or that they do not any more.
     Relate {
         /// The tuple.
@@ -231,7 +252,7 @@ pub struct Written {
     pub index: LogIndex,
     /// Of a revocation: the epoch.
     pub epoch: Option<RevocationEpoch>,
-    /// Of a bundle: the number of its activation.
+    /// Of a bundle: the number of its activation; of one in waves, of its first.
     pub activation: Option<LogIndex>,
     /// Of a relation: the revision.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,6 +277,37 @@ pub struct ReadState {
     pub sessions: Vec<String>,
     /// The active bundle's version.
     pub bundle: Option<BundleVersion>,
+}
+
+/// A rollout, as the registry shows it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutSeen {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// The entry that began it.
+    pub rollout: LogIndex,
+    /// The version of the bundle.
+    pub version: BundleVersion,
+    /// The digest of its manifest.
+    pub digest: Digest,
+    /// The digest of the bundle from before, which is everybody's until the end.
+    pub base: Digest,
+    /// Everything that happened to it up to that entry.
+    pub steps: Vec<RolloutStep>,
+    /// Why the last of it happened, if anybody or anything gave a reason.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub reason: String,
+}
+
+/// Something that happened to a rollout.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RolloutStep {
+    /// The entry: the number of the activation, where it made one.
+    pub index: LogIndex,
+    /// The wave, from 0.
+    pub wave: u32,
+    /// Where the rollout stood afterwards.
+    pub status: RolloutStatus,
 }
 
 /// What a voter says of itself (`/status` of its operations listener).

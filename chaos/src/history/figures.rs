@@ -198,6 +198,7 @@ pub fn operations(events: &[Event]) -> BTreeMap<String, Tally> {
             What::Write(write) => match write.write {
                 WriteKind::Revoke { .. } => "revoke",
                 WriteKind::Publish { .. } => "publish",
+                WriteKind::RollOut { .. } => "roll_out",
                 WriteKind::Relate { .. } => "relate",
                 WriteKind::Seal { .. } => "seal",
                 WriteKind::Envelope { .. } => "envelope",

@@ -11,6 +11,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::BundleVersion;
 
 use super::published::{Publication, publications};
+use super::rollouts::{Rollout, rollouts};
 use super::story::{Operation, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::{Edge, Event, What};
@@ -24,12 +25,14 @@ struct Seen {
     by_number: BTreeMap<u64, (Name, Witness)>,
     /// Under which number each bundle became active, and where that was seen first.
     by_name: BTreeMap<Name, (u64, Witness)>,
+    /// The latest entry that anybody had.
+    latest: u64,
 }
 
 /// Looks at every acknowledged publication, every read, and everything that edges run.
 pub(super) fn check(events: &[Event], story: &Story<'_>) -> Verdict {
     let mut findings = Findings::default();
-    let published = publications(story);
+    let (published, rollouts) = (publications(story), rollouts(events, story));
     let mut seen = Seen::default();
     let mut by_version: BTreeMap<BundleVersion, Vec<&Publication>> = BTreeMap::new();
     for publication in &published {
@@ -51,11 +54,15 @@ pub(super) fn check(events: &[Event], story: &Story<'_>) -> Verdict {
         }
     }
     for event in events {
+        if let What::Voter(voter) = &event.what {
+            seen.latest = seen.latest.max(voter.applied.0);
+        }
         let What::Edge(edge) = &event.what else { continue };
+        seen.latest = seen.latest.max(edge.tick.0);
         let Some(version) = edge.bundle else { continue };
         findings.compared("looks at the bundle of an edge");
         let candidates = by_version.get(&version).map(Vec::as_slice).unwrap_or_default();
-        runs(&mut findings, &mut seen, candidates, event, edge, version);
+        runs(&mut findings, &mut seen, (candidates, &rollouts), event, edge, version);
     }
     findings.verdict(Invariant::Bundles)
 }
@@ -78,7 +85,7 @@ fn acknowledged(findings: &mut Findings, seen: &mut Seen, publication: &Publicat
 fn runs(
     findings: &mut Findings,
     seen: &mut Seen,
-    candidates: &[&Publication],
+    (candidates, rollouts): (&[&Publication], &[Rollout<'_>]),
     event: &Event,
     edge: &Edge,
     version: BundleVersion,
@@ -108,8 +115,12 @@ fn runs(
         });
     }
     let (first, seen_at) = *seen.by_name.entry(name).or_insert((number.0, now));
-    // One that was published again, as a fallback, has become active again.
-    if first != number.0 && same.len() == 1 {
+    // One that was published again, as a fallback, has become active again; so has one that a rollout went back to, and one
+    // in waves has a number for each: those are judged with B3.
+    let exists = number.0 <= seen.latest;
+    let goes_back = |rollout: &Rollout<'_>| exists && rollout.may_go_back_to(&digest, number.0);
+    let again = same.len() > 1 || rollouts.iter().any(|rollout| rollout.digest == digest || goes_back(rollout));
+    if first != number.0 && !again {
         findings.breach(&[seen_at, now], || says(&format!("active by number {number}, elsewhere by number {first}")));
     }
 }

@@ -65,6 +65,10 @@ pub struct Minimums {
     pub revocations: u64,
     /// Bundles whose publication it acknowledged.
     pub bundles: u64,
+    /// Rollouts that were seen to end.
+    pub rollouts: u64,
+    /// Times that an edge said that it ran a bundle in waves before it was everybody's.
+    pub staged_polls: u64,
     /// Changes of a relation that it acknowledged.
     pub relations: u64,
     /// Calls that rest on a relation and were permitted.
@@ -91,6 +95,8 @@ impl Default for Minimums {
             acknowledged: 5,
             revocations: 2,
             bundles: 1,
+            rollouts: 0,
+            staged_polls: 0,
             relations: 0,
             relation_permits: 0,
             reads: 10,
@@ -112,6 +118,8 @@ impl Minimums {
         acknowledged: 0,
         revocations: 0,
         bundles: 0,
+        rollouts: 0,
+        staged_polls: 0,
         relations: 0,
         relation_permits: 0,
         reads: 0,

@@ -1,7 +1,7 @@
 //! B2: when the failure is over, every edge soon runs the newest bundle, and decides by the newest relations, that the
 //! voters have acknowledged.
 //!
-//! Source: docs/PROTOCOL.md D-1, D-3, D-11, N-3. Newer than acknowledged is fine: a publication that timed out may count.
+//! Source: docs/PROTOCOL.md D-1, D-3, D-11, N-3, O-8, O-9. Newer than acknowledged is fine: a publication that timed out may count.
 
 use std::collections::BTreeMap;
 
@@ -9,6 +9,7 @@ use remit_common::id::EdgeId;
 
 use super::context::{Context, micros};
 use super::published::publications;
+use super::rollouts::{Rollout, rollouts};
 use super::story::Story;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::healed_at;
@@ -52,7 +53,7 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
         return findings.verdict(Invariant::Convergence);
     };
     let within_us = micros(context.heal_within);
-    let bundles = due(activations(story), healed_us, within_us);
+    let bundles = due(activations(events, story), healed_us, within_us);
     let relations = due(revisions(story), healed_us, within_us);
     let end_us = events.last().map_or(0, |event| event.time_us);
     let mut looks: BTreeMap<&EdgeId, Vec<Look>> = BTreeMap::new();
@@ -74,13 +75,16 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
     findings.verdict(Invariant::Convergence)
 }
 
-/// Activations that were acknowledged.
-fn activations(story: &Story<'_>) -> Vec<(Witness, u64)> {
-    publications(story)
+/// Activations for everybody that were acknowledged, or that rollouts were seen to end with. What is staged is for some.
+fn activations(events: &[Event], story: &Story<'_>) -> Vec<(Witness, u64)> {
+    let publications = publications(story);
+    let at_once = publications
         .iter()
-        .filter(|publication| publication.good)
-        .filter_map(|publication| publication.acknowledged.and_then(|(at, number)| Some((at, number?))))
-        .collect()
+        .filter(|publication| publication.good && !publication.in_waves)
+        .filter_map(|publication| publication.acknowledged.and_then(|(at, number)| Some((at, number?))));
+    let rollouts = rollouts(events, story);
+    let ended = rollouts.iter().filter_map(Rollout::end).map(|(_, number, at)| (at, number));
+    at_once.chain(ended).collect()
 }
 
 /// Revisions of relations that were acknowledged.

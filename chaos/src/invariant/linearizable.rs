@@ -18,6 +18,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::context::{Context, micros};
 use super::cuts::{cuts, revoked};
 use super::published::{Publication, activations, publications};
+use super::rollouts::{Rollout, rollouts};
 use super::story::{Operation, Returned, Story};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::healed_at;
@@ -222,10 +223,13 @@ fn chain(findings: &mut Findings, mut shown: Vec<(&Read<'_>, BTreeSet<&str>)>) {
 
 fn bundles(findings: &mut Findings, events: &[Event], story: &Story<'_>, reads: &[Read<'_>], late: &Late) {
     let published = publications(story);
-    let numbers = activations(&published, events);
+    let rollouts = rollouts(events, story);
+    let numbers = activations(&published, &rollouts, events);
     let number_of = |read: &Read<'_>| Some(*numbers.get(&read.state.bundle?)?.last()?);
     let mut known: Vec<(Witness, u64)> = Vec::new();
-    known.extend(published.iter().filter_map(|of| of.acknowledged.and_then(|(at, number)| Some((at, number?)))));
+    let at_once = published.iter().filter(|of| !of.in_waves);
+    known.extend(at_once.filter_map(|of| of.acknowledged.and_then(|(at, number)| Some((at, number?)))));
+    known.extend(rollouts.iter().filter_map(Rollout::end).map(|(_, number, at)| (at, number)));
     // What was activated twice may have been read under either number.
     let is_once = |read: &&Read<'_>| {
         read.state.bundle.and_then(|version| numbers.get(&version)).is_some_and(|numbers| numbers.len() == 1)

@@ -7,7 +7,7 @@
 //! |---|---|---|
 //! | R1 | voters agree on the log and never go back in it | `raft_safety` |
 //! | R2 | reads with a barrier are linearizable; no acknowledged write is lost | `linearizable` |
-//! | B1, B2 | edges run what was published; after the failure all of them run the newest | `bundles`, `convergence` |
+//! | B1, B2, B3 | edges run what was published; after the failure all of them run the newest; a bundle in waves stays where it has come to, and goes back | `bundles`, `convergence`, `waves` |
 //! | V1, V2, V3 | what was revoked stops in time, and for good; edges know how old their knowledge is | `revocation`, `resurrection`, `age` |
 //! | P1, P2 | nothing is permitted that nothing admits, or what admitted it was withdrawn | `authority`, `withdrawal` |
 //! | D1, D2 | records are kept once and whole; changes are recorded before they are made | `records`, `recorded_first` |
@@ -31,11 +31,13 @@ mod recorded_first;
 mod records;
 mod resurrection;
 mod revocation;
+mod rollouts;
 mod secrecy;
 mod stored;
 mod story;
 mod vacuity;
 mod verdict;
+mod waves;
 mod withdrawal;
 
 use serde::{Deserialize, Serialize};
@@ -108,16 +110,19 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
     let (recorded, lost) = records::check(events, &story, &stored, &drained, context);
     let (recorded_first, missing) = recorded_first::check(&story, &stored, &drained);
     figures.records_lost = lost.saturating_add(missing);
+    let rollouts = rollouts::rollouts(events, &story);
+    let grounds = withdrawal::Grounds::of(&story, &rollouts, context);
     let mut verdicts = vec![
         raft_safety::check(events, context),
         linearizable::check(events, &story, context),
         bundles::check(events, &story),
         convergence::check(events, &story, context),
+        waves::check(events, &story, &rollouts, &grounds, context),
         revocation::check(events, &story, context),
         resurrection::check(&story),
         age::check(events, &story, context),
         authority::check(&story),
-        withdrawal::check(&story, context),
+        withdrawal::check(&grounds, &story),
         recorded,
         recorded_first,
         secrecy::check(events),

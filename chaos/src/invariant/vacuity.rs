@@ -2,13 +2,13 @@
 //!
 //! Source: etcd's robustness suite ran without a single test for two weeks and passed (etcd issue 21033).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
 use super::context::Minimums;
 use crate::history::outages::outages;
-use crate::history::{Event, Kind, Verdict, What, WriteKind};
+use crate::history::{Event, Kind, Verdict, What, Write, WriteKind};
 
 /// Too little happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -32,6 +32,8 @@ pub struct Missing {
 #[must_use]
 pub(super) fn count(events: &[Event]) -> Minimums {
     let mut seen = Minimums { faults: u64::try_from(outages(events).len()).unwrap_or(u64::MAX), ..Minimums::NONE };
+    // The bundles that are in waves now, and the rollouts that were seen to end.
+    let (mut staged, mut ended) = (BTreeSet::new(), BTreeSet::new());
     for event in events {
         match (&event.what, event.kind) {
             (What::Call(_), Kind::Invoke) => seen.calls += 1,
@@ -46,6 +48,13 @@ pub(super) fn count(events: &[Event]) -> Minimums {
                     None => {}
                 }
             }
+            (What::Write(Write { write: WriteKind::RollOut { digest, .. }, .. }), Kind::Invoke) => {
+                staged.insert(*digest);
+            }
+            (What::Rollout(rollout), _) if rollout.steps.last().is_some_and(|step| !step.status.is_under_way()) => {
+                staged.remove(&rollout.digest);
+                seen.rollouts += u64::from(ended.insert(rollout.digest));
+            }
             (What::Write(write), Kind::Ok) => {
                 seen.acknowledged += 1;
                 match write.write {
@@ -57,7 +66,10 @@ pub(super) fn count(events: &[Event]) -> Minimums {
             }
             (What::Read(read), Kind::Ok) => seen.reads += u64::from(read.linearizable),
             (What::Voter(_), _) => seen.voter_polls += 1,
-            (What::Edge(_), _) => seen.edge_polls += 1,
+            (What::Edge(edge), _) => {
+                seen.edge_polls += 1;
+                seen.staged_polls += u64::from(edge.digest.is_some_and(|digest| staged.contains(&digest)));
+            }
             (What::Record(_), _) => seen.records += 1,
             _ => {}
         }
@@ -87,6 +99,8 @@ fn named(numbers: &Minimums) -> BTreeMap<&'static str, u64> {
         acknowledged,
         revocations,
         bundles,
+        rollouts,
+        staged_polls,
         relations,
         relation_permits,
         reads,
@@ -103,6 +117,8 @@ fn named(numbers: &Minimums) -> BTreeMap<&'static str, u64> {
         ("acknowledged writes", acknowledged),
         ("acknowledged revocations", revocations),
         ("acknowledged bundles", bundles),
+        ("rollouts that ended", rollouts),
+        ("polls of edges that ran a bundle in waves", staged_polls),
         ("acknowledged relations", relations),
         ("permits that rest on a relation", relation_permits),
         ("linearizable reads", reads),

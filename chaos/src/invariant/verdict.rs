@@ -25,6 +25,8 @@ pub enum Invariant {
     Bundles,
     /// After the failure every edge runs the newest bundle.
     Convergence,
+    /// A bundle in waves stays where it has come to, and goes back.
+    Waves,
     /// Revocations stop what they cut, in time.
     Revocation,
     /// What was revoked stays revoked.
@@ -51,16 +53,17 @@ pub enum Invariant {
 
 /// A text names no invariant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no invariant: R1, R2, B1, B2, V1, V2, V3, P1, P2, D1, D2, C1, L1, A1 and M1 are")]
+#[error("`{0}` is no invariant: R1, R2, B1, B2, B3, V1, V2, V3, P1, P2, D1, D2, C1, L1, A1 and M1 are")]
 pub struct UnknownInvariant(pub String);
 
 impl Invariant {
     /// Every invariant, in the order of reports.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::RaftSafety,
         Self::Linearizable,
         Self::Bundles,
         Self::Convergence,
+        Self::Waves,
         Self::Revocation,
         Self::Resurrection,
         Self::HonestAge,
@@ -82,6 +85,7 @@ impl Invariant {
             Self::Linearizable => "R2",
             Self::Bundles => "B1",
             Self::Convergence => "B2",
+            Self::Waves => "B3",
             Self::Revocation => "V1",
             Self::Resurrection => "V2",
             Self::HonestAge => "V3",
@@ -106,6 +110,9 @@ impl Invariant {
             }
             Self::Bundles => "Edges only ever run policy bundles exactly as administrators published them",
             Self::Convergence => "After the failure every edge soon has the newest policy bundle and relations",
+            Self::Waves => {
+                "A policy bundle that comes in waves runs nowhere else, and leaves every edge soon after it is taken back"
+            }
             Self::Revocation => "A revoked session is refused by every edge within the promised time, even one cut off",
             Self::Resurrection => "An edge that has refused a session as revoked never permits it again",
             Self::HonestAge => "An edge never takes what it knows for younger than it is",
@@ -135,6 +142,7 @@ impl Invariant {
             Self::Records | Self::RecordedFirst => Some("I-7"),
             Self::Secrecy => Some("I-5"),
             Self::Monotone => Some("I-3"),
+            Self::Waves => Some("I-11"),
             Self::Convergence | Self::Liveness | Self::Availability => None,
         }
     }

@@ -363,6 +363,7 @@ pub(super) fn good() -> DrillOutcome {
             voters: 3,
             regions: [("eu-west".parse().unwrap(), 3), ("us-east".parse().unwrap(), 3)].into(),
             agents: 6,
+            rollouts: true,
         },
         roster: roster(),
         status: RunStatus::Completed,

@@ -1,7 +1,7 @@
 //! An event of the history as a sentence, for evidence.
 
 use super::words::{cut, fault, figure, nodes};
-use crate::history::{Call, Event, Kind, ReadState, Verdict, What, Write, WriteKind};
+use crate::history::{Call, Event, Kind, ReadState, RolloutSeen, Verdict, What, Write, WriteKind};
 use crate::node::Roster;
 
 /// What an event says, at most so long that a page stays readable.
@@ -13,6 +13,7 @@ pub(super) fn tell(event: &Event) -> String {
         What::Coverage { epoch, covered } => {
             format!("{} edges have signed that they enforce revocation epoch {epoch}", covered.len())
         }
+        What::Rollout(seen) => tell_rollout(seen),
         What::Voter(voter) => {
             format!("voter {}: {} in term {}, entry {} applied", voter.voter, voter.role, voter.term, voter.applied)
         }
@@ -82,6 +83,7 @@ fn tell_write(write: &Write, kind: Kind) -> String {
         }
         WriteKind::Publish { version, good: true, .. } => format!("publication of bundle {version}"),
         WriteKind::Publish { version, good: false, .. } => format!("publication of the bad bundle {version}"),
+        WriteKind::RollOut { version, waves, .. } => format!("rollout of bundle {version} in {} waves", waves.len()),
         WriteKind::Relate { relation, holds: true } => format!("relation {relation}"),
         WriteKind::Relate { relation, holds: false } => format!("end of relation {relation}"),
         WriteKind::Seal { version } => format!("version {version} of the credential"),
@@ -94,6 +96,15 @@ fn tell_write(write: &Write, kind: Kind) -> String {
         format!(" at entry {}{epoch}", written.index)
     });
     format!("{what}: {}{made}", ended(kind))
+}
+
+fn tell_rollout(seen: &RolloutSeen) -> String {
+    let stands = seen.steps.last().map_or_else(String::new, |step| {
+        format!(", wave {} of the plan, since entry {}", u64::from(step.wave) + 1, step.index)
+    });
+    let status = seen.steps.last().map_or("unknown", |step| step.status.as_str());
+    let reason = if seen.reason.is_empty() { String::new() } else { format!(": {}", seen.reason) };
+    format!("rollout of bundle {}: {status}{stands}{reason}", seen.version)
 }
 
 fn tell_read(read: &ReadState, kind: Kind) -> String {

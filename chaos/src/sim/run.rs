@@ -41,7 +41,7 @@ impl Setup {
     /// Never in practice: the names in it are fixed.
     pub fn usual(length: Duration) -> Result<Self> {
         let regions = BTreeMap::from([(Region::new("eu-west")?, 2), (Region::new("us-east")?, 2)]);
-        let shape = Shape { voters: 3, regions, agents: 4 };
+        let shape = Shape { voters: 3, regions, agents: 4, rollouts: true };
         Ok(Self { shape, pace: Pace::default(), length, limits: Limits::default(), disk_latency: DISK_LATENCY })
     }
 

@@ -97,6 +97,6 @@ impl Workload {
             }
         }
         let told = format!("of {moved} proofs shown elsewhere {refused} were refused; {served} sessions went on there");
-        Done { acknowledged: moved > 0 && refused == moved && served == moved, told }
+        Done::of(moved > 0 && refused == moved && served == moved, told)
     }
 }

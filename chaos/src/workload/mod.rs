@@ -24,7 +24,7 @@ use remit_common::policy::Bounds;
 
 pub(crate) use self::http::answers;
 pub(crate) use self::offers::STEADY;
-pub use self::operator::{Operator, Poison};
+pub use self::operator::{Ended, Harm, Operator, Poison, RollOut};
 pub use self::tools::{ToolServer, serve_tools};
 
 pub(crate) use self::http::fetch;
@@ -46,6 +46,10 @@ pub struct Pace {
     pub publish_every: Duration,
     /// Before one out of so many of them, somebody pushes a bundle that nobody may take.
     pub poisoned_one_in: usize,
+    /// Between the end of a rollout and the next one; none for no rollouts but those that a drill asks for.
+    pub roll_out_every: Option<Duration>,
+    /// One out of so many of them is of a bundle that hurts.
+    pub harmful_one_in: usize,
     /// Between two changes of a relation.
     pub relate_every: Duration,
     /// Between two new versions of the credential.
@@ -68,6 +72,8 @@ impl Default for Pace {
             revoke_every: Duration::from_secs(4),
             publish_every: Duration::from_secs(9),
             poisoned_one_in: 4,
+            roll_out_every: Some(Duration::from_secs(12)),
+            harmful_one_in: 2,
             relate_every: Duration::from_secs(7),
             seal_every: Duration::from_secs(23),
             read_every: Duration::from_millis(1_300),
@@ -143,11 +149,23 @@ impl Workload {
             let agent = agent::Agent::new(&self.access, &self.history, &self.sessions, &name, at.clone(), &self.secret);
             tasks.spawn("agent", agent.work(self.pace.call_every, self.stop.clone()));
         }
-        let Pace { revoke_every, publish_every, poisoned_one_in, relate_every, seal_every, read_every, .. } =
-            self.pace.clone();
+        let Pace {
+            revoke_every,
+            publish_every,
+            poisoned_one_in,
+            roll_out_every,
+            harmful_one_in,
+            relate_every,
+            seal_every,
+            read_every,
+            ..
+        } = self.pace.clone();
         let operator = || self.operator.clone();
         tasks.spawn("revoker", operator().revoke_repeatedly(revoke_every, self.stop.clone()));
         tasks.spawn("publisher", operator().publish_repeatedly(publish_every, poisoned_one_in, self.stop.clone()));
+        if let Some(every) = roll_out_every {
+            tasks.spawn("roller", operator().roll_out_repeatedly(every, harmful_one_in, self.stop.clone()));
+        }
         tasks.spawn("relater", operator().relate_repeatedly(relate_every, self.stop.clone()));
         tasks.spawn("sealer", operator().seal_repeatedly(seal_every, self.stop.clone()));
         tasks.spawn("reader", operator().read_repeatedly(read_every, self.stop.clone()));
@@ -164,14 +182,15 @@ impl Workload {
         }
     }
 
-    /// After the end: what every voter answers now, with a barrier and without, every node's status, and every record
-    /// of every voter.
+    /// After the end: what every voter answers now, with a barrier and without, what became of rollouts, every node's
+    /// status, and every record of every voter.
     pub async fn gather(&self) {
         let voters: Vec<_> = self.access.roster().voters().collect();
         for voter in &voters {
             self.operator.read(*voter, true).await;
             self.operator.read(*voter, false).await;
         }
+        self.operator.look_at_rollouts().await;
         let observer = observer::Observer::new(&self.access, &self.history);
         observer.watch_spools().await;
         observer.collect_records(&self.operator.edge_keys()).await;

@@ -45,6 +45,27 @@ fn a_session_that_moves_passes() {
 }
 
 #[test]
+fn a_bundle_that_hurts_goes_back_by_itself() {
+    assert_eq!(fault("rollout-taken-back", SEED), None);
+}
+
+#[test]
+fn a_rollout_gets_to_its_end_through_faults() {
+    assert_eq!(fault("rollout-under-faults", SEED), None);
+}
+
+#[test]
+#[ignore = "a few rollouts more, with other seeds: ask for it by name"]
+fn both_drills_of_rollouts_pass_with_several_seeds() {
+    let runs: Vec<(&str, u64)> = ["rollout-taken-back", "rollout-under-faults"]
+        .into_iter()
+        .flat_map(|name| (4..8).map(move |seed| (name, seed)))
+        .collect();
+    let faults = play_all(&runs, |(name, seed)| fault(name, *seed).into_iter().collect());
+    assert!(faults.is_empty(), "{} of {} runs:\n{}", faults.len(), runs.len(), faults.join("\n"));
+}
+
+#[test]
 #[ignore = "half an hour of simulated time takes some of real time: ask for it by name, with the seeds"]
 fn every_shipped_drill_passes_with_the_seeds() {
     let faults = play_all(DRILLS, |(name, _)| fault(name, SEED).into_iter().collect());

@@ -204,7 +204,7 @@ fn look(world: &World, history: &History) {
 }
 
 impl Crew for Pair {
-    fn prepare(&mut self, _: Arc<dyn Access>, history: History, _: u32) -> LocalBoxFuture<'_, Result<()>> {
+    fn prepare(&mut self, _: Arc<dyn Access>, history: History, _: Shape) -> LocalBoxFuture<'_, Result<()>> {
         self.history = history;
         Box::pin(async { Ok(()) })
     }
@@ -221,7 +221,7 @@ impl Crew for Pair {
 
     fn act(&self, task: Task) -> LocalBoxFuture<'_, Done> {
         self.world.note(task.name());
-        Box::pin(async { Done { acknowledged: true, told: "done".to_owned() } })
+        Box::pin(async { Done::of(true, "done".to_owned()) })
     }
 
     fn stop(&mut self) -> LocalBoxFuture<'_, ()> {

@@ -1,7 +1,8 @@
-//! The administrator: signs, pushes, seals, cuts, relates, reads; at any voter that answers.
+//! The administrator: signs, pushes, rolls out, seals, cuts, relates, reads; at any voter that answers.
 
 mod policy;
 mod relations;
+mod rollout;
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -33,6 +34,7 @@ use zeroize::Zeroizing;
 
 pub use self::policy::Poison;
 use self::policy::PolicyDesk;
+pub use self::rollout::{Ended, Harm, RollOut};
 use super::http::{addr_of, get, send};
 use super::offers;
 use super::rest::{draw, rest};

@@ -8,6 +8,7 @@ use anyhow::{Context as _, Result};
 use remit_common::bundle::diff::{Budget, compare};
 use remit_common::bundle::source::{BuildOverrides, BundleSource, CANARIES_FILE};
 use remit_common::bundle::{Approval, SignedBundle, SourceFault};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleVersion, MeshId};
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::Bounds;
@@ -61,32 +62,75 @@ const FREEZE: (&str, &str) = (
 );
 /// Why somebody approves that offers are possible again.
 const THAW_REASON: &str = "offers are possible again";
-/// Bundles that froze offers, and may be the active one.
-const FROZEN_MAX: usize = 16;
+/// Bundles that may be the active one.
+const PUSHED_MAX: usize = 16;
 
 /// What the administrators of policy have in mind.
 #[derive(Debug, Default)]
 pub(super) struct PolicyDesk {
     /// Whether nobody may make an offer for now.
     frozen: bool,
-    /// The bundles by which offers were frozen lately: what replaces one of them is wider, and has to be approved.
-    froze: BTreeMap<BundleVersion, SignedBundle>,
+    /// The bundles that were pushed lately, and whether offers are frozen by them: what replaces one of those is wider,
+    /// and has to be approved.
+    pushed: BTreeMap<BundleVersion, (SignedBundle, bool)>,
+}
+
+impl PolicyDesk {
+    pub(super) fn is_frozen(&self) -> bool {
+        self.frozen
+    }
+
+    /// Whether offers are frozen by this version.
+    pub(super) fn froze(&self, version: BundleVersion) -> bool {
+        self.pushed.get(&version).is_some_and(|(_, frozen)| *frozen)
+    }
+
+    pub(super) fn pushed(&self, version: BundleVersion) -> Option<SignedBundle> {
+        self.pushed.get(&version).map(|(bundle, _)| bundle.clone())
+    }
+
+    pub(super) fn keep(&mut self, version: u64, bundle: SignedBundle, frozen: bool) {
+        self.pushed.insert(BundleVersion(version), (bundle, frozen));
+        while self.pushed.len() > PUSHED_MAX {
+            self.pushed.pop_first();
+        }
+    }
+}
+
+/// What a bundle is built to be.
+pub(super) struct Content {
+    pub(super) version: u64,
+    pub(super) mesh: MeshId,
+    pub(super) frozen: bool,
+    /// What it may be taken back to.
+    pub(super) fallback: Option<Digest>,
 }
 
 impl Operator {
     /// Builds a bundle of this version, with offers frozen or not, and has administrators sign it.
     fn build(&self, version: u64, keys: usize, mesh: MeshId, frozen: bool) -> Result<SignedBundle> {
+        self.build_with(&Content { version, mesh, frozen, fallback: None }, keys, |_| Ok(()))
+    }
+
+    /// The same, with its sources changed.
+    pub(super) fn build_with(
+        &self,
+        content: &Content,
+        keys: usize,
+        change: impl FnOnce(&mut BundleSource) -> Result<()>,
+    ) -> Result<SignedBundle> {
         let env = self.env();
         let overrides = BuildOverrides {
             created: Some(env.now().wall),
-            mesh_id: Some(mesh),
-            version: Some(version),
-            fallback: None,
+            mesh_id: Some(content.mesh),
+            version: Some(content.version),
+            fallback: content.fallback,
         };
         let mut source = self.0.source.clone();
-        if frozen {
+        if content.frozen {
             freeze(&mut source)?;
         }
+        change(&mut source)?;
         let built = source.build(&overrides).map_err(|faults| anyhow::anyhow!(texts(&faults)))?;
         let mut bundle = built.into_container();
         self.sign(&mut bundle, keys)?;
@@ -117,12 +161,7 @@ impl Operator {
         let version = self.next_version();
         let bundle = self.build(version, 2, self.0.access.mesh().mesh_id, desk.frozen).ok()?;
         let approval = if desk.frozen { None } else { self.approval(desk, &bundle).await };
-        if desk.frozen {
-            desk.froze.insert(BundleVersion(version), bundle.clone());
-            while desk.froze.len() > FROZEN_MAX {
-                desk.froze.pop_first();
-            }
-        }
+        desk.keep(version, bundle.clone(), desk.frozen);
         let container = bundle.to_bytes();
         let body = approval.map_or_else(|| container.clone(), |approval| approval.with(&container));
         let without = if desk.frozen { vec![offers::TOOL.to_owned()] } else { Vec::new() };
@@ -132,18 +171,19 @@ impl Operator {
 
     /// Of what a bundle permits and the active one does not, if that is one that froze offers.
     async fn approval(&self, desk: &PolicyDesk, new: &SignedBundle) -> Option<Approval> {
-        if desk.froze.is_empty() {
+        if desk.pushed.values().all(|(_, frozen)| !frozen) {
             return None;
         }
         let listing = self.get_any::<Bundles>("/v1/bundles").await?;
         let active = listing.bundles.iter().find(|bundle| bundle.number.is_some())?;
-        let old = desk.froze.get(&active.version)?.clone().dangerous_unverified_compile().ok()?;
+        let old = desk.pushed(active.version).filter(|_| desk.froze(active.version))?;
+        let old = old.dangerous_unverified_compile().ok()?;
         let new = new.clone().dangerous_unverified_compile().ok()?;
         let found = compare(&old, &new, &[], self.env().now().wall, Budget::VOTER);
         Approval::of(&found, THAW_REASON).ok()
     }
 
-    fn next_version(&self) -> u64 {
+    pub(super) fn next_version(&self) -> u64 {
         self.0.version.fetch_add(1, Ordering::Relaxed) + 1
     }
 
@@ -173,7 +213,7 @@ impl Operator {
             Poison::UnapprovedWidening => {
                 let listing = self.get_any::<Bundles>("/v1/bundles").await.context("no voter says what is active")?;
                 let active = listing.bundles.iter().find(|bundle| bundle.number.is_some());
-                let is_wider = active.is_some_and(|active| desk.froze.contains_key(&active.version));
+                let is_wider = active.is_some_and(|active| desk.froze(active.version));
                 anyhow::ensure!(is_wider, "offers are not frozen, so nothing would be wider");
                 (next, self.build(next, 2, mesh, false)?)
             }
@@ -227,9 +267,14 @@ impl Operator {
 /// Forbids offers, and takes away the canaries that say who may make one: a bundle that breaks its own is refused.
 fn freeze(source: &mut BundleSource) -> Result<()> {
     source.files.insert(FREEZE.0.to_owned(), FREEZE.1.as_bytes().to_vec());
+    without_canaries_of(source, offers::TOOL)
+}
+
+/// Takes away what a bundle expects of itself about a tool.
+pub(super) fn without_canaries_of(source: &mut BundleSource, tool: &str) -> Result<()> {
     let canaries = source.files.get_mut(CANARIES_FILE).context("the example has no canaries")?;
     let text = std::str::from_utf8(canaries)?;
-    let kept = text.split_inclusive("\n\n").filter(|canary| !canary.contains(offers::TOOL));
+    let kept = text.split_inclusive("\n\n").filter(|canary| !canary.contains(tool));
     *canaries = kept.collect::<String>().into_bytes();
     Ok(())
 }

@@ -37,7 +37,7 @@ impl World {
             if !edge.up {
                 continue;
             }
-            let bundle = self.bundle_at(edge.tick);
+            let bundle = self.decides_at(edge.tick, &edge.id);
             let age = edge.proven.then(|| (self.now - edge.proof) / MILLI);
             let mode = if age.is_some_and(|age| age < 5_000) { "fresh" } else { "degraded" };
             let has = |voter: &VoterState| voter.store.iter().filter(|record| record.edge == edge.id).count();
@@ -67,6 +67,7 @@ impl World {
 
     /// The end: reads everywhere, every store from its beginning, and a search.
     pub(super) fn gather(&mut self) {
+        self.look_at_rollouts(true);
         for voter in VOTERS {
             for linearizable in [true, false, true, false, false] {
                 self.begin_read(voter, linearizable, 20);

@@ -4,6 +4,7 @@
 
 mod look;
 mod operate;
+mod roll;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -13,7 +14,9 @@ use rand_pcg::Pcg64;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BootId, BundleVersion, EdgeId, VoterId};
 use remit_common::policy::Bounds;
+use remit_control_plane::registry::RolloutStatus;
 
+use self::roll::{Rolling, Rules};
 use super::super::{Context, Minimums};
 use crate::drill::action::Fault;
 use crate::history::{Call, Event, Kind, ReadState, RecordSeen, What, WriteKind, Written};
@@ -60,6 +63,10 @@ enum Entry {
     Cut(String),
     Bundle(BundleVersion, Digest),
     Relation(bool),
+    /// A rollout has come to a wave.
+    Wave(usize, u32),
+    /// It is over.
+    Over(usize, RolloutStatus),
 }
 
 struct VoterState {
@@ -120,6 +127,8 @@ struct World {
     relating: bool,
     related: bool,
     version: u64,
+    rules: BTreeMap<BundleVersion, Rules>,
+    rollouts: Vec<Rolling>,
     decisions: u64,
 }
 
@@ -144,6 +153,8 @@ impl World {
             relating: false,
             related: false,
             version: 0,
+            rules: BTreeMap::new(),
+            rollouts: Vec::new(),
             decisions: 0,
         };
         for id in edge_ids() {
@@ -191,6 +202,11 @@ impl World {
         for (at, action) in phases {
             self.at(at * SECOND, Later::Do(action));
         }
+        for at in [8, 14, 25, 45, 52, 59] {
+            self.at(at * SECOND, Later::Do(Self::invoke_rollout));
+        }
+        self.at(6 * SECOND, Later::Do(Self::invoke_publication));
+        self.at(SECOND, Later::Do(Self::watch_rollouts));
         let mut chosen = self.random.random_range(1..8_u8);
         let faults: [(u64, Action, u64, Action); 3] = [
             (21, Self::kill_leader, 28, Self::start_voters),

@@ -7,11 +7,14 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleVersion, LogIndex, RevocationEpoch, VoterId};
 use remit_common::lattice::Effect;
 
+use super::roll::Rules;
 use super::{EdgeState, Entry, Later, MILLI, World, context};
 use crate::history::{Call, Kind, Outcome, ReadState, RecordSeen, Verdict, What, Write, WriteKind, Written};
 
 /// The tool that rests on a relation, and that some bundles permit nobody.
-const OFFER: &str = "renewals.propose";
+pub(super) const OFFER: &str = "renewals.propose";
+/// The tool that some bundles in waves permit nobody.
+pub(super) const TICKETS: &str = "tickets.create";
 const RELATION: &str = "contract:7781#assigned_manager@user:maya";
 
 fn goes_without(version: BundleVersion) -> bool {
@@ -45,7 +48,7 @@ impl World {
             self.sessions[self.random.random_range(0..self.sessions.len())].clone()
         };
         let (effect, tool, rests_on) = match self.random.random_range(0..6_u8) {
-            0 => (Effect::Irreversible, "tickets.create", None),
+            0 => (Effect::Irreversible, TICKETS, None),
             1 => (Effect::Irreversible, OFFER, Some(RELATION.to_owned())),
             _ => (Effect::Read, "contracts.read", None),
         };
@@ -65,16 +68,7 @@ impl World {
                 self.open_session();
                 WriteKind::Revoke { session }
             }
-            2 => {
-                self.version += 1;
-                let version = BundleVersion(self.version);
-                WriteKind::Publish {
-                    version,
-                    digest: Digest::of(&[&self.version.to_be_bytes()]),
-                    good: !self.one_in(5),
-                    without: if goes_without(version) { vec![OFFER.to_owned()] } else { Vec::new() },
-                }
-            }
+            2 => return self.invoke_publication(),
             // Whoever writes relations does one thing after the other.
             3 | 4 if !self.relating => {
                 self.relating = true;
@@ -83,6 +77,21 @@ impl World {
             }
             _ => WriteKind::Seal { version: self.opened },
         };
+        self.ask_for(kind);
+    }
+
+    pub(super) fn invoke_publication(&mut self) {
+        self.version += 1;
+        let version = BundleVersion(self.version);
+        let without = if goes_without(version) { vec![OFFER.to_owned()] } else { Vec::new() };
+        self.rules.insert(version, Rules { without: without.clone(), ..Rules::default() });
+        let digest = Digest::of(&[&self.version.to_be_bytes()]);
+        // The first is good: without one nothing can be rolled out.
+        let good = self.version == 1 || !self.one_in(5);
+        self.ask_for(WriteKind::Publish { version, digest, good, without });
+    }
+
+    pub(super) fn ask_for(&mut self, kind: WriteKind) {
         let write = Write { of: None, write: kind.clone(), written: None };
         let of = self.note("operator", Kind::Invoke, What::Write(write));
         self.soon(40, Later::Commit(kind, of));
@@ -139,6 +148,9 @@ impl World {
         if !self.has_majority() {
             return None;
         }
+        if let WriteKind::RollOut { .. } = kind {
+            return self.begin_rollout(kind);
+        }
         let (mut epoch, mut activation, mut revision) = (None, None, None);
         let index = LogIndex(u64::try_from(self.log.len()).unwrap() + 1);
         self.log.push(match kind {
@@ -149,7 +161,8 @@ impl World {
             WriteKind::Publish { good: false, .. } => return None,
             WriteKind::Publish { version, digest, .. } => {
                 // A publication that was overtaken while it was under way is refused, and nobody hears of it.
-                if self.bundle_at(self.log.len()).is_some_and(|(_, newest, _)| newest >= *version) {
+                let newest = self.bundle_at(self.log.len());
+                if self.is_rolling() || newest.is_some_and(|(_, newest, _)| newest >= *version) {
                     return None;
                 }
                 activation = Some(index);
@@ -189,6 +202,10 @@ impl World {
     pub(super) fn bundle_at(&self, length: usize) -> Option<(LogIndex, BundleVersion, Digest)> {
         let bundle = |(at, entry): (usize, &Entry)| match entry {
             Entry::Bundle(version, digest) => Some((LogIndex(u64::try_from(at).unwrap() + 1), *version, *digest)),
+            Entry::Over(of, status) => {
+                let (version, digest) = self.settled(*of, *status);
+                Some((LogIndex(u64::try_from(at).unwrap() + 1), version, digest))
+            }
             _ => None,
         };
         self.log.iter().enumerate().take(length).rev().find_map(bundle)
@@ -206,8 +223,11 @@ impl World {
         let bound = context().bounds.of(call.effect);
         let tick = self.edges[place].tick;
         let cuts = self.cuts_at(tick);
-        let forbids = call.tool == OFFER && self.bundle_at(tick).is_some_and(|(_, version, _)| goes_without(version));
-        let is_related = call.rests_on.is_none() || self.relations_at(tick).1;
+        let decides = self.decides_at(tick, &call.edge);
+        let rules = decides.map(|(_, version, _)| self.rules(version)).unwrap_or_default();
+        let forbids = rules.without.contains(&call.tool);
+        let is_free = rules.freely.contains(&call.tool);
+        let is_related = call.rests_on.is_none() || is_free || self.relations_at(tick).1;
         let edge = &mut self.edges[place];
         if !edge.up {
             return self.soon(900, Later::Answer(of, None, call));

@@ -47,6 +47,11 @@ fn bundles_that_nobody_published_are_found() {
             }),
             ("another number for the same bundle", |history| {
                 let place = history.last_edge()?;
+                let What::Edge(edge) = history.events[place].what.clone() else { return None };
+                // One that came in waves has several.
+                if history.came_in_waves(edge.digest) {
+                    return None;
+                }
                 let What::Edge(edge) = &mut history.events[place].what else { return None };
                 edge.activation = Some(LogIndex(edge.activation?.0 + 100_000));
                 Some(history.events[place].index)
@@ -60,31 +65,37 @@ fn edges_that_stay_behind_are_found() {
     each(
         Invariant::Convergence,
         &[("an edge that stays at an older bundle", |history| {
-            let acknowledged = history.last_activation_before(58)?;
-            let place = history.last_edge()?;
-            let What::Edge(edge) = &history.events[place].what else { return None };
+            let activations = history.activations();
+            let is_before_58 = |(place, _): &&(usize, LogIndex)| second(history.events[*place].time_us, 20, 58);
+            let (from, number) = *activations.iter().rfind(is_before_58)?;
+            let last = history.last_edge()?;
+            let What::Edge(edge) = &history.events[last].what else { return None };
             let id = edge.edge.clone();
-            let mut before = None;
-            for (at, event) in history.events.iter_mut().enumerate() {
+            // What it ran before somebody was told of the newer one, which it may have run already.
+            let older = history.places(|event| {
+                matches!(&event.what, What::Edge(edge) if edge.edge == id && edge.activation.is_some_and(|has| has < number))
+            });
+            let before = *older.iter().rfind(|place| **place < from)?;
+            let What::Edge(before) = history.events[before].what.clone() else { return None };
+            // One that stays where it was taken back breaks another promise, too.
+            if history.came_in_waves(before.digest) {
+                return None;
+            }
+            for event in history.events.iter_mut().skip(from) {
                 let What::Edge(edge) = &mut event.what else { continue };
-                if edge.edge != id {
-                    continue;
-                }
-                match &before {
-                    // What it ran before somebody was told of the newer one, which it may have run already.
-                    Some((number, version, digest)) if at > acknowledged.0 => {
-                        (edge.activation, edge.bundle, edge.digest) = (*number, *version, *digest);
-                    }
-                    _ if edge.activation < Some(acknowledged.1) => {
-                        before = Some((edge.activation, edge.bundle, edge.digest));
-                    }
-                    _ => {
-                        let (number, version, digest) = before?;
-                        (edge.activation, edge.bundle, edge.digest) = (number, version, digest);
-                    }
+                if edge.edge == id {
+                    (edge.activation, edge.bundle, edge.digest) = (before.activation, before.bundle, before.digest);
                 }
             }
-            Some(history.events[acknowledged.0].index)
+            // The first look for which something newer was due, and the newest that was.
+            let due = |place: usize| history.events[place].time_us.max(40_000_000) + 15_000_000;
+            let newer: Vec<usize> =
+                activations.iter().filter(|(_, has)| Some(*has) > before.activation).map(|(place, _)| *place).collect();
+            let first = due(*newer.first()?);
+            let looks = history.places(|event| matches!(&event.what, What::Edge(edge) if edge.edge == id));
+            let look = looks.iter().map(|place| history.events[*place].time_us).find(|time| *time > first)?;
+            let named = newer.iter().rfind(|place| due(**place) < look)?;
+            Some(history.events[*named].index)
         })],
     );
     each(
@@ -147,6 +158,59 @@ fn permits_of_what_was_revoked_are_found() {
 }
 
 #[test]
+fn bundles_in_waves_that_are_not_where_they_belong_are_found() {
+    each(
+        Invariant::Waves,
+        &[
+            ("a bundle at an edge that it had not come to", |history| {
+                let (place, from) = history.before_the_next_wave()?;
+                let What::Edge(Edge { bundle, digest, activation, .. }) = history.events[from].what.clone() else {
+                    return None;
+                };
+                let What::Edge(edge) = &mut history.events[place].what else { return None };
+                (edge.bundle, edge.digest, edge.activation) = (bundle, digest, activation);
+                Some(history.events[place].index)
+            }),
+            ("a bundle that stays where it was taken back", |history| {
+                let (seen_at, from) = history.taken_back()?;
+                let What::Edge(ran) = history.events[from].what.clone() else { return None };
+                let (number, after) = (ran.activation, history.events[seen_at].time_us);
+                for event in &mut history.events {
+                    let What::Edge(edge) = &mut event.what else { continue };
+                    if edge.edge == ran.edge && edge.activation > number && event.time_us < after + 9_000_000 {
+                        (edge.bundle, edge.digest, edge.activation) = (ran.bundle, ran.digest, number);
+                    }
+                }
+                Some(history.events[seen_at].index)
+            }),
+            ("a call that is forbidden where the bundle that does so had not come to", |history| {
+                let place = history.permitted_outside()?;
+                history.turn(place, Verdict::Deny, "forbidden");
+                Some(history.events[place].index)
+            }),
+            ("a gate that lets everything through", |history| {
+                let (place, tool) = history.runs_freely()?;
+                let What::Edge(Edge { edge, digest, .. }) = history.events[place].what.clone() else { return None };
+                let (_, call) = history.permit_of_an_open_session()?;
+                let rests_on = Some("contract:1#assigned_manager@user:nobody".to_owned());
+                let call = Call { edge, tool, rests_on, admitted: true, effect: Effect::Irreversible, ..call };
+                let permit = history.permit_after(place, call, None);
+                // It goes on for long enough that the gate must have been closed.
+                let until_us = history.events[place].time_us + 8_000_000;
+                for event in history.events.iter_mut().filter(|event| event.time_us < until_us) {
+                    if let What::Rollout(seen) = &mut event.what
+                        && Some(seen.digest) == digest
+                    {
+                        seen.steps.retain(|step| step.status.is_under_way());
+                    }
+                }
+                Some(permit)
+            }),
+        ],
+    );
+}
+
+#[test]
 fn permits_that_nothing_admits_are_found() {
     each(
         Invariant::Authority,
@@ -164,13 +228,15 @@ fn permits_of_what_was_withdrawn_are_found() {
         matches!(write, WriteKind::Relate { holds: false, .. })
     }
     fn began(write: &WriteKind) -> bool {
-        matches!(write, WriteKind::Relate { holds: true, .. })
+        let frees = matches!(write, WriteKind::RollOut { freely, .. } if !freely.is_empty());
+        frees || matches!(write, WriteKind::Relate { holds: true, .. })
     }
     fn narrowed(write: &WriteKind) -> bool {
         matches!(write, WriteKind::Publish { good: true, without, .. } if !without.is_empty())
     }
     fn widened(write: &WriteKind) -> bool {
-        matches!(write, WriteKind::Publish { good: true, without, .. } if without.is_empty())
+        matches!(write, WriteKind::RollOut { .. })
+            || matches!(write, WriteKind::Publish { good: true, without, .. } if without.is_empty())
     }
     each(
         Invariant::Withdrawal,
