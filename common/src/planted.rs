@@ -70,6 +70,10 @@ pub enum Bug {
     AncestorCutMissed,
     /// An edge takes a proof over a channel that it has not opened.
     ChannelOfAnotherEdge,
+    /// An edge takes what is staged for its own, whoever it is for.
+    StagedScopeIgnored,
+    /// The leader does not look at how many calls a bundle in waves newly permits.
+    NewlyPermittedIgnored,
 }
 
 /// Whether this bug is the one that is planted now.
@@ -109,7 +113,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 30] = [
+        pub const ALL: [Self; 32] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -140,6 +144,8 @@ mod on {
             Self::LeafUncheckedWhenCached,
             Self::AncestorCutMissed,
             Self::ChannelOfAnotherEdge,
+            Self::StagedScopeIgnored,
+            Self::NewlyPermittedIgnored,
         ];
 
         /// As tables and arguments name it.
@@ -176,6 +182,8 @@ mod on {
                 Self::LeafUncheckedWhenCached => "leaf-unchecked-when-cached",
                 Self::AncestorCutMissed => "ancestor-cut-missed",
                 Self::ChannelOfAnotherEdge => "channel-of-another-edge",
+                Self::StagedScopeIgnored => "staged-scope-ignored",
+                Self::NewlyPermittedIgnored => "newly-permitted-ignored",
             }
         }
     }

@@ -90,10 +90,10 @@ impl Pulse {
                         }
                     }
                 }
-                (What::Rollout(rollout), _) => {
-                    if rollout.steps.last().is_some_and(|step| step.status == RolloutStatus::Completed) {
-                        self.published.entry(rollout.version).or_insert(event.time_us);
-                    }
+                (What::Rollout(rollout), _)
+                    if rollout.steps.last().is_some_and(|step| step.status == RolloutStatus::Completed) =>
+                {
+                    self.published.entry(rollout.version).or_insert(event.time_us);
                 }
                 (What::Voter(voter), _) => {
                     self.voters.insert(voter.voter, (event.time_us, voter.clone()));

@@ -66,8 +66,8 @@ impl Trouble {
     }
 }
 
-/// The looks at edges that ran the bundle of a rollout.
-fn looks<'e>(events: &'e [Event]) -> impl Iterator<Item = (Witness, &'e Edge)> {
+/// Every look at an edge.
+fn looks(events: &[Event]) -> impl Iterator<Item = (Witness, &Edge)> {
     events.iter().filter_map(|event| match &event.what {
         What::Edge(edge) => Some((Witness::from(event), edge)),
         _ => None,

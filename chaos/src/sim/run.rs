@@ -56,6 +56,7 @@ impl Setup {
             revoke_every: Duration::from_millis(1_500),
             publish_every: Duration::from_secs(3),
             poisoned_one_in: 2,
+            roll_out_every: Some(Duration::from_secs(6)),
             read_every: Duration::from_millis(500),
             observe_every: Duration::from_millis(400),
             cut_sessions: 3,

@@ -176,6 +176,9 @@ pub(super) fn publish(
     }
     let next = ActiveBundle::new(compiled);
     relations::check_model(state, &tenant, &next)?;
+    if plan.is_some() {
+        rollouts::check_profiles(state, &tenant, &next)?;
+    }
 
     Arc::make_mut(&mut state.high_water).entry(tenant.clone()).or_default().note_activated(index, &manifest, &digest);
     let approved = approval.map(|approval| {
@@ -186,7 +189,6 @@ pub(super) fn publish(
     let stored = stored(&manifest, index, now, container.into(), approved.or(before));
     Arc::make_mut(&mut state.bundles).insert((tenant.clone(), digest), Arc::new(stored));
     if let Some((plan, back_until)) = plan {
-        rollouts::check_profiles(state, &tenant, &next)?;
         let candidate = Candidate { manifest, digest, compiled: next, plan, back_until };
         let begun = rollouts::begin(state, index, (administrator, request), candidate);
         prune(state, &tenant);

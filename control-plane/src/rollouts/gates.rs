@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use remit_common::bundle::Gates;
 use remit_common::id::{EdgeId, Region};
+use remit_common::planted::{Bug, planted};
 use remit_common::time::Timestamp;
 use remit_common::wire::message::{RolloutExample, RolloutReport};
 
@@ -115,7 +116,7 @@ fn closed(gates: &Gates, sights: &[Sight], settled: bool) -> Option<String> {
         return Some(format!("{denied} of {before} decisions that were permitted are denied{example}"));
     }
     let permitted = sum(|report| report.newly_permitted);
-    if newly_permitted.is_some_and(|most| permitted > most) {
+    if newly_permitted.is_some_and(|most| permitted > most) && !planted(Bug::NewlyPermittedIgnored) {
         let example = example(reports(), |example| example.after == PERMIT);
         return Some(format!("{permitted} decisions that were denied are permitted{example}"));
     }

@@ -118,16 +118,16 @@ fn a_newer_root_leaves_restarted_voters_and_others_the_same() {
     }
 }
 
-struct Seal<'a> {
-    of: &'a str,
-    edge: (&'a str, u8),
-    version: u64,
-    sealer: u8,
-    name: &'a str,
-    profile: Digest,
+pub(crate) struct Seal<'a> {
+    pub(crate) of: &'a str,
+    pub(crate) edge: (&'a str, u8),
+    pub(crate) version: u64,
+    pub(crate) sealer: u8,
+    pub(crate) name: &'a str,
+    pub(crate) profile: Digest,
 }
 
-fn shard(seal_for: &Seal<'_>) -> String {
+pub(crate) fn shard(seal_for: &Seal<'_>) -> String {
     let (edge, sealing) = (edge(seal_for.edge.0), sealing_key(seal_for.edge.1));
     let (of, name) = (tenant(seal_for.of), CredentialId::new(seal_for.name).unwrap());
     let aad = ShardAad {
@@ -144,9 +144,9 @@ fn shard(seal_for: &Seal<'_>) -> String {
     String::from_utf8(seal(&aad, sealing.public(), &secret, &key(seal_for.sealer), &random).unwrap()).unwrap()
 }
 
-const CREDENTIAL: &str = "acme-contracts-api";
+pub(crate) const CREDENTIAL: &str = "acme-contracts-api";
 
-fn profile(replica: &Replica, of: &str) -> Digest {
+pub(crate) fn profile(replica: &Replica, of: &str) -> Digest {
     let profiles = replica.state.active(&tenant(of)).unwrap().profiles_of(&CredentialId::new(CREDENTIAL).unwrap());
     *profiles.first().unwrap()
 }

@@ -1,6 +1,6 @@
 //! Rollouts as the log has them: waves, time, ways back. Clauses O-3 to O-12.
 
-use remit_common::bundle::{BuildOverrides, Gates, RolloutPlan, SignedBundle, Wave};
+use remit_common::bundle::{BuildOverrides, BundleSource, Gates, RolloutPlan, SignedBundle, Wave};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::LogIndex;
 use remit_common::time::Timestamp;
@@ -9,14 +9,19 @@ use remit_control_plane::registry::{
     Applied, Command, RollbackRequest, Rollout, RolloutChange, RolloutRequest, RolloutStatus, RolloutStep, State,
 };
 
+use crate::registry_objects::{CREDENTIAL, Seal, profile, shard};
 use crate::world::{CUTTER, MESH, NOW, OPS, Replica, at, bundle_source, genesis, key, reason, request, tenant};
 
 const BAKE_SECS: i64 = 600;
 
 /// The example for acme, which may be taken back to `fallback`.
 fn container(version: u64, floor: u64, fallback: Option<Digest>) -> Vec<u8> {
+    signed(&bundle_source("acme", version, floor), fallback)
+}
+
+fn signed(source: &BundleSource, fallback: Option<Digest>) -> Vec<u8> {
     let overrides = BuildOverrides { created: Some(NOW), mesh_id: Some(MESH), version: None, fallback };
-    let mut signed = bundle_source("acme", version, floor).build(&overrides).unwrap().into_container();
+    let mut signed = source.build(&overrides).unwrap().into_container();
     [6, 7].iter().for_each(|seed| signed.add_signature(&key(*seed)));
     signed.to_bytes()
 }
@@ -264,6 +269,29 @@ fn a_rollback_goes_to_what_the_highest_names_and_to_nothing_else() {
     assert_eq!(reason(&scene.roll_back(None, first)), "no_way_back");
     assert_eq!(reason(&scene.roll_back(Some(digest), first)), "bundle");
     assert_eq!(scene.active(), digest);
+}
+
+/// Clause O-6: canaries would have no credential. And what is refused is not the highest: the way back stays as it was.
+#[test]
+fn a_bundle_that_changes_how_a_credential_is_taken_does_not_come_in_waves_and_closes_no_way_back() {
+    let mut scene = Scene::new();
+    let first = scene.first;
+    let second = container(2, 1, Some(first));
+    let digest = digest_of(&second);
+    assert_eq!(reason(&scene.post("/v1/bundles", second, 0)), "bundle");
+    let profile = profile(&scene.replica, "acme");
+    let sealed = Seal { of: "acme", edge: ("eu-west-1", 31), version: 1, sealer: 51, name: CREDENTIAL, profile };
+    assert_eq!(reason(&scene.post("/v1/credentials", format!("[{}]", shard(&sealed)).into_bytes(), 0)), "credential");
+
+    let mut source = bundle_source("acme", 3, 1);
+    let catalogue = source.files.get_mut("catalogue/acme.toml").unwrap();
+    let changed = String::from_utf8_lossy(catalogue).replace("\"authorization\"", "\"x-api-key\"");
+    *catalogue = changed.into_bytes();
+    let third = plan().with(&signed(&source, Some(digest)));
+    assert_eq!(reason(&scene.post("/v1/bundles", third, 0)), "profile_changes");
+    assert!(scene.replica.state.rollouts().is_empty());
+    assert_eq!(reason(&scene.roll_back(None, digest)), "bundle");
+    assert_eq!(scene.active(), first);
 }
 
 /// Clause C-86: a voter that reads a snapshot has what the others have, candidate and all.

@@ -74,6 +74,7 @@ pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
         Bug::AgeFromWallClock => Some("clock-jump"),
         Bug::AncestorCutMissed => Some("revoke-during-delegation"),
         Bug::ChannelOfAnotherEdge => Some("session-moved"),
+        Bug::NewlyPermittedIgnored => Some("rollout-taken-back"),
         _ => None,
     }
 }
@@ -82,7 +83,7 @@ pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
 pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
     use Invariant::{
         Authority, Bundles, HonestAge, Linearizable, Liveness, Monotone, RaftSafety, RecordedFirst, Records,
-        Resurrection, Revocation, Secrecy,
+        Resurrection, Revocation, Secrecy, Waves,
     };
     match bug {
         Bug::AppendNotSynced | Bug::VoteNotSaved | Bug::CommittedAheadOfLog | Bug::LeaderResumesItsTerm => {
@@ -111,5 +112,6 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         | Bug::LeafUncheckedWhenCached
         | Bug::ChannelOfAnotherEdge => &[Authority],
         Bug::AncestorCutMissed => &[Revocation],
+        Bug::StagedScopeIgnored | Bug::NewlyPermittedIgnored => &[Waves],
     }
 }

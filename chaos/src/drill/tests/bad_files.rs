@@ -246,3 +246,36 @@ proptest::proptest! {
         }
     }
 }
+
+#[test]
+fn what_is_no_rollout_is_refused() {
+    const HOW: &str = "write `waves: [\"edge=eu-west-1\", \"region=eu-west\"]`; after the last it is everybody's";
+    let rolls = |rest: &str| format!("do: roll-out{rest}");
+    check("do: revoke", &rolls(""), "`waves` is missing", HOW);
+    check("do: revoke", &rolls(", waves: [[]]"), "a wave is for some edge", HOW);
+    check("do: revoke", &rolls(", waves: [leader]"), "`leader` is no wave", "a wave is edges, regions, or `role=edge`");
+    check(
+        "do: revoke",
+        &rolls(", waves: [\"edge=eu-west-9\"]"),
+        "there is no edge `eu-west-9`",
+        "did you mean `eu-west-1`?",
+    );
+    let harm = rolls(", waves: [\"edge=eu-west-1\"], harm: denys");
+    check("do: revoke", &harm, "there is no harm `denys`", "did you mean `denies`?");
+    let gates = rolls(", waves: [\"edge=eu-west-1\"], gates: { p99: 3 }");
+    check("do: revoke", &gates, "there is no key `p99`", "did you mean `p99-ms`?");
+    let rate = rolls(", waves: [\"edge=eu-west-1\"], gates: { failed-per-mille: 1001 }");
+    check("do: revoke", &rate, "`failed-per-mille` is 1001; it must be a number from 0 to 1000", "");
+    let expects = "do: revoke, expect: taken-back";
+    check("do: revoke", expects, "`revoke` is no rollout: it is acknowledged, or refused", "");
+}
+
+#[test]
+fn a_rollout_is_told_with_its_waves() {
+    let rolls = "do: roll-out, waves: [\"edge=eu-west-1\", [\"region=eu-west\", \"edge=us-east-1\"]], bake: 20s";
+    let drill = Drill::read("drill.yaml", &changed("do: revoke", rolls)).unwrap_or_else(|wrong| panic!("{wrong}"));
+    let plan = drill.plan();
+    let step = plan.steps.iter().find(|step| step.does == "roll-out").unwrap();
+    let waves = ["edge=eu-west-1 for 20s", "edge=us-east-1 and region=eu-west for 20s", "role=edge for 20s"];
+    assert_eq!(step.targets, waves);
+}

@@ -246,7 +246,7 @@ impl State {
         let covers = move |scope: &Scope| listed.is_some_and(|edge| scope.covers(&edge.id, &edge.region));
         let everybodys = self.told.activations.values().filter(|activation| activation.ring == RING_ALL);
         everybodys.map(move |activation| match self.told.staged(&activation.tenant) {
-            Some((staged, scope)) if covers(scope) => staged,
+            Some((staged, scope)) if covers(scope) || planted(Bug::StagedScopeIgnored) => staged,
             _ => activation,
         })
     }
