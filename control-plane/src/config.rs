@@ -11,6 +11,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use crate::registry::CERTIFICATE_LIFE_SECS;
 use remit_common::id::{MeshId, VoterId};
 use remit_common::net::env::Env;
 use serde::{Deserialize, Serialize};
@@ -51,9 +52,38 @@ pub struct Config {
     pub listen: Listen,
     /// The first voters of the mesh, this one included; for one that joins, the voters that there are, and itself.
     pub peers: Vec<Peer>,
+    /// Where and how this voter takes edges in; without it, it does not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
     /// Raft's clockwork.
     #[serde(default)]
     pub timings: Timings,
+}
+
+/// How a voter takes edges in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// Where (QUIC, `remit-enrol/1`).
+    pub listen: SocketAddr,
+    /// The edges' authority, PEM: one of those in `tls.edges_ca`. A voter without it answers, and issues nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub certificate: Option<PathBuf>,
+    /// The key file of that authority.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PathBuf>,
+    /// Seconds for which a certificate counts. A day is what an edge gets over a control plane that is gone for hours.
+    #[serde(default = "day")]
+    pub certificate_secs: u32,
+}
+
+impl Enrolment {
+    /// Seconds for which a certificate counts where nothing else is said.
+    pub const DAY_SECS: u32 = 86_400;
+}
+
+fn day() -> u32 {
+    Enrolment::DAY_SECS
 }
 
 /// The files of this voter's TLS identity and of the anchors it believes.
@@ -183,7 +213,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set: everything but the list of peers.
-const SETTABLE: [&str; 21] = [
+const SETTABLE: [&str; 25] = [
     "mesh_id",
     "id",
     "data_dir",
@@ -200,6 +230,10 @@ const SETTABLE: [&str; 21] = [
     "listen.dist",
     "listen.admin",
     "listen.ops",
+    "enrolment.listen",
+    "enrolment.certificate",
+    "enrolment.key",
+    "enrolment.certificate_secs",
     "timings.heartbeat_ms",
     "timings.election_ms_min",
     "timings.election_ms_max",
@@ -293,7 +327,7 @@ fn put(table: &mut Table, key: &str, value: Value) -> Result<(), ConfigError> {
 /// Numbers where the key is a number, text otherwise; the typed reading that follows reports what does not fit.
 fn value_of(key: &str, text: &str) -> Value {
     match text.parse::<i64>() {
-        Ok(number) if key == "id" || key.starts_with("timings.") => Value::Integer(number),
+        Ok(number) if key == "id" || key.ends_with("_secs") || key.starts_with("timings.") => Value::Integer(number),
         _ => Value::String(text.to_owned()),
     }
 }
@@ -323,12 +357,18 @@ impl Config {
             tls,
             listen: _,
             peers: _,
+            enrolment,
             timings: _,
         } = self;
         let TlsFiles { certificate, key, voters_ca, edges_ca } = tls;
         let single = [data_dir, root, directory, issuer_key, certificate, key, voters_ca, edges_ca];
         for path in single.into_iter().chain(beacon_key).chain(next_beacon_key) {
             *path = folder.join(&*path);
+        }
+        if let Some(Enrolment { listen: _, certificate, key, certificate_secs: _ }) = enrolment {
+            for path in certificate.iter_mut().chain(key) {
+                *path = folder.join(&*path);
+            }
         }
     }
 
@@ -356,6 +396,14 @@ impl Config {
             return invalid("listen.admin", "must be a loopback address: this listener does not speak TLS".to_owned());
         }
         let Timings { heartbeat_ms, election_ms_min, election_ms_max, tick_ms, snapshot_entries } = self.timings;
+        if let Some(Enrolment { certificate, key, certificate_secs, .. }) = &self.enrolment {
+            if certificate.is_some() != key.is_some() {
+                return invalid("enrolment.key", "certificate and key of the edges' authority go together".to_owned());
+            }
+            if !CERTIFICATE_LIFE_SECS.contains(certificate_secs) {
+                return invalid("enrolment.certificate_secs", "must be within 10 and 604800".to_owned());
+            }
+        }
         if heartbeat_ms == 0 || heartbeat_ms.saturating_mul(3) > election_ms_min {
             return invalid("timings.election_ms_min", "must be at least three heartbeats".to_owned());
         }
@@ -448,6 +496,10 @@ pub(crate) mod tests {
         check(FILE, &["timings.election_ms_min=200"], "three heartbeats");
         check(FILE, &["timings.tick_ms=5000"], "timings.tick_ms");
         check(FILE, &["timings.snapshot_entries=1"], "timings.snapshot_entries");
+        let enrolling = format!("{FILE}\n[enrolment]\nlisten = \"127.0.0.1:7431\"\n");
+        check(&enrolling, &[], "");
+        check(&enrolling, &["enrolment.key=a"], "enrolment.key");
+        check(&enrolling, &["enrolment.certificate_secs=9"], "enrolment.certificate_secs");
         check(FILE, &["peers=1"], "not KEY=VALUE");
         check(FILE, &["id=one"], "invalid type");
         check(&FILE.replace("id = 3", "id = 2"), &[], "listed twice");
@@ -463,7 +515,9 @@ pub(crate) mod tests {
 
     #[test]
     fn what_the_launcher_writes_reads_back() -> Result<(), Box<dyn std::error::Error>> {
-        let config = resolved(FILE, &[], &[])?.config;
+        let flags = ["enrolment.listen=127.0.0.1:7431", "enrolment.certificate=a", "enrolment.key=b"];
+        let config = resolved(FILE, &[], &flags)?.config;
+        assert_eq!(config.enrolment.as_ref().map(|enrolment| enrolment.certificate_secs), Some(86_400));
         let written = toml::to_string(&config)?;
         assert_eq!(resolve(&written, Path::new("/"), &BTreeMap::new(), &[])?.config, config);
         Ok(())

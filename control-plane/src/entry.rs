@@ -42,7 +42,7 @@ impl Kind {
     /// The version that is written; each kind counts its own.
     fn version(self) -> u16 {
         match self {
-            Self::Snapshot => 4,
+            Self::Snapshot => 5,
             Self::Command | Self::Applied | Self::PeerRequest | Self::PeerReply | Self::StoredRecord => 1,
         }
     }

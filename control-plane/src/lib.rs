@@ -21,6 +21,7 @@ mod daemon;
 mod duties;
 mod edges;
 mod electorate;
+mod enrolment;
 mod entry;
 mod issuer;
 mod machine;

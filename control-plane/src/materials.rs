@@ -1,19 +1,22 @@
 //! The files that a configuration names, read and checked before a socket is bound.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::key_file;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::identity::NodeKind;
+use remit_common::identity::certificate::{CertificateDer, ed25519_key_of};
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::Env;
-use remit_common::net::tls::{Identity, Peers};
+use remit_common::net::tls::{self, Identity, Peers};
 use remit_common::trust::directory::SignedDirectory;
 use remit_common::trust::root::SignedRoot;
 
-use crate::config::Config;
+use crate::config::{Config, Enrolment};
 use crate::duties::Installed;
+use crate::enrolment::Authority;
 use crate::registry::{Genesis, TrustDocuments, with_causes};
 
 /// Bytes of a certificate file.
@@ -39,6 +42,14 @@ pub(crate) struct Materials {
     pub(crate) key: SigningKey,
     pub(crate) voters: Peers,
     pub(crate) edges: Peers,
+    pub(crate) enrolment: Option<EnrolmentMaterial>,
+}
+
+/// What a voter needs to take edges in.
+pub(crate) struct EnrolmentMaterial {
+    pub(crate) identity: Identity,
+    pub(crate) authority: Option<Arc<Authority>>,
+    pub(crate) edges: Arc<Vec<CertificateDer<'static>>>,
 }
 
 impl Materials {
@@ -81,8 +92,11 @@ impl Materials {
             key: key(&config.tls.key)?,
             voters: peers(&config.tls.voters_ca, NodeKind::Voter)?,
             edges: peers(&config.tls.edges_ca, NodeKind::Edge)?,
+            enrolment: None,
         };
-        materials.identity(config)?;
+        let identity = materials.identity(config)?;
+        let enrolment = config.enrolment.as_ref().map(|of| enrolment(env, config, of, identity)).transpose()?;
+        let materials = Self { enrolment, ..materials };
         Ok(materials)
     }
 
@@ -91,6 +105,34 @@ impl Materials {
         Identity::from_pem_chain(&self.certificate, &self.key)
             .map_err(|error| unusable(&config.tls.certificate, &error))
     }
+}
+
+fn enrolment(env: &Env, config: &Config, of: &Enrolment, identity: Identity) -> Result<EnrolmentMaterial, Unusable> {
+    let voters_ca = read(env, &config.tls.voters_ca, CERTIFICATES_BYTES_MAX)?;
+    let identity = identity.with_authority(&voters_ca).map_err(|error| unusable(&config.tls.voters_ca, &error))?;
+    let certificates = |path: &Path| -> Result<Vec<CertificateDer<'static>>, Unusable> {
+        tls::certificates(&read(env, path, CERTIFICATES_BYTES_MAX)?, "CA certificate")
+            .map_err(|error| unusable(path, &error))
+    };
+    let edges = certificates(&config.tls.edges_ca)?;
+    let authority = match (&of.certificate, &of.key) {
+        (Some(path), Some(key_path)) => {
+            let key = key_file::parse_signing(&read(env, key_path, key_file::KEY_FILE_BYTES_MAX)?)
+                .map_err(|error| unusable(key_path, &error))?;
+            let wrong = |problem: &str| Unusable { path: path.clone(), problem: problem.to_owned() };
+            let certificate =
+                certificates(path)?.into_iter().next().ok_or_else(|| wrong("there is no certificate in it"))?;
+            if !edges.contains(&certificate) {
+                return Err(wrong("it is none of those in `tls.edges_ca`: nobody would take what it issues"));
+            }
+            if ed25519_key_of(&certificate).as_ref() != Ok(key.public()) {
+                return Err(wrong("the key is not this authority's"));
+            }
+            Some(Arc::new(Authority { certificate, key }))
+        }
+        _ => None,
+    };
+    Ok(EnrolmentMaterial { identity, authority, edges: Arc::new(edges) })
 }
 
 fn read(env: &Env, path: &Path, bytes_max: usize) -> Result<Vec<u8>, Unusable> {

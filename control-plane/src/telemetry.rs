@@ -74,6 +74,8 @@ pub struct Metrics {
     pub record_files_set_aside: Gauge,
     /// Connections of edges refused, by why.
     pub edges_refused: Labelled<Counter>,
+    /// Questions of edges that join or want another certificate, by outcome.
+    pub enrolments: Labelled<Counter>,
     /// Nonces of edges that no tick answered in time.
     pub nonces_unanswered: Counter,
     /// Ticks that this voter has signed.
@@ -112,6 +114,7 @@ impl Telemetry {
             records_lacking: Gauge::default(),
             record_files_set_aside: Gauge::default(),
             edges_refused: Family::default(),
+            enrolments: Family::default(),
             nonces_unanswered: Counter::default(),
             ticks_signed: Counter::default(),
             ticks_unsigned: Family::default(),
@@ -132,6 +135,7 @@ impl Telemetry {
             records_lacking,
             record_files_set_aside,
             edges_refused,
+            enrolments,
             nonces_unanswered,
             ticks_signed,
             ticks_unsigned,
@@ -155,6 +159,7 @@ impl Telemetry {
         registry.register("records_lacking", "1 while records of other voters are copied", records_lacking);
         registry.register("record_files_set_aside", "Damaged files of records", record_files_set_aside);
         registry.register("edges_refused", "Connections of edges refused, by why", edges_refused);
+        registry.register("enrolments", "Questions of edges that join or renew, by outcome", enrolments);
         registry.register("nonces_unanswered", "Nonces that no tick answered in time", nonces_unanswered);
         registry.register("ticks_signed", "Ticks signed", ticks_signed);
         registry.register("ticks_unsigned", "Ticks not signed, by why", ticks_unsigned);

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use remit_common::id::VoterId;
 use remit_common::limits::ADMIN_BODY_BYTES_MAX;
+use remit_common::net::enrol;
 use remit_common::net::env::{Env, Listener, deadline};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve};
 use remit_common::net::quic::{MeshEndpoint, OpenFailed, QuicConfig, QuicLimits};
@@ -18,14 +19,15 @@ use crate::cluster::{Calls, Cluster, Services, compare_clocks};
 use crate::collect::{Collector, Others, StoreFailed};
 use crate::config::{Config, ConfigError, Timings};
 use crate::edges::EdgeTable;
+use crate::enrolment::Desk;
 use crate::issuer::Issuer;
 use crate::machine::Machine;
-use crate::materials::{Materials, Unusable};
+use crate::materials::{EnrolmentMaterial, Materials, Unusable};
 use crate::nonces::NonceDesk;
 use crate::raft::{ChangeError, Fatal, Members, RaftConfig, RaftNode, RaftRole, RaftTimings, RaftTls, StartError};
 use crate::rollouts::Lookout;
 use crate::telemetry::Telemetry;
-use crate::{admin, duties, electorate, ops, publish, refill};
+use crate::{admin, duties, electorate, enrolment, ops, publish, refill};
 
 /// Administrators' connections at the same time: people, their tools, and open streams. Each may be sending a bundle.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
@@ -90,6 +92,8 @@ pub struct Voter {
     pub ops_addr: SocketAddr,
     /// Where edges connect, the port resolved.
     pub dist_addr: SocketAddr,
+    /// Where edges join, the port resolved; `None` where this voter takes none in.
+    pub enrol_addr: Option<SocketAddr>,
     tasks: TaskGroup,
     raft: RaftNode,
     fatal: Fatal,
@@ -126,6 +130,13 @@ impl Voter {
         let endpoint = open_endpoint(&config, &materials, &env)?;
         let dist_addr =
             endpoint.local_addr().map_err(|source| RunError::Listen { addr: config.listen.dist, source })?;
+        let enrolment = open_enrolment(&config, &materials, &env)?;
+        let enrol_addr = match (&enrolment, &config.enrolment) {
+            (Some(endpoint), Some(of)) => {
+                Some(endpoint.local_addr().map_err(|source| RunError::Listen { addr: of.listen, source })?)
+            }
+            _ => None,
+        };
         let has_log = config.has_log(&env).map_err(RunError::DataFolder)?;
 
         let (machine, views) = Machine::new(materials.genesis.clone(), &env, &metrics);
@@ -193,6 +204,11 @@ impl Voter {
             published,
         };
         tasks.spawn("edges", publish::accept(endpoint, distribution, shutdown.clone()));
+        if let (Some(endpoint), Some(of), Some(material)) = (enrolment, &config.enrolment, materials.enrolment) {
+            let EnrolmentMaterial { identity: _, authority, edges } = material;
+            let desk = Desk { cluster: cluster.clone(), authority, edges, life_secs: of.certificate_secs };
+            tasks.spawn("enrolment", enrolment::accept(endpoint, desk, shutdown.clone()));
+        }
 
         let (admin_addr, ops_addr) = (admin_listener.local_addr(), ops_listener.local_addr());
         let app = admin::App {
@@ -204,6 +220,7 @@ impl Voter {
             lookout,
             collector,
             shutdown: shutdown.clone(),
+            enrol: enrol_addr,
         };
         let limits = |connections_max, body_bytes_max| ServeLimits {
             connections_max,
@@ -218,7 +235,7 @@ impl Voter {
         let ops_router = ops::router(telemetry, cluster, stop.clone());
         tasks.spawn("ops", listen_http(&env, ops_listener, ops_router, limits(OPS_CONNECTIONS_MAX, 0), &shutdown));
         tracing::info!(voter = %config.id, %admin_addr, %ops_addr, %dist_addr, "this voter is up");
-        Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, tasks, raft, fatal, stop, shutdown })
+        Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, enrol_addr, tasks, raft, fatal, stop, shutdown })
     }
 
     /// Waits until the voter was asked to stop, has handed over if it led, and has ended; or until it had to stop by
@@ -318,6 +335,11 @@ fn open_endpoint(config: &Config, materials: &Materials, env: &Env) -> Result<Me
         limits: QuicLimits::dist_voter(),
     };
     Ok(MeshEndpoint::open(env, config.listen.dist, quic)?)
+}
+
+fn open_enrolment(config: &Config, materials: &Materials, env: &Env) -> Result<Option<MeshEndpoint>, RunError> {
+    let (Some(of), Some(material)) = (&config.enrolment, &materials.enrolment) else { return Ok(None) };
+    Ok(Some(enrol::listen(env, of.listen, &material.identity)?))
 }
 
 fn raft_config(config: &Config, materials: &Materials) -> Result<RaftConfig, RunError> {

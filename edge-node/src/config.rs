@@ -53,6 +53,10 @@ pub struct Config {
     pub listen: Listen,
     /// The control plane, in order of preference.
     pub voters: Vec<VoterAddr>,
+    /// How this edge comes by its certificate, if the voters give it one; without it, it is installed and replaced by
+    /// somebody else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub enrolment: Option<Enrolment>,
     /// What callers have to prove.
     #[serde(default)]
     pub proof: Proofs,
@@ -105,6 +109,29 @@ pub struct VoterAddr {
     pub id: VoterId,
     /// Its distribution endpoint (QUIC).
     pub dist: SocketAddr,
+}
+
+/// How an edge comes by its certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Enrolment {
+    /// The file of the join token. At the first start the edge joins by it: it makes `tls.key` and `sealing_key` where
+    /// they are missing, and writes `tls.certificate`, `tls.voters_ca` and `root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token: Option<PathBuf>,
+    /// Where voters take edges in; without it, the token says.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub voters: Vec<EnrolAddr>,
+}
+
+/// Where one voter takes edges in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnrolAddr {
+    /// The voter, as its certificate names it.
+    pub id: VoterId,
+    /// Its enrolment endpoint (QUIC).
+    pub at: SocketAddr,
 }
 
 /// What callers have to prove: that they have the key of the envelope that they show.
@@ -212,7 +239,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set, and whether their value is a number.
-const SETTABLE: [(&str, bool); 19] = [
+const SETTABLE: [(&str, bool); 20] = [
     ("mesh_id", false),
     ("id", false),
     ("region", false),
@@ -226,6 +253,7 @@ const SETTABLE: [(&str, bool); 19] = [
     ("listen.ops", false),
     ("listen.tls.certificate", false),
     ("listen.tls.key", false),
+    ("enrolment.token", false),
     ("proof.floor", false),
     ("limits.spool_bytes_max", true),
     ("limits.agent_connections_max", true),
@@ -344,12 +372,16 @@ impl Config {
             tls,
             listen,
             voters: _,
+            enrolment,
             proof: _,
             limits: _,
         } = self;
         let TlsFiles { certificate, key, voters_ca } = tls;
         for path in [data_dir, root, sealing_key, certificate, key, voters_ca] {
             *path = folder.join(&*path);
+        }
+        if let Some(Enrolment { token: Some(token), voters: _ }) = enrolment {
+            *token = folder.join(&*token);
         }
         if let Some(ListenTls { certificate, key }) = &mut listen.tls {
             for path in [certificate, key] {
@@ -370,6 +402,15 @@ impl Config {
         }
         if voters.len() != self.voters.len() {
             return invalid("voters", "a voter is listed twice");
+        }
+        if let Some(of) = &self.enrolment {
+            let ids: BTreeSet<VoterId> = of.voters.iter().map(|voter| voter.id).collect();
+            if of.voters.len() > VOTERS_MAX || ids.len() != of.voters.len() {
+                return invalid("enrolment.voters", "must be at most 16, each listed once");
+            }
+            if of.token.is_none() && of.voters.is_empty() {
+                return invalid("enrolment.token", "must be there, or `enrolment.voters`");
+            }
         }
         if self.tenants.is_empty() || self.tenants.len() > TENANTS_MAX {
             return invalid("tenants", "must be 1 to 64");

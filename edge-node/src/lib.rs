@@ -12,6 +12,7 @@ mod chains;
 mod channels;
 pub mod config;
 mod egress;
+mod enrolment;
 mod hops;
 mod ingress;
 mod material;
@@ -46,6 +47,7 @@ use remit_common::trust::freshness::Mode;
 use tokio::sync::{Semaphore, mpsc, watch};
 
 pub use config::{Config, ConfigError};
+pub use enrolment::NotJoined;
 pub use material::MaterialUnusable;
 pub use report::SpoolUnusable;
 pub use telemetry::LogFormat;
@@ -55,6 +57,7 @@ use certificate::CertificateWatch;
 use chains::Chains;
 use channels::Channels;
 use egress::Egress;
+use enrolment::Renewal;
 use hops::Hops;
 use ingress::Ingress;
 use ingress::mcp::list::Cursors;
@@ -142,6 +145,9 @@ pub enum RunError {
     /// The endpoint towards the voters does not open.
     #[error("cannot open the endpoint towards the voters")]
     Endpoint(#[from] OpenFailed),
+    /// The voters have not taken it in.
+    #[error("this edge has not joined the mesh")]
+    NotJoined(#[from] NotJoined),
     /// The library refused a key that it has no reason to refuse.
     #[error("the cryptographic library is not usable")]
     Crypto,
@@ -208,8 +214,15 @@ impl Edge {
             SpoolConfig { folder: config.data_dir.join("spool"), quota: config.limits.spool_bytes_max, author, voters };
         let reporter = Reporter::start(&env, spool, Arc::clone(&views), metrics, &mut back, &back_shutdown)?;
 
+        let sealing = material.sealing.public().clone();
         let vault = Arc::new(Vault::new(material.sealing));
-        let endpoint = open_endpoint(&config, &env, material.identity, material.voters)?;
+        let endpoint = open_endpoint(&config, &env, material.identity, material.voters.clone())?;
+        let (show, certificate) = watch::channel(material.shown);
+        if config.enrolment.is_some() {
+            let keys = (Arc::clone(&material.key), sealing);
+            let renewal = Renewal::new(&env, &config, keys, (endpoint.clone(), material.voters), show)?;
+            back.spawn("renewal", renewal.run(back_shutdown.clone()));
+        }
         let greeting = Greeting { mesh: config.mesh_id, edge: config.id.clone(), boot };
         let (tell_fork, forked) = mpsc::channel(1);
         let (tell_voters, told) = watch::channel(Told::default());
@@ -298,6 +311,7 @@ impl Edge {
             telemetry,
             followed: followed.subscribe(),
             links: links.clone(),
+            certificate,
             counters: Arc::clone(&counters),
             stop: shutdown.clone(),
         };
@@ -420,11 +434,15 @@ async fn flush(gateway: &Gateway, links: &watch::Receiver<Links>) {
     }
 }
 
-/// Runs an edge until shutdown is requested.
+/// Runs an edge until shutdown is requested. One that was given a join token joins first, and waits until the directory
+/// lists it.
 ///
 /// # Errors
 /// [`RunError`] when it does not start, or had to stop by itself.
 pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), RunError> {
+    if !enrolment::prepare(&config, &env, &shutdown).await? {
+        return Ok(());
+    }
     Edge::start(config, env, shutdown).await?.join().await
 }
 
@@ -451,7 +469,7 @@ pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env)
         return Ok(());
     }
     if check_config {
-        Material::load(&resolved.config, &env)?;
+        enrolment::check(&resolved.config, &env)?;
         print(&format!("`{shown}` and every file it names are usable\n"));
         return Ok(());
     }

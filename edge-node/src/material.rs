@@ -12,14 +12,15 @@ use remit_common::identity::NodeKind;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::net::https::ServerCertificate;
-use remit_common::net::tls::{Identity, Peers, TlsUnusable};
+use remit_common::net::tls::{self, Identity, Peers, TlsUnusable};
 
 use zeroize::Zeroizing;
 
 use crate::config::{Config, ListenTls, TlsFiles};
+use crate::enrolment::Shown;
 
 /// Bytes of a PEM file: a certificate of ours has about 700.
-const PEM_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const PEM_BYTES_MAX: usize = 64 * 1024;
 /// Bytes of a chain of certificates that somebody else's authority issued.
 const CHAIN_BYTES_MAX: usize = 256 * 1024;
 
@@ -65,6 +66,7 @@ pub enum MaterialUnusable {
 /// What the files hold.
 pub(crate) struct Material {
     pub(crate) identity: Identity,
+    pub(crate) shown: Shown,
     pub(crate) voters: Peers,
     pub(crate) key: Arc<SigningKey>,
     pub(crate) sealing: SealingKey,
@@ -93,9 +95,12 @@ impl Material {
         let sealing = key_file::parse_sealing(&key("sealing_key", &config.sealing_key)?)
             .map_err(|source| MaterialUnusable::Key { key: "sealing_key", source })?;
         let chain = read(env, "tls.certificate", certificate, PEM_BYTES_MAX)?;
+        let shown = tls::certificates(&chain, "certificate chain")?.into_iter().next().map(Shown::new);
+        let shown = shown.ok_or(TlsUnusable::Pem { what: "certificate chain" })?;
         let anchors = read(env, "tls.voters_ca", voters_ca, PEM_BYTES_MAX)?;
         Ok(Self {
             identity: Identity::from_pem_chain(&chain, &signing)?,
+            shown,
             voters: Peers::from_pem(config.mesh_id, NodeKind::Voter, &anchors)?,
             key: Arc::new(signing),
             sealing,
@@ -116,7 +121,11 @@ pub(crate) fn read_certificate(env: &Env, files: &ListenTls) -> Result<(Digest, 
     Ok((Digest::of(&[&Digest::of(&[&chain]).0, &Digest::of(&[&key]).0]), certificate))
 }
 
-fn read(env: &Env, key: &'static str, path: &Path, bytes_max: usize) -> Result<Vec<u8>, MaterialUnusable> {
+/// A file that the configuration names.
+///
+/// # Errors
+/// [`MaterialUnusable`] names the key.
+pub(crate) fn read(env: &Env, key: &'static str, path: &Path, bytes_max: usize) -> Result<Vec<u8>, MaterialUnusable> {
     let shown = || path.display().to_string();
     match env.disk.read(path, bytes_max) {
         Ok(Some(bytes)) => Ok(bytes),

@@ -15,13 +15,14 @@ use remit_common::id::{BootId, BundleVersion, EdgeId, LogIndex, MeshId, Region, 
 use remit_common::net::http::ServeCounters;
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::decision::Reason;
-use remit_common::time::Now;
+use remit_common::time::{Now, Timestamp};
 use remit_common::trust::freshness::{Mode, age_of};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use crate::active::View;
 use crate::config::Config;
+use crate::enrolment::Shown;
 use crate::report::DiskHealth;
 use crate::road::Gateway;
 use crate::sync::{Followed, Links};
@@ -36,6 +37,8 @@ pub(crate) struct Operations {
     pub(crate) telemetry: Arc<Telemetry>,
     pub(crate) followed: watch::Receiver<Followed>,
     pub(crate) links: watch::Receiver<Links>,
+    /// What voters are shown.
+    pub(crate) certificate: watch::Receiver<Shown>,
     pub(crate) counters: Arc<ServeCounters>,
     /// This edge was asked to stop.
     pub(crate) stop: Shutdown,
@@ -74,6 +77,8 @@ struct Status {
     /// The voter that is followed.
     voter: Option<VoterId>,
     voters_connected: Vec<VoterId>,
+    /// Last moment at which the certificate that voters are shown counts.
+    certificate_ends: Option<Timestamp>,
     decisions: DecisionCounts,
 }
 
@@ -241,6 +246,7 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
             .iter()
             .filter_map(|cell| cell.borrow().as_ref().map(|link| link.voter))
             .collect(),
+        certificate_ends: operations.certificate.borrow().validity.map(|validity| validity.not_after),
         decisions,
         tenants,
     })

@@ -199,6 +199,12 @@ impl LocalMesh {
             },
             listen,
             peers: peers.to_vec(),
+            enrolment: self.site.enrolment(id)?.map(|listen| voter_config::Enrolment {
+                listen,
+                certificate: Some(self.material.edges_ca.clone()),
+                key: Some(self.material.edges_ca_key.clone()),
+                certificate_secs: voter_config::Enrolment::DAY_SECS,
+            }),
             timings: voter_config::Timings::default(),
         };
         config.check().context("the launcher wrote a configuration that no voter takes")?;
@@ -237,6 +243,7 @@ impl LocalMesh {
             },
             listen,
             voters,
+            enrolment: None,
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits::default(),
         };

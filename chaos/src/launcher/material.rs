@@ -51,6 +51,7 @@ pub(crate) struct Material {
     pub(crate) root: PathBuf,
     pub(crate) voters_ca: PathBuf,
     pub(crate) edges_ca: PathBuf,
+    pub(crate) edges_ca_key: PathBuf,
 }
 
 struct Authorities {
@@ -81,7 +82,7 @@ impl Material {
         let validity = validity(created);
         let (voters_key, _) = make("voters-ca")?;
         let voters = issue_ca(&voters_key, &mesh_id, NodeKind::Voter, 1, validity)?.as_ref().to_vec();
-        let (edges_key, _) = make("edges-ca")?;
+        let (edges_key, edges_ca_key) = make("edges-ca")?;
         let edges = issue_ca(&edges_key, &mesh_id, NodeKind::Edge, 2, validity)?.as_ref().to_vec();
 
         let one = |key: &SigningKey| RoleContent { keys: vec![*key.public()], threshold: 1 };
@@ -129,6 +130,7 @@ impl Material {
             root: folder.write("root.json", &root.to_bytes())?,
             voters_ca: folder.write("voters-ca.pem", pem(&voters).as_bytes())?,
             edges_ca: folder.write("edges-ca.pem", pem(&edges).as_bytes())?,
+            edges_ca_key,
             authorities: Authorities { voters_key, voters, edges_key, edges },
             directory_key,
             directory,

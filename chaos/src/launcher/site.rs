@@ -31,6 +31,14 @@ pub trait Site: Send + Sync {
     /// When none is free.
     fn voter(&mut self, id: VoterId) -> Result<voter_config::Listen>;
 
+    /// Where a voter takes edges in; `None` where it does not.
+    ///
+    /// # Errors
+    /// When no address is free.
+    fn enrolment(&mut self, _id: VoterId) -> Result<Option<SocketAddr>> {
+        Ok(None)
+    }
+
     /// Addresses for an edge. The agents' listener's is a loopback address.
     ///
     /// # Errors
@@ -99,6 +107,10 @@ impl Site for Loopback {
             admin: self.admin.take()?,
             ops: self.voter_ops.take()?,
         })
+    }
+
+    fn enrolment(&mut self, _id: VoterId) -> Result<Option<SocketAddr>> {
+        self.peer.take().map(Some)
     }
 
     fn edge(&mut self, _id: &EdgeId) -> Result<edge_config::Listen> {

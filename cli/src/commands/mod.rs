@@ -9,6 +9,7 @@ pub(crate) mod decision;
 mod demo;
 mod down;
 mod drill;
+mod edge;
 mod edge_node;
 pub(crate) mod envelope;
 pub(crate) mod identity;
@@ -61,6 +62,8 @@ pub(crate) enum Command {
     Record(record::Args),
     /// Say who stands in which relation to what, without a bundle
     Relation(relation::Args),
+    /// Let edges join, see how they are, and cut them off
+    Edge(edge::Args),
     /// Change who votes, and who leads
     Voter(voter::Args),
     /// Rehearse failures and see whether the mesh keeps its promises
@@ -108,6 +111,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Decision(args) => decision::run(&args, &context).await,
         Command::Record(args) => record::run(&args, &context).await,
         Command::Relation(args) => Box::pin(relation::run(&args, &context)).await,
+        Command::Edge(args) => edge::run(&args, &context).await,
         Command::Voter(args) => voter::run(&args, &context).await,
         Command::Drill(args) => Box::pin(drill::run(args, &context)).await,
         Command::Completions(args) => completions::run(&args),

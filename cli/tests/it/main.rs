@@ -12,6 +12,8 @@ mod drill;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod joining;
+#[cfg(test)]
 mod mesh;
 #[cfg(test)]
 mod netns;

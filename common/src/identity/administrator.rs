@@ -26,17 +26,20 @@ pub enum Verb {
     InstallTrust,
     /// Change who votes, and who leads.
     ChangeVoters,
+    /// Make and take back the tokens by which edges join.
+    EnrolEdge,
 }
 
 impl Verb {
     /// Every verb, in the order of its declaration.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 7] = [
         Self::PublishBundle,
         Self::SealCredential,
         Self::Revoke,
         Self::IssueEnvelope,
         Self::InstallTrust,
         Self::ChangeVoters,
+        Self::EnrolEdge,
     ];
 
     /// The text form.
@@ -49,6 +52,7 @@ impl Verb {
             Self::IssueEnvelope => "issue-envelope",
             Self::InstallTrust => "install-trust",
             Self::ChangeVoters => "change-voters",
+            Self::EnrolEdge => "enrol-edge",
         }
     }
 }
@@ -62,7 +66,8 @@ impl fmt::Display for Verb {
 /// A text names no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust and change-voters"
+    "no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust, change-voters and \
+     enrol-edge"
 )]
 pub struct UnknownVerb;
 

@@ -9,12 +9,13 @@ use rcgen::{
     BasicConstraints, CertificateParams, DistinguishedName, DnType, ExtendedKeyUsagePurpose, IsCa, Issuer,
     KeyUsagePurpose, PublicKeyData, SanType, SerialNumber, SignatureAlgorithm,
 };
-use rustls_pki_types::CertificateDer;
+pub use rustls_pki_types::CertificateDer;
 use x509_parser::certificate::X509Certificate;
 use x509_parser::extensions::{GeneralName, ParsedExtension};
 use x509_parser::oid_registry::OID_SIG_ED25519;
 
 use super::spiffe::{NodeKind, SpiffeId};
+use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::MeshId;
 use crate::time::Timestamp;
@@ -60,7 +61,13 @@ pub enum BadCertificate {
     /// It says it is an authority.
     #[error("a node's certificate is not an authority's")]
     Authority,
+    /// Another authority's, or nobody's.
+    #[error("the authority has not signed this certificate")]
+    NotIssued,
 }
+
+/// How long before it is made a certificate that voters issue begins, for clocks that differ.
+pub const BACKDATED: std::time::Duration = std::time::Duration::from_secs(300);
 
 /// Our key, as the certificate library wants to see a signer.
 pub(super) struct Signer<'a>(pub(super) &'a SigningKey);
@@ -210,6 +217,45 @@ pub fn ed25519_key_of(certificate: &CertificateDer<'_>) -> Result<PublicKey, Bad
     }
 }
 
+/// SHA-256 of a certificate's public key, as it stands there (`SubjectPublicKeyInfo`): what a join token pins.
+///
+/// # Errors
+/// [`BadCertificate::Malformed`].
+pub fn key_pin(certificate: &CertificateDer<'_>) -> Result<Digest, BadCertificate> {
+    match x509_parser::parse_x509_certificate(certificate) {
+        Ok(([], parsed)) => Ok(Digest::of(&[parsed.public_key().raw])),
+        Ok(_) | Err(_) => Err(BadCertificate::Malformed),
+    }
+}
+
+/// From when until when a certificate counts.
+///
+/// # Errors
+/// [`BadCertificate::Malformed`].
+pub fn validity_of(certificate: &CertificateDer<'_>) -> Result<Validity, BadCertificate> {
+    let ([], parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| BadCertificate::Malformed)? else {
+        return Err(BadCertificate::Malformed);
+    };
+    let at = |time: x509_parser::time::ASN1Time| {
+        u64::try_from(time.timestamp()).map(Timestamp::from_secs).map_err(|_| BadCertificate::Malformed)
+    };
+    Ok(Validity { not_before: at(parsed.validity().not_before)?, not_after: at(parsed.validity().not_after)? })
+}
+
+/// The node and the key of a certificate that this authority signed, whenever it counts.
+///
+/// # Errors
+/// [`BadCertificate`].
+pub fn issued_by(
+    certificate: &CertificateDer<'_>,
+    authority: &CertificateDer<'_>,
+) -> Result<(SpiffeId, PublicKey), BadCertificate> {
+    let (_, parsed) = x509_parser::parse_x509_certificate(certificate).map_err(|_| BadCertificate::Malformed)?;
+    let (_, authority) = x509_parser::parse_x509_certificate(authority).map_err(|_| BadCertificate::Malformed)?;
+    parsed.verify_signature(Some(authority.public_key())).map_err(|_| BadCertificate::NotIssued)?;
+    identity_of(certificate)
+}
+
 fn key_of(parsed: &X509Certificate<'_>) -> Result<PublicKey, BadCertificate> {
     let spki = parsed.public_key();
     if spki.algorithm.algorithm != OID_SIG_ED25519 || spki.subject_public_key.unused_bits != 0 {
@@ -272,6 +318,10 @@ mod tests {
             let (_, ca) = x509_parser::parse_x509_certificate(ca).unwrap();
             assert_eq!(certificate.verify_signature(Some(ca.public_key())).is_ok(), expected);
         }
+        let certificate = issue_node(&one, &key(1), &voter(), key(3).public(), 9, validity()).unwrap();
+        assert_eq!(issued_by(&certificate, &one), Ok((voter(), *key(3).public())));
+        assert_eq!(issued_by(&certificate, &other), Err(BadCertificate::NotIssued));
+        assert_eq!(validity_of(&certificate), Ok(validity()));
         let wrong = issue_node(&one, &key(2), &voter(), key(3).public(), 9, validity());
         assert!(matches!(wrong, Err(CannotIssue::NotItsKey)));
     }
@@ -297,6 +347,21 @@ mod tests {
         check(vec![uri("spiffe://example.org/voter/1")], BadCertificate::NotANode);
     }
 
+    /// J-2: another certificate of the same key keeps the pin; another key does not.
+    #[test]
+    fn a_pin_is_the_keys() {
+        let later = Validity { not_before: Timestamp::from_secs(1_710_000_000), ..validity() };
+        let later = Validity { not_after: Timestamp::from_secs(1_800_000_000), ..later };
+        let again = issue_ca(&key(1), &MESH, NodeKind::Voter, 2, later).unwrap();
+        assert_ne!(again, authority(1));
+        assert_eq!(key_pin(&again), key_pin(&authority(1)));
+        assert_ne!(key_pin(&authority(2)), key_pin(&authority(1)));
+        // RFC 8410: the algorithm and the 32 bytes of the key.
+        let spki = [crate::text::from_hex("302a300506032b6570032100").unwrap(), key(1).public().as_bytes().to_vec()];
+        assert_eq!(key_pin(&authority(1)), Ok(Digest::of(&[&spki.concat()])));
+        assert_eq!(key_pin(&CertificateDer::from(vec![1, 2])), Err(BadCertificate::Malformed));
+    }
+
     #[test]
     fn a_validity_that_no_certificate_can_say_is_refused() {
         let refused = |not_before, not_after| {
@@ -313,12 +378,14 @@ mod tests {
         fn arbitrary_and_mutated_bytes_never_panic(
             noise in proptest::collection::vec(any::<u8>(), 0..200), at in 0usize..400, byte: u8,
         ) {
-            prop_assert!(identity_of(&CertificateDer::from(noise)).is_err());
+            let noise = CertificateDer::from(noise);
+            prop_assert!(identity_of(&noise).is_err() && key_pin(&noise).is_err() && validity_of(&noise).is_err());
             let certificate = issue_node(&authority(1), &key(1), &voter(), key(2).public(), 9, validity()).unwrap();
             let mut bytes = certificate.to_vec();
             let at = at % bytes.len();
             bytes[at] = byte;
-            let _ = identity_of(&CertificateDer::from(bytes));
+            let changed = CertificateDer::from(bytes);
+            let _ = (identity_of(&changed), key_pin(&changed), validity_of(&changed), issued_by(&changed, &authority(1)));
         }
     }
 }

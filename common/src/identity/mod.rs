@@ -7,12 +7,14 @@
 pub mod administrator;
 mod bytes;
 pub mod certificate;
+pub mod join_token;
 pub mod signed_request;
 pub mod spiffe;
 pub mod svid;
 
 pub use administrator::{Administrator, Administrators, NotPermitted, Verb};
 pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node, to_pem};
+pub use join_token::{JoinToken, MalformedToken, TokenSecret};
 pub use signed_request::{RequestRefused, SignedRequest, VerifiedRequest};
 pub use spiffe::{NodeKind, NodeRole, SpiffeId};
 pub use svid::{

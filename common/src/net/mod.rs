@@ -2,11 +2,12 @@
 //!
 //! [`mod@env`] says what the world offers, as traits; [`real`] is the machine, and a simulation is another. Everything
 //! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
-//! mesh's connections, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`mcp`] reads and
+//! mesh's connections, [`enrol`] those of edges that join, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`mcp`] reads and
 //! writes what agents say, [`sse`] and [`progress`] what comes while a tool works, [`prover`] shows an agent's envelope with proof that it is its own, [`tasks`] keeps tasks
 //! joined and shutdown orderly, [`service`] tells a service manager, [`attempts`] lets one try what many need, [`source`] says whom a bound counts as one.
 
 pub mod attempts;
+pub mod enrol;
 pub mod env;
 pub mod framed;
 pub mod http;

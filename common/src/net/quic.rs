@@ -7,8 +7,8 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use quinn::{ConnectionId, ConnectionIdGenerator, NoneTokenLog, NoneTokenStore, TransportConfig, VarInt};
@@ -109,6 +109,22 @@ impl QuicLimits {
         }
     }
 
+    /// Enrolment, both ways: whoever comes asks one thing and goes.
+    #[must_use]
+    pub fn enrol() -> Self {
+        Self {
+            idle: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(3),
+            connections_max: 256,
+            connection_window: 32 * 1024,
+            stream_window: 16 * 1024,
+            send_window: 512 * 1024,
+            bidi_streams_max: 1,
+            uni_streams_max: 0,
+            ..Self::dist_voter()
+        }
+    }
+
     /// An edge towards its voters: few peers, whole bundles. A voter that died does not hang up: the edge notices by
     /// its silence, on every connection, before what cannot be taken back is stale after ten seconds.
     #[must_use]
@@ -175,7 +191,8 @@ pub enum ConnectFailed {
 #[derive(Debug, Clone)]
 pub struct MeshEndpoint {
     quic: quinn::Endpoint,
-    dials: Option<quinn::ClientConfig>,
+    dials: Arc<RwLock<Option<quinn::ClientConfig>>>,
+    limits: QuicLimits,
     connections_max: usize,
     refused: Arc<AtomicU64>,
 }
@@ -202,20 +219,39 @@ impl MeshEndpoint {
     /// [`OpenFailed`].
     pub fn open(env: &Env, addr: SocketAddr, config: QuicConfig) -> Result<Self, OpenFailed> {
         let QuicConfig { identity, alpn, accepts, dials, limits } = config;
-        let accepts = match accepts {
-            Some(peers) => Some(server_config(env, &limits, tls::server(env, &identity, &peers, alpn)?)?),
-            None => None,
-        };
-        let dials = match dials {
-            Some(peers) => Some(client_config(env, &limits, tls::client(env, &identity, &peers, alpn)?)?),
-            None => None,
-        };
+        let accepts = accepts.map(|peers| tls::server(env, &identity, &peers, alpn)).transpose()?;
+        let dials = dials.map(|peers| tls::client(env, &identity, &peers, alpn)).transpose()?;
+        Self::open_as(env, addr, accepts, dials, limits)
+    }
+
+    /// The same for sides that are known otherwise.
+    pub(super) fn open_as(
+        env: &Env,
+        addr: SocketAddr,
+        accepts: Option<Arc<dyn quinn::crypto::ServerConfig>>,
+        dials: Option<Arc<dyn quinn::crypto::ClientConfig>>,
+        limits: QuicLimits,
+    ) -> Result<Self, OpenFailed> {
+        let accepts = accepts.map(|tls| server_config(env, &limits, tls)).transpose()?;
+        let dials = dials.map(|tls| client_config(env, &limits, tls)).transpose()?;
         let failed = |source| OpenFailed::Socket { addr, source };
         let socket = env.socket.udp(addr).map_err(failed)?;
         let runtime = env.socket.quic_runtime();
         let quic = quinn::Endpoint::new_with_abstract_socket(endpoint_config(env), accepts, socket, runtime)
             .map_err(failed)?;
-        Ok(Self { quic, dials, connections_max: limits.connections_max, refused: Arc::default() })
+        let connections_max = limits.connections_max;
+        Ok(Self { quic, dials: Arc::new(RwLock::new(dials)), limits, connections_max, refused: Arc::default() })
+    }
+
+    /// Shows another certificate from the next connection on. Those that stand keep theirs.
+    ///
+    /// # Errors
+    /// [`OpenFailed`]; then everything is as before.
+    pub fn show(&self, env: &Env, identity: &Identity, peers: &Peers, alpn: Alpn) -> Result<(), OpenFailed> {
+        let config = client_config(env, &self.limits, tls::client(env, identity, peers, alpn)?)?;
+        // One assignment: a panic elsewhere leaves it whole.
+        *self.dials.write().unwrap_or_else(PoisonError::into_inner) = Some(config);
+        Ok(())
     }
 
     /// Where it listens, the port resolved.
@@ -262,7 +298,8 @@ impl MeshEndpoint {
         expected: &SpiffeId,
         within: Duration,
     ) -> Result<MeshConnection, ConnectFailed> {
-        let config = self.dials.clone().ok_or(quinn::ConnectError::NoDefaultClientConfig)?;
+        let config = self.dials.read().unwrap_or_else(PoisonError::into_inner).clone();
+        let config = config.ok_or(quinn::ConnectError::NoDefaultClientConfig)?;
         // Certificates name SPIFFE IDs, and no host name travels; the library wants one all the same.
         let connecting = self.quic.connect_with(config, addr, "remit.invalid")?;
         let quic = deadline(within, connecting).await.map_err(|_| ConnectFailed::Deadline)??;
@@ -294,8 +331,16 @@ impl Arriving {
     /// # Errors
     /// [`ConnectFailed`].
     pub async fn establish(self, within: Duration) -> Result<MeshConnection, ConnectFailed> {
+        MeshConnection::named(self.establish_nameless(within).await?)
+    }
+
+    /// The same where nobody is asked for a certificate.
+    ///
+    /// # Errors
+    /// [`ConnectFailed`].
+    pub async fn establish_nameless(self, within: Duration) -> Result<quinn::Connection, ConnectFailed> {
         let connecting = self.0.accept()?;
-        MeshConnection::named(deadline(within, connecting).await.map_err(|_| ConnectFailed::Deadline)??)
+        Ok(deadline(within, connecting).await.map_err(|_| ConnectFailed::Deadline)??)
     }
 }
 

@@ -23,9 +23,10 @@ use rustls::{
 use zeroize::Zeroizing;
 
 use super::env::Env;
+use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::id::MeshId;
-use crate::identity::certificate::identity_of;
+use crate::identity::certificate::{identity_of, key_pin};
 use crate::identity::spiffe::{NodeKind, SpiffeId};
 
 /// What the two ends speak on top. A connection without agreement on it does not come about.
@@ -35,6 +36,8 @@ pub enum Alpn {
     Raft,
     /// Edges at a voter.
     Dist,
+    /// Edges that join or want another certificate, at a voter.
+    Enrol,
 }
 
 impl Alpn {
@@ -44,6 +47,7 @@ impl Alpn {
         match self {
             Self::Raft => b"remit-raft/1",
             Self::Dist => b"remit-dist/1",
+            Self::Enrol => b"remit-enrol/1",
         }
     }
 }
@@ -123,6 +127,15 @@ impl Identity {
         Self { chain, key: key.expose_pkcs8() }
     }
 
+    /// The same with its authority's certificates behind the chain, for who knows of the authority only its key's digest.
+    ///
+    /// # Errors
+    /// [`TlsUnusable::Pem`].
+    pub fn with_authority(mut self, authorities: &[u8]) -> Result<Self, TlsUnusable> {
+        self.chain.extend(certificates(authorities, "CA certificate")?);
+        Ok(self)
+    }
+
     fn key(&self) -> PrivatePkcs8KeyDer<'static> {
         PrivatePkcs8KeyDer::from(self.key.to_vec())
     }
@@ -149,6 +162,12 @@ impl Peers {
         Ok(Self { mesh, role, anchors: Arc::new(store) })
     }
 
+    /// From the one certificate among these whose key has this digest.
+    fn pinned(mesh: MeshId, role: NodeKind, pin: &Digest, chain: &[CertificateDer<'_>]) -> Option<Self> {
+        let authority = chain.iter().find(|certificate| key_pin(certificate).as_ref() == Ok(pin))?;
+        Self::new(mesh, role, vec![authority.clone().into_owned()]).ok()
+    }
+
     /// Whether this is one of them: exactly one name, of our mesh and the role (W-21). The chain is checked elsewhere.
     fn check_name(&self, certificate: &CertificateDer<'_>) -> Result<(), rustls::Error> {
         let refuse =
@@ -170,6 +189,8 @@ enum NameRefused {
     OtherMesh,
     #[error("the certificate names another role")]
     OtherRole,
+    #[error("the peer shows no authority whose key is the one that was named")]
+    OtherAuthority,
 }
 
 /// For the side that accepts.
@@ -184,10 +205,30 @@ pub fn server(
 ) -> Result<Arc<dyn quinn::crypto::ServerConfig>, TlsUnusable> {
     let provider = provider()?;
     let verifier = Verifier::new(&provider, peers)?;
-    let mut config = ServerConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
+    let config = ServerConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .with_client_cert_verifier(Arc::new(verifier))
         .with_single_cert(identity.chain.clone(), identity.key().into())?;
+    finish_server(config, alpn)
+}
+
+/// For the side that accepts whoever comes: edges that join have no certificate yet (J-3).
+///
+/// # Errors
+/// [`TlsUnusable`].
+pub fn server_for_anybody(
+    env: &Env,
+    identity: &Identity,
+    alpn: Alpn,
+) -> Result<Arc<dyn quinn::crypto::ServerConfig>, TlsUnusable> {
+    let config = ServerConfig::builder_with_details(provider()?, Arc::new(EnvTime(env.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .with_no_client_auth()
+        .with_single_cert(identity.chain.clone(), identity.key().into())?;
+    finish_server(config, alpn)
+}
+
+fn finish_server(mut config: ServerConfig, alpn: Alpn) -> Result<Arc<dyn quinn::crypto::ServerConfig>, TlsUnusable> {
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     config.send_tls13_tickets = 0;
     config.session_storage = Arc::new(NoServerSessionStorage {});
@@ -209,11 +250,53 @@ pub fn client(
 ) -> Result<Arc<dyn quinn::crypto::ClientConfig>, TlsUnusable> {
     let provider = provider()?;
     let verifier = Verifier::new(&provider, peers)?;
-    let mut config = ClientConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
+    let config = ClientConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
         .with_protocol_versions(&[&rustls::version::TLS13])?
         .dangerous()
         .with_custom_certificate_verifier(Arc::new(verifier))
         .with_client_auth_cert(identity.chain.clone(), identity.key().into())?;
+    finish_client(config, alpn)
+}
+
+/// By what a voter is known to who shows no certificate.
+#[derive(Debug, Clone)]
+pub enum Anchor {
+    /// Its authority's certificates.
+    Authority(Peers),
+    /// The digest of its authority's key, and the mesh (J-2).
+    Pinned {
+        /// The mesh.
+        mesh: MeshId,
+        /// SHA-256 of the key.
+        key: Digest,
+    },
+}
+
+/// For the side that dials a voter and shows no certificate.
+///
+/// # Errors
+/// [`TlsUnusable`].
+pub fn client_without_certificate(
+    env: &Env,
+    anchor: &Anchor,
+    alpn: Alpn,
+) -> Result<Arc<dyn quinn::crypto::ClientConfig>, TlsUnusable> {
+    let provider = provider()?;
+    let verifier: Arc<dyn ServerCertVerifier> = match anchor {
+        Anchor::Authority(peers) => Arc::new(Verifier::new(&provider, peers)?),
+        Anchor::Pinned { mesh, key } => {
+            Arc::new(PinVerifier { mesh: *mesh, pin: *key, provider: Arc::clone(&provider) })
+        }
+    };
+    let config = ClientConfig::builder_with_details(provider, Arc::new(EnvTime(env.clone())))
+        .with_protocol_versions(&[&rustls::version::TLS13])?
+        .dangerous()
+        .with_custom_certificate_verifier(verifier)
+        .with_no_client_auth();
+    finish_client(config, alpn)
+}
+
+fn finish_client(mut config: ClientConfig, alpn: Alpn) -> Result<Arc<dyn quinn::crypto::ClientConfig>, TlsUnusable> {
     config.alpn_protocols = vec![alpn.as_bytes().to_vec()];
     config.resumption = Resumption::disabled();
     config.enable_early_data = false;
@@ -227,8 +310,12 @@ pub fn client(
 /// Who is at the other end of an established connection, and the identity key of the certificate.
 #[must_use]
 pub fn peer_of(connection: &quinn::Connection) -> Option<(SpiffeId, PublicKey)> {
-    let chain = connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok()?;
-    identity_of(chain.first()?).ok()
+    identity_of(chain_of(connection)?.first()?).ok()
+}
+
+/// The certificates that the other end has shown, leaf first.
+pub(super) fn chain_of(connection: &quinn::Connection) -> Option<Vec<CertificateDer<'static>>> {
+    connection.peer_identity()?.downcast::<Vec<CertificateDer<'static>>>().ok().map(|chain| *chain)
 }
 
 /// TLS 1.3's suites, X25519MLKEM768 alone for the key exchange, Ed25519 alone for signatures (W-20). A peer that
@@ -251,7 +338,11 @@ pub(super) fn ed25519_only(all: WebPkiSupportedAlgorithms) -> Result<WebPkiSuppo
         .ok_or(TlsUnusable::Lacking { what: "Ed25519" })
 }
 
-pub(super) fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsUnusable> {
+/// The certificates of a PEM file, at least one; `what` says in the error what they were to be.
+///
+/// # Errors
+/// [`TlsUnusable::Pem`].
+pub fn certificates(pem: &[u8], what: &'static str) -> Result<Vec<CertificateDer<'static>>, TlsUnusable> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     found.ok().filter(|found| !found.is_empty()).ok_or(TlsUnusable::Pem { what })
 }
@@ -322,6 +413,61 @@ impl ServerCertVerifier for Verifier {
 
     fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
         self.algorithms.supported_schemes()
+    }
+}
+
+/// Knows of the voters' authority its key's digest only: the authority's certificate has to come with the chain. From
+/// there on it is as with any other.
+#[derive(Debug)]
+struct PinVerifier {
+    mesh: MeshId,
+    pin: Digest,
+    provider: Arc<CryptoProvider>,
+}
+
+impl PinVerifier {
+    fn algorithms(&self) -> &WebPkiSupportedAlgorithms {
+        &self.provider.signature_verification_algorithms
+    }
+}
+
+impl ServerCertVerifier for PinVerifier {
+    fn verify_server_cert(
+        &self,
+        end_entity: &CertificateDer<'_>,
+        intermediates: &[CertificateDer<'_>],
+        server_name: &ServerName<'_>,
+        ocsp_response: &[u8],
+        now: UnixTime,
+    ) -> Result<ServerCertVerified, rustls::Error> {
+        let refuse =
+            |why: NameRefused| rustls::Error::InvalidCertificate(CertificateError::Other(OtherError(Arc::new(why))));
+        let peers = Peers::pinned(self.mesh, NodeKind::Voter, &self.pin, intermediates)
+            .ok_or_else(|| refuse(NameRefused::OtherAuthority))?;
+        let verifier = Verifier::new(&self.provider, &peers).map_err(|_| refuse(NameRefused::OtherAuthority))?;
+        verifier.verify_server_cert(end_entity, intermediates, server_name, ocsp_response, now)
+    }
+
+    fn verify_tls12_signature(
+        &self,
+        _message: &[u8],
+        _certificate: &CertificateDer<'_>,
+        _signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        Err(rustls::Error::General("tls 1.2 is not spoken here".to_owned()))
+    }
+
+    fn verify_tls13_signature(
+        &self,
+        message: &[u8],
+        certificate: &CertificateDer<'_>,
+        signature: &DigitallySignedStruct,
+    ) -> Result<HandshakeSignatureValid, rustls::Error> {
+        verify_tls13_signature(message, certificate, signature, self.algorithms())
+    }
+
+    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
+        self.algorithms().supported_schemes()
     }
 }
 

@@ -91,6 +91,8 @@ macro_rules! messages {
     };
 }
 
+pub(super) use messages;
+
 messages! {
     /// What an edge says to a voter.
     EdgeMessage {

@@ -17,6 +17,7 @@ fn document() -> Value {
         "/v1/bundles/{digest}": { "get": read("One bundle, as its administrators signed it", &["digest"]) },
         "/v1/rollouts": { "get": read("Bundles on their way, and what edges report of them", &["consistency", "tenant"]) },
         "/v1/voters": { "get": read("Voters, learners, and the change that is under way", &["consistency"]) },
+        "/v1/join-tokens": { "get": read("Join tokens that count, and where edges join", &["consistency"]) },
         "/v1/credentials": { "get": read("Sealed credentials", &["consistency", "tenant"]) },
         "/v1/relations": { "get": read(
             "Relation tuples that hold",
@@ -45,6 +46,7 @@ fn document() -> Value {
             Operation::WriteRelations => ("Change relation tuples by a signed batch", "application/json"),
             Operation::ChangeRollout => ("Pause, resume or abort a rollout", "application/json"),
             Operation::RollBack => ("Go back to a bundle that the highest one names", "application/json"),
+            Operation::ChangeTokens => ("Make a join token, or take one back", "application/json"),
             Operation::ChangeVoters => ("Add or remove a voter, or have the leader hand over", "application/json"),
         };
         let parameters = ["Content-Digest", "Signature-Input", "Signature"]

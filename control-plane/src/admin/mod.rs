@@ -9,6 +9,7 @@ mod coverage;
 mod decisions;
 mod describe;
 mod divergence;
+mod enrolment;
 pub mod model;
 mod problem;
 mod read;
@@ -17,6 +18,7 @@ mod relations;
 mod rollouts;
 mod write;
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::Router;
@@ -47,6 +49,8 @@ pub(crate) struct App {
     pub(crate) lookout: Lookout,
     pub(crate) collector: Collector,
     pub(crate) shutdown: Shutdown,
+    /// Where this voter takes edges in.
+    pub(crate) enrol: Option<SocketAddr>,
 }
 
 /// The routes.
@@ -62,6 +66,7 @@ pub(crate) fn router(app: App) -> Router {
         .route(Operation::WriteRelations.path(), get(relations::list))
         .route("/v1/relations/batches", get(relations::batches))
         .route(Operation::ChangeRollout.path(), get(rollouts::list))
+        .route(Operation::ChangeTokens.path(), get(enrolment::tokens))
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/stream", get(decisions::stream))

@@ -14,6 +14,7 @@ use remit_common::policy::relations::{Tuple, TupleKey};
 use remit_common::revocation::Revocation;
 use remit_common::time::Timestamp;
 use remit_common::trust::beacon::SignedStatement;
+use remit_common::trust::directory::Edge;
 use remit_common::wire::message::RolloutReport;
 use remit_common::wire::proof::{Attestation, Covered};
 use serde::{Deserialize, Serialize};
@@ -255,6 +256,66 @@ pub struct HandingOver {
     pub to: Option<VoterId>,
 }
 
+/// `POST /v1/join-tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TokenChanged {
+    /// The entry.
+    pub index: LogIndex,
+    /// Which: SHA-256 of its secret.
+    pub token: Digest,
+    /// Until when it counts; absent when it was taken back.
+    pub expires: Option<Timestamp>,
+}
+
+/// `GET /v1/join-tokens`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokens {
+    /// The entry as of which this is.
+    pub applied: LogIndex,
+    /// The voter that answers.
+    pub voter: VoterId,
+    /// Where that voter takes edges in; absent where it does not.
+    pub enrol: Option<SocketAddr>,
+    /// The tokens that count.
+    pub tokens: Vec<JoinTokenStatus>,
+}
+
+/// A join token, without its secret, which no voter has.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct JoinTokenStatus {
+    /// SHA-256 of its secret.
+    pub token: Digest,
+    /// Where the edge is to stand.
+    pub region: Region,
+    /// Which edge.
+    pub edge: EdgeId,
+    /// First moment at which it no longer counts.
+    pub expires: Timestamp,
+    /// How often it counts.
+    pub uses: u32,
+    /// How often it has been used.
+    pub used: u32,
+    /// The key of the administrator who made it.
+    pub by: KeyId,
+    /// Their name, if the directory still lists them.
+    pub by_name: Option<String>,
+    /// The entry.
+    pub index: LogIndex,
+}
+
+/// An edge that has joined, and that the directory does not list with these keys.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WaitingEdge {
+    /// The row that the directory would have.
+    pub row: Edge,
+    /// The serial number of its certificate.
+    pub serial: LogIndex,
+    /// When it joined.
+    pub since: Timestamp,
+    /// First moment at which its certificate no longer counts.
+    pub certificate_ends: Timestamp,
+}
+
 /// `GET /v1/voters`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Voters {
@@ -382,6 +443,9 @@ pub struct VoterStatus {
 pub struct Edges {
     /// Every edge of the directory.
     pub edges: Vec<EdgeStatus>,
+    /// Edges that have joined, and that the directory does not list with these keys.
+    #[serde(default)]
+    pub waiting: Vec<WaitingEdge>,
     /// Voters that did not answer: what their edges say is missing here.
     pub unreachable: Vec<VoterId>,
 }
@@ -407,6 +471,12 @@ pub struct EdgeStatus {
     pub stages: BTreeMap<TenantId, BundleStage>,
     /// The last document that it did not take.
     pub refused: Option<RefusedDocument>,
+    /// First moment at which the certificate that voters gave it no longer counts; absent where somebody else made it.
+    #[serde(default)]
+    pub certificate_ends: Option<Timestamp>,
+    /// Whether every tenant has cut it, so that voters do not serve it.
+    #[serde(default)]
+    pub evicted: bool,
 }
 
 /// What an edge runs of a tenant.

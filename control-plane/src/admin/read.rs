@@ -22,13 +22,13 @@ use super::App;
 use super::divergence::divergence;
 use super::model::{
     BundleStage, BundleStatus, Bundles, CredentialStatus, Credentials, EdgeStatus, Edges, RefusedDocument,
-    RelationsStatus, RevocationList, Running, Status, VoterChange, VoterSeat, VoterStatus, Voters,
+    RelationsStatus, RevocationList, Running, Status, VoterChange, VoterSeat, VoterStatus, Voters, WaitingEdge,
 };
 use super::problem::Failure;
 use crate::cluster::{Answers, PeerHealth, PeerReply, PeerRequest};
 use crate::edges::EdgeReport;
 use crate::machine::View;
-use crate::registry::{State as Registry, VoterWish};
+use crate::registry::{Enrolled, State as Registry, VoterWish};
 
 /// How new an answer has to be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -190,7 +190,13 @@ pub(super) async fn edges(State(app): State<Arc<App>>, query: Asked<Ask>) -> Res
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let (reports, since) = futures::join!(app.reports(), app.cluster.attested_since(&app.edges));
     let edges = edge_statuses(&view.state, (&reports, &since), tenant.as_ref());
-    Ok(Json(Edges { edges, unreachable: reports.missing }))
+    let waiting = view.state.waiting().map(|(row, enrolled)| WaitingEdge {
+        row,
+        serial: enrolled.index,
+        since: enrolled.at,
+        certificate_ends: enrolled.ends(),
+    });
+    Ok(Json(Edges { edges, waiting: waiting.collect(), unreachable: reports.missing }))
 }
 
 /// When a voter first heard of an edge's bundle under an activation.
@@ -214,6 +220,8 @@ fn edge_statuses(
             running: Vec::new(),
             stages: BTreeMap::new(),
             refused: None,
+            certificate_ends: state.enrolled(&edge.identity.id()).map(Enrolled::ends),
+            evicted: state.is_evicted(&edge.id),
         };
         for (voter, of_voter) in &reports.got {
             for report in of_voter.iter().filter(|report| report.edge == edge.id && report.connections > 0) {

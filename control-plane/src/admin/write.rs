@@ -14,7 +14,7 @@ use remit_common::text;
 use super::App;
 use super::model::{
     BundlePublished, CredentialSealed, EnvelopeIssued, HandingOver, RelationsWritten, RevocationMade, RolloutMoved,
-    TrustInstalled, VotersChanging,
+    TokenChanged, TrustInstalled, VotersChanging,
 };
 use super::problem::Failure;
 use crate::cluster::Submitted;
@@ -63,7 +63,10 @@ async fn answer(app: &App, index: LogIndex, applied: Applied) -> Result<Response
             Json(RolloutMoved { index, tenant, rollout, version, digest, wave, status }).into_response()
         }
         Applied::HandOver { to } => Json(HandingOver { index, to }).into_response(),
-        // INVARIANT: no administrator's request does either.
-        Applied::Tick | Applied::Expired { .. } => Json(serde_json::json!({ "index": index })).into_response(),
+        Applied::JoinToken { token, expires } => Json(TokenChanged { index, token, expires }).into_response(),
+        // INVARIANT: no administrator's request does any of these.
+        Applied::Tick | Applied::Expired { .. } | Applied::Certificate { .. } => {
+            Json(serde_json::json!({ "index": index })).into_response()
+        }
     })
 }

@@ -61,6 +61,7 @@ impl Services {
     async fn answer(&self, from: VoterId, request: PeerRequest) -> Result<PeerReply, String> {
         Ok(match request {
             PeerRequest::Propose { request, again } => self.cluster.propose_for_peer(request, again).await,
+            PeerRequest::Enrol { request, life_secs } => self.cluster.propose_enrolment(request, life_secs).await,
             PeerRequest::ReadIndex => self.cluster.read_index_for_peer().await,
             PeerRequest::NonceRoot(root) => {
                 self.nonces.note_root(from, root);

@@ -2,6 +2,7 @@
 //! answers only all voters together have.
 
 mod calls;
+mod enrol;
 mod protocol;
 mod read;
 mod time;

@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use crate::collect::{Arrivals, Copies, RecordQuery, StoredRecord};
 use crate::edges::{AttestedSince, EdgeReport};
 use crate::entry::{self, Kind};
-use crate::registry::{Applied, Operation};
+use crate::registry::{Applied, EnrolRequest, Operation};
 
 /// Bytes of one answer: a page of records.
 const REPLY_BYTES_MAX: usize = 8 * 1024 * 1024;
@@ -82,6 +82,13 @@ pub(crate) enum PeerRequest {
     },
     /// Since when your edges have attested what they run.
     AttestedSince,
+    /// To the leader: have the log decide about a certificate.
+    Enrol {
+        /// What an edge asks for, whose claim I have checked.
+        request: EnrolRequest,
+        /// Seconds for which the certificate is to count.
+        life_secs: u32,
+    },
 }
 
 /// The answer.
@@ -212,6 +219,7 @@ impl PeerRequest {
             Self::Propose { .. }
             | Self::ReadIndex
             | Self::SignRoot { .. }
+            | Self::Enrol { .. }
             | Self::Records(_)
             | Self::RecordsSince { .. }
             | Self::Copies { .. } => ANSWERED_WITHIN,

@@ -59,7 +59,22 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
              999999999999999999999999999999999999999999999999999999",
         ),
         (PeerRequest::AttestedSince, "524d5443000400010e"),
+        (
+            PeerRequest::Enrol { request: renewal(), life_secs: 600 },
+            "524d5443000400010f010765752d776573740365313\
+             73d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660cfb5802",
+        ),
     ]
+}
+
+/// The key is that of RFC 8032 section 7.1, test 2.
+fn renewal() -> EnrolRequest {
+    let key = text::from_hex("3d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660c").unwrap();
+    EnrolRequest::Renew {
+        region: "eu-west".parse().unwrap(),
+        edge: EdgeId::new("e17").unwrap(),
+        identity: remit_common::crypto::sign::PublicKey::from_bytes(&key).unwrap(),
+    }
 }
 
 fn replies() -> Vec<(PeerReply, &'static str)> {
@@ -76,6 +91,20 @@ fn replies() -> Vec<(PeerReply, &'static str)> {
     let report = EdgeReport::example(Timestamp::from_millis(7));
     vec![
         (PeerReply::Proposed { index: LogIndex(1), applied: Applied::Tick }, "524d544300050001000106"),
+        (
+            PeerReply::Proposed {
+                index: LogIndex(9),
+                applied: Applied::Certificate { edge: EdgeId::new("e17").unwrap(), index: LogIndex(7) },
+            },
+            "524d54430005000100090d0365313707",
+        ),
+        (
+            PeerReply::Proposed {
+                index: LogIndex(9),
+                applied: Applied::JoinToken { token: Digest([0x11; 32]), expires: Some(Timestamp::from_millis(7)) },
+            },
+            "524d54430005000100090c11111111111111111111111111111111111111111111111111111111111111110107",
+        ),
         (PeerReply::NotLeader { leader: Some(VoterId(2)) }, "524d544300050001010102"),
         (PeerReply::OutcomeUnknown, "524d54430005000102"),
         (PeerReply::Unavailable, "524d54430005000103"),

@@ -23,6 +23,8 @@ const FRAME_WITHIN: Duration = Duration::from_secs(20);
 const CONTROL_WITHIN: Duration = Duration::from_secs(10);
 /// Messages between the publisher and the task that writes a lane: one, so that what is superseded is never sent.
 const LANE_QUEUE: usize = 1;
+/// How long an edge that every tenant has cut is still served, so that one that does as it is told hears of it.
+const EVICTED_HEARS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a connection's tasks have to end.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -138,6 +140,7 @@ impl<'a> Session<'a> {
         let mut publisher = Publisher::new(mesh, self.edge.clone(), cluster.id, state, cluster.env.now().boot);
         let mut conversation = Conversation { greeted: false, presence: None };
         let mut records_open = false;
+        let mut goes_at = None;
         loop {
             // Until the edge has greeted the publisher's clock runs. Afterwards it may keep the connection for the
             // records that it will have, and follow another voter.
@@ -177,8 +180,15 @@ impl<'a> Session<'a> {
                 }
                 Ok(()) = views.changed() => {
                     views.borrow_and_update();
-                    check_listed(connection, self.distribution).map_err(End::Unwelcome)?;
+                    match check_listed(connection, self.distribution) {
+                        Ok(_) => goes_at = None,
+                        Err(Unwelcome::Evicted) => {
+                            goes_at = goes_at.or(Some(cluster.env.now().boot.plus(EVICTED_HEARS_WITHIN)));
+                        }
+                        Err(unwelcome) => return Err(End::Unwelcome(unwelcome)),
+                    }
                 }
+                () = cluster.env.sleep_until(goes_at) => return Err(End::Unwelcome(Unwelcome::Evicted)),
                 () = cluster.env.sleep_until(timeout) => publisher.handle_timeout(cluster.env.now().boot)?,
             }
         }
@@ -275,11 +285,10 @@ fn check_listed(connection: &MeshConnection, distribution: &Distribution) -> Res
     let NodeRole::Edge { region, edge } = &connection.peer.role else { return Err(Unwelcome::NotAnEdge) };
     let trust = distribution.cluster.view().state.trust().map_err(|_| Unwelcome::NoDirectory)?;
     let listed = trust.directory.edge(edge).ok_or(Unwelcome::NotListed)?;
-    if listed.region == *region && listed.identity == connection.key {
-        Ok(edge.clone())
-    } else {
-        Err(Unwelcome::NotListed)
+    if listed.region != *region || listed.identity != connection.key {
+        return Err(Unwelcome::NotListed);
     }
+    if distribution.cluster.view().state.is_evicted(edge) { Err(Unwelcome::Evicted) } else { Ok(edge.clone()) }
 }
 
 /// What the greeting has led to.

@@ -100,6 +100,8 @@ enum Unwelcome {
     NoDirectory,
     /// The directory does not list it, or with another key or region.
     NotListed,
+    /// Every tenant has cut it.
+    Evicted,
     /// It has too many connections already.
     TooMany,
 }
@@ -110,6 +112,7 @@ impl Unwelcome {
             Self::NotAnEdge => "not_an_edge",
             Self::NoDirectory => "no_directory",
             Self::NotListed => "not_listed",
+            Self::Evicted => "edge_evicted",
             Self::TooMany => "too_many_connections",
         }
     }

@@ -11,7 +11,7 @@ use super::command::Command;
 use super::refusal::Refusal;
 use super::rollouts::RolloutStatus;
 use super::state::{Spent, State};
-use super::{bundles, credentials, envelopes, relations, revocations, rollouts, ticks, trust, voters};
+use super::{bundles, credentials, enrolment, envelopes, relations, revocations, rollouts, ticks, trust, voters};
 
 /// What a command did: the proposer's answer. It stays out of the state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -114,6 +114,20 @@ pub enum Applied {
         /// Where it stands.
         status: RolloutStatus,
     },
+    /// A join token was made, or taken back.
+    JoinToken {
+        /// Which: SHA-256 of its secret.
+        token: Digest,
+        /// Until when it counts; `None` when it was taken back.
+        expires: Option<Timestamp>,
+    },
+    /// An edge is to have a certificate.
+    Certificate {
+        /// Which edge.
+        edge: EdgeId,
+        /// The certificate's serial number: this entry, or the earlier one that this one asks for again.
+        index: LogIndex,
+    },
 }
 
 impl Applied {
@@ -133,6 +147,8 @@ impl Applied {
             Self::HandOver { .. } => "hand-over",
             Self::Relations { .. } => "relations",
             Self::Rollout { .. } => "rollout",
+            Self::JoinToken { .. } => "join-token",
+            Self::Certificate { .. } => "certificate",
         }
     }
 }
@@ -165,6 +181,10 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
         Command::StepRollout { tenant, rollout, wave, step, at } => {
             state.advance(at);
             rollouts::step(state, index, &tenant, (rollout, wave), step)
+        }
+        Command::Enrol { request, life_secs, at } => {
+            state.advance(at);
+            enrolment::enrol(state, index, request, life_secs)
         }
     };
     outcome.unwrap_or_else(Applied::Refused)
@@ -209,6 +229,7 @@ fn administer(
         Operation::ChangeVoters => voters::change(state, index, administrator, request),
         Operation::WriteRelations => relations::write(state, request),
         Operation::ChangeRollout => rollouts::change(state, index, administrator, request),
+        Operation::ChangeTokens => enrolment::change(state, index, administrator, request),
         Operation::RollBack => rollouts::roll_back(state, index, administrator, request),
     }
 }

@@ -36,11 +36,13 @@ pub enum Operation {
     ChangeRollout,
     /// `POST /v1/rollbacks`.
     RollBack,
+    /// `POST /v1/join-tokens`.
+    ChangeTokens,
 }
 
 impl Operation {
     /// Every operation.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::PublishBundle,
         Self::SealCredential,
         Self::Revoke,
@@ -50,6 +52,7 @@ impl Operation {
         Self::WriteRelations,
         Self::ChangeRollout,
         Self::RollBack,
+        Self::ChangeTokens,
     ];
 
     /// Where it is posted.
@@ -65,6 +68,7 @@ impl Operation {
             Self::WriteRelations => "/v1/relations",
             Self::ChangeRollout => "/v1/rollouts",
             Self::RollBack => "/v1/rollbacks",
+            Self::ChangeTokens => "/v1/join-tokens",
         }
     }
 
@@ -78,6 +82,7 @@ impl Operation {
             Self::IssueEnvelope => Some(Verb::IssueEnvelope),
             Self::InstallTrust => Some(Verb::InstallTrust),
             Self::ChangeVoters => Some(Verb::ChangeVoters),
+            Self::ChangeTokens => Some(Verb::EnrolEdge),
             Self::WriteRelations => None,
         }
     }

@@ -8,6 +8,7 @@ use remit_common::time::Timestamp;
 use remit_common::trust::tick::TickRoots;
 use serde::{Deserialize, Serialize};
 
+use super::enrolment::EnrolRequest;
 use super::rollouts::RolloutStep;
 use super::trust::TrustDocuments;
 use crate::entry::{self, Kind};
@@ -63,6 +64,15 @@ pub enum Command {
         wave: u32,
         /// What is next.
         step: RolloutStep,
+        /// When the leader proposed it.
+        at: Timestamp,
+    },
+    /// A certificate for an edge (clauses J-11 to J-15).
+    Enrol {
+        /// What the edge asks for; a voter has checked its claim.
+        request: EnrolRequest,
+        /// Seconds for which the certificate is to count.
+        life_secs: u32,
         /// When the leader proposed it.
         at: Timestamp,
     },

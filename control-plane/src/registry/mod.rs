@@ -13,6 +13,7 @@ mod authenticate;
 mod bundles;
 mod command;
 mod credentials;
+mod enrolment;
 mod envelopes;
 mod refusal;
 mod relations;
@@ -31,6 +32,10 @@ pub use authenticate::{Operation, Requester, authenticate};
 pub use bundles::{ActiveBundle, StoredBundle};
 pub use command::Command;
 pub use credentials::Credential;
+pub use enrolment::{
+    CERTIFICATE_LIFE_SECS, EnrolRequest, Enrolled, Enrolment, GRACE, TOKEN_LIFE_MAX, TOKEN_USES_MAX, TOKENS_MAX, Token,
+    TokenRequest, check_enrolment,
+};
 pub use envelopes::{Commission, EnvelopeRequest};
 pub(crate) use refusal::with_causes;
 pub use refusal::{Refusal, RefusalKind};

@@ -17,6 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use super::bundles;
 use super::credentials::Credential;
+use super::enrolment::Enrolment;
 use super::envelopes::Commission;
 use super::rollouts::Rollout;
 use super::state::{EpochFact, Genesis, Spent, State};
@@ -52,6 +53,9 @@ pub enum SnapshotUnusable {
     /// The rollouts in it cannot be read.
     #[error("the rollouts are unusable")]
     Rollouts,
+    /// The join tokens and certificates in it cannot be read.
+    #[error("the join tokens and certificates are unusable")]
+    Enrolment,
     /// The relations in it do not follow on each other.
     #[error("the relations of tenant `{tenant}` are unusable")]
     Relations {
@@ -61,6 +65,14 @@ pub enum SnapshotUnusable {
         #[source]
         source: remit_common::relation_log::BatchRefused,
     },
+}
+
+/// Version 5: the fourth, and the join tokens and certificates. The order of the fields is the format.
+#[derive(Serialize, Deserialize)]
+struct SnapshotV5 {
+    fourth: SnapshotV4,
+    /// As JSON; nothing where there are none.
+    enrolment: Vec<u8>,
 }
 
 /// Version 4: the third, and the rollouts. The order of the fields is the format.
@@ -118,6 +130,7 @@ impl State {
             tick,
             plan,
             seats: _,
+            enrolment,
             bundles,
             activations,
             high_water,
@@ -130,6 +143,7 @@ impl State {
             candidates: _,
             active: _,
             revocations_digest: _,
+            evicted: _,
         } = self;
         let first = SnapshotV1 {
             genesis: genesis.clone(),
@@ -170,7 +184,9 @@ impl State {
         };
         // INVARIANT: numbers, texts and lists always serialise.
         let rollouts = rollouts.values().filter_map(|rollout| serde_json::to_vec(&**rollout).ok()).collect();
-        entry::encode(Kind::Snapshot, &SnapshotV4 { third, rollouts })
+        let enrolment =
+            if enrolment.is_empty() { Vec::new() } else { serde_json::to_vec(&**enrolment).unwrap_or_default() };
+        entry::encode(Kind::Snapshot, &SnapshotV5 { fourth: SnapshotV4 { third, rollouts }, enrolment })
     }
 
     /// The state that a snapshot holds.
@@ -178,18 +194,20 @@ impl State {
     /// # Errors
     /// [`SnapshotUnusable`].
     pub fn from_snapshot(genesis: &Genesis, bytes: &[u8]) -> Result<Self, SnapshotUnusable> {
-        let third = |third| SnapshotV4 { third, rollouts: Vec::new() };
+        let fourth = |fourth| SnapshotV5 { fourth, enrolment: Vec::new() };
+        let third = |third| fourth(SnapshotV4 { third, rollouts: Vec::new() });
         let before = |second| third(SnapshotV3 { second, relations: Vec::new(), tick_relations: Vec::new() });
-        let SnapshotV4 { third: SnapshotV3 { second, relations, tick_relations }, rollouts } =
-            match entry::version_of(bytes) {
-                Some(1) => {
-                    let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
-                    before(SnapshotV2 { first, plan: None })
-                }
-                Some(2) => before(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 2, bytes)?),
-                Some(3) => third(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 3, bytes)?),
-                _ => entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?,
-            };
+        let SnapshotV5 { fourth: SnapshotV4 { third, rollouts }, enrolment } = match entry::version_of(bytes) {
+            Some(1) => {
+                let first = entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 1, bytes)?;
+                before(SnapshotV2 { first, plan: None })
+            }
+            Some(2) => before(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 2, bytes)?),
+            Some(3) => third(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 3, bytes)?),
+            Some(4) => fourth(entry::decode_version::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, 4, bytes)?),
+            _ => entry::decode::<SNAPSHOT_BYTES_MAX, _>(Kind::Snapshot, bytes)?,
+        };
+        let SnapshotV3 { second, relations, tick_relations } = third;
         let SnapshotV2 { first: snapshot, plan } = second;
         if snapshot.genesis != *genesis {
             return Err(SnapshotUnusable::OtherGenesis);
@@ -222,6 +240,11 @@ impl State {
         let rollouts = rollouts.map_err(|_| SnapshotUnusable::Rollouts)?.into_iter();
         state.rollouts =
             Arc::new(rollouts.map(|rollout| ((rollout.tenant.clone(), rollout.id), Arc::new(rollout))).collect());
+        if !enrolment.is_empty() {
+            let enrolment: Enrolment = serde_json::from_slice(&enrolment).map_err(|_| SnapshotUnusable::Enrolment)?;
+            state.enrolment = Arc::new(enrolment);
+        }
+        state.find_evicted();
         Ok(state)
     }
 

@@ -3,7 +3,7 @@
 //! Tables stand behind [`Arc`]s: a reader takes the whole state as of one entry for the price of a dozen counters,
 //! and an entry copies only the tables that it changes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use remit_common::crypto::digest::Digest;
@@ -18,6 +18,7 @@ use serde::{Deserialize, Serialize};
 use super::apply::Applied;
 use super::bundles::{ActiveBundle, StoredBundle};
 use super::credentials::Credential;
+use super::enrolment::Enrolment;
 use super::envelopes::Commission;
 use super::refusal::{Refusal, RefusalKind};
 use super::rollouts::Rollout;
@@ -69,7 +70,7 @@ const EPOCH_FACTS_MAX: usize = 1_024;
 /// The state as of one entry. Cloning is cheap.
 ///
 /// Of the mesh, not of a tenant, are by their names: `genesis`, `applied`, `clock`, `trust`, `spent_nonces` (keyed by
-/// administrator), `epochs`, `tick`, `plan` and `seats`. Everything else is keyed by the tenant first.
+/// administrator), `epochs`, `tick`, `plan`, `seats` and `enrolment`. Everything else is keyed by the tenant first.
 #[derive(Debug, Clone)]
 pub struct State {
     pub(super) genesis: Genesis,
@@ -82,6 +83,7 @@ pub struct State {
     pub(super) plan: Option<VoterPlan>,
     // The log's own word, kept beside the state: see `Machine::members`.
     pub(super) seats: Seats,
+    pub(super) enrolment: Arc<Enrolment>,
 
     pub(super) bundles: Arc<BTreeMap<(TenantId, Digest), Arc<StoredBundle>>>,
     pub(super) activations: Arc<BTreeMap<(TenantId, u32), Activation>>,
@@ -99,6 +101,8 @@ pub struct State {
     /// The bundles that are being rolled out, compiled.
     pub(super) candidates: Arc<BTreeMap<TenantId, Arc<ActiveBundle>>>,
     pub(super) revocations_digest: Digest,
+    /// The edges that every tenant has cut.
+    pub(super) evicted: Arc<BTreeSet<EdgeId>>,
 }
 
 impl State {
@@ -116,6 +120,7 @@ impl State {
             tick: None,
             plan: None,
             seats: Seats::default(),
+            enrolment: Arc::default(),
             bundles: Arc::default(),
             activations: Arc::default(),
             high_water: Arc::default(),
@@ -128,6 +133,7 @@ impl State {
             rollouts: Arc::default(),
             active: Arc::default(),
             candidates: Arc::default(),
+            evicted: Arc::default(),
         }
     }
 
@@ -279,6 +285,7 @@ impl State {
         let digest = self.revocations.digest();
         self.revocations_digest = digest;
         let fact = EpochFact { index, at: self.clock, tenant, digest };
+        self.find_evicted();
         let epochs = Arc::make_mut(&mut self.epochs);
         epochs.insert(self.revocations.epoch(), fact);
         while epochs.len() > EPOCH_FACTS_MAX {

@@ -56,5 +56,6 @@ pub(super) fn tick(state: &mut State, index: LogIndex, roots: TickRoots) -> Resu
     if *state.tick_relations != relations::heads(state) {
         state.tick_relations = Arc::new(relations::heads(state));
     }
+    state.expire_enrolment();
     Ok(Applied::Tick)
 }

@@ -149,6 +149,7 @@ pub(super) fn install(state: &mut State, documents: &TrustDocuments) -> Result<A
     };
     let applied = Applied::Trust { root: root.version(), directory: directory.version() };
     state.trust = Some(Arc::new(Trust { root, directory, root_chain: chain, signed_directory }));
+    state.find_evicted();
     Ok(applied)
 }
 

@@ -8,6 +8,8 @@ mod bad_bundles;
 #[cfg(test)]
 mod beacons;
 #[cfg(test)]
+mod enrolment;
+#[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
 mod membership;
@@ -21,6 +23,8 @@ mod raft;
 mod refused;
 #[cfg(test)]
 mod registry;
+#[cfg(test)]
+mod registry_enrolment;
 #[cfg(test)]
 mod registry_golden;
 #[cfg(test)]

@@ -23,7 +23,7 @@ use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::SignedDirectory;
 use remit_common::wire::message::{EdgeMessage, Have, Hello, VoterMessage};
-use remit_control_plane::config::{Listen, Peer, Timings, TlsFiles};
+use remit_control_plane::config::{Enrolment, Listen, Peer, Timings, TlsFiles};
 use remit_control_plane::{Config, RunError, Voter};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -34,8 +34,8 @@ use crate::world::{MESH, key, signed_directory, signed_root};
 /// No wait of these tests is longer; all end as soon as what they wait for is there.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
-const VOTERS_CA: u8 = 201;
-const EDGES_CA: u8 = 202;
+pub(crate) const VOTERS_CA: u8 = 201;
+pub(crate) const EDGES_CA: u8 = 202;
 
 /// Tasks that can be killed together, the way SIGKILL does it.
 struct Killable {
@@ -61,6 +61,8 @@ pub(crate) struct Running {
     pub(crate) admin: SocketAddr,
     pub(crate) ops: SocketAddr,
     pub(crate) dist: SocketAddr,
+    /// Where edges join, if they can.
+    pub(crate) enrol: Option<SocketAddr>,
     voter: Voter,
     shutdown: Shutdown,
     killable: Arc<Killable>,
@@ -95,11 +97,11 @@ pub(crate) struct Mesh {
     nonce: Mutex<u64>,
 }
 
-fn validity(now: Timestamp) -> Validity {
+pub(crate) fn validity(now: Timestamp) -> Validity {
     Validity { not_before: now.minus(Duration::from_secs(300)), not_after: now.plus(Duration::from_secs(3_600)) }
 }
 
-fn ca(kind: NodeKind, now: Timestamp) -> (u8, String) {
+pub(crate) fn ca(kind: NodeKind, now: Timestamp) -> (u8, String) {
     let seed = if kind == NodeKind::Voter { VOTERS_CA } else { EDGES_CA };
     let certificate = issue_ca(&key(seed), &MESH, kind, u64::from(seed), validity(now)).unwrap();
     (seed, to_pem(&certificate))
@@ -126,6 +128,7 @@ impl Mesh {
         mesh.write("directory.json", &signed_directory(1, mesh.now).to_bytes());
         mesh.write("voters-ca.pem", ca(NodeKind::Voter, mesh.now).1.as_bytes());
         mesh.write("edges-ca.pem", ca(NodeKind::Edge, mesh.now).1.as_bytes());
+        mesh.write("edges-ca.key", key_file::encode_signing(&key(EDGES_CA)).as_bytes());
         for n in 1..=4u8 {
             let role = NodeRole::Voter(VoterId(n.into()));
             mesh.write(&format!("{n}.pem"), certificate(NodeKind::Voter, role, 10 + n, mesh.now).as_bytes());
@@ -165,8 +168,21 @@ impl Mesh {
             },
             listen: Listen { raft: own, dist: any, admin: any, ops: any },
             peers,
+            enrolment: None,
             timings: Timings { election_ms_min: 1_000, election_ms_max: 2_000, tick_ms: 200, ..Timings::default() },
         }
+    }
+
+    /// A voter that takes edges in, and gives certificates of so many seconds.
+    pub(crate) fn enrolling(&self, n: u8, certificate_secs: u32) -> Config {
+        let path = |name: &str| Some(self.folder.path().join(name));
+        let enrolment = Enrolment {
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
+            certificate: path("edges-ca.pem"),
+            key: path("edges-ca.key"),
+            certificate_secs,
+        };
+        Config { enrolment: Some(enrolment), ..self.config(n) }
     }
 
     /// The fourth voter's configuration: it comes to a mesh of three.
@@ -210,8 +226,8 @@ impl Mesh {
         let env = Env { spawn: Arc::<Killable>::clone(&killable), ..env };
         let shutdown = Shutdown::new();
         let voter = Voter::start(config, env, shutdown.clone()).await?;
-        let (admin, ops, dist) = (voter.admin_addr, voter.ops_addr, voter.dist_addr);
-        Ok(Running { id: voter.id, admin, ops, dist, voter, shutdown, killable })
+        let (admin, ops, dist, enrol) = (voter.admin_addr, voter.ops_addr, voter.dist_addr, voter.enrol_addr);
+        Ok(Running { id: voter.id, admin, ops, dist, enrol, voter, shutdown, killable })
     }
 
     pub(crate) async fn start_all(&self) -> Vec<Running> {

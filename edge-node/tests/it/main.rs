@@ -14,6 +14,8 @@ mod delegations;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod enrolment;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod identities;

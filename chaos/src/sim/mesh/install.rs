@@ -102,6 +102,7 @@ impl SimMesh {
                 .iter()
                 .map(|id| voter_config::Peer { id: *id, raft: (voter_ip(*id), RAFT_PORT).into() })
                 .collect(),
+            enrolment: None,
             // Small enough that a run of a minute takes, ships and restores snapshots.
             timings: voter_config::Timings { snapshot_entries: 20 + self.0.seed % 100, ..Default::default() },
             join,
@@ -146,6 +147,7 @@ impl SimMesh {
             voters: voters
                 .map(|voter| edge_config::VoterAddr { id: voter.id, dist: (voter_ip(voter.id), DIST_PORT).into() })
                 .collect(),
+            enrolment: None,
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits { spool_bytes_max: 64 * 1024 * 1024, ..edge_config::Limits::default() },
         };
