@@ -182,14 +182,16 @@ mod tests {
         let text = token().to_text();
         let json = text::from_base64url(text.strip_prefix(PREFIX).unwrap()).unwrap();
         let json = String::from_utf8(json).unwrap();
+        let good = json.clone();
         let refused = |json: &str| {
+            assert_ne!(json, good);
             let word = format!("{PREFIX}{}", text::base64url(json.as_bytes()));
             assert_eq!(JoinToken::parse(&word).unwrap_err(), MalformedToken, "{json}");
         };
         refused(&json.replace("{\"mesh", "{ \"mesh"));
         refused(&json.replace("\"secret\":\"Bw", "\"secret\":\"BwBw"));
         refused(&json.replace("{\"1\":\"10.0.0.1:7431\"}", "{}"));
-        refused(&json.replace("}}", "},\"more\":1}"));
+        refused(&json.replace("wc\"}", "wc\",\"more\":1}"));
         refused(&format!("{json} "));
         for bad in ["", "remit-join-1.", "remit-join-2.e30", &text.replace("remit", "Remit"), &"x".repeat(5_000)] {
             assert!(JoinToken::parse(bad).is_err(), "{bad}");

@@ -1,3 +1,5 @@
+use std::sync::LazyLock;
+
 use proptest::prelude::*;
 use zeroize::Zeroizing;
 
@@ -9,12 +11,16 @@ use crate::text::hex;
 
 const BINDING: Binding = Binding([9; 32]);
 
+/// Deriving one takes a while.
+static SEALING: LazyLock<SealingPublicKey> =
+    LazyLock::new(|| SealingKey::from_seed(Zeroizing::new([2; 32])).public().clone());
+
 fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
 }
 
 fn claim(purpose: Purpose) -> Claim {
-    let sealing = SealingKey::from_seed(Zeroizing::new([2; 32])).public().clone();
+    let sealing = SEALING.clone();
     let name = (MeshId([0x11; 16]), "eu-west".parse().unwrap(), "e17".parse().unwrap());
     Claim::sign(name, &key(1), sealing, purpose, &BINDING)
 }
@@ -140,7 +146,11 @@ proptest! {
     }
 }
 
-const QUESTIONS: &[&str] = &[];
+const QUESTIONS: &[&str] = &[
+    "Join 1405 57e3f92688e0ccbce2420a1395e290e1d34e0ffb72dd0c44fab71f2cbb23af2c",
+    "Renew 1377 9dbdac4b1ec78f41f26b618ede48209926f85555c48584db2d1bfb4c78064bd3",
+    "Look 1373 143d77a49a1eb75c9cfbf6cf19f4da3ee79347179a6166a2607adfa9e1f27273",
+];
 
 const ANSWERS: &[&str] = &[
     "524d5431000100d300000006020405fb2c01",
