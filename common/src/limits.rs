@@ -78,6 +78,8 @@ pub const TENANTS_MAX: usize = 1_000;
 pub const ROOT_DOCUMENT_DAYS_MAX: u64 = 366;
 /// The longest life of a directory.
 pub const DIRECTORY_DAYS_MAX: u64 = 30;
+/// How far a directory's version may rise at once: seconds since 1970 fit, and so stolen keys do not use up the numbers.
+pub const DIRECTORY_STEP_MAX: u64 = 1 << 32;
 /// The longest life of a bundle.
 pub const BUNDLE_DAYS_MAX: u64 = 90;
 /// How far ahead of ours the clock of whoever made a document may be.

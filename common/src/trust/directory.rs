@@ -17,7 +17,7 @@ use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::envelope::{Issuer, Issuers};
 use crate::id::{CredentialId, EdgeId, KeyId, MeshId, Region, TenantId, VoterId};
 use crate::identity::{Administrator, Administrators};
-use crate::limits::{CLOCK_AHEAD_MAX, DIRECTORY_DAYS_MAX, VOTERS_MAX};
+use crate::limits::{CLOCK_AHEAD_MAX, DIRECTORY_DAYS_MAX, DIRECTORY_STEP_MAX, VOTERS_MAX};
 use crate::revocation::Authorities;
 use crate::time::Timestamp;
 
@@ -173,11 +173,7 @@ impl SignedDirectory {
     pub fn verify(self, root: &Root, now: Timestamp) -> Result<Directory, TrustRefused> {
         root.check_time(now)?;
         let directory = self.verify_signatures(root)?;
-        let created = directory.content.created;
-        if created > now.plus(CLOCK_AHEAD_MAX) {
-            return Err(TrustRefused::FromTheFuture { created });
-        }
-        directory.check_time(now)?;
+        directory.check_made(now)?;
         Ok(directory)
     }
 
@@ -187,18 +183,33 @@ impl SignedDirectory {
     /// [`TrustRefused`].
     pub fn verify_signatures(self, root: &Root) -> Result<Directory, TrustRefused> {
         let payload = self.envelope.verify(DIRECTORY_TYPE, root.directory_role())?;
+        Directory::read_under(payload, root)
+    }
+}
+
+impl Directory {
+    /// The content as far as a root has a say in it: the same mesh, and no key of the root's in it.
+    pub(super) fn read_under(payload: &[u8], root: &Root) -> Result<Self, TrustRefused> {
         let mut keys = KeyUse::default();
         keys.add_root(root)?;
-        let directory = Directory::read(payload, keys)?;
+        let directory = Self::read(payload, keys)?;
         if directory.content.mesh_id != *root.mesh_id() {
             return Err(TrustRefused::WrongMesh);
         }
         Ok(directory)
     }
-}
 
-impl Directory {
-    fn read(payload: &[u8], mut keys: KeyUse) -> Result<Self, TrustRefused> {
+    /// Neither made in the future nor expired.
+    pub(super) fn check_made(&self, now: Timestamp) -> Result<(), TrustRefused> {
+        let created = self.content.created;
+        if created > now.plus(CLOCK_AHEAD_MAX) {
+            return Err(TrustRefused::FromTheFuture { created });
+        }
+        self.check_time(now)
+    }
+
+    /// The content with its own rules checked, and no signature. `keys` are those that stand elsewhere already.
+    pub(super) fn read(payload: &[u8], mut keys: KeyUse) -> Result<Self, TrustRefused> {
         let content: DirectoryContent = dsse::decode(payload)?;
         let life = Duration::from_secs(DIRECTORY_DAYS_MAX * 86_400);
         if content.expires <= content.created || content.expires.since(content.created) > life {
@@ -261,14 +272,18 @@ impl Directory {
         self.content.version
     }
 
-    /// Whether it may follow `previous`: a higher version, or the same document again.
+    /// Whether it may follow `previous`: a higher version, or the same document again. A version cannot run away:
+    /// whoever had the directory's keys for a day must not have named the last version that there is.
     ///
     /// # Errors
-    /// [`TrustRefused::Rollback`] or [`TrustRefused::SameVersion`].
+    /// [`TrustRefused::Rollback`], [`TrustRefused::FastForward`] or [`TrustRefused::SameVersion`].
     pub fn check_succeeds(&self, previous: &Self) -> Result<(), TrustRefused> {
         let (have, offered) = (previous.version(), self.version());
         if offered < have {
             return Err(TrustRefused::Rollback { have, offered });
+        }
+        if offered.saturating_sub(have) > DIRECTORY_STEP_MAX {
+            return Err(TrustRefused::FastForward { have, offered, most: DIRECTORY_STEP_MAX });
         }
         if offered == have && self.digest != previous.digest {
             return Err(TrustRefused::SameVersion { version: have });

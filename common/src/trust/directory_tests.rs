@@ -58,6 +58,20 @@ fn rollback_of_the_directory_is_refused() {
 }
 
 #[test]
+fn fast_forward_of_the_directory_leaves_room_for_the_next() {
+    // Clause T-18.
+    let version = |version| verified(|content| content.version = version).unwrap();
+    let (one, far) = (version(1), version(1 + DIRECTORY_STEP_MAX));
+    assert_eq!(far.check_succeeds(&one), Ok(()));
+    // The recovery is the next version: there always is one.
+    assert_eq!(version(far.version() + 1).check_succeeds(&far), Ok(()));
+    for offered in [far.version() + 1, (1 << 53) - 1] {
+        let expected = TrustRefused::FastForward { have: 1, offered, most: DIRECTORY_STEP_MAX };
+        assert_eq!(version(offered).check_succeeds(&one), Err(expected));
+    }
+}
+
+#[test]
 fn a_directory_out_of_its_time_or_mesh_is_refused() {
     // Clause T-11.
     let code = |result: Result<Directory, TrustRefused>| result.map(|_| ()).map_err(|refused| refused.reason_code());

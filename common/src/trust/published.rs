@@ -79,15 +79,31 @@ impl Published {
     /// # Errors
     /// [`NotTrusted`].
     pub fn verify(self, pin: &Digest, mesh: &MeshId, now: Timestamp) -> Result<(Root, Directory), NotTrusted> {
+        let (root, directory) = self.way(pin, mesh)?;
+        root.check_time(now)?;
+        let directory = directory.ok_or(NotTrusted::NoDirectory)?.verify(&root, now)?;
+        Ok((root, directory))
+    }
+
+    /// As [`Self::verify`], and says nothing about time: for whoever tells people when the two end, or that they have.
+    ///
+    /// # Errors
+    /// [`NotTrusted`].
+    pub fn verify_signatures(self, pin: &Digest, mesh: &MeshId) -> Result<(Root, Directory), NotTrusted> {
+        let (root, directory) = self.way(pin, mesh)?;
+        let directory = directory.ok_or(NotTrusted::NoDirectory)?.verify_signatures(&root)?;
+        Ok((root, directory))
+    }
+
+    /// The newest root, and the directory that it is asked to vouch for.
+    fn way(self, pin: &Digest, mesh: &MeshId) -> Result<(Root, Option<SignedDirectory>), NotTrusted> {
         let mut roots = self.roots.into_iter().skip_while(|root| root.digest() != *pin);
         let first = roots.next().ok_or(NotTrusted::Unknown { pin: *pin })?;
         let mut root = first.verify_pinned(pin, mesh)?;
         for next in roots {
             root = next.verify_next(&root)?;
         }
-        root.check_time(now)?;
-        let directory = self.directory.ok_or(NotTrusted::NoDirectory)?.verify(&root, now)?;
-        Ok((root, directory))
+        Ok((root, self.directory))
     }
 }
 
@@ -122,6 +138,12 @@ mod tests {
         assert_eq!((root.version(), found.edges().count()), (2, 2));
         // A later root can be pinned as well.
         assert!(verified(&answer(&[&first, &second], &directory()), &second.digest()).is_ok());
+        // Whoever only tells when they end asks for signatures, and for nothing else.
+        let late = crate::time::Timestamp::MAX;
+        let published = || Published::parse(&answer(&[&first], &directory())).unwrap();
+        assert!(published().verify(&pin, &MESH, late).is_err());
+        assert!(published().verify_signatures(&pin, &MESH).is_ok());
+        assert!(published().verify_signatures(&second.digest(), &MESH).is_err());
         assert!(matches!(verified(&answer(&[&second], &directory()), &pin), Err(NotTrusted::Unknown { .. })));
         assert!(matches!(verified(&answer(&[&first], "null"), &pin), Err(NotTrusted::NoDirectory)));
         let strangers = signed_root(&content, &[6, 7]);

@@ -81,6 +81,16 @@ pub enum TrustRefused {
         /// The version that was offered.
         offered: u64,
     },
+    /// A version so high that few could ever come after it.
+    #[error("version {offered} is more than {most} above version {have}")]
+    FastForward {
+        /// The version that is here.
+        have: u64,
+        /// The version that was offered.
+        offered: u64,
+        /// The most that a version may rise at once.
+        most: u64,
+    },
     /// Two documents carry one version.
     #[error("there is another document of version {version}")]
     SameVersion {
@@ -126,6 +136,7 @@ impl TrustRefused {
             Self::Pin { .. } => "not_the_pinned_root",
             Self::NotNext { .. } => "not_the_next_root",
             Self::Rollback { .. } => "rollback",
+            Self::FastForward { .. } => "fast_forward",
             Self::SameVersion { .. } => "same_version",
             Self::Life { .. } => "life_too_long",
             Self::FromTheFuture { .. } => "from_the_future",

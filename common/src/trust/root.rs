@@ -140,7 +140,8 @@ impl SignedRoot {
 }
 
 impl Root {
-    fn read(payload: &[u8]) -> Result<Self, TrustRefused> {
+    /// The content with its own rules checked, and no signature: for who makes it, signs it, or has verified it.
+    pub(super) fn read(payload: &[u8]) -> Result<Self, TrustRefused> {
         let content: RootContent = dsse::decode(payload)?;
         let digest = Digest::of(&[payload]);
         let root = Role::new("root", &content.root)?;
@@ -191,6 +192,12 @@ impl Root {
     #[must_use]
     pub fn version(&self) -> u64 {
         self.content.version
+    }
+
+    /// Who signs the next root, and this one.
+    #[must_use]
+    pub fn root_role(&self) -> &Role {
+        &self.root
     }
 
     /// Who signs directories.

@@ -36,6 +36,8 @@ mod registry_relations;
 #[cfg(test)]
 mod registry_rollouts;
 #[cfg(test)]
+mod trust_attacks;
+#[cfg(test)]
 mod voters;
 #[cfg(test)]
 mod world;
