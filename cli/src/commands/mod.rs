@@ -20,6 +20,7 @@ pub(crate) mod revoke;
 mod rollout;
 pub(crate) mod status;
 mod tool_server;
+mod trust;
 mod up;
 mod voter;
 
@@ -64,6 +65,8 @@ pub(crate) enum Command {
     Relation(relation::Args),
     /// Let edges join, see how they are, and cut them off
     Edge(edge::Args),
+    /// Make, sign, check and install the root and the directory that a mesh hangs on
+    Trust(trust::Args),
     /// Change who votes, and who leads
     Voter(voter::Args),
     /// Rehearse failures and see whether the mesh keeps its promises
@@ -112,6 +115,7 @@ pub(crate) async fn run(command: Command, context: Context) -> Result<Exit, Fail
         Command::Record(args) => record::run(&args, &context).await,
         Command::Relation(args) => Box::pin(relation::run(&args, &context)).await,
         Command::Edge(args) => edge::run(&args, &context).await,
+        Command::Trust(args) => Box::pin(trust::run(&args, &context)).await,
         Command::Voter(args) => voter::run(&args, &context).await,
         Command::Drill(args) => Box::pin(drill::run(args, &context)).await,
         Command::Completions(args) => completions::run(&args),

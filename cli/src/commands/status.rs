@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::admin::{Admin, bounded, cause, http_client};
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
-use crate::trust;
+use crate::trust::{self, Life};
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "Example:\n  remit status\n  remit status --json | jq '.edges[].status.mode'")]
@@ -33,10 +33,11 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
     let http = http_client()?;
-    let (control, edges, directory) = futures::join!(
+    let (control, edges, directory, trust) = futures::join!(
         admin.get::<Status>("/v1/status"),
         futures::future::join_all(mesh.edges.iter().map(|edge| ask(&http, edge))),
         trust::directory(context, &mesh),
+        trust::standing(context, &mesh),
     );
     let directory = directory.ok().map(|(_, directory)| directory);
     let attested = control.as_ref().map(|control| attested(control, directory.as_ref())).unwrap_or_default();
@@ -45,12 +46,16 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
         "control_error": control.as_ref().err().map(|failure| failure.message.clone()),
         "edges": edges,
         "attested": attested,
+        "trust": trust.as_ref().ok().map(|[root, directory]| json!({ "root": root, "directory": directory })),
     }));
     match &control {
         Ok(control) => print_control(context, control),
         Err(failure) => context.output.line(format!("{} {}", context.output.bad("control plane:"), failure.message)),
     }
     print_edges(context, &edges);
+    for warning in trust.iter().flatten().filter_map(Life::warning) {
+        context.output.line(format!("{} {warning}", context.output.bad("warning:")));
+    }
     if !attested.is_empty() {
         print_attested(context, &attested);
     }

@@ -184,7 +184,7 @@ fn came_to_pass(voters: &Voters, id: VoterId, votes: bool) -> Result<(), Failure
 
 fn advise(failure: Failure) -> Failure {
     match failure.reason.as_deref() {
-        Some("voter_not_listed") => failure.hint("sign a directory that lists it, and post that to `/v1/trust`"),
+        Some("voter_not_listed") => failure.hint("make a directory that lists it (`remit trust directory --from OLD --voter ROW`), sign it, and `remit trust push` it"),
         Some("change_under_way") => {
             failure.hint("`remit voter ls` shows what is under way; `remit voter remove` takes an addition back")
         }

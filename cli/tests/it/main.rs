@@ -8,6 +8,8 @@ mod bad_bundles;
 #[cfg(test)]
 mod bundle;
 #[cfg(test)]
+mod ceremony;
+#[cfg(test)]
 mod drill;
 #[cfg(test)]
 mod edges;
