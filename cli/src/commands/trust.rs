@@ -3,6 +3,7 @@
 //! Root and directory go from hand to hand as files, each signer adding one signature with a key that stays where it
 //! is. No mesh is needed for any of it but `push`. Clauses T-15 to T-19 and U-15 to U-18, docs/PROTOCOL.md.
 
+mod authority;
 mod changes;
 mod description;
 mod directory;
@@ -61,6 +62,10 @@ enum Verb {
     Merge(sign::Merge),
     /// Verify roots and directories from the first root on, and say what is missing or ends soon
     Show(show::Args),
+    /// Make the authority that admits connections of voters or of edges
+    Authority(authority::Authority),
+    /// Issue a voter's certificate, or that of an edge that does not join by a token
+    Certificate(authority::Certificate),
     /// Install roots and a directory at the control plane
     Push(push::Args),
 }
@@ -74,6 +79,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Sign(args) => sign::run(args, context),
         Verb::Merge(args) => sign::merge(args, context),
         Verb::Show(args) => show::run(args, context),
+        Verb::Authority(args) => authority::authority(args, context),
+        Verb::Certificate(args) => authority::certificate(args, context),
         Verb::Push(args) => push::run(args, context).await,
     }
 }

@@ -10,6 +10,8 @@ mod bundle;
 #[cfg(test)]
 mod ceremony;
 #[cfg(test)]
+mod deploy;
+#[cfg(test)]
 mod drill;
 #[cfg(test)]
 mod edges;
