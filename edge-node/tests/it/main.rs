@@ -44,3 +44,5 @@ mod support;
 mod terms;
 #[cfg(test)]
 mod tls;
+#[cfg(test)]
+mod trust_attacks;
