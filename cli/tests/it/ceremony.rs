@@ -183,7 +183,12 @@ fn people_sign_at_their_own_machines_and_every_mistake_is_told() {
     // A key of the root stands in the directory, too: what voters would refuse, nobody is asked to sign.
     refused(here, &directory_args, "key_reused");
     room.describe("rows.toml", &rows(&signing_key(&room.machine("policy-1").join("own.key")), false));
-    assert_eq!(counts(&run(here, &directory_args)), [(0, 2)]);
+    let text = String::from_utf8(read(&here.join("rows.toml"))).unwrap().replace("install-trust", "revoke");
+    room.describe("bad.toml", &text);
+    let alone = run(here, &["trust", "directory", "bad.toml", "--root", "1.root.json", "--out", "alone.json"]);
+    assert!(alone["warnings"][0].as_str().unwrap().contains("install-trust"), "{alone}");
+    let made = run(here, &directory_args);
+    assert_eq!((counts(&made), &made["warnings"]), (vec![(0, 2)], &json!([])));
     let root_option = ["--root", "1.root.json"];
     let by = |who: &str| room.sign(who, "directory.json", &["1.root.json"], &root_option);
     assert_eq!(by("root-1"), Err("no_part".to_owned()));

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use remit_common::identity::Verb;
 use remit_common::limits::DIRECTORY_DAYS_MAX;
 use remit_common::time::Timestamp;
 use remit_common::trust::ceremony::{Content, Draft};
@@ -98,6 +99,12 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut standing = Standing::of(&args.out, &draft, Some(&root), changes, now);
     if let Some(old) = &old {
         standing.warnings = left_too_soon(&changes::value(old)?, &changes::value(draft.content())?, now);
+    }
+    if let Content::Directory(content) = draft.content()
+        && !content.administrators.iter().any(|it| it.verbs.contains(&Verb::InstallTrust) && it.expires > now)
+    {
+        let warning = "no administrator has the verb `install-trust`: nobody can push what comes after this directory";
+        standing.warnings.push(warning.to_owned());
     }
     context.output.document(&standing);
     standing.print(context);
