@@ -34,9 +34,36 @@ fn installed_root(context: &Context, mesh: &MeshFile) -> Result<SignedRoot, Fail
     SignedRoot::parse(&bytes).map_err(|error| Failure::caused(Exit::Failed, &error))
 }
 
-/// The newest root and directory that an edge of the mesh has.
+/// The newest root and directory that any edge of the mesh has: one that lags, or lies, does not hide them.
 pub(crate) async fn directory(context: &Context, mesh: &MeshFile) -> Result<(Root, Directory), Failure> {
-    verified(context, mesh, &published(mesh).await?)
+    let http = http_client()?;
+    let answers = mesh.edges.iter().map(|edge| published_by(&http, &edge.agent));
+    let (mut newest, mut silent) = (None::<(Root, Directory)>, Vec::new());
+    for (edge, answer) in mesh.edges.iter().zip(futures::future::join_all(answers).await) {
+        match answer.and_then(|body| verified(context, mesh, &body).map_err(|failure| failure.message)) {
+            Ok(found) => {
+                let rank = |trust: &(Root, Directory)| (trust.1.version(), trust.0.version());
+                if newest.as_ref().is_none_or(|known| rank(known) < rank(&found)) {
+                    newest = Some(found);
+                }
+            }
+            Err(why) => silent.push(format!("{}: {why}", edge.id)),
+        }
+    }
+    newest.ok_or_else(|| {
+        Failure::new(
+            Exit::Unreachable,
+            format!("no edge gives a directory that can be verified ({})", silent.join("; ")),
+        )
+    })
+}
+
+async fn published_by(http: &reqwest::Client, agent: &str) -> Result<Vec<u8>, String> {
+    let response = http.get(format!("{agent}/v1/directory")).send().await.map_err(|error| cause(&error))?;
+    if !response.status().is_success() {
+        return Err(response.status().to_string());
+    }
+    bounded(response).await.map_err(|failure| failure.message)
 }
 
 /// What an edge of the mesh gives as [`Published`], not verified.
@@ -44,12 +71,9 @@ pub(crate) async fn published(mesh: &MeshFile) -> Result<Vec<u8>, Failure> {
     let http = http_client()?;
     let mut silent = Vec::new();
     for edge in &mesh.edges {
-        match http.get(format!("{}/v1/directory", edge.agent)).send().await {
-            Ok(response) if response.status().is_success() => {
-                return bounded(response).await;
-            }
-            Ok(response) => silent.push(format!("{}: {}", edge.id, response.status())),
-            Err(error) => silent.push(format!("{}: {}", edge.id, cause(&error))),
+        match published_by(&http, &edge.agent).await {
+            Ok(body) => return Ok(body),
+            Err(why) => silent.push(format!("{}: {why}", edge.id)),
         }
     }
     Err(Failure::new(Exit::Unreachable, format!("no edge gives its directory ({})", silent.join("; "))))

@@ -122,19 +122,14 @@ impl NonceDesk {
         TickRoots { roots: std::mem::take(&mut self.lock().roots).into_iter().collect() }
     }
 
-    /// This voter has applied a tick: what it contains of ours need not wait any more, and is answered by
-    /// [`Self::release`].
+    /// This voter has applied a tick. What it contains of ours is answered by [`Self::release`], and waits for the next
+    /// tick as well until then: this one may never be signed by enough.
     pub(crate) fn applied(&self, fact: &TickFact, relations: &Arc<BTreeMap<TenantId, Head>>) {
         let Some((_, root)) = fact.roots.roots.iter().find(|(voter, _)| *voter == self.id) else { return };
         let mut desk = self.lock();
         let Some(place) = desk.trees.iter().position(|(known, _)| known == root) else { return };
         // Later trees contain what still waits, so earlier ones are of no more use.
         let Some((_, tree)) = desk.trees.drain(..=place).next_back() else { return };
-        for (edge, nonce) in tree.iter() {
-            if desk.waiting.get(edge).is_some_and(|(waiting, _)| waiting == nonce) {
-                desk.waiting.remove(edge);
-            }
-        }
         let (fact, relations) = (fact.clone(), Arc::clone(relations));
         desk.unsigned.push_back(AnsweredTick { fact, relations, beacon: None, tree });
         if desk.unsigned.len() > UNSIGNED_MAX {
@@ -142,14 +137,26 @@ impl NonceDesk {
         }
     }
 
-    /// A majority has signed a tick, or nobody signs any. Earlier ones that still wait would only be older.
+    /// A majority has signed a tick, or nobody signs any: its nonces need not wait any more. Whatever an earlier tick
+    /// contains that still waits is in this one, too, or has been replaced.
     pub(crate) fn release(&self, n: LogIndex, beacon: Option<PublishedBeacon>) {
         let mut desk = self.lock();
         let place = desk.unsigned.iter().position(|tick| tick.fact.n == n);
         let Some(mut tick) = place.and_then(|place| desk.unsigned.drain(..=place).next_back()) else { return };
-        drop(desk);
+        for (edge, nonce) in tick.tree.iter() {
+            if desk.waiting.get(edge).is_some_and(|(waiting, _)| waiting == nonce) {
+                desk.waiting.remove(edge);
+            }
+        }
         tick.beacon = beacon;
-        self.answered.send_replace(Some(Arc::new(tick)));
+        // Under the lock, so that of two ticks the newer is the last to be said.
+        self.answered.send_if_modified(|answered| {
+            let is_newer = answered.as_ref().is_none_or(|answered| answered.fact.n < n);
+            if is_newer {
+                *answered = Some(Arc::new(tick));
+            }
+            is_newer
+        });
     }
 
     /// The newest tick that contains nonces received here.
@@ -234,6 +241,25 @@ mod tests {
         assert!(desk.cut(secs(2)).is_some(), "the newer one still waits");
         assert_eq!(desk.cut(secs(12)), None, "an old one is of no use");
         assert_eq!(telemetry.metrics.nonces_unanswered.get(), 1);
+    }
+
+    #[test]
+    fn a_nonce_outlives_a_tick_that_nobody_signs() {
+        let (desk, _telemetry) = desk();
+        desk.receive(&edge("a"), Nonce([1; 32]), secs(0));
+        let first = desk.cut(secs(0)).unwrap();
+        desk.applied(&tick(1, vec![(VOTER, first)]), &Arc::default());
+        desk.receive(&edge("b"), Nonce([2; 32]), secs(1));
+        let second = desk.cut(secs(1)).unwrap();
+        desk.applied(&tick(2, vec![(VOTER, second)]), &Arc::default());
+        desk.release(LogIndex(2), None);
+        let answered = desk.answered().borrow().clone().unwrap();
+        for (name, nonce) in [("a", 1), ("b", 2)] {
+            assert_eq!(answered.answer_for(&edge(name), VOTER).unwrap().nonce, Nonce([nonce; 32]));
+        }
+        // The earlier one comes too late to be said after it.
+        desk.release(LogIndex(1), None);
+        assert_eq!(desk.answered().borrow().as_ref().unwrap().fact.n, LogIndex(2));
     }
 
     #[test]

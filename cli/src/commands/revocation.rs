@@ -4,6 +4,7 @@ use clap::Subcommand;
 use remit_common::id::RevocationEpoch;
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::Directory;
+use remit_common::trust::root::Root;
 use remit_control_plane::admin::model::{EdgeCoverage, RevocationList};
 
 use crate::admin::Admin;
@@ -56,12 +57,12 @@ async fn ls(context: &Context) -> Result<Exit, Failure> {
 async fn coverage(context: &Context, epoch: RevocationEpoch, wait: bool) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
-    let (_, directory) = trust::directory(context, &mesh).await?;
+    let trust = trust::directory(context, &mesh).await?;
     let asked = Asked { epoch, cut: None };
     let proven = if wait {
-        wait_and_tell(context, &admin, &directory, asked).await?
+        wait_and_tell(context, &admin, &trust, asked).await?
     } else {
-        ask_coverage(context, &admin, &directory, &asked).await?
+        ask_coverage(context, &admin, &trust, &asked).await?
     };
     report(context, &proven);
     Ok(if proven.is_in_force(context.now()) || !wait { Exit::Done } else { Exit::Failed })
@@ -71,7 +72,7 @@ async fn coverage(context: &Context, epoch: RevocationEpoch, wait: bool) -> Resu
 pub(super) async fn wait_and_tell(
     context: &Context,
     admin: &Admin,
-    directory: &Directory,
+    trust: &(Root, Directory),
     asked: Asked,
 ) -> Result<Proven, Failure> {
     let progress = context.output.progress("waiting for the voters and the edges");
@@ -82,7 +83,7 @@ pub(super) async fn wait_and_tell(
         let epoch = asked.epoch;
         progress.set_message(format!("{covered} of {} edges enforce epoch {epoch}{sealed}", edges.len()));
     };
-    let waited = wait_coverage(context, admin, directory, &asked, tell).await;
+    let waited = wait_coverage(context, admin, trust, &asked, tell).await;
     progress.finish_and_clear();
     waited
 }

@@ -13,7 +13,7 @@ use remit_common::identity::SignedRequest;
 use remit_common::revocation::{Asked as HolderAsks, Cut, CutKind, REVOCATIONS_PATH};
 use remit_common::time::Timestamp;
 use remit_control_plane::admin::model::RevocationMade;
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::revocation;
@@ -139,9 +139,9 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     }
     let made = revoke(&admin, &cut).await?;
     if args.wait {
-        let (_, directory) = trust::directory(context, &mesh).await?;
+        let trust = trust::directory(context, &mesh).await?;
         let asked = Asked { epoch: made.epoch, cut: Some(cut) };
-        let proven = revocation::wait_and_tell(context, &admin, &directory, asked).await?;
+        let proven = revocation::wait_and_tell(context, &admin, &trust, asked).await?;
         revocation::report(context, &proven);
         return Ok(Exit::Done);
     }
@@ -218,8 +218,18 @@ async fn as_holder(
     }
 }
 
-/// Brings the same signed cut to edges, one after the other, and to the voters: where voters are gone it is in force at
-/// these edges all the same.
+/// What came of a cut at one edge.
+#[derive(Serialize)]
+struct Brought {
+    edge: String,
+    in_force: bool,
+    epoch: Option<RevocationEpoch>,
+    until: Option<String>,
+    why: Option<String>,
+}
+
+/// Brings a cut to edges, each signed for itself and all at once, and to the voters: where voters are gone it is in force
+/// at these edges all the same.
 async fn directly(
     admin: &Admin,
     mesh: &MeshFile,
@@ -228,44 +238,39 @@ async fn directly(
     context: &Context,
 ) -> Result<Exit, Failure> {
     let key = files::read_key(&context.env, &mesh.keys.admin)?;
-    let request = admin.sign(&key, REVOCATIONS_PATH, cut.to_body());
-    let (mut rows, mut failed) = (Vec::new(), None);
-    for edge in edges {
-        let row = match ask_edge(&mesh.mesh_id, &request, (edge, edge_ca), context).await {
-            Ok(InForce { epoch, until }) => {
-                json!({ "edge": edge.to_string(), "in_force": true, "epoch": epoch, "until": until.to_string() })
-            }
-            Err(failure) => {
-                let row = json!({ "edge": edge.to_string(), "in_force": false, "why": failure.message });
-                failed = Some(failure);
-                row
-            }
-        };
-        rows.push(row);
-    }
-    // Voters take a request once: an edge may have brought it to them already, and then this asks for the same again.
-    let made = revoke(admin, cut).await;
+    let bring = async |edge: &EdgeUrl| {
+        let request = admin.sign(&key, REVOCATIONS_PATH, cut.to_body());
+        let asked = ask_edge(&mesh.mesh_id, &request, (edge, edge_ca), context).await;
+        let (in_force, why) = (asked.as_ref().ok(), asked.as_ref().err());
+        Brought {
+            edge: edge.to_string(),
+            in_force: in_force.is_some(),
+            epoch: in_force.and_then(|told| told.epoch),
+            until: in_force.map(|told| told.until.to_string()),
+            why: why.map(|failure| failure.message.clone()),
+        }
+    };
+    let brought = futures::future::join_all(edges.iter().map(bring));
+    let (brought, made) = futures::join!(brought, revoke(admin, cut));
     context.output.document(&json!({
-        "edges": rows,
+        "edges": brought,
         "epoch": made.as_ref().ok().map(|made| made.epoch),
         "voters": made.as_ref().err().map(|failure| failure.message.clone()),
     }));
-    for row in &rows {
-        let text = |name: &str| row.get(name).map(|value| value.as_str().map_or(value.to_string(), str::to_owned));
-        let edge = text("edge").unwrap_or_default();
-        context.output.line(match text("why") {
+    for Brought { edge, until, why, .. } in &brought {
+        context.output.line(match why {
             Some(why) => context.output.bad(&format!("{edge}: not in force: {why}")),
-            None => context.output.good(&format!("{edge}: in force until {}", text("until").unwrap_or_default())),
+            None => context.output.good(&format!("{edge}: in force until {}", until.as_deref().unwrap_or("it ends"))),
         });
     }
-    match (&made, failed) {
-        (Ok(made), _) => tell(context, made.epoch, made.until),
-        (Err(failure), _) => {
+    match &made {
+        Ok(made) => tell(context, made.epoch, made.until),
+        Err(failure) => {
             context.output.line(context.output.bad(&format!("the voters do not have it: {}", failure.message)));
             context.output.line("Repeat the command when they are back: other edges do not know of it.");
         }
     }
-    let everywhere = rows.iter().all(|row| row.get("in_force") == Some(&true.into()));
+    let everywhere = brought.iter().all(|brought| brought.in_force);
     Ok(if everywhere { Exit::Done } else { Exit::Failed })
 }
 

@@ -41,11 +41,13 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
     );
     let directory = directory.ok().map(|(_, directory)| directory);
     let attested = control.as_ref().map(|control| attested(control, directory.as_ref())).unwrap_or_default();
+    let unattested = unattested(&attested, control.as_ref().ok(), directory.as_ref());
     context.output.document(&json!({
         "control": control.as_ref().ok(),
         "control_error": control.as_ref().err().map(|failure| failure.message.clone()),
         "edges": edges,
         "attested": attested,
+        "unattested": unattested,
         "trust": trust.as_ref().ok().map(|[root, directory]| json!({ "root": root, "directory": directory })),
     }));
     match &control {
@@ -58,6 +60,11 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
     }
     if !attested.is_empty() {
         print_attested(context, &attested);
+    }
+    for edge in &unattested {
+        context
+            .output
+            .line(context.output.bad(&format!("{edge} has attested nothing that the control plane knows of")));
     }
     if attested.iter().any(|row| row.verdict.is_fault()) {
         return Ok(Exit::Fault);
@@ -121,6 +128,13 @@ fn attested(control: &Status, directory: Option<&Directory>) -> Vec<Attested> {
         edge.running.iter().map(row).collect::<Vec<_>>()
     };
     control.edges.iter().flat_map(rows).collect()
+}
+
+/// Edges of which nobody knows what they run although there is something to run: also such as an answer leaves out.
+fn unattested(attested: &[Attested], control: Option<&Status>, directory: Option<&Directory>) -> Vec<String> {
+    let is_due = control.is_some_and(|control| !control.bundles.is_empty());
+    let listed = directory.filter(|_| is_due).into_iter().flat_map(Directory::edges).map(|edge| edge.id.to_string());
+    listed.filter(|edge| attested.iter().all(|row| row.edge != *edge)).collect()
 }
 
 fn verdict(edge: &EdgeStatus, running: &Running, directory: Option<&Directory>) -> Verdict {

@@ -43,9 +43,6 @@ pub struct RevocationUpdate {
     pub removed: Vec<Cut>,
 }
 
-/// Entries that an edge holds without having them from the log, those included that the log has let go early.
-const HELD_MAX: usize = 10_000;
-
 /// The set. Cheap to look into; cloned when it changes, because readers hold the old one meanwhile.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(try_from = "Written", into = "Written")]
@@ -310,18 +307,31 @@ impl Revocations {
     /// when it is in force already for as long.
     ///
     /// # Errors
-    /// [`RevocationRefused::Full`] beyond 10 000 entries that the log does not have.
-    pub fn hold(&mut self, entry: Revocation) -> Result<bool, RevocationRefused> {
+    /// [`RevocationRefused::Full`] beyond `most` entries that the log does not have.
+    pub fn hold(&mut self, entry: Revocation, most: usize) -> Result<bool, RevocationRefused> {
         let known = |entries: &Entries| entries.get_cut(&entry.cut).is_some_and(|kept| kept.until >= entry.until);
         if known(&self.entries) || known(&self.lingering) {
             return Ok(false);
         }
-        if self.lingering.len() >= HELD_MAX && self.lingering.get_cut(&entry.cut).is_none() {
-            return Err(RevocationRefused::Full { max: HELD_MAX });
+        if self.lingering.len() >= most && self.lingering.get_cut(&entry.cut).is_none() {
+            return Err(RevocationRefused::Full { max: most });
         }
         self.lingering.remove(&entry.cut);
         self.lingering.insert(entry);
         Ok(true)
+    }
+
+    /// Whether something that the log does not have has ended by `now`: see [`Self::end_held`].
+    #[must_use]
+    pub fn has_ended(&self, now: Timestamp) -> bool {
+        !self.lingering.ended(now).is_empty()
+    }
+
+    /// Lets go what the log does not have and what has ended by the clock here.
+    pub fn end_held(&mut self, now: Timestamp) {
+        for cut in self.lingering.ended(now) {
+            self.lingering.remove(&cut);
+        }
     }
 
     /// Whether exactly this entry was verified here before.

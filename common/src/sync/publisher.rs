@@ -183,13 +183,18 @@ impl Publisher {
             let Head { revision, digest } = relations.get(tenant).copied().unwrap_or_default();
             RelationsHead { tenant: tenant.clone(), revision, digest }
         });
-        let heads: Vec<RelationsHead> = heads.collect();
-        self.tick_beacon = beacon.map(|beacon| BeaconOffer {
-            n: answer.n,
-            relations: beacon.relations.root(),
-            // A tenant that the root does not know has no bundle here, so that no edge follows it.
-            paths: heads.iter().filter_map(|head| Some(beacon.relations.path(&head.tenant)?.1)).collect(),
-            signatures: beacon.signatures.clone(),
+        let mut heads: Vec<RelationsHead> = heads.collect();
+        self.tick_beacon = beacon.map(|beacon| {
+            // Of a tenant that the root does not know nothing was signed, so nothing is said.
+            let path = |head: RelationsHead| Some((beacon.relations.path(&head.tenant)?.1, head));
+            let (paths, signed) = std::mem::take(&mut heads).into_iter().filter_map(path).unzip();
+            heads = signed;
+            BeaconOffer {
+                n: answer.n,
+                relations: beacon.relations.root(),
+                paths,
+                signatures: beacon.signatures.clone(),
+            }
         });
         let heads = TickRelations { n: answer.n, heads };
         self.tick_relations = (!self.said.relations.is_empty()).then_some(heads);

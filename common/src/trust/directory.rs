@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::beacon::majority_of;
 use super::dsse::{self, Envelope};
 use super::root::{KeyUse, Root, TrustRefused};
 use crate::crypto::digest::Digest;
@@ -225,6 +226,10 @@ impl Directory {
                 keys.add(beacon.id(), format!("the beacon key of voter {}", voter.id))?;
             }
             unique(voters.insert(voter.id, voter.clone()), "voter", &voter.id)?;
+        }
+        let signing = voters.values().filter(|voter| voter.beacon.is_some()).count();
+        if signing > 0 && signing < majority_of(voters.len()) {
+            return Err(bad("voters", "either none has a beacon key, or a majority has"));
         }
         let (mut edges, mut sealing) = (BTreeMap::new(), BTreeSet::new());
         for edge in &content.edges {

@@ -37,7 +37,7 @@ impl Seal {
 #[must_use]
 pub fn seal_of(epoch: RevocationEpoch, digest: &Digest, ticks: &[SignedStatement], directory: &Directory) -> Seal {
     let (mut exact, mut later) = (BTreeSet::new(), BTreeSet::new());
-    for tick in ticks {
+    for tick in ticks.iter().filter(|tick| is_under(tick, directory)) {
         let knew = (tick.statement.epoch, &tick.statement.revocations);
         if knew == (epoch, digest) {
             exact.extend(tick.signers(directory));
@@ -49,6 +49,11 @@ pub fn seal_of(epoch: RevocationEpoch, digest: &Digest, ticks: &[SignedStatement
         exact.extend(later);
     }
     Seal { by: exact, needed: sealing_quorum(directory.voters().count()) }
+}
+
+/// Keys of another directory say nothing here: those that were retired since, least of all.
+fn is_under(tick: &SignedStatement, directory: &Directory) -> bool {
+    tick.statement.directory == directory.version()
 }
 
 /// Whether the edge has signed that it enforces an epoch: by the set with this epoch and digest, or by one of at least
@@ -64,7 +69,9 @@ pub fn is_covered(
     let mesh: &MeshId = &directory.content().mesh_id;
     let signed = directory.edge(&ack.edge).is_some_and(|edge| ack.verify(mesh, &edge.identity).is_ok());
     let vouched = |tick: &SignedStatement| {
-        (tick.statement.epoch, tick.statement.revocations) == (ack.epoch, ack.digest) && tick.verify(directory).is_ok()
+        is_under(tick, directory)
+            && (tick.statement.epoch, tick.statement.revocations) == (ack.epoch, ack.digest)
+            && tick.verify(directory).is_ok()
     };
     let is_this = (ack.epoch, &ack.digest) == (epoch, digest);
     signed && ack.epoch >= floor && (is_this || ticks.iter().any(vouched))
@@ -129,6 +136,10 @@ mod tests {
         let ahead = tick(11, 99, Digest::default(), &[1, 3]);
         assert_eq!(of(&[other, older, ahead.clone()]).by.len(), 0);
         assert_eq!(of(&[tick(9, 4, digest(4), &[1]), ahead]).by.len(), 1, "nobody but the liar shows this set");
+        // Two of them under keys of an earlier directory, one of which may have been stolen since.
+        let mut before = tick(9, 4, digest(4), &[1, 2, 3]);
+        before.statement.directory = 0;
+        assert_eq!(of(&[before]).by.len(), 0);
         // Two have signed it, so that there was such a set; the third went on.
         let ticks = [tick(9, 4, digest(4), &[1, 2]), tick(10, 5, digest(5), &[3])];
         assert!(of(&ticks).is_closed());

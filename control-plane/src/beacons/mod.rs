@@ -7,16 +7,18 @@
 mod gathered;
 mod signer;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use futures::StreamExt as _;
 use remit_common::crypto::sign::{Signature, SigningKey};
 use remit_common::id::{LogIndex, TenantId, VoterId};
+use remit_common::net::env::deadline;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::relation_log::{Head, RelationHeads};
 use remit_common::sync::published::PublishedBeacon;
-use remit_common::trust::beacon::{SignedStatement, Statement};
+use remit_common::trust::beacon::{SignedStatement, Statement, majority_of};
 
 use self::gathered::Gathered;
 use self::signer::Signer;
@@ -24,6 +26,9 @@ use crate::cluster::{Cluster, PeerReply, PeerRequest};
 use crate::nonces::NonceDesk;
 use crate::registry::{State, TickFact, Trust};
 
+/// How long a voter that starts asks what it has signed, and how soon again.
+const ASK_WITHIN: Duration = Duration::from_secs(3);
+const ASK_AGAIN: Duration = Duration::from_millis(200);
 /// How long questions under way have to end at shutdown.
 const END_WITHIN: Duration = Duration::from_secs(1);
 
@@ -62,6 +67,11 @@ impl Beacons {
         let mut views = self.cluster.views();
         let mut sending = TaskGroup::new(&self.cluster.env);
         let mut seen = LogIndex(0);
+        tokio::select! {
+            biased;
+            () = shutdown.requested() => return,
+            () = self.ask_first() => {}
+        }
         loop {
             tokio::select! {
                 biased;
@@ -124,18 +134,53 @@ impl Beacons {
         match self.cluster.ask(to, &PeerRequest::CoSign { n, signature }).await {
             Ok(PeerReply::CoSigned { newest: Some((statement, theirs)) }) if statement.n > n => {
                 // Nobody else could have signed it: this log is older than what this voter once said of it (K-32).
-                let mesh = self.cluster.view().state.genesis().mesh;
-                if self.signer.lock().await.remember(&mesh, &statement, &theirs) {
-                    tracing::error!(
-                        %to, signed = %statement.n, applied = %n,
-                        "this voter has signed a later tick than it has: its data was restored from an older copy; \
-                         it signs nothing until its log is past that",
-                    );
-                }
+                self.remember(to, &statement, &theirs).await;
             }
             Ok(_) => {}
             Err(error) => tracing::debug!(%to, %error, "a signature under a tick does not arrive"),
         }
+    }
+
+    /// Before it signs anything, a voter that starts hears what the others have under its signature: its disk may be a copy
+    /// of long ago. With enough of them one was in whatever majority saw its last word. Those that do not answer are not
+    /// waited for: what they know comes with the answer to the first signature.
+    async fn ask_first(&self) {
+        let voters = self.cluster.voters().len();
+        let enough = voters.saturating_sub(majority_of(voters)).saturating_add(1);
+        let asking = async {
+            let mut heard = BTreeSet::new();
+            while heard.len() < enough.min(voters.saturating_sub(1)) {
+                let mut answers = self.cluster.ask_each(&PeerRequest::Signed);
+                while let Some((from, answer)) = answers.next().await {
+                    if let Ok(PeerReply::CoSigned { newest }) = answer {
+                        heard.insert(from);
+                        if let Some((statement, theirs)) = newest {
+                            self.remember(from, &statement, &theirs).await;
+                        }
+                    }
+                }
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        };
+        // Nobody there is nobody to contradict, yet.
+        let _ = deadline(ASK_WITHIN, asking).await;
+    }
+
+    async fn remember(&self, from: VoterId, statement: &Statement, signature: &Signature) {
+        let view = self.cluster.view();
+        let (env, mesh) = (&self.cluster.env, view.state.genesis().mesh);
+        if self.signer.lock().await.remember(env, &mesh, statement, signature).await {
+            tracing::error!(
+                %from, signed = %statement.n, applied = %view.state.applied(),
+                "this voter has signed a later tick than its disk says: its data was restored from an older copy; it signs \
+                 nothing until its log is past that",
+            );
+        }
+    }
+
+    /// What is kept under a voter's signature.
+    pub(crate) fn newest_of(&self, voter: VoterId) -> PeerReply {
+        PeerReply::CoSigned { newest: self.lock().newest_of(voter) }
     }
 
     /// Another voter has signed a tick. The answer is the newest statement that is kept under *its* signature.

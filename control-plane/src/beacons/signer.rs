@@ -94,12 +94,22 @@ impl Signer {
         Ok(signature)
     }
 
-    /// Somebody shows a statement. If this voter has signed it, no tick up to it is signed any more.
-    pub(super) fn remember(&mut self, mesh: &MeshId, statement: &Statement, signature: &Signature) -> bool {
+    /// Somebody shows a statement. If this voter has signed it, no tick up to it is signed any more, over restarts too
+    /// unless the disk fails.
+    pub(super) async fn remember(
+        &mut self,
+        env: &Env,
+        mesh: &MeshId,
+        statement: &Statement,
+        signature: &Signature,
+    ) -> bool {
         let is_mine = self.keys.iter().any(|key| statement.verify(mesh, key.public(), signature).is_ok());
         let is_later = is_mine && statement.n > self.signed;
         if is_later {
             self.signed = statement.n;
+            if let Err(error) = self.store(env, statement.n).await {
+                tracing::error!(%error, "what this voter has signed cannot be stored");
+            }
         }
         is_later
     }
@@ -182,9 +192,15 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut signer = open(folder.path()).unwrap();
         let later = statement(90, 3);
-        assert!(!signer.remember(&MESH, &later, &later.sign(&MESH, &key(9))), "a stranger's word silences nobody");
-        assert!(!signer.remember(&MESH, &statement(91, 3), &later.sign(&MESH, &key(1))), "nor does another statement");
-        assert!(signer.remember(&MESH, &later, &later.sign(&MESH, &key(1))));
+        assert!(
+            !signer.remember(&real(), &MESH, &later, &later.sign(&MESH, &key(9))).await,
+            "a stranger's word silences nobody"
+        );
+        assert!(
+            !signer.remember(&real(), &MESH, &statement(91, 3), &later.sign(&MESH, &key(1))).await,
+            "nor does another statement"
+        );
+        assert!(signer.remember(&real(), &MESH, &later, &later.sign(&MESH, &key(1))).await);
         assert!(matches!(sign(&mut signer, &statement(90, 1)).await, Err(Unsigned::Signed { .. })));
         sign(&mut signer, &statement(91, 3)).await.unwrap();
     }

@@ -72,6 +72,7 @@ impl Services {
                 self.issuer.sign_for_peer(&self.cluster, &tenant, &evidence, index).await
             }
             PeerRequest::Edges => PeerReply::Edges(self.edges.reports()),
+            PeerRequest::Signed => self.beacons.newest_of(from),
             PeerRequest::AttestedSince => PeerReply::AttestedSince(self.edges.attested_since()),
             PeerRequest::Rollouts => PeerReply::Rollouts(self.rollouts.reports()),
             PeerRequest::Status => match self.cluster.peer_health() {

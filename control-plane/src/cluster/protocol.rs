@@ -89,6 +89,8 @@ pub(crate) enum PeerRequest {
         /// Seconds for which the certificate is to count.
         life_secs: u32,
     },
+    /// What you have under my signature.
+    Signed,
 }
 
 /// The answer.
@@ -214,7 +216,8 @@ impl PeerRequest {
             | Self::NonceRoot(_)
             | Self::Rollouts
             | Self::CoSign { .. }
-            | Self::AttestedSince => KNOWN_WITHIN,
+            | Self::AttestedSince
+            | Self::Signed => KNOWN_WITHIN,
             Self::Propose { request, .. } if request.path == Operation::PublishBundle.path() => PUBLISHED_WITHIN,
             Self::Propose { .. }
             | Self::ReadIndex

@@ -64,6 +64,7 @@ fn requests() -> Vec<(PeerRequest, &'static str)> {
             "524d5443000400010f010765752d776573740365313\
              73d4017c3e843895a92b70aa74d1b7ebc9c982ccf2ec4968cc0cd55f12af4660cfb5802",
         ),
+        (PeerRequest::Signed, "524d54430004000110"),
     ]
 }
 

@@ -29,6 +29,10 @@ use crate::road::Journey;
 use crate::sync::{Hold, NotAsked};
 use crate::telemetry::chain_text;
 
+/// For a voter to commit what is in force here already: whoever brought it has other edges to go to.
+const PASSED_ON_WITHIN: Duration = Duration::from_secs(3);
+/// For voters to be asked one after the other.
+const ANSWERED_WITHIN: Duration = Duration::from_secs(90);
 /// For a cut to be on the disk.
 const HELD_WITHIN: Duration = Duration::from_secs(10);
 
@@ -136,7 +140,9 @@ async fn answer(
         heard.check_room(&entry).map_err(|refused| refuse(journey, refused.into()))?;
     }
     let here = InForce { epoch: None, until: entry.until };
-    match ingress.asking.revoke(entry.request).await {
+    let asked = ingress.asking.revoke(entry.request);
+    let within = if brought { PASSED_ON_WITHIN } else { ANSWERED_WITHIN };
+    match deadline(within, asked).await.unwrap_or(Err(NotAsked::NoVoter)) {
         Ok(RevokeAnswer::Committed { epoch, until }) => {
             tracing::info!(tenant = %cut.tenant, kind = %cut.kind, id = cut.id, %epoch, "something was cut");
             Ok(InForce { epoch: Some(epoch), until })

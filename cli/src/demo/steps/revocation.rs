@@ -18,7 +18,7 @@ const POLL: Duration = Duration::from_millis(20);
 
 pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     stage.story.step("Maya's session is revoked; every edge stops, and its signature says so");
-    let (_, directory) = stage.trust().await?;
+    let trust = stage.trust().await?;
     let probe = start_probe(stage).await?;
     let from = stage.now();
     let cut = Cut { tenant: stage.file.tenant.clone(), kind: CutKind::Session, id: "session-maya-0711".to_owned() };
@@ -35,7 +35,7 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let mut promised = None;
     let tell = |proven: &Proven| promised = promised.or(proven.coverage.everywhere_by);
     let asked = Asked { epoch: made.epoch, cut: Some(cut) };
-    let Proven { coverage, seal } = wait_coverage(context, admin, &directory, &asked, tell).await?;
+    let Proven { coverage, seal } = wait_coverage(context, admin, &trust, &asked, tell).await?;
     let (got, sealed) = seal.map_or((String::new(), false), |seal| (seal.words(), seal.sealed));
     stage.check(from, "seal", "so many voters have signed it that one that lies cannot hide it", got, sealed);
     let covered = coverage.edges.iter().filter(|edge| edge.covered).count();

@@ -16,6 +16,7 @@ impl State {
     /// A nonce goes out.
     pub(crate) fn on_nonce_sent(&mut self, nonce: Nonce, now: Now) {
         self.freshness.on_nonce_sent(nonce, now);
+        self.end_held(now);
         self.show();
     }
 
@@ -72,8 +73,8 @@ impl State {
         }
         match check_signed(directory, answer, beacon, relations) {
             Ok(()) => Ok(Held::Signed),
-            // Other keys may have stood in the directory as of which it was signed.
-            Err(BeaconRefused::Minority { .. }) if answer.directory < directory.version() => Ok(Held::Outdated),
+            // Other keys, or none, may have stood in the directory as of which it was signed, and other tenants in the root.
+            Err(_) if answer.directory < directory.version() || answer.root < self.root.version() => Ok(Held::Outdated),
             Err(refused) => Err(refused),
         }
     }
@@ -106,7 +107,7 @@ enum Held {
     Signed,
     /// It knows newer ones: they are on their way.
     Ahead,
-    /// It was signed under an older directory, by keys of that one.
+    /// It is as of an older directory or root, and signed as that one asks.
     Outdated,
 }
 

@@ -14,6 +14,9 @@ use remit_common::trust::freshness::Enforced;
 
 use super::{Accepted, Refused, State};
 
+/// Entries that an edge holds without having them from the log, those included that the log has let go early.
+const HELD_MAX: usize = 10_000;
+
 impl State {
     /// The newest revocations that were verified, whether the disk has them or not.
     pub(crate) fn heard_revocations(&self) -> &Revocations {
@@ -41,8 +44,13 @@ impl State {
     /// # Errors
     /// [`Refused::Revocation`] when there is no room, [`Refused::Store`] when it is in force and not on the disk.
     pub(crate) fn hold_revocation(&mut self, entry: Revocation, now: Now) -> Result<Accepted, Refused> {
+        let directory = self.directory.as_ref().ok_or(Refused::NoDirectory)?;
+        // Issuers' keys are online at the voters: one that is stolen leaves administrators their half.
+        let is_administrators = directory.administrator(&entry.request.key).is_some();
+        let most = if is_administrators { HELD_MAX } else { HELD_MAX / 2 };
         let mut next = Revocations::clone(&self.heard);
-        if !next.hold(entry)? {
+        next.end_held(now.wall);
+        if !next.hold(entry, most)? {
             return self.store_revocations(now);
         }
         self.heard = Arc::new(next);
@@ -67,6 +75,17 @@ impl State {
             self.show();
         }
         self.store_revocations(now)
+    }
+
+    /// What is held without the log ends by the clock here.
+    pub(super) fn end_held(&mut self, now: Now) {
+        if self.heard.has_ended(now.wall) {
+            let mut next = Revocations::clone(&self.heard);
+            next.end_held(now.wall);
+            self.heard = Arc::new(next);
+            // Until the disk has it, a restart brings back what has ended: that denies, and ends again.
+            self.holds_unstored = true;
+        }
     }
 
     /// Puts on the disk what is effective already. After a disk that failed it is tried again every two seconds.
