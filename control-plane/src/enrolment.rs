@@ -8,7 +8,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::identity::certificate::{BACKDATED, CertificateDer, Validity, issue_node, issued_by, validity_of};
 use remit_common::identity::{NodeRole, SpiffeId};
@@ -85,8 +84,8 @@ async fn answer(arriving: Arriving, desk: &Desk) -> Result<&'static str, EnrolFa
     let remote = connection.remote_address();
     let asked = Asked::receive(&connection, QUESTION_WITHIN).await?;
     let answered = match &asked.question {
-        EnrolQuestion::Join(Join { claim, secret }) => match check(desk, claim, Purpose::Join, &binding) {
-            Ok(()) => desk.join(claim, secret).await,
+        EnrolQuestion::Join(join) => match check(desk, &join.claim, Purpose::Join, &binding) {
+            Ok(()) => desk.join(join).await,
             Err(refusal) => Err(refusal),
         },
         EnrolQuestion::Renew(Renew { claim, certificate }) => match check(desk, claim, Purpose::Renew, &binding) {
@@ -138,15 +137,16 @@ fn check(
 type Answer = Result<(EnrolAnswer, Vec<u8>), Refusal>;
 
 impl Desk {
-    /// Clauses J-11 and J-12.
-    async fn join(&self, claim: &Claim, secret: &[u8; 32]) -> Answer {
+    /// Clauses J-11, J-12 and J-18.
+    async fn join(&self, Join { claim, token, admission }: &Join) -> Answer {
         let authority = self.authority()?;
         let request = EnrolRequest::Join {
-            token: Digest::of(&[secret]),
+            token: *token,
             region: claim.region.clone(),
             edge: claim.edge.clone(),
             identity: claim.identity,
             sealing: claim.sealing.clone(),
+            admission: *admission,
         };
         let issued = self.issue(authority, request).await?;
         let trust = self.cluster.view().state.trust()?;

@@ -440,10 +440,32 @@ async fn flush(gateway: &Gateway, links: &watch::Receiver<Links>) {
 /// # Errors
 /// [`RunError`] when it does not start, or had to stop by itself.
 pub async fn run(config: Config, env: Env, shutdown: Shutdown) -> Result<(), RunError> {
-    if !enrolment::prepare(&config, &env, &shutdown).await? {
+    run_with(config, env, shutdown, || {}).await
+}
+
+/// Runs an edge like [`run`], and calls `ready` once: when it serves, or when it waits to be taken in and operators can
+/// see for what. It may wait for days, and a service manager is not to take that for a start that failed.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_with(
+    config: Config,
+    env: Env,
+    shutdown: Shutdown,
+    ready: impl FnOnce() + Send,
+) -> Result<(), RunError> {
+    let mut ready = Some(ready);
+    let mut tell = || {
+        if let Some(ready) = ready.take() {
+            ready();
+        }
+    };
+    if !enrolment::prepare(&config, &env, &shutdown, &mut tell).await? {
         return Ok(());
     }
-    Edge::start(config, env, shutdown).await?.join().await
+    let edge = Edge::start(config, env, shutdown).await?;
+    tell();
+    edge.join().await
 }
 
 /// What a process of its own does with [`Args`]: reads the configuration, starts logging, runs until a signal asks
@@ -481,12 +503,7 @@ pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env)
         service::stopping();
         signal.trigger();
     });
-    let ended = async {
-        let edge = Edge::start(resolved.config, env, shutdown).await?;
-        service::ready();
-        edge.join().await
-    };
-    let ended = ended.await;
+    let ended = Box::pin(run_with(resolved.config, env, shutdown, service::ready)).await;
     waiting.abort();
     ended.context("the edge stopped")
 }

@@ -69,6 +69,9 @@ pub enum BadCertificate {
 /// How long before it is made a certificate that voters issue begins, for clocks that differ.
 pub const BACKDATED: std::time::Duration = std::time::Duration::from_secs(300);
 
+/// How long after its certificate has ended an edge may still have another one by it (clause J-14).
+pub const GRACE: std::time::Duration = std::time::Duration::from_secs(7 * 86_400);
+
 /// Our key, as the certificate library wants to see a signer.
 pub(super) struct Signer<'a>(pub(super) &'a SigningKey);
 

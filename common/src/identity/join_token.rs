@@ -1,17 +1,21 @@
 //! What an administrator hands to whoever installs an edge: the right to join once, and whom to believe meanwhile.
 //!
-//! The voters know the secret's digest only, and the token says by which authority and which first root the edge
-//! recognises its mesh: so the first connection is no leap of faith, and whoever reads the log joins nothing. Clauses
-//! J-1 and J-2, docs/PROTOCOL.md.
+//! The token's secret is the seed of a signing key that never leaves its holder: the voters know the digest of the public
+//! half, and every one of them checks what the holder has signed. So no voter spends a token that it hears of. The token
+//! says by which authority and which first root the edge recognises its mesh, so that the first connection is no leap of
+//! faith. Clauses J-1, J-2 and J-18, docs/PROTOCOL.md.
 
 use std::collections::BTreeMap;
 use std::fmt;
 use std::net::SocketAddr;
 
+use minicbor::Encoder;
 use serde::{Deserialize, Serialize};
 use zeroize::{Zeroize as _, Zeroizing};
 
 use crate::crypto::digest::Digest;
+use crate::crypto::hpke::SealingPublicKey;
+use crate::crypto::sign::{KeyInvalid, PublicKey, Signature, SignatureInvalid, SigningKey};
 use crate::id::{EdgeId, MeshId, Region, VoterId};
 use crate::limits::VOTERS_MAX;
 use crate::text;
@@ -21,26 +25,72 @@ const PREFIX: &str = "remit-join-1.";
 /// Characters of a token: nine voters with long addresses are less than half.
 pub const JOIN_TOKEN_BYTES_MAX: usize = 4 * 1024;
 
-/// The secret of a token. It does not print, and is wiped on drop.
-pub struct TokenSecret(Zeroizing<[u8; 32]>);
+const DOMAIN: &str = "remit/join/v1";
+
+/// The secret of a token: the seed of its signing key. It does not print, and is wiped on drop.
+pub struct TokenSecret(SigningKey);
 
 impl TokenSecret {
     /// From 32 random bytes.
-    #[must_use]
-    pub fn new(bytes: Zeroizing<[u8; 32]>) -> Self {
-        Self(bytes)
+    ///
+    /// # Errors
+    /// [`KeyInvalid`] when the library refuses the seed; it has no reason to.
+    pub fn new(seed: Zeroizing<[u8; 32]>) -> Result<Self, KeyInvalid> {
+        SigningKey::from_seed(seed).map(Self)
     }
 
-    /// SHA-256 of the secret: all that voters know of it, and by which a token is called.
+    /// The key under which voters check what the token's holder signs.
+    #[must_use]
+    pub fn public(&self) -> &PublicKey {
+        self.0.public()
+    }
+
+    /// SHA-256 of the public key: all that voters know before the token is used, and by which it is called.
     #[must_use]
     pub fn id(&self) -> Digest {
-        Digest::of(&[self.0.as_slice()])
+        self.public().id().0
     }
 
-    /// The secret, for the one message that shows it.
+    /// Lets an edge in with the keys that stand there, and with no others.
     #[must_use]
-    pub fn expose(&self) -> &[u8; 32] {
-        &self.0
+    pub fn admit(&self, admission: &Admission<'_>) -> Signature {
+        self.0.sign(&admission.signed_bytes())
+    }
+}
+
+/// What the holder of a token signs: whom it lets in, with which keys (clause J-18).
+#[derive(Debug, Clone, Copy)]
+pub struct Admission<'a> {
+    /// The mesh.
+    pub mesh: MeshId,
+    /// Where the edge stands.
+    pub region: &'a Region,
+    /// Which edge.
+    pub edge: &'a EdgeId,
+    /// The key of its certificates.
+    pub identity: &'a PublicKey,
+    /// What credentials are to be sealed to.
+    pub sealing: &'a SealingPublicKey,
+}
+
+impl Admission<'_> {
+    /// Checks that the holder of this token has signed this.
+    ///
+    /// # Errors
+    /// [`SignatureInvalid`].
+    pub fn verify(&self, token: &PublicKey, signature: &Signature) -> Result<(), SignatureInvalid> {
+        token.verify(&self.signed_bytes(), signature)
+    }
+
+    fn signed_bytes(&self) -> Vec<u8> {
+        let Self { mesh, region, edge, identity, sealing } = self;
+        let mut bytes = Vec::new();
+        // A vector takes everything, so the only failure that the type allows for cannot come up.
+        let _ = Encoder::new(&mut bytes).array(6).and_then(|out| {
+            out.str(DOMAIN)?.bytes(&mesh.0)?.str(region.as_str())?.str(edge.as_str())?;
+            out.bytes(identity.as_bytes())?.bytes(&sealing.id().0.0)?.ok()
+        });
+        bytes
     }
 }
 
@@ -65,7 +115,7 @@ pub struct JoinToken {
     pub edge: EdgeId,
     /// Where voters take edges in. Hints: who answers has to show that voter's certificate.
     pub voters: BTreeMap<VoterId, SocketAddr>,
-    /// What the voters know the digest of.
+    /// By which its holder lets the edge in.
     pub secret: TokenSecret,
 }
 
@@ -105,7 +155,7 @@ impl JoinToken {
             region: region.clone(),
             edge: edge.clone(),
             voters: voters.clone(),
-            secret: text::base64url(secret.expose()),
+            secret: text::base64url(secret.0.expose_seed()),
         };
         // INVARIANT: texts, numbers and addresses always serialise.
         let json = Zeroizing::new(serde_json::to_vec(&written).unwrap_or_default());
@@ -134,7 +184,7 @@ impl JoinToken {
             region: written.region.clone(),
             edge: written.edge.clone(),
             voters: written.voters.clone(),
-            secret: TokenSecret::new(secret),
+            secret: TokenSecret::new(secret).map_err(|_| MalformedToken)?,
         };
         let is_canonical = token.to_text().as_str() == text;
         if is_canonical && (1..=VOTERS_MAX).contains(&token.voters.len()) { Ok(token) } else { Err(MalformedToken) }
@@ -155,7 +205,7 @@ mod tests {
             region: "eu-west".parse().unwrap(),
             edge: "e17".parse().unwrap(),
             voters: BTreeMap::from([(VoterId(1), "10.0.0.1:7431".parse().unwrap())]),
-            secret: TokenSecret::new(Zeroizing::new([7; 32])),
+            secret: TokenSecret::new(Zeroizing::new([7; 32])).unwrap(),
         }
     }
 
@@ -172,7 +222,8 @@ mod tests {
         assert_eq!(token().to_text().as_str(), text);
         let read = JoinToken::parse(&format!("{text}\n")).unwrap();
         assert_eq!(read.to_text().as_str(), text);
-        assert_eq!(read.secret.id(), Digest::of(&[&[7; 32]]));
+        let public = SigningKey::from_seed(Zeroizing::new([7; 32])).unwrap().public().id();
+        assert_eq!(read.secret.id(), public.0);
         assert!(!format!("{read:?}").contains("BwcH") && !format!("{read:?}").contains("7, 7"));
     }
 
@@ -195,6 +246,43 @@ mod tests {
         refused(&format!("{json} "));
         for bad in ["", "remit-join-1.", "remit-join-2.e30", &text.replace("remit", "Remit"), &"x".repeat(5_000)] {
             assert!(JoinToken::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    /// J-18: the bytes that a token's holder signs, and that they count for these keys of this edge alone.
+    #[test]
+    fn a_token_lets_in_the_keys_that_its_holder_signed() {
+        let [own, other] = [1, 2].map(|seed| SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap());
+        let [sealing, other_sealing] = [3, 4].map(|seed| {
+            let key = crate::crypto::hpke::SealingKey::from_seed(Zeroizing::new([seed; 32]));
+            key.public().clone()
+        });
+        let token = token();
+        let (region, edge) = (token.region.clone(), token.edge.clone());
+        let good =
+            Admission { mesh: token.mesh, region: &region, edge: &edge, identity: own.public(), sealing: &sealing };
+        let expected = format!(
+            "866d{}50{}67{}63{}5820{}5820{}",
+            text::hex(b"remit/join/v1"),
+            "11".repeat(16),
+            text::hex(b"eu-west"),
+            text::hex(b"e17"),
+            text::hex(own.public().as_bytes()),
+            sealing.id()
+        );
+        assert_eq!(text::hex(&good.signed_bytes()), expected);
+        let signature = token.secret.admit(&good);
+        assert!(good.verify(token.secret.public(), &signature).is_ok());
+        assert!(good.verify(own.public(), &signature).is_err());
+        let (region, edge) = ("us-east".parse().unwrap(), "e18".parse().unwrap());
+        for changed in [
+            Admission { mesh: MeshId([0; 16]), ..good },
+            Admission { region: &region, ..good },
+            Admission { edge: &edge, ..good },
+            Admission { identity: other.public(), ..good },
+            Admission { sealing: &other_sealing, ..good },
+        ] {
+            assert!(changed.verify(token.secret.public(), &signature).is_err(), "{changed:?}");
         }
     }
 

@@ -14,7 +14,7 @@ pub mod svid;
 
 pub use administrator::{Administrator, Administrators, NotPermitted, Verb};
 pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node, to_pem};
-pub use join_token::{JoinToken, MalformedToken, TokenSecret};
+pub use join_token::{Admission, JoinToken, MalformedToken, TokenSecret};
 pub use signed_request::{RequestRefused, SignedRequest, VerifiedRequest};
 pub use spiffe::{NodeKind, NodeRole, SpiffeId};
 pub use svid::{

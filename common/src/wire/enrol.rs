@@ -6,7 +6,6 @@
 
 use minicbor::Encoder;
 use serde::{Deserialize, Serialize};
-use zeroize::Zeroize as _;
 
 use super::codec::{self, Unencodable};
 use super::frame::{self, Frame, PeerMisbehaved};
@@ -127,25 +126,15 @@ impl Claim {
     }
 }
 
-/// To be taken in. The secret is wiped on drop.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+/// To be taken in.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
     /// Who asks.
     pub claim: Claim,
-    /// The token's secret.
-    pub secret: [u8; 32],
-}
-
-impl std::fmt::Debug for Join {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Join({:?})", self.claim)
-    }
-}
-
-impl Drop for Join {
-    fn drop(&mut self) {
-        self.secret.zeroize();
-    }
+    /// The public key of the token. Its secret does not travel.
+    pub token: PublicKey,
+    /// By the token's key, over the [`Admission`](crate::identity::Admission) of who asks.
+    pub admission: Signature,
 }
 
 /// For another certificate.
@@ -184,6 +173,26 @@ pub struct EnrolRefused {
     pub code: String,
     /// For people.
     pub detail: String,
+}
+
+/// Refusals that another voter, or the same one later, would give as well (clause J-6).
+#[must_use]
+pub fn is_final(code: &str) -> bool {
+    const FINAL: [&str; 12] = [
+        "token_unknown",
+        "token_expired",
+        "token_for_another",
+        "token_used",
+        "key_taken",
+        "edge_evicted",
+        "edge_unknown",
+        "bad_certificate",
+        "certificate_too_old",
+        "bad_signature",
+        "wrong_mesh",
+        "malformed",
+    ];
+    FINAL.contains(&code)
 }
 
 #[cfg(test)]

@@ -261,7 +261,7 @@ pub struct HandingOver {
 pub struct TokenChanged {
     /// The entry.
     pub index: LogIndex,
-    /// Which: SHA-256 of its secret.
+    /// Which: SHA-256 of its public key.
     pub token: Digest,
     /// Until when it counts; absent when it was taken back.
     pub expires: Option<Timestamp>,
@@ -283,7 +283,7 @@ pub struct JoinTokens {
 /// A join token, without its secret, which no voter has.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct JoinTokenStatus {
-    /// SHA-256 of its secret.
+    /// SHA-256 of its public key.
     pub token: Digest,
     /// Where the edge is to stand.
     pub region: Region,

@@ -1,9 +1,11 @@
 //! Certificates for edges: what a voter that has checked an edge's claim has the log decide.
 //!
 //! Nothing here needs a nonce: who asks again with the same keys is told what came of the first time (clause J-12), so an
-//! attempt of which nobody knows what came of it is simply made again. Clauses J-11 to J-15.
+//! attempt of which nobody knows what came of it is simply made again. Clauses J-11 to J-15 and J-19.
 
 use std::time::Duration;
+
+use remit_common::wire::enrol::is_final;
 
 use super::protocol::{PeerReply, PeerRequest};
 use super::{Cluster, Submitted, Unavailable, WriteError};
@@ -28,7 +30,8 @@ impl Cluster {
             if left.is_zero() {
                 return Err(if may_be_written { WriteError::OutcomeUnknown } else { Unavailable::NoLeader.into() });
             }
-            let reply = match self.leader(left).await? {
+            let leader = self.leader(left).await?;
+            let reply = match leader {
                 leader if leader == self.id => self.propose_enrolment(request.clone(), life_secs).await,
                 leader => {
                     let asked = PeerRequest::Enrol { request: request.clone(), life_secs };
@@ -44,7 +47,16 @@ impl Cluster {
                 }
             };
             match reply {
-                PeerReply::Proposed { applied: Applied::Refused(refusal), .. } => return Err(refusal.into()),
+                PeerReply::Proposed { applied: Applied::Refused(refusal), .. } if leader == self.id => {
+                    return Err(refusal.into());
+                }
+                PeerReply::Proposed { index, applied: Applied::Refused(refusal) } => {
+                    // Late or never: then the own registry does not refuse it yet, and the edge asks again.
+                    let _ = self.wait_applied(index, ATTEMPT_WITHIN).await;
+                    let view = self.view();
+                    let own = check_enrolment(&view.state, &request, view.state.clock()).err();
+                    return Err(held_against(own, refusal).into());
+                }
                 PeerReply::Proposed { index, applied: Applied::Certificate { .. } } => {
                     if self.wait_applied(index, ATTEMPT_WITHIN).await.is_ok()
                         && let Some(enrolled) = self.view().state.enrolled(&request.identity().id())
@@ -109,5 +121,35 @@ impl Cluster {
                 Err(Refusal::new(RefusalKind::NotReady, "voter_behind", detail))
             }
         }
+    }
+}
+
+/// What an edge is told of a leader's refusal: one for good only if this voter's own registry refuses as well (clause
+/// J-19).
+fn held_against(own: Option<Refusal>, leaders: Refusal) -> Refusal {
+    match own {
+        _ if !is_final(&leaders.reason) => leaders,
+        Some(own) => own,
+        None => {
+            let detail = format_args!("the leader refuses it ({}), and this voter sees no reason to", leaders.reason);
+            Refusal::new(RefusalKind::NotReady, "unavailable", detail)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// J-19.
+    #[test]
+    fn a_leader_alone_refuses_nobody_for_good() {
+        let refusal = |reason: &'static str| Refusal::new(RefusalKind::Conflict, reason, "because");
+        let told = |own: Option<&'static str>, leaders| held_against(own.map(refusal), refusal(leaders)).reason;
+        assert_eq!(told(None, "token_used"), "unavailable");
+        assert_eq!(told(Some("token_expired"), "token_unknown"), "token_expired");
+        assert_eq!(told(Some("not_in_directory"), "edge_evicted"), "not_in_directory");
+        // What is refused for now is asked again anyway.
+        assert_eq!(told(None, "too_many_waiting"), "too_many_waiting");
     }
 }

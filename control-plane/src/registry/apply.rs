@@ -116,7 +116,7 @@ pub enum Applied {
     },
     /// A join token was made, or taken back.
     JoinToken {
-        /// Which: SHA-256 of its secret.
+        /// Which: SHA-256 of its public key.
         token: Digest,
         /// Until when it counts; `None` when it was taken back.
         expires: Option<Timestamp>,

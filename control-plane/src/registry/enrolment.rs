@@ -1,9 +1,10 @@
 //! Who may join, and which certificates edges were given.
 //!
-//! A token is the digest of a secret that the voters never see until it is spent, and it is spent by an entry of the log:
-//! compared and consumed in one step, so that a fail-over in between gives nobody a second turn. Whoever asks again with
-//! the same keys is told what came of it. A certificate admits a connection and nothing else: an edge serves when the
-//! directory lists it, and that takes the directory's signers. Clauses J-9 to J-16, docs/PROTOCOL.md.
+//! A token is the digest of a public key, whose private half its holder alone has. It is spent by an entry of the log that
+//! carries what the holder has signed: checked and consumed in one step on every voter, so that a fail-over in between
+//! gives nobody a second turn, and a voter lets nobody in. Whoever asks again with the same keys is told what came of it.
+//! A certificate admits a connection and nothing else: an edge serves when the directory lists it, and that takes the
+//! directory's signers. Clauses J-9 to J-18, docs/PROTOCOL.md.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -11,9 +12,10 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::hpke::SealingPublicKey;
-use remit_common::crypto::sign::PublicKey;
+use remit_common::crypto::sign::{PublicKey, Signature};
 use remit_common::id::{EdgeId, KeyId, LogIndex, Region, TenantId};
-use remit_common::identity::{Administrator, SignedRequest, Verb};
+pub use remit_common::identity::certificate::GRACE;
+use remit_common::identity::{Administrator, Admission, SignedRequest, Verb};
 use remit_common::revocation::CutKind;
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::{Directory, Edge};
@@ -36,8 +38,6 @@ pub const TOKEN_LIFE_MAX: Duration = Duration::from_secs(7 * 86_400);
 const WAITING_MAX: usize = 4_096;
 /// Lives of certificates, in seconds.
 pub const CERTIFICATE_LIFE_SECS: std::ops::RangeInclusive<u32> = 10..=7 * 86_400;
-/// How long after its certificate has ended an edge may still have another one (clause J-14).
-pub const GRACE: Duration = Duration::from_secs(7 * 86_400);
 /// An edge that asks again within this time is given what it was given (clause J-15).
 const AGAIN_WITHIN: Duration = Duration::from_secs(5);
 
@@ -47,7 +47,7 @@ const AGAIN_WITHIN: Duration = Duration::from_secs(5);
 pub enum TokenRequest {
     /// Makes a token.
     Create {
-        /// SHA-256 of its secret.
+        /// SHA-256 of its public key.
         token: Digest,
         /// Where the edge is to stand.
         region: Region,
@@ -60,7 +60,7 @@ pub enum TokenRequest {
     },
     /// Takes one back.
     Revoke {
-        /// SHA-256 of its secret.
+        /// SHA-256 of its public key.
         token: Digest,
     },
 }
@@ -70,8 +70,8 @@ pub enum TokenRequest {
 pub enum EnrolRequest {
     /// To be taken in.
     Join {
-        /// SHA-256 of the secret that was shown.
-        token: Digest,
+        /// The public key of the token.
+        token: PublicKey,
         /// Where.
         region: Region,
         /// Which edge.
@@ -80,6 +80,8 @@ pub enum EnrolRequest {
         identity: PublicKey,
         /// What credentials are to be sealed to.
         sealing: SealingPublicKey,
+        /// By the token's key, over the [`Admission`] of all that: a voter cannot make one up.
+        admission: Signature,
     },
     /// Another certificate.
     Renew {
@@ -151,7 +153,7 @@ impl Enrolled {
 /// Tokens and certificates.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Enrolment {
-    /// By the digest of their secrets.
+    /// By the digest of their public keys.
     pub(super) tokens: BTreeMap<Digest, Token>,
     /// By the id of the identity key.
     pub(super) enrolled: BTreeMap<KeyId, Enrolled>,
@@ -164,7 +166,7 @@ impl Enrolment {
 }
 
 impl State {
-    /// The tokens that count, by the digest of their secrets.
+    /// The tokens that count, by the digest of their public keys.
     pub fn join_tokens(&self) -> impl Iterator<Item = (&Digest, &Token)> {
         self.enrolment.tokens.iter().filter(|(_, token)| token.expires > self.clock)
     }
@@ -247,7 +249,7 @@ pub(super) fn change(
             state.expire_enrolment();
             let expires = state.clock.plus(lifetime);
             if state.enrolment.tokens.contains_key(&token) {
-                return Err(refuse(RefusalKind::Conflict, "token_exists", "there is a token with this secret"));
+                return Err(refuse(RefusalKind::Conflict, "token_exists", "there is a token with this key"));
             }
             if state.enrolment.tokens.len() >= TOKENS_MAX {
                 let detail = "there are 1024 tokens that count; take some back, or wait until they end";
@@ -276,8 +278,10 @@ pub fn check_enrolment(state: &State, request: &EnrolRequest, at: Timestamp) -> 
     let trust = state.trust()?;
     trust.check_time(at)?;
     match request {
-        EnrolRequest::Join { token, region, edge, identity, sealing } => {
-            check_join(state, &trust.directory, (token, region, edge), (identity, sealing), at)
+        EnrolRequest::Join { token, region, edge, identity, sealing, admission } => {
+            let mesh = state.genesis().mesh;
+            let admitted = Admission { mesh, region, edge, identity, sealing };
+            check_join(state, &trust.directory, (token, admission), &admitted, at)
         }
         EnrolRequest::Renew { region, edge, identity } => {
             check_renewal(state, &trust.directory, (region, edge, identity), at)
@@ -292,22 +296,27 @@ fn check_not_evicted(state: &State, edge: &EdgeId) -> Result<(), Refusal> {
     Ok(())
 }
 
-/// Clauses J-11 and J-12.
+/// Clauses J-11, J-12 and J-18.
 fn check_join(
     state: &State,
     directory: &Directory,
-    (digest, region, edge): (&Digest, &Region, &EdgeId),
-    (identity, sealing): (&PublicKey, &SealingPublicKey),
+    (key, signature): (&PublicKey, &Signature),
+    admission: &Admission<'_>,
     at: Timestamp,
 ) -> Result<Option<Enrolled>, Refusal> {
+    let Admission { region, edge, identity, sealing, .. } = *admission;
     let unknown = || refuse(RefusalKind::Unauthenticated, "token_unknown", "there is no such token, or not any more");
-    let token = state.enrolment.tokens.get(digest).ok_or_else(unknown)?;
+    let token = state.enrolment.tokens.get(&key.id().0).ok_or_else(unknown)?;
     if token.expires <= at {
         return Err(refuse(RefusalKind::Unauthenticated, "token_expired", "the token has ended"));
     }
     if token.region != *region || token.edge != *edge {
         let detail = "the token is for another edge, or another region";
         return Err(refuse(RefusalKind::Forbidden, "token_for_another", detail));
+    }
+    if admission.verify(key, signature).is_err() {
+        let detail = "whoever holds the token has not signed these keys";
+        return Err(refuse(RefusalKind::Unauthenticated, "bad_signature", detail));
     }
     check_not_evicted(state, edge)?;
     let keys = (identity.id(), sealing.id());
@@ -354,7 +363,7 @@ fn check_renewal(
     Ok(given.cloned())
 }
 
-/// Clauses J-11 to J-15, on every voter alike.
+/// Clauses J-11 to J-15 and J-18, on every voter alike.
 pub(super) fn enrol(
     state: &mut State,
     index: LogIndex,
@@ -370,8 +379,8 @@ pub(super) fn enrol(
     }
     let enrolment = Arc::make_mut(&mut state.enrolment);
     let enrolled = match request {
-        EnrolRequest::Join { token, region, edge, identity, sealing } => {
-            if let Some(token) = enrolment.tokens.get_mut(&token) {
+        EnrolRequest::Join { token, region, edge, identity, sealing, admission: _ } => {
+            if let Some(token) = enrolment.tokens.get_mut(&token.id().0) {
                 token.used.push((identity.id(), sealing.id()));
             }
             Enrolled { region, edge, identity, sealing: Some(sealing), index, at, life_secs }

@@ -10,7 +10,7 @@ use remit_common::id::{BootId, MeshId, VoterId};
 use remit_common::identity::certificate::{
     BACKDATED, CertificateDer, Validity, issue_ca, issue_node, key_pin, validity_of,
 };
-use remit_common::identity::{JoinToken, NodeKind, NodeRole, SpiffeId, TokenSecret, identity_of};
+use remit_common::identity::{Admission, JoinToken, NodeKind, NodeRole, SpiffeId, identity_of};
 use remit_common::net::enrol::{Answered, EnrolFailed, Enroller};
 use remit_common::net::env::{Clock, Env, deadline};
 use remit_common::net::quic::{MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
@@ -28,10 +28,9 @@ use remit_control_plane::config::Enrolment;
 use remit_control_plane::registry::TokenRequest;
 use remit_control_plane::{Config, RunError};
 use serde_json::Value;
-use zeroize::Zeroizing;
 
 use crate::mesh::{EDGES_CA, Mesh, PATIENCE, Running, ca, validity};
-use crate::world::{MESH, OPS, cut, directory_content, edge, key, sealing_key, signed_root};
+use crate::world::{MESH, OPS, cut, directory_content, edge, key, sealing_key, signed_root, token_secret};
 
 /// An edge that asks, with the seeds of its keys.
 #[derive(Clone, Copy)]
@@ -54,7 +53,14 @@ impl Asker {
     }
 
     fn join(self, secret: u8) -> impl FnOnce(&Binding) -> EnrolQuestion {
-        move |binding| EnrolQuestion::Join(Join { claim: self.claim(Purpose::Join, binding), secret: [secret; 32] })
+        move |binding| self.join_as(Purpose::Join, secret, binding)
+    }
+
+    fn join_as(&self, purpose: Purpose, secret: u8, binding: &Binding) -> EnrolQuestion {
+        let (claim, token) = (self.claim(purpose, binding), token_secret(secret));
+        let Claim { mesh, region, edge, identity, sealing, .. } = &claim;
+        let admission = token.admit(&Admission { mesh: *mesh, region, edge, identity, sealing });
+        EnrolQuestion::Join(Join { claim, token: *token.public(), admission })
     }
 
     fn look(self) -> impl FnOnce(&Binding) -> EnrolQuestion {
@@ -156,7 +162,7 @@ fn issued(answered: &Answered) -> CertificateDer<'static> {
 }
 
 async fn make_token(mesh: &Mesh, at: &Running, secret: u8, name: &str, secs: u64) {
-    let token = Digest::of(&[&[secret; 32]]);
+    let token = token_secret(secret).id();
     let request = TokenRequest::Create {
         token,
         region: "eu-west".parse().unwrap(),
@@ -369,9 +375,16 @@ async fn strangers_are_refused_by_name_and_hold_nobody_up() {
     let replayed = heard.into_inner().unwrap().unwrap();
     assert_eq!(refused(&ask(&mesh, voter, move |_| replayed).await), "bad_signature");
     // Signed for something else.
-    let other_purpose =
-        |binding: &Binding| EnrolQuestion::Join(Join { claim: E17.claim(Purpose::Look, binding), secret: [1; 32] });
+    let other_purpose = |binding: &Binding| E17.join_as(Purpose::Look, 1, binding);
     assert_eq!(refused(&ask(&mesh, voter, other_purpose).await), "bad_signature");
+
+    // J-18: by somebody who has heard what the token's holder signed.
+    let EnrolQuestion::Join(Join { token, admission, .. }) = E17.join(1)(&Binding([0; 32])) else { unreachable!() };
+    let thief = Asker { identity: 63, sealing: 64, ..E17 };
+    let stolen = move |binding: &Binding| {
+        EnrolQuestion::Join(Join { claim: thief.claim(Purpose::Join, binding), token, admission })
+    };
+    assert_eq!(refused(&ask(&mesh, voter, stolen).await), "bad_signature");
 
     // J-2: an authority or a voter that the token does not name is not even talked to.
     let at = voter.enrol.unwrap();
@@ -514,10 +527,10 @@ async fn a_token_carries_what_an_edge_has_to_know() {
         region: "eu-west".parse().unwrap(),
         edge: edge("e17"),
         voters: BTreeMap::from([(VoterId(1), "127.0.0.1:1".parse().unwrap())]),
-        secret: TokenSecret::new(Zeroizing::new([1; 32])),
+        secret: token_secret(1),
     };
     let read = JoinToken::parse(&token.to_text()).unwrap();
-    assert_eq!((read.root, read.secret.id()), (token.root, Digest::of(&[&[1; 32]])));
+    assert_eq!((read.root, read.secret.id()), (token.root, token_secret(1).id()));
     let question = E17.join(1)(&Binding([0; 32]));
     assert!(question.to_frame().unwrap().len() < QUESTION_BYTES_MAX);
 }

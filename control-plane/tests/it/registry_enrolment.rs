@@ -3,8 +3,10 @@
 use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::LogIndex;
-use remit_common::identity::SignedRequest;
+use remit_common::crypto::hpke::SealingPublicKey;
+use remit_common::crypto::sign::{PublicKey, Signature};
+use remit_common::id::{LogIndex, MeshId};
+use remit_common::identity::{Admission, SignedRequest};
 use remit_common::revocation::CutKind;
 use remit_common::text;
 use remit_common::time::Timestamp;
@@ -14,13 +16,14 @@ use remit_control_plane::registry::{
 };
 
 use crate::world::{
-    CUTTER, GLOBEX, NOW, OPS, Replica, at, cut, directory_content, edge, genesis, key, reason, request, sealing_key,
+    CUTTER, GLOBEX, MESH, NOW, OPS, Replica, at, cut, directory_content, edge, genesis, key, reason, request,
+    sealing_key, token_secret as secret,
 };
 
 const DAY: u32 = 86_400;
 
 fn token(n: u8) -> Digest {
-    Digest::of(&[&[n; 32]])
+    secret(n).id()
 }
 
 fn create(n: u8, name: &str, secs: u64, uses: u32) -> TokenRequest {
@@ -32,14 +35,18 @@ fn signed(seed: u8, asked: &TokenRequest, nonce: u64, created: Timestamp) -> Sig
     request(seed, "/v1/join-tokens", serde_json::to_vec(asked).unwrap(), created, nonce)
 }
 
-fn join(n: u8, name: &str, (identity, sealing): (u8, u8)) -> EnrolRequest {
-    EnrolRequest::Join {
-        token: token(n),
-        region: "eu-west".parse().unwrap(),
-        edge: edge(name),
-        identity: *key(identity).public(),
-        sealing: sealing_key(sealing).public().clone(),
-    }
+fn join(n: u8, name: &str, keys: (u8, u8)) -> EnrolRequest {
+    join_at(n, "eu-west", name, keys)
+}
+
+/// What the holder of token `n` asks for.
+fn join_at(n: u8, region: &str, name: &str, (identity, sealing): (u8, u8)) -> EnrolRequest {
+    let (region, edge) = (region.parse().unwrap(), edge(name));
+    let (identity, sealing): (PublicKey, SealingPublicKey) =
+        (*key(identity).public(), sealing_key(sealing).public().clone());
+    let admitted = Admission { mesh: MESH, region: &region, edge: &edge, identity: &identity, sealing: &sealing };
+    let (token, admission) = (*secret(n).public(), secret(n).admit(&admitted));
+    EnrolRequest::Join { token, region, edge, identity, sealing, admission }
 }
 
 fn renew(name: &str, identity: u8) -> EnrolRequest {
@@ -110,9 +117,9 @@ fn who_may_make_tokens_and_how_many_there_are() {
     let mut nonce = 1_000;
     while replica.state.join_tokens().count() < TOKENS_MAX {
         nonce += 1;
-        let secret = Digest::of(&[&u64::to_be_bytes(nonce)]);
+        let token = Digest::of(&[&u64::to_be_bytes(nonce)]);
         let TokenRequest::Create { region, edge, .. } = create(0, "e20", 60, 1) else { unreachable!() };
-        let one = TokenRequest::Create { token: secret, region, edge, lifetime_secs: 60, uses: 1 };
+        let one = TokenRequest::Create { token, region, edge, lifetime_secs: 60, uses: 1 };
         assert_eq!(asked(&mut replica, OPS, &one, nonce), "join-token");
     }
     assert_eq!(asked(&mut replica, OPS, &create(9, "e21", 60, 1), 1), "replayed");
@@ -149,9 +156,7 @@ fn a_token_counts_for_one_edge_in_one_region_for_a_while() {
     let mut replica = with_token();
     assert_eq!(reason(&enrol(&mut replica, join(2, "e17", (61, 62)), 1)), "token_unknown");
     assert_eq!(reason(&enrol(&mut replica, join(1, "e18", (61, 62)), 1)), "token_for_another");
-    let EnrolRequest::Join { token, edge, identity, sealing, .. } = join(1, "e17", (61, 62)) else { unreachable!() };
-    let elsewhere = EnrolRequest::Join { token, region: "us-east".parse().unwrap(), edge, identity, sealing };
-    assert_eq!(reason(&enrol(&mut replica, elsewhere, 1)), "token_for_another");
+    assert_eq!(reason(&enrol(&mut replica, join_at(1, "us-east", "e17", (61, 62)), 1)), "token_for_another");
     // Another edge's key: one of the directory's, and one that waits.
     assert_eq!(reason(&enrol(&mut replica, join(1, "e17", (31, 62)), 1)), "key_taken");
     assert_eq!(reason(&enrol(&mut replica, join(1, "e17", (61, 31)), 1)), "key_taken");
@@ -165,6 +170,39 @@ fn a_token_counts_for_one_edge_in_one_region_for_a_while() {
     tick(&mut replica, at(601));
     assert_eq!(reason(&enrol(&mut replica, join(1, "e17", (61, 62)), 602)), "token_unknown");
     assert_eq!(replica.state.join_tokens().count(), 0);
+}
+
+/// J-18: every voter knows the token and hears what its holder signed; none of them lets anybody else in by it.
+#[test]
+fn a_voter_cannot_spend_a_token_that_it_knows() {
+    let mut replica = with_token();
+    let EnrolRequest::Join { token, region, edge: name, identity, sealing, admission } = join(1, "e17", (61, 62))
+    else {
+        unreachable!()
+    };
+    let [other, other_sealing] = [63, 64].map(|seed| (*key(seed).public(), sealing_key(seed).public().clone()));
+    let with = |identity, sealing: &SealingPublicKey, admission| EnrolRequest::Join {
+        token,
+        region: region.clone(),
+        edge: name.clone(),
+        identity,
+        sealing: sealing.clone(),
+        admission,
+    };
+    let own = Admission { mesh: MESH, region: &region, edge: &name, identity: &other.0, sealing: &other.1 };
+    let elsewhere = Admission { mesh: MeshId([9; 16]), identity: &identity, sealing: &sealing, ..own };
+    for proposed in [
+        with(other.0, &sealing, admission),
+        with(identity, &other_sealing.1, admission),
+        with(other.0, &other.1, secret(2).admit(&own)),
+        with(identity, &sealing, secret(1).admit(&elsewhere)),
+        with(identity, &sealing, Signature([0; 64])),
+    ] {
+        assert_eq!(reason(&enrol(&mut replica, proposed, 1)), "bad_signature");
+    }
+    assert!(replica.state.join_tokens().all(|(_, token)| token.used.is_empty()));
+    assert_eq!(replica.state.waiting().count(), 0);
+    assert_eq!(reason(&enrol(&mut replica, with(identity, &sealing, admission), 2)), "certificate");
 }
 
 /// J-13, J-15.
@@ -237,11 +275,13 @@ fn enrol_version_1() {
     let joining = enrol(join(1, "e17", (61, 62)));
     assert_eq!(Command::from_entry(&joining.to_entry()), Ok(joining.clone()));
     let sealing = text::hex(sealing_key(62).public().as_bytes());
+    let EnrolRequest::Join { admission, .. } = join(1, "e17", (61, 62)) else { unreachable!() };
     let expected = format!(
-        "524d5443000100010600{}07{}03{}{identity}fbc004{sealing}fc80510100fd00e86794a1010000",
-        token(1),
+        "524d5443000100010600{}07{}03{}{identity}fbc004{sealing}40{}fc80510100fd00e86794a1010000",
+        text::hex(secret(1).public().as_bytes()),
         text::hex(b"eu-west"),
-        text::hex(b"e17")
+        text::hex(b"e17"),
+        text::hex(&admission.0)
     );
     assert_eq!(text::hex(&joining.to_entry()), expected);
 }

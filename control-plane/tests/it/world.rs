@@ -6,7 +6,7 @@ use remit_common::bundle::{BuildOverrides, BundleSource};
 use remit_common::crypto::hpke::SealingKey;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{EdgeId, LogIndex, MeshId, TenantId, VoterId};
-use remit_common::identity::{Administrator, SignedRequest, Verb};
+use remit_common::identity::{Administrator, SignedRequest, TokenSecret, Verb};
 use remit_common::policy::Bounds;
 use remit_common::revocation::{Cut, CutKind};
 use remit_common::time::Timestamp;
@@ -113,6 +113,11 @@ pub(crate) fn directory_content(version: u64, now: Timestamp) -> DirectoryConten
         ],
         sealers: vec![sealer("acme", 51), sealer("globex", 52)],
     }
+}
+
+/// The secret of a join token.
+pub(crate) fn token_secret(seed: u8) -> TokenSecret {
+    TokenSecret::new(Zeroizing::new([seed; 32])).unwrap()
 }
 
 pub(crate) fn sealing_key(seed: u8) -> SealingKey {

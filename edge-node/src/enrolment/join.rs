@@ -1,4 +1,5 @@
-//! The first start of an edge that was given a token. Clauses N-22 and N-23.
+//! The first start of an edge that was given a token, and another one when its certificate is past renewing. Clauses N-22
+//! and N-23.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -6,14 +7,14 @@ use std::sync::Arc;
 use remit_common::crypto::hpke::SealingKey;
 use remit_common::crypto::key_file::{self, KEY_FILE_BYTES_MAX};
 use remit_common::crypto::sign::SigningKey;
-use remit_common::identity::certificate::{CertificateDer, key_pin};
+use remit_common::identity::certificate::{CertificateDer, GRACE, key_pin, validity_of};
 use remit_common::identity::join_token::JOIN_TOKEN_BYTES_MAX;
-use remit_common::identity::{JoinToken, identity_of, to_pem};
+use remit_common::identity::{Admission, JoinToken, identity_of, to_pem};
 use remit_common::net::enrol::{Answered, Enroller};
 use remit_common::net::env::Env;
-use remit_common::net::tls::Anchor;
+use remit_common::net::tls::{self, Anchor};
 use remit_common::trust::root::SignedRoot;
-use remit_common::wire::enrol::{EnrolAnswer, EnrolQuestion, Join, Purpose};
+use remit_common::wire::enrol::{Claim, EnrolAnswer, EnrolQuestion, Join, Purpose};
 use tokio::sync::watch;
 use zeroize::Zeroizing;
 
@@ -82,6 +83,15 @@ pub(crate) fn token(config: &Config, env: &Env) -> Result<JoinToken, NotJoined> 
     Ok(token)
 }
 
+/// Whether there is a certificate that counts, or that voters would still renew (clause J-14). What is wrong with one
+/// that cannot be read shows when the edge starts.
+pub(super) fn has_certificate(config: &Config, env: &Env) -> Result<bool, NotJoined> {
+    let Some(pem) = read(env, &config.tls.certificate, super::PEM_BYTES_MAX)? else { return Ok(false) };
+    let chain = tls::certificates(&pem, "certificate chain").unwrap_or_default();
+    let validity = chain.first().and_then(|certificate| validity_of(certificate).ok());
+    Ok(validity.is_none_or(|validity| env.now().wall < validity.not_after.plus(GRACE)))
+}
+
 /// Has the voters take this edge in, unless they have.
 pub(super) async fn join(
     config: &Arc<Config>,
@@ -89,7 +99,7 @@ pub(super) async fn join(
     keys: &Keys,
     tell: &watch::Sender<String>,
 ) -> Result<Progress, NotJoined> {
-    if read(env, &config.tls.certificate, super::PEM_BYTES_MAX)?.is_some() {
+    if has_certificate(config, env)? {
         // The token may be gone by now, and the file that says how far this is may be, too.
         let from_token = || Progress::new(false, token(config, env).map(|token| token.voters).unwrap_or_default());
         return Ok(Progress::load(config, env).unwrap_or_else(from_token));
@@ -109,7 +119,11 @@ pub(super) async fn join(
     };
     let mut backoff = BACKOFF_MIN;
     let joined = loop {
-        let ask = |claim| EnrolQuestion::Join(Join { claim, secret: *token.secret.expose() });
+        let ask = |claim: Claim| {
+            let Claim { mesh, region, edge, identity, sealing, .. } = &claim;
+            let admission = token.secret.admit(&Admission { mesh: *mesh, region, edge, identity, sealing });
+            EnrolQuestion::Join(Join { claim, token: *token.secret.public(), admission })
+        };
         let why = match asker.round(Purpose::Join, ask).await {
             Round::Done(answered) => match take(&asker, &token, *answered) {
                 Ok(taken) => break taken,

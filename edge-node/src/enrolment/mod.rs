@@ -24,7 +24,7 @@ use remit_common::net::env::{AppendFile, Env};
 use remit_common::net::http::{ServeCounters, serve};
 use remit_common::net::quic::OpenFailed;
 use remit_common::net::tasks::Shutdown;
-use remit_common::wire::enrol::{Claim, EnrolAnswer, EnrolQuestion, EnrolRefused, Purpose};
+use remit_common::wire::enrol::{Claim, EnrolAnswer, EnrolQuestion, EnrolRefused, Purpose, is_final};
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -48,9 +48,10 @@ const OPS_END_WITHIN: Duration = Duration::from_secs(1);
 /// An edge has not come by its certificate.
 #[derive(Debug, thiserror::Error)]
 pub enum NotJoined {
-    /// There is no certificate, and no token by which to get one.
+    /// There is no certificate, or one that ended too long ago, and no token by which to get one.
     #[error(
-        "there is no certificate in `{certificate}` and no join token in `{token}`; `remit edge token create` makes one"
+        "there is no certificate in `{certificate}` that voters would renew, and no join token in `{token}`; \
+         `remit edge token create` makes one"
     )]
     NoToken {
         /// The certificate's file.
@@ -175,7 +176,7 @@ pub(crate) struct Asker {
 pub(crate) enum Round {
     /// One did.
     Done(Box<Answered>),
-    /// None did, and asking again is of no use.
+    /// None did, and every one of them said that asking again is of no use.
     Refused(EnrolRefused),
     /// None did now, for what reason the last one gave.
     Later(String),
@@ -193,7 +194,7 @@ impl Asker {
         let [turn] = self.env.random();
         let count = self.places.len().max(1);
         let places = self.places.iter().cycle().skip(usize::from(turn) % count).take(self.places.len());
-        let (mut refused, mut later) = (None, "no voter is known that takes edges in".to_owned());
+        let (mut refused, mut later) = (None, None);
         for (voter, addr) in places {
             let named = SpiffeId { mesh: *mesh_id, role: NodeRole::Voter(*voter) };
             let make = |binding: &_| {
@@ -201,18 +202,27 @@ impl Asker {
                 question(Claim::sign(name, &self.key, self.sealing.clone(), purpose, binding))
             };
             match self.enroller.ask((&named, *addr), make, ANSWERED_WITHIN).await {
-                Ok(Answered { answer: EnrolAnswer::Refused(why), .. }) if is_final(&why.code) => refused = Some(why),
+                Ok(Answered { answer: EnrolAnswer::Refused(why), .. }) if is_final(&why.code) => {
+                    refused = Some((*voter, why));
+                }
                 Ok(Answered { answer: EnrolAnswer::Refused(why), .. }) => {
-                    later = format!("voter {voter}: {}: {}", why.code, why.detail);
+                    later = Some(format!("voter {voter}: {}: {}", why.code, why.detail));
                 }
                 Ok(Answered { answer: EnrolAnswer::Unknown { .. }, .. }) => {
-                    later = format!("voter {voter} gives an answer that this edge does not know");
+                    later = Some(format!("voter {voter} gives an answer that this edge does not know"));
                 }
                 Ok(answered) => return Round::Done(Box::new(answered)),
-                Err(error) => later = format!("voter {voter}: {}", crate::telemetry::chain_text(&error)),
+                Err(error) => later = Some(format!("voter {voter}: {}", crate::telemetry::chain_text(&error))),
             }
         }
-        refused.map_or(Round::Later(later), Round::Refused)
+        match (refused, later) {
+            (Some((_, why)), None) => Round::Refused(why),
+            // One voter alone may lie, or be behind.
+            (Some((voter, EnrolRefused { code, detail })), Some(later)) => {
+                Round::Later(format!("voter {voter}: {code}: {detail}; but {later}"))
+            }
+            (None, later) => Round::Later(later.unwrap_or_else(|| "no voter is known that takes edges in".to_owned())),
+        }
     }
 
     /// Between half and the whole of a wait, so that edges that wait together do not come back together.
@@ -220,25 +230,6 @@ impl Asker {
         let [random] = self.env.random();
         wait / 2 + (wait / 2).mul_f32(f32::from(random) / f32::from(u8::MAX))
     }
-}
-
-/// Refusals that another voter, or the same one later, would give as well.
-fn is_final(code: &str) -> bool {
-    const FINAL: [&str; 12] = [
-        "token_unknown",
-        "token_expired",
-        "token_for_another",
-        "token_used",
-        "key_taken",
-        "edge_evicted",
-        "edge_unknown",
-        "bad_certificate",
-        "certificate_too_old",
-        "bad_signature",
-        "wrong_mesh",
-        "malformed",
-    ];
-    FINAL.contains(&code)
 }
 
 /// Whether this edge could start: its files are usable, or its token is.
@@ -250,11 +241,21 @@ pub(crate) fn check(config: &Config, env: &Env) -> Result<(), NotJoined> {
     }
 }
 
-/// What comes before an edge that the voters take in can start. `false`: it was asked to stop meanwhile.
-pub(crate) async fn prepare(config: &Config, env: &Env, shutdown: &Shutdown) -> Result<bool, NotJoined> {
+/// What comes before an edge that the voters take in can start. `false`: it was asked to stop meanwhile. An edge that has
+/// to wait says `ready` once operators can see for what.
+pub(crate) async fn prepare(
+    config: &Config,
+    env: &Env,
+    shutdown: &Shutdown,
+    ready: &mut (dyn FnMut() + Send),
+) -> Result<bool, NotJoined> {
     let Some(of) = &config.enrolment else { return Ok(true) };
     let _lock = lock(config, env)?;
-    if of.token.is_none() || Progress::load(config, env).is_some_and(|progress| progress.listed) {
+    if of.token.is_none() {
+        return Ok(true);
+    }
+    let is_listed = Progress::load(config, env).is_some_and(|progress| progress.listed);
+    if is_listed && join::has_certificate(config, env)? {
         return Ok(true);
     }
     let (tell, told) = watch::channel("joining: asking the voters".to_owned());
@@ -266,6 +267,7 @@ pub(crate) async fn prepare(config: &Config, env: &Env, shutdown: &Shutdown) -> 
     let ops = env.spawn_named("operations listener", async move {
         serve(&ops_env, listener, router, wait::ops_limits(), &ServeCounters::default(), &ops_ended).await;
     });
+    ready();
     let done = tokio::select! {
         biased;
         () = shutdown.requested() => Ok(false),

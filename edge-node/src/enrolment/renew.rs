@@ -16,6 +16,8 @@ use tokio::sync::watch;
 use super::{Asker, BACKOFF_MAX, BACKOFF_MIN, NotJoined, Progress, Round, places};
 use crate::telemetry::chain_text;
 
+/// From one certificate to the question for the next, whatever their times say.
+const RENEWED_PAUSE: Duration = Duration::from_secs(1);
 /// Between two looks at the clock.
 const LOOK_EVERY: Duration = Duration::from_millis(500);
 
@@ -86,6 +88,7 @@ impl Renewal {
                 tokio::time::sleep(self.asker.jittered(backoff)).await;
                 backoff = BACKOFF_MAX.min(backoff * 2);
             }
+            tokio::time::sleep(RENEWED_PAUSE).await;
         }
     }
 
@@ -110,6 +113,9 @@ impl Renewal {
         if !is_ours || !counts {
             return Err("a voter gives another edge's certificate, or one that does not count now".to_owned());
         }
+        if !outlasts(&new, &self.shown.borrow()) {
+            return Err("a voter gives a certificate that ends no later than the one that it is to follow".to_owned());
+        }
         let (disk, path) = (Arc::clone(&self.asker.env.disk), self.asker.config.tls.certificate.clone());
         let pem = to_pem(&new.certificate);
         let stored = self.asker.env.run_blocking(move || disk.replace(&path, pem.as_bytes())).await;
@@ -125,6 +131,12 @@ impl Renewal {
         self.shown.send_replace(new);
         Ok(())
     }
+}
+
+/// Whether a certificate is worth having: it ends later than the one before. Otherwise the next would be due at once.
+fn outlasts(new: &Shown, shown: &Shown) -> bool {
+    let ends = |of: &Shown| of.validity.map(|validity| validity.not_after);
+    ends(new) > ends(shown)
 }
 
 /// When to ask for the next certificate: at half the life that it had when it was issued, and up to a tenth of it later.

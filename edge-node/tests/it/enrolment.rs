@@ -9,17 +9,20 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, VoterId};
-use remit_common::identity::certificate::{BACKDATED, key_pin, to_pem};
-use remit_common::identity::{JoinToken, NodeKind, NodeRole, SpiffeId, TokenSecret, Validity, issue_ca, issue_node};
+use remit_common::identity::certificate::{BACKDATED, GRACE, key_pin, to_pem};
+use remit_common::identity::{
+    Admission, JoinToken, NodeKind, NodeRole, SpiffeId, TokenSecret, Validity, issue_ca, issue_node,
+};
 use remit_common::net::enrol::{Asked, binding_of, listen};
 use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
 use remit_common::net::tls::Identity;
+use remit_common::time::Timestamp;
 use remit_common::wire::enrol::{
     Claim, EnrolAnswer, EnrolQuestion, EnrolRefused, Issued, Join, Purpose, Renew, Standing,
 };
 use remit_edge_node::config::{EnrolAddr, Enrolment};
-use remit_edge_node::{Config, NotJoined, RunError, run};
+use remit_edge_node::{Config, NotJoined, RunError, run, run_with};
 use zeroize::Zeroizing;
 
 use crate::support::agent::Agent;
@@ -32,7 +35,7 @@ use crate::support::{eventually, logs};
 const SECRET: u8 = 5;
 const LIFE: Duration = Duration::from_secs(86_400);
 
-/// The desk of voter 1.
+/// The desk of a voter.
 #[derive(Clone)]
 struct Desk {
     at: SocketAddr,
@@ -41,14 +44,22 @@ struct Desk {
     /// Refuses with this word.
     refuses: Arc<Mutex<Option<&'static str>>>,
     claims: Arc<Mutex<Vec<Claim>>>,
+    joins: Arc<AtomicU64>,
+    /// When the certificates end that it gives, if not a day from now.
+    until: Arc<Mutex<Option<Timestamp>>>,
 }
 
 impl Desk {
+    /// Voter 1's.
     fn start(env: &Env, root: Vec<u8>) -> Self {
+        Self::start_as(VoterId(1), env, root)
+    }
+
+    fn start_as(voter: VoterId, env: &Env, root: Vec<u8>) -> Self {
         let valid = validity(env.now().wall);
         let ca = issue_ca(&key(VOTERS_CA), &MESH, NodeKind::Voter, 1, valid).unwrap();
-        let name = SpiffeId { mesh: MESH, role: NodeRole::Voter(VoterId(1)) };
-        let own = voter_key(VoterId(1));
+        let name = SpiffeId { mesh: MESH, role: NodeRole::Voter(voter) };
+        let own = voter_key(voter);
         let certificate = issue_node(&ca, &key(VOTERS_CA), &name, own.public(), 2, valid).unwrap();
         let identity = Identity::new(vec![certificate], &own).with_authority(to_pem(&ca).as_bytes()).unwrap();
         let endpoint = listen(env, ([127, 0, 0, 1], 0).into(), &identity).unwrap();
@@ -58,6 +69,8 @@ impl Desk {
             issued: Arc::default(),
             refuses: Arc::default(),
             claims: Arc::default(),
+            joins: Arc::default(),
+            until: Arc::default(),
         };
         let (serving, env_of) = (desk.clone(), env.clone());
         drop(env.spawn_named("desk", async move {
@@ -77,9 +90,13 @@ impl Desk {
                 let code = self.refuses.lock().unwrap().unwrap().to_owned();
                 (EnrolAnswer::Refused(EnrolRefused { code, detail: "because".to_owned() }), Vec::new())
             }
-            EnrolQuestion::Join(Join { claim, secret }) => {
+            EnrolQuestion::Join(Join { claim, token, admission }) => {
                 claim.verify(Purpose::Join, &binding).unwrap();
-                assert_eq!(secret, &[SECRET; 32]);
+                let Claim { mesh, region, edge, identity, sealing, .. } = claim;
+                let admitted = Admission { mesh: *mesh, region, edge, identity, sealing };
+                admitted.verify(secret().public(), admission).unwrap();
+                assert_eq!(token, secret().public());
+                self.joins.fetch_add(1, Ordering::SeqCst);
                 (EnrolAnswer::Joined(self.issue(env, claim)), root.to_vec())
             }
             EnrolQuestion::Renew(Renew { claim, certificate }) => {
@@ -104,7 +121,10 @@ impl Desk {
         let now = env.now().wall;
         let ca = issue_ca(&key(EDGES_CA), &MESH, NodeKind::Edge, 1, validity(now)).unwrap();
         let role = NodeRole::Edge { region: claim.region.clone(), edge: claim.edge.clone() };
-        let counts = Validity { not_before: now.minus(BACKDATED), not_after: now.plus(LIFE) };
+        let counts = Validity {
+            not_before: now.minus(BACKDATED),
+            not_after: self.until.lock().unwrap().unwrap_or(now.plus(LIFE)),
+        };
         let name = SpiffeId { mesh: MESH, role };
         let certificate = issue_node(&ca, &key(EDGES_CA), &name, &claim.identity, index.0, counts).unwrap();
         Issued { certificate: certificate.to_vec(), index }
@@ -113,6 +133,14 @@ impl Desk {
     fn issued(&self) -> u64 {
         self.issued.load(Ordering::SeqCst)
     }
+
+    fn joins(&self) -> u64 {
+        self.joins.load(Ordering::SeqCst)
+    }
+}
+
+fn secret() -> TokenSecret {
+    TokenSecret::new(Zeroizing::new([SECRET; 32])).unwrap()
 }
 
 fn token(scene: &Scene, desk: &Desk) -> JoinToken {
@@ -124,7 +152,7 @@ fn token(scene: &Scene, desk: &Desk) -> JoinToken {
         region: keys::region(),
         edge: keys::edge_id(),
         voters: [(VoterId(1), desk.at)].into(),
-        secret: TokenSecret::new(Zeroizing::new([SECRET; 32])),
+        secret: secret(),
     }
 }
 
@@ -153,10 +181,13 @@ async fn an_edge_makes_its_keys_joins_waits_and_then_starts_without_asking() {
     let desk = Desk::start(&scene.world.env, scene.root.clone());
     let config = bare(&scene, &token(&scene, &desk));
     let (shutdown, env) = (Shutdown::new(), scene.world.env.clone());
+    let ready = Arc::new(AtomicU64::new(0));
     let running = {
-        let (config, env, shutdown) = (config.clone(), env.clone(), shutdown.clone());
+        let (config, env, shutdown, tell) = (config.clone(), env.clone(), shutdown.clone(), Arc::clone(&ready));
         #[expect(clippy::disallowed_methods, reason = "the test's own task")]
-        tokio::spawn(run(config, env, shutdown))
+        tokio::spawn(run_with(config, env, shutdown, move || {
+            tell.fetch_add(1, Ordering::SeqCst);
+        }))
     };
     let ops = Agent::new(&env, config.listen.ops, None);
     let look = async |path: &str| ops.try_get(path).await.ok();
@@ -167,6 +198,7 @@ async fn an_edge_makes_its_keys_joins_waits_and_then_starts_without_asking() {
     })
     .await;
     assert_eq!(desk.issued(), 1);
+    assert_eq!(ready.load(Ordering::SeqCst), 1, "a service manager does not wait with it");
     let claim = desk.claims.lock().unwrap()[0].clone();
     assert!(waits.contains(&claim.identity.id().to_string()) && waits.contains(&claim.sealing.id().to_string()));
     assert_eq!(look("/status").await.unwrap().json["mode"], "joining");
@@ -189,6 +221,7 @@ async fn an_edge_makes_its_keys_joins_waits_and_then_starts_without_asking() {
     .await;
     shutdown.trigger();
     running.await.unwrap().unwrap();
+    assert_eq!(ready.load(Ordering::SeqCst), 1, "once");
     assert!(String::from_utf8(env.disk.read(&progress, 4_096).unwrap().unwrap()).unwrap().contains("\"listed\":true"));
 
     // From now on it starts, whoever answers or does not; a certificate of a day is still good.
@@ -207,6 +240,90 @@ async fn an_edge_makes_its_keys_joins_waits_and_then_starts_without_asking() {
     shutdown.trigger();
     running.await.unwrap().unwrap();
     assert_eq!(desk.issued(), 1, "and has asked for nothing");
+}
+
+/// N-22: one voter alone, which may lie, ends no edge that joins.
+#[tokio::test]
+async fn an_edge_gives_up_when_every_voter_refuses_it_for_good() {
+    let scene = Scene::before_the_edge();
+    let [lies, behind] = [1, 2].map(|voter| Desk::start_as(VoterId(voter), &scene.world.env, scene.root.clone()));
+    let token = JoinToken { voters: [(VoterId(1), lies.at), (VoterId(2), behind.at)].into(), ..token(&scene, &lies) };
+    *lies.refuses.lock().unwrap() = Some("token_unknown");
+    *behind.refuses.lock().unwrap() = Some("unavailable");
+    let config = bare(&scene, &token);
+    let (shutdown, env) = (Shutdown::new(), scene.world.env.clone());
+    let ops = Agent::new(&env, config.listen.ops, None);
+    let running = {
+        let (config, env, shutdown) = (config.clone(), env.clone(), shutdown.clone());
+        #[expect(clippy::disallowed_methods, reason = "the test's own task")]
+        tokio::spawn(run(config, env, shutdown))
+    };
+    let look = async |path: &str| String::from_utf8(ops.try_get(path).await.ok()?.body).ok();
+    eventually("it says what both answer", || async {
+        let text = look("/readyz").await?;
+        (text.contains("voter 1: token_unknown") && text.contains("voter 2: unavailable")).then_some(())
+    })
+    .await;
+    *behind.refuses.lock().unwrap() = None;
+    eventually("the other voter has taken it in", || async {
+        look("/readyz").await?.starts_with("not_in_directory: ").then_some(())
+    })
+    .await;
+    assert_eq!((lies.issued(), behind.issued()), (0, 1));
+    shutdown.trigger();
+    running.await.unwrap().unwrap();
+
+    // When both say so, it ends.
+    env.disk.remove(&config.tls.certificate).unwrap();
+    *behind.refuses.lock().unwrap() = Some("token_expired");
+    let ended = run(config, env, Shutdown::new()).await;
+    assert!(matches!(ended, Err(RunError::NotJoined(NotJoined::Refused { .. }))), "{ended:?}");
+}
+
+/// N-22, J-14: by a new token, with the keys that the directory lists.
+#[tokio::test]
+async fn an_edge_whose_certificate_is_past_renewing_joins_again() {
+    let scene = Scene::before_the_edge();
+    let desk = Desk::start(&scene.world.env, scene.root.clone());
+    let (config, env) = (bare(&scene, &token(&scene, &desk)), scene.world.env.clone());
+    desk.listed.store(true, Ordering::SeqCst);
+    let ops = Agent::new(&env, config.listen.ops, None);
+    let start_and_stop = async || {
+        let shutdown = Shutdown::new();
+        let running = {
+            let (config, env, shutdown) = (config.clone(), env.clone(), shutdown.clone());
+            #[expect(clippy::disallowed_methods, reason = "the test's own task")]
+            tokio::spawn(run(config, env, shutdown))
+        };
+        eventually("it runs", || async {
+            (ops.try_get("/status").await.ok()?.json["mode"] == "isolated").then_some(())
+        })
+        .await;
+        shutdown.trigger();
+        running.await.unwrap().unwrap();
+    };
+    start_and_stop().await;
+    let first = desk.claims.lock().unwrap()[0].clone();
+    env.disk.remove(&config.tls.certificate).unwrap();
+    start_and_stop().await;
+    assert_eq!(desk.joins(), 2, "the certificate is gone");
+
+    // One that has ended is renewed for as long as voters do that, and no token is spent on it.
+    let now = env.now().wall;
+    let ca = issue_ca(&key(EDGES_CA), &MESH, NodeKind::Edge, 1, validity(now)).unwrap();
+    let name = SpiffeId { mesh: MESH, role: NodeRole::Edge { region: keys::region(), edge: keys::edge_id() } };
+    let minute = Duration::from_secs(60);
+    for (ended, joins) in [(GRACE - minute, 0), (GRACE + minute, 1)] {
+        let counts = Validity { not_before: now.minus(GRACE * 2), not_after: now.minus(ended) };
+        let old = issue_node(&ca, &key(EDGES_CA), &name, &first.identity, 7, counts).unwrap();
+        env.disk.replace(&config.tls.certificate, to_pem(&old).as_bytes()).unwrap();
+        let before = desk.joins();
+        start_and_stop().await;
+        assert_eq!(desk.joins() - before, joins);
+    }
+    for claim in desk.claims.lock().unwrap().iter() {
+        assert_eq!((claim.identity, &claim.sealing), (first.identity, &first.sealing));
+    }
 }
 
 /// N-22, J-7.
@@ -304,9 +421,17 @@ async fn a_running_edge_renews_at_half_life_and_drops_nothing() {
         logged.contains("the certificate is not renewed yet").then_some(())
     })
     .await;
+    // One that ends no later than the first is not taken, or the next would be due at once.
+    *desk.until.lock().unwrap() = Some(now.plus(LIFE));
     *desk.refuses.lock().unwrap() = None;
+    eventually("it does not take what ends no later", || async {
+        String::from_utf8_lossy(&logs::kept()).contains("ends no later than").then_some(())
+    })
+    .await;
+    assert_eq!(ends(&scene.status().await), ends(&before));
+    *desk.until.lock().unwrap() = None;
     let renewed = scene.until("the certificate is another", |status| ends(status) > ends(&before)).await;
-    assert_eq!(desk.issued(), 1);
+    assert!(desk.issued() >= 2);
     let file = scene.world.env.disk.read(&scene.config.tls.certificate, 10_000).unwrap().unwrap();
     assert_ne!(file, to_pem(&first).into_bytes());
     assert_eq!(renewed["voters_connected"].as_array().unwrap().len(), 3, "what stood, stands: {renewed}");

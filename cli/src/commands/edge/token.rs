@@ -1,4 +1,4 @@
-//! `remit edge token`: the tokens by which edges join. The secret is made here, and the voters are told its digest only.
+//! `remit edge token`: the tokens by which edges join. The secret is made here; the voters are told the digest of its public key.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -100,6 +100,8 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     match &args.verb {
         Verb::Create { region, name, ttl, uses, voters_ca, voters, output } => {
             let authority = voters_ca.clone().unwrap_or_else(|| mesh.root.with_file_name("voters-ca.pem"));
+            let secret = TokenSecret::new(Zeroizing::new(context.env.random()))
+                .map_err(|error| Failure::caused(Exit::Failed, &error))?;
             let token = JoinToken {
                 mesh: mesh.mesh_id,
                 root: first_root(context, &mesh)?,
@@ -107,7 +109,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
                 region: region.clone(),
                 edge: name.clone(),
                 voters: places(&admin, &mesh, voters).await?,
-                secret: TokenSecret::new(Zeroizing::new(context.env.random())),
+                secret,
             };
             create(context, &admin, &token, ((*ttl).into(), *uses), output.as_deref()).await
         }
