@@ -9,6 +9,7 @@ macro_rules! drills {
 /// Name and text of each, in the order of their names.
 pub const DRILLS: &[(&str, &str)] = drills![
     "clock-jump",
+    "control-plane-frozen",
     "control-plane-gone",
     "disk-full-edge",
     "disk-full-voter",
