@@ -507,7 +507,9 @@ fn cut(shared: &Shared, RevokeAsked { request }: RevokeAsked) -> RevokeAnswer {
     }
     let index = LogIndex(shared.log.next_index());
     let issuers = keys::issuers();
-    let authorities = Authorities { mesh: &MESH, administrators: &Administrators::new(), issuers: &issuers };
+    let administrator = keys::administrator(shared.env.now().wall, &[keys::acme()]);
+    let administrators = Administrators::from([(administrator.key.id(), administrator)]);
+    let authorities = Authorities { mesh: &MESH, administrators: &administrators, issuers: &issuers };
     let entry = Revocation::from_request(index, request, &authorities).unwrap();
     let until = entry.until;
     RevokeAnswer::Committed { epoch: shared.log.revoke(entry), until }
