@@ -14,6 +14,7 @@ use remit_common::revocation::{Cut, RevocationUpdate, Revocations};
 use remit_common::time::Timestamp;
 use remit_common::trust::beacon::SignedStatement;
 use remit_common::trust::directory::Directory;
+use remit_common::trust::freshness::stopped_after;
 use remit_common::trust::root::Root;
 use remit_common::wire::seal;
 use remit_control_plane::admin::model::{Coverage, EdgeCoverage, RevocationList};
@@ -27,9 +28,6 @@ use crate::failure::{Exit, Failure};
 const POLL: Duration = Duration::from_millis(100);
 /// The longest wait for a commit, and then for the voters' seal.
 const VOTERS_WITHIN: Duration = Duration::from_secs(30);
-
-/// What clocks may differ by over a bound, beyond one percent of it.
-const SLACK: Duration = Duration::from_secs(2);
 
 /// What is asked about.
 #[derive(Debug, Clone)]
@@ -197,10 +195,7 @@ fn believe(mut told: Coverage, epoch: RevocationEpoch, directory: &Directory) ->
 
 /// When an edge that has not signed has stopped, whatever it runs: by the longest bounds that the root allows.
 fn stops(sealed: Timestamp, most: &Bounds) -> BTreeMap<Effect, Timestamp> {
-    let stop = |effect: Effect| {
-        let bound = most.of(effect);
-        (effect, sealed.plus(bound.saturating_add(bound / 100).saturating_add(SLACK)))
-    };
+    let stop = |effect: Effect| (effect, sealed.plus(stopped_after(most.of(effect))));
     Effect::ALL.iter().copied().map(stop).collect()
 }
 

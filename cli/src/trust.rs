@@ -36,11 +36,28 @@ fn installed_root(context: &Context, mesh: &MeshFile) -> Result<SignedRoot, Fail
 
 /// The newest root and directory that any edge of the mesh has: one that lags, or lies, does not hide them.
 pub(crate) async fn directory(context: &Context, mesh: &MeshFile) -> Result<(Root, Directory), Failure> {
+    newest(context, mesh, &published_by_all(mesh).await?)
+}
+
+/// What each edge of the mesh gives as [`Published`], in the order of the mesh file.
+pub(crate) async fn published_by_all(mesh: &MeshFile) -> Result<Vec<Result<Vec<u8>, String>>, Failure> {
     let http = http_client()?;
-    let answers = mesh.edges.iter().map(|edge| published_by(&http, &edge.agent));
+    Ok(futures::future::join_all(mesh.edges.iter().map(|edge| published_by(&http, &edge.agent))).await)
+}
+
+/// The newest that verifies of what [`published_by_all`] gave.
+pub(crate) fn newest(
+    context: &Context,
+    mesh: &MeshFile,
+    answers: &[Result<Vec<u8>, String>],
+) -> Result<(Root, Directory), Failure> {
     let (mut newest, mut silent) = (None::<(Root, Directory)>, Vec::new());
-    for (edge, answer) in mesh.edges.iter().zip(futures::future::join_all(answers).await) {
-        match answer.and_then(|body| verified(context, mesh, &body).map_err(|failure| failure.message)) {
+    for (edge, answer) in mesh.edges.iter().zip(answers) {
+        match answer
+            .as_deref()
+            .map_err(String::clone)
+            .and_then(|body| verified(context, mesh, body).map_err(|failure| failure.message))
+        {
             Ok(found) => {
                 let rank = |trust: &(Root, Directory)| (trust.1.version(), trust.0.version());
                 if newest.as_ref().is_none_or(|known| rank(known) < rank(&found)) {
@@ -153,11 +170,10 @@ impl Life {
     }
 }
 
-/// What a mesh hangs on, as one of its edges has it, and how long that counts.
-pub(crate) async fn standing(context: &Context, mesh: &MeshFile) -> Result<[Life; 2], Failure> {
-    let body = published(mesh).await?;
+/// What a mesh hangs on, as one of its edges gave it, and how long that counts.
+pub(crate) fn standing(context: &Context, mesh: &MeshFile, body: &[u8]) -> Result<[Life; 2], Failure> {
     let pin = installed_root(context, mesh)?.digest();
-    let published = published::Published::parse(&body);
+    let published = published::Published::parse(body);
     let (root, directory) = published
         .and_then(|it| it.verify_signatures(&pin, &mesh.mesh_id))
         .map_err(|error| Failure::caused(Exit::Failed, &error))?;

@@ -21,7 +21,7 @@ const ON_ITS_WAY_US: u64 = 5_000_000;
 struct Called {
     at_us: u64,
     took_us: Option<u64>,
-    /// Whether nothing was ever done against it.
+    /// Whether nothing was ever done against it, and its answer may be shown.
     due: bool,
     /// Whether the policy permits it only while a relation holds.
     rests: bool,
@@ -63,7 +63,9 @@ impl Pulse {
                     self.calls.push_back(Called {
                         at_us: event.time_us,
                         took_us: answered.and(from).map(|from| event.time_us.saturating_sub(from)),
-                        due: call.admitted && !lineage(&call.session).any(|name| self.cut.contains(name)),
+                        due: call.admitted
+                            && !call.leaks
+                            && !lineage(&call.session).any(|name| self.cut.contains(name)),
                         rests: call.rests_on.is_some(),
                         related: self.held_at(call.rests_on.as_deref(), from),
                         admitted: call.admitted,

@@ -141,6 +141,9 @@ pub struct Call {
     /// The relation without which the policy permits this call to nobody: the tuple, as `remit relation add` has it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rests_on: Option<String>,
+    /// Whether the tool answers with its credential in it, so that the edge has to keep the answer back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub leaks: bool,
     /// What came back; on returns of kind `ok` only.
     pub outcome: Option<Outcome>,
 }

@@ -11,7 +11,7 @@ use anyhow::{Context as _, Result};
 use remit_common::crypto::hpke::SealingKey;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{EdgeId, MeshId, Region, TenantId, VoterId};
-use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
+use remit_common::identity::certificate::{Validity, issue_ca, issue_node, to_pem};
 use remit_common::identity::{Administrator, NodeKind, NodeRole, SpiffeId, Verb};
 use remit_common::net::env::Env;
 use remit_common::policy::Bounds;
@@ -128,8 +128,8 @@ impl Material {
             created,
             serial: 2,
             root: folder.write("root.json", &root.to_bytes())?,
-            voters_ca: folder.write("voters-ca.pem", pem(&voters).as_bytes())?,
-            edges_ca: folder.write("edges-ca.pem", pem(&edges).as_bytes())?,
+            voters_ca: folder.write("voters-ca.pem", to_pem(&voters.as_slice().into()).as_bytes())?,
+            edges_ca: folder.write("edges-ca.pem", to_pem(&edges.as_slice().into()).as_bytes())?,
             edges_ca_key,
             authorities: Authorities { voters_key, voters, edges_key, edges },
             directory_key,
@@ -189,7 +189,7 @@ impl Material {
         let id = SpiffeId { mesh: self.mesh_id, role };
         let validity = validity(self.created);
         let certificate = issue_node(&ca.as_slice().into(), ca_key, &id, identity.public(), self.serial, validity)?;
-        folder.write("certificate.pem", pem(certificate.as_ref()).as_bytes())?;
+        folder.write("certificate.pem", to_pem(&certificate).as_bytes())?;
         Ok(NodeFiles { folder, identity })
     }
 
@@ -209,23 +209,4 @@ impl Material {
 
 fn validity(created: Timestamp) -> Validity {
     Validity { not_before: created.minus(BACKDATED), not_after: created.plus(LIFE) }
-}
-
-/// A certificate as PEM (RFC 7468).
-fn pem(der: &[u8]) -> String {
-    let base64 = remit_common::text::base64(der);
-    let lines = base64.as_bytes().chunks(64).map(String::from_utf8_lossy).collect::<Vec<_>>().join("\n");
-    format!("-----BEGIN CERTIFICATE-----\n{lines}\n-----END CERTIFICATE-----\n")
-}
-
-#[cfg(test)]
-mod tests {
-    #[test]
-    fn pem_has_lines_of_64_characters() {
-        let text = super::pem(&[0; 60]);
-        let lines: Vec<_> = text.lines().collect();
-        assert_eq!(lines.len(), 4);
-        assert_eq!(lines[1].len(), 64);
-        assert_eq!(lines[2].len(), 16);
-    }
 }

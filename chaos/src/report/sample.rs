@@ -182,6 +182,7 @@ fn work(notes: &mut Notes, dice: &mut Dice) -> Vec<(u64, u64, String, What, What
             effect,
             admitted,
             rests_on: None,
+            leaks: false,
             outcome: None,
         };
         let outcome = Outcome { verdict, reason: reason.to_owned(), decision: None };

@@ -47,6 +47,8 @@ struct Task {
     admitted: bool,
     /// The contract whose manager alone may do it.
     manages: Option<&'static str>,
+    /// Whether the tool is made to say its credential.
+    leaks: bool,
     /// How often, of a hundred.
     weight: usize,
 }
@@ -65,21 +67,34 @@ fn tasks() -> [Task; 9] {
     let contract = |id: &str| json!({"customer_id": "cust_acme_1042", "contract_id": id});
     let ticket = |customer: &str| json!({"customer_id": customer, "title": "Renewal at risk", "body": "See notes."});
     let leaky = json!({"customer_id": "cust_acme_1042", "title": SAY_THE_KEY, "body": "See notes."});
-    let task = |tool, effect, arguments, admitted, weight| {
-        let manages = None;
-        Task { tool, effect, arguments, admitted, manages, weight }
+    let task = |tool, effect, arguments, admitted, weight| Task {
+        tool,
+        effect,
+        arguments,
+        admitted,
+        manages: None,
+        leaks: false,
+        weight,
     };
     let offer = |contract| {
         let arguments = json!({"customer_id": "cust_acme_1042", "contract_id": contract, "months": 24});
         let manages = Some(contract);
-        Task { tool: offers::TOOL, effect: Effect::Irreversible, arguments, admitted: true, manages, weight: 6 }
+        Task {
+            tool: offers::TOOL,
+            effect: Effect::Irreversible,
+            arguments,
+            admitted: true,
+            manages,
+            leaks: false,
+            weight: 6,
+        }
     };
     [
         task("contracts.read", Effect::Read, contract("contract_7781"), true, 34),
         task("crm.read", Effect::Read, json!({"customer_id": "cust_acme_1042"}), true, 14),
         task("tickets.create", Effect::Irreversible, ticket("cust_acme_1042"), true, 23),
         // The tool is called; what it answers must not come back.
-        task("tickets.create", Effect::Irreversible, leaky, true, 2),
+        Task { leaks: true, ..task("tickets.create", Effect::Irreversible, leaky, true, 2) },
         task("contracts.read", Effect::Read, contract("contract_9001"), false, 5),
         task("tickets.create", Effect::Irreversible, ticket("cust_globex_2001"), false, 5),
         task("billing.update", Effect::Spend, json!({"customer_id": "cust_acme_1042", "plan": "free"}), false, 5),
@@ -210,6 +225,7 @@ impl Agent {
                 effect: task.effect,
                 admitted,
                 rests_on: task.manages.map(offers::manager_of),
+                leaks: task.leaks,
                 outcome,
             })
         };

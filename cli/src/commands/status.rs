@@ -33,13 +33,15 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
     let http = http_client()?;
-    let (control, edges, directory, trust) = futures::join!(
+    let (control, edges, published) = futures::join!(
         admin.get::<Status>("/v1/status"),
         futures::future::join_all(mesh.edges.iter().map(|edge| ask(&http, edge))),
-        trust::directory(context, &mesh),
-        trust::standing(context, &mesh),
+        trust::published_by_all(&mesh),
     );
-    let directory = directory.ok().map(|(_, directory)| directory);
+    let published = published.unwrap_or_default();
+    let directory = trust::newest(context, &mesh, &published).ok().map(|(_, directory)| directory);
+    let first = published.iter().find_map(|answer| answer.as_deref().ok());
+    let trust = first.and_then(|body| trust::standing(context, &mesh, body).ok());
     let attested = control.as_ref().map(|control| attested(control, directory.as_ref())).unwrap_or_default();
     let unattested = unattested(&attested, control.as_ref().ok(), directory.as_ref());
     context.output.document(&json!({
@@ -48,7 +50,7 @@ pub(super) async fn run(_args: &Args, context: &Context) -> Result<Exit, Failure
         "edges": edges,
         "attested": attested,
         "unattested": unattested,
-        "trust": trust.as_ref().ok().map(|[root, directory]| json!({ "root": root, "directory": directory })),
+        "trust": trust.as_ref().map(|[root, directory]| json!({ "root": root, "directory": directory })),
     }));
     match &control {
         Ok(control) => print_control(context, control),

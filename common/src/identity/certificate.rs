@@ -391,4 +391,13 @@ mod tests {
             let _ = (identity_of(&changed), key_pin(&changed), validity_of(&changed), issued_by(&changed, &authority(1)));
         }
     }
+
+    #[test]
+    fn pem_has_lines_of_64_characters() {
+        let text = to_pem(&CertificateDer::from([0; 60].as_slice()));
+        let lines: Vec<_> = text.lines().collect();
+        assert_eq!(lines.len(), 4);
+        assert_eq!(lines[1].len(), 64);
+        assert_eq!(lines[2].len(), 16);
+    }
 }

@@ -225,6 +225,14 @@ pub fn age_of(proven: Now, now: Now) -> Option<Duration> {
     (!has_drifted(proven, now)).then(|| now.boot.since(proven.boot))
 }
 
+/// How long an effect with this bound may still be permitted, anywhere, by an edge that learns nothing any more: over the
+/// bound clocks may differ by one percent, and by two seconds beyond it.
+#[must_use]
+pub fn stopped_after(bound: Duration) -> Duration {
+    const SLACK: Duration = Duration::from_secs(2);
+    bound.saturating_add(bound / 100).saturating_add(SLACK)
+}
+
 impl Freshness {
     /// When an outstanding nonce was sent.
     #[must_use]

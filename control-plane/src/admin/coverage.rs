@@ -5,7 +5,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use axum::Json;
 use axum::extract::{Path, State};
@@ -16,6 +15,7 @@ use remit_common::lattice::{Effect, Effects};
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::Bounds;
 use remit_common::time::Timestamp;
+use remit_common::trust::freshness::stopped_after;
 use remit_common::wire::proof::Covered;
 
 use super::App;
@@ -24,10 +24,6 @@ use super::problem::Failure;
 use super::read::{Ask, Asked, Consistency, asked};
 use crate::edges::EdgeReport;
 use crate::registry::{ActiveBundle, State as Registry};
-
-/// What clocks may differ by over a bound, in percent, and beyond it.
-const DRIFT_PERCENT: u32 = 1;
-const SLACK: Duration = Duration::from_secs(2);
 
 pub(super) async fn coverage(
     State(app): State<Arc<App>>,
@@ -109,8 +105,7 @@ fn bounds_of(state: &Registry, epoch: RevocationEpoch) -> Vec<Bounds> {
 fn stops(committed_by: Timestamp, bounds: &[Bounds]) -> BTreeMap<Effect, Timestamp> {
     let stop = |effect: Effect| {
         let bound = bounds.iter().map(|bounds| bounds.of(effect)).max()?;
-        let drift = bound.saturating_mul(DRIFT_PERCENT) / 100;
-        Some((effect, committed_by.plus(bound.saturating_add(drift).saturating_add(SLACK))))
+        Some((effect, committed_by.plus(stopped_after(bound))))
     };
     Effects::ALL.iter().filter_map(stop).collect()
 }

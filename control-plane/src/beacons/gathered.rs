@@ -33,9 +33,8 @@ pub(super) struct Gathered {
 
 #[derive(Debug)]
 struct Tick {
-    statement: Statement,
+    signed: SignedStatement,
     relations: RelationHeads,
-    signatures: BTreeMap<VoterId, Signature>,
     /// More than half of the voters.
     majority: usize,
 }
@@ -45,7 +44,8 @@ impl Gathered {
     pub(super) fn begin(&mut self, statement: Statement, relations: RelationHeads, trust: &Trust) {
         let n = statement.n;
         let majority = majority_of(trust.directory.voters().count());
-        self.ticks.insert(n, Tick { statement, relations, signatures: BTreeMap::new(), majority });
+        let signed = SignedStatement { statement, signatures: BTreeMap::new() };
+        self.ticks.insert(n, Tick { signed, relations, majority });
         while self.ticks.len() > TICKS_MAX {
             self.ticks.pop_first();
         }
@@ -62,7 +62,7 @@ impl Gathered {
     /// A voter's signature under a tick: verified if the tick has been applied here, kept until then otherwise.
     pub(super) fn add(&mut self, trust: &Trust, voter: VoterId, n: LogIndex, signature: Signature) {
         let Some(key) = trust.directory.voter(voter).and_then(|voter| voter.beacon) else { return };
-        let Some(tick) = self.ticks.get_mut(&n) else {
+        let Some(Tick { signed, .. }) = self.ticks.get_mut(&n) else {
             let is_ahead = self.ticks.keys().next_back().is_none_or(|newest| n > *newest);
             if is_ahead && (self.early.contains_key(&voter) || self.early.len() < VOTERS_MAX) {
                 let of = self.early.entry(voter).or_default();
@@ -74,14 +74,14 @@ impl Gathered {
             }
             return;
         };
-        if tick.statement.verify(&trust.root.content().mesh_id, &key, &signature).is_err() {
+        if signed.statement.verify(&trust.root.content().mesh_id, &key, &signature).is_err() {
             // Signed under another directory's key, or about another state.
             tracing::warn!(%voter, tick = %n, "a voter's signature is not under what this voter has applied");
             return;
         }
-        tick.signatures.insert(voter, signature);
+        signed.signatures.insert(voter, signature);
         if self.newest.get(&voter).is_none_or(|(known, _)| known.n < n) {
-            self.newest.insert(voter, (tick.statement.clone(), signature));
+            self.newest.insert(voter, (signed.statement.clone(), signature));
         }
         self.newest.retain(|voter, _| trust.directory.voter(*voter).is_some());
     }
@@ -89,10 +89,11 @@ impl Gathered {
     /// The newest tick that a majority has signed, once.
     pub(super) fn take_complete(&mut self) -> Option<Complete> {
         let released = self.released;
-        let newer = self.ticks.iter().rev().take_while(|(n, _)| **n > released);
-        let (n, tick) = newer.into_iter().find(|(_, tick)| tick.signatures.len() >= tick.majority)?;
+        let mut newer = self.ticks.iter().rev().take_while(|(n, _)| **n > released);
+        let (n, Tick { signed, relations, .. }) =
+            newer.find(|(_, tick)| tick.signed.signatures.len() >= tick.majority)?;
         self.released = *n;
-        Some((*n, PublishedBeacon { relations: tick.relations.clone(), signatures: tick.signatures.clone() }))
+        Some((*n, PublishedBeacon { relations: relations.clone(), signatures: signed.signatures.clone() }))
     }
 
     /// The newest statement under a voter's signature.
@@ -102,10 +103,6 @@ impl Gathered {
 
     /// Every tick that is kept, with its signatures, oldest first.
     pub(super) fn signed(&self) -> Vec<SignedStatement> {
-        let signed = self
-            .ticks
-            .values()
-            .map(|tick| SignedStatement { statement: tick.statement.clone(), signatures: tick.signatures.clone() });
-        signed.collect()
+        self.ticks.values().map(|tick| tick.signed.clone()).collect()
     }
 }

@@ -193,6 +193,7 @@ fn look(world: &World, history: &History) {
                 effect: Effect::Read,
                 admitted: true,
                 rests_on: None,
+                leaks: false,
                 outcome,
             })
         };

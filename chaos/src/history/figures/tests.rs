@@ -34,7 +34,17 @@ impl Story {
         });
         let call = |of, outcome| {
             let (edge, session, tool) = (edge_id(), "session-1".to_owned(), "crm.read".to_owned());
-            What::Call(Call { of, edge, session, tool, effect: Effect::Read, admitted: true, rests_on: None, outcome })
+            What::Call(Call {
+                of,
+                edge,
+                session,
+                tool,
+                effect: Effect::Read,
+                admitted: true,
+                rests_on: None,
+                leaks: false,
+                outcome,
+            })
         };
         let of = self.note(from, Kind::Invoke, call(None, None));
         self.note(to, if reason.is_some() { Kind::Ok } else { Kind::Info }, call(Some(of), outcome));

@@ -7,6 +7,7 @@ use std::time::Duration;
 use clap::ValueEnum;
 use remit_common::crypto::sign::PublicKey;
 use remit_common::id::{EdgeId, Region, VoterId};
+use remit_common::identity::certificate::BACKDATED;
 use remit_common::identity::{NodeKind, NodeRole, SpiffeId, Validity, issue_ca, issue_node, svid_from_pem, to_pem};
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::text;
@@ -18,8 +19,6 @@ use crate::context::Context;
 use crate::failure::{Exit, Failure};
 use crate::files;
 
-/// Clocks of nodes may be behind that of whoever issues.
-const BACKDATED: Duration = Duration::from_secs(300);
 const DAY: Duration = Duration::from_secs(86_400);
 
 #[derive(Debug, clap::Args)]

@@ -54,7 +54,17 @@ impl World {
         };
         let edge = self.edges[self.random.random_range(0..self.edges.len())].id.clone();
         let admitted = !self.one_in(6);
-        let call = Call { of: None, edge, session, tool: tool.to_owned(), effect, admitted, rests_on, outcome: None };
+        let call = Call {
+            of: None,
+            edge,
+            session,
+            tool: tool.to_owned(),
+            effect,
+            admitted,
+            rests_on,
+            leaks: false,
+            outcome: None,
+        };
         let of = self.note("agent/1", Kind::Invoke, What::Call(call.clone()));
         let most = if self.one_in(10) { 400 } else { 30 };
         self.soon(most, Later::Decide(of, call));
