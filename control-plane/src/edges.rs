@@ -81,7 +81,9 @@ impl EdgeReport {
             self.covered = covered;
         }
         for (tenant, theirs) in attestations {
-            if self.attestations.get(&tenant).is_none_or(|ours| theirs.number > ours.number) {
+            let ours = self.attestations.get(&tenant).map(|ours| ours.number);
+            // Of one activation an edge may say first that it runs its bundle, and then that it has gone back (B-33).
+            if ours.is_none_or(|ours| theirs.number > ours || (theirs.number == ours && newer)) {
                 self.attestations.insert(tenant, theirs);
             }
         }
@@ -167,6 +169,10 @@ impl EdgeTable {
     pub(crate) fn enter(&self, edge: &EdgeId, boot: BootId, now: Timestamp) -> Presence<'_> {
         let mut reports = self.lock();
         let report = reports.entry(edge.clone()).or_insert_with(|| EdgeReport::new(edge.clone()));
+        if report.boot.is_some_and(|before| before != boot) {
+            // What the process before it ran, this one may have turned away (B-33). It says so itself.
+            report.attestations.clear();
+        }
         report.boot = Some(boot);
         report.heard = now;
         report.connections = report.connections.saturating_add(1);

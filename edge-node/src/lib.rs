@@ -181,8 +181,8 @@ pub struct Edge {
     gateway: Arc<Gateway>,
     links: watch::Receiver<Links>,
     endpoint: MeshEndpoint,
-    /// Locks the data folder.
-    _lock: Box<dyn AppendFile>,
+    /// The data folder, and what locks it.
+    data: (PathBuf, Box<dyn AppendFile>),
 }
 
 impl Edge {
@@ -190,14 +190,33 @@ impl Edge {
     ///
     /// # Errors
     /// [`RunError`]; nothing keeps running then.
-    #[expect(clippy::too_many_lines, reason = "wires the parts together, one after the other")]
     pub async fn start(config: Config, env: Env, shutdown: Shutdown) -> Result<Self, RunError> {
         config.check()?;
-        let config = Arc::new(config);
         let material = Material::load(&config, &env)?;
         let lock = lock(&config.data_dir, &env)?;
-        let boot = BootId(env.random());
         let state = load_state(&config, &env, material.root.clone()).await?;
+        let data = (config.data_dir.clone(), lock);
+        let folder = config.data_dir.clone();
+        match Self::wire(config, env.clone(), shutdown, (material, state, data)) {
+            // A port that is taken says nothing about a bundle.
+            Err(error) => {
+                end_trials(&env, folder).await;
+                Err(error)
+            }
+            started => started,
+        }
+    }
+
+    /// Puts the parts together and sets them going.
+    #[expect(clippy::too_many_lines, reason = "wires the parts together, one after the other")]
+    fn wire(
+        config: Config,
+        env: Env,
+        shutdown: Shutdown,
+        (material, state, data): (Material, State, (PathBuf, Box<dyn AppendFile>)),
+    ) -> Result<Self, RunError> {
+        let config = Arc::new(config);
+        let boot = BootId(env.random());
         let views = state.cell();
         let telemetry = Arc::new(Telemetry::new());
         let metrics = &telemetry.metrics;
@@ -369,7 +388,7 @@ impl Edge {
             gateway,
             links,
             endpoint,
-            _lock: lock,
+            data,
         })
     }
 
@@ -410,8 +429,23 @@ impl Edge {
             tracing::warn!(task, "had to be aborted");
         }
         self.endpoint.close(Duration::from_secs(1)).await;
+        if ended.is_ok() {
+            let (folder, _lock) = self.data;
+            end_trials(&self.gateway.env, folder).await;
+        }
         ended
     }
+}
+
+/// Says on the disk that this process ends as it should: what is on trial did not end it.
+async fn end_trials(env: &Env, folder: PathBuf) {
+    let disk = Arc::clone(&env.disk);
+    let failed = match env.run_blocking(move || active::end_trials_well(disk, &folder)).await {
+        Ok(Ok(())) => return,
+        Ok(Err(failed)) => telemetry::chain_text(&failed),
+        Err(failed) => failed.to_string(),
+    };
+    tracing::warn!(error = failed, "the next start will take this end for a death, where a bundle is on trial");
 }
 
 /// Waits until a majority of the voters has every record, as long as a majority is connected (N-15).

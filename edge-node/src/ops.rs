@@ -20,7 +20,7 @@ use remit_common::trust::freshness::{Mode, age_of};
 use serde::Serialize;
 use tokio::sync::watch;
 
-use crate::active::View;
+use crate::active::{Lost, View};
 use crate::config::Config;
 use crate::enrolment::Shown;
 use crate::report::DiskHealth;
@@ -89,9 +89,19 @@ struct TenantStatus {
     bundle_digest: Option<Digest>,
     activation: Option<LogIndex>,
     mode: Mode,
+    /// Bundles that were turned away because the process died twice with them; what is shown above decides instead.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    crash_loop: Vec<CrashStatus>,
     /// Absent where the active bundle has no relations.
     #[serde(skip_serializing_if = "Option::is_none")]
     relations: Option<RelationsStatus>,
+}
+
+#[derive(Debug, Serialize)]
+struct CrashStatus {
+    /// By which it came; a later one gives it another trial.
+    activation: LogIndex,
+    bundle_digest: Digest,
 }
 
 #[derive(Debug, Serialize)]
@@ -161,6 +171,8 @@ async fn metrics(State(operations): State<Operations>) -> Response {
     for (tenant, active) in view.bundles.iter() {
         metrics.set_bundle(tenant, active.bundle.manifest().version.0);
     }
+    let lost = view.lost.values().map(Vec::len).sum();
+    metrics.bundles_lost.set(gauge(lost));
     metrics.revocation_epoch.set(i64::try_from(view.revocations.epoch().0).unwrap_or(i64::MAX));
     let holds = mode(&view, config.tenants.iter().cloned(), now);
     for each in [Mode::Fresh, Mode::Degraded, Mode::Isolated, Mode::Quarantined] {
@@ -182,6 +194,10 @@ async fn metrics(State(operations): State<Operations>) -> Response {
     ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], telemetry.render()).into_response()
 }
 
+fn crash_status(lost: &Lost) -> CrashStatus {
+    CrashStatus { activation: lost.number, bundle_digest: lost.manifest }
+}
+
 fn millis(age: Duration) -> u64 {
     u64::try_from(age.as_millis()).unwrap_or(u64::MAX)
 }
@@ -200,6 +216,7 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
                 bundle_digest: active.map(|active| *active.bundle.digest()),
                 activation: active.map(|active| active.number),
                 mode: tenant_mode(&view, tenant, now),
+                crash_loop: view.lost.get(tenant).into_iter().flatten().map(crash_status).collect(),
                 relations: view.relations.get(tenant).map(|known| RelationsStatus {
                     revision: known.head.revision,
                     digest: known.head.digest,

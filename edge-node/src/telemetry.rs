@@ -101,6 +101,8 @@ pub(crate) struct Metrics {
     pub(crate) mode: Family<Label, Gauge>,
     /// Bundles refused, by why.
     pub(crate) bundles_refused: Family<Label, Counter>,
+    /// Bundles turned away because the process died with them. Asks for a person.
+    pub(crate) bundles_lost: Gauge,
     /// Voters' messages that were not believed, by kind. Asks for a person.
     pub(crate) not_believed: Family<Label, Counter>,
     /// Records that no majority has yet.
@@ -183,6 +185,7 @@ impl Telemetry {
             revocation_epoch: Gauge::default(),
             mode: Family::default(),
             bundles_refused: Family::default(),
+            bundles_lost: Gauge::default(),
             not_believed: Family::default(),
             spool_records: Gauge::default(),
             spool_bytes: Gauge::default(),
@@ -210,6 +213,7 @@ impl Telemetry {
             revocation_epoch,
             mode,
             bundles_refused,
+            bundles_lost,
             not_believed,
             spool_records,
             spool_bytes,
@@ -235,6 +239,7 @@ impl Telemetry {
         registry.register("revocation_epoch", "Revocation epoch that is enforced", revocation_epoch);
         registry.register("mode", "1 for the mode that holds", mode);
         registry.register("bundles_refused", "Bundles refused by why", bundles_refused);
+        registry.register("bundles_lost", "Bundles turned away because the process died with them", bundles_lost);
         registry.register("not_believed", "Messages of voters that were not believed, by kind", not_believed);
         registry.register("spool_records", "Records that no majority of voters has yet", spool_records);
         registry.register_with_unit("spool", "Size of the spool", Unit::Bytes, spool_bytes);

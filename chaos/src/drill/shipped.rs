@@ -11,6 +11,7 @@ pub const DRILLS: &[(&str, &str)] = drills![
     "clock-jump",
     "control-plane-frozen",
     "control-plane-gone",
+    "crash-loop",
     "disk-full-edge",
     "disk-full-voter",
     "leader-isolated",

@@ -209,6 +209,9 @@ pub enum WriteKind {
         digest: Digest,
         /// The edges that each wave brings it to, besides those before it. After the last it is everybody's.
         waves: Vec<Vec<EdgeId>>,
+        /// What its manifest says that it may be taken back to; absent in histories of before.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        fallback: Option<Digest>,
         /// Tools that it permits nobody, and that other versions permit.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         without: Vec<String>,
@@ -351,6 +354,9 @@ pub struct Edge {
     /// The revision of the relations it decides by.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub relations: Option<u64>,
+    /// Bundles that it has turned away because its process died with them, oldest activation first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub turned_away: Vec<TurnedAway>,
     /// The newest tick it has taken.
     pub tick: LogIndex,
     /// How old its truth is, as it says.
@@ -363,6 +369,15 @@ pub struct Edge {
     pub permits: u64,
     /// Refusals so far in this process.
     pub denials: u64,
+}
+
+/// A bundle that an edge does not run any more, because its process died with it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TurnedAway {
+    /// The number of the activation that brought it.
+    pub activation: LogIndex,
+    /// The digest of its manifest.
+    pub digest: Digest,
 }
 
 /// A record as a voter's store shows it.

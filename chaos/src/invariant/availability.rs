@@ -2,7 +2,7 @@
 //!
 //! Whether an edge knows enough, it is not asked: while nothing was broken for a while every edge is in contact, and from
 //! the first fault after that on it has the bound. What hits the edge itself is another matter (its clock jumped, its
-//! disk is full), and so is a voter that lies to it.
+//! disk is full, its process died with its bundle), and so is a voter that lies to it.
 //!
 //! Source: docs/PROTOCOL.md F-8, F-13, N-5; docs/ARCHITECTURE.md: "an edge decides from verified state on its own disk
 //! and never waits for a voter".
@@ -15,6 +15,7 @@ use remit_common::lattice::Effect;
 use super::context::{Context, micros};
 use super::cuts::revoked;
 use super::story::{Operation, Story};
+use super::turned_away::TurnedAway;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::{Outage, healing, outages};
 use crate::history::{Call, Event};
@@ -26,7 +27,12 @@ const KNOWS_TOO_LITTLE: [&str; 3] = ["stale", "isolated", "quarantined"];
 const OF_ITS_OWN: [&str; 3] = ["clock-jump", "disk-full", "fsync-error"];
 
 /// Looks at every admitted read. Gives the verdict and how many reads were refused because of the failure.
-pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (Verdict, u64) {
+pub(super) fn check(
+    events: &[Event],
+    story: &Story<'_>,
+    turned_away: &TurnedAway,
+    context: &Context,
+) -> (Verdict, u64) {
     let mut findings = Findings::default();
     let outages: Vec<Outage> = outages(events).into_iter().filter(|outage| !is_of_tools(outage)).collect();
     // Clocks are set right at the end of the failure, which is another jump.
@@ -62,7 +68,8 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> (
                 && outage.from_us <= answered.time_us
                 && (is_set_right || outage.to_us.is_none_or(|to| to.saturating_add(micros(context.settle)) >= last_us))
         };
-        if outages.iter().any(excused) {
+        let has_died = turned_away.touches(&call.asked.edge, call.invoked.time_us, answered.time_us);
+        if has_died || outages.iter().any(excused) {
             findings.saw("reads refused because of what happened to the edge itself", 1);
             continue;
         }

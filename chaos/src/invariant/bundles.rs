@@ -13,6 +13,7 @@ use remit_common::id::BundleVersion;
 use super::published::{Publication, publications};
 use super::rollouts::{Rollout, rollouts};
 use super::story::{Operation, Story};
+use super::turned_away::runs_instead;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::{Edge, Event, What};
 
@@ -105,6 +106,10 @@ fn runs(
     }
     if same.iter().all(|publication| publication.failed) {
         return findings.breach(&[first.invoked, now], || says("whose publication the voters had refused"));
+    }
+    // That one says what was named, this edge what takes its place: judged with B4.
+    if runs_instead(edge) {
+        return;
     }
     let (Some(number), Some(digest)) = (edge.activation, edge.digest) else { return };
     let name = (version, digest);

@@ -1,5 +1,5 @@
 //! B2: when the failure is over, every edge soon runs the newest bundle, and decides by the newest relations, that the
-//! voters have acknowledged.
+//! voters have acknowledged; or it has turned that bundle away, because its process died with it.
 //!
 //! Source: docs/PROTOCOL.md D-1, D-3, D-11, N-3, O-8, O-9. Newer than acknowledged is fine: a publication that timed out may count.
 
@@ -11,6 +11,7 @@ use super::context::{Context, micros};
 use super::published::publications;
 use super::rollouts::{Rollout, rollouts};
 use super::story::Story;
+use super::turned_away::done_with;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::healed_at;
 use crate::history::{Event, What};
@@ -59,7 +60,9 @@ pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> V
     let mut looks: BTreeMap<&EdgeId, Vec<Look>> = BTreeMap::new();
     for event in events.iter().filter(|event| event.time_us >= healed_us) {
         if let What::Edge(edge) = &event.what {
-            let reached = [edge.activation.map(|number| number.0), edge.relations];
+            // One that refuses everything, because its process died with its bundle, has no model of relations either.
+            let has_none = edge.bundle.is_none() && !edge.turned_away.is_empty();
+            let reached = [done_with(edge), if has_none { Some(u64::MAX) } else { edge.relations }];
             looks.entry(&edge.edge).or_default().push((Witness::from(event), reached));
         }
     }

@@ -12,7 +12,10 @@ use super::context::{Context, micros};
 use super::story::Story;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::healed_at;
-use crate::history::{Event, Voter, What};
+use crate::history::{Edge, Event, Voter, What};
+
+/// An edge whose knowledge is younger is in contact: it asks every two seconds.
+const IN_CONTACT_MS: u64 = 5_000;
 
 /// Looks at what was seen between the end of the last fault and the end of the patience.
 pub(super) fn check(events: &[Event], story: &Story<'_>, context: &Context) -> Verdict {
@@ -49,7 +52,8 @@ impl Recovering<'_> {
                         led_at = Some(event.time_us);
                     }
                 }
-                What::Edge(edge) if edge.mode == "fresh" => {
+                // One that refuses everything of its bundle's, because its process died with it, knows what holds.
+                What::Edge(edge) if edge.mode == "fresh" || refuses(edge) => {
                     fresh.insert(&edge.edge);
                 }
                 _ => {}
@@ -126,6 +130,11 @@ impl Recovering<'_> {
             self.findings.note(format!("The run ended too early to see: {what}."));
         }
     }
+}
+
+/// Whether it has turned its bundle away, and has nothing to decide by, but hears of the voters.
+fn refuses(edge: &Edge) -> bool {
+    edge.bundle.is_none() && !edge.turned_away.is_empty() && edge.staleness_ms.is_some_and(|age| age < IN_CONTACT_MS)
 }
 
 /// Whether what all voters said last names one leader in one term, and that one agrees.

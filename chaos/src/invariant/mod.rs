@@ -8,6 +8,7 @@
 //! | R1 | voters agree on the log and never go back in it | `raft_safety` |
 //! | R2 | reads with a barrier are linearizable; no acknowledged write is lost | `linearizable` |
 //! | B1, B2, B3 | edges run what was published; after the failure all of them run the newest; a bundle in waves stays where it has come to, and goes back | `bundles`, `convergence`, `waves` |
+//! | B4 | an edge goes back only where its newest bundle says | `way_back` |
 //! | V1, V2, V3 | what was revoked stops in time, and for good; edges know how old their knowledge is | `revocation`, `resurrection`, `age` |
 //! | P1, P2 | nothing is permitted that nothing admits, or what admitted it was withdrawn | `authority`, `withdrawal` |
 //! | D1, D2 | records are kept once and whole; changes are recorded before they are made | `records`, `recorded_first` |
@@ -35,9 +36,11 @@ mod rollouts;
 mod secrecy;
 mod stored;
 mod story;
+mod turned_away;
 mod vacuity;
 mod verdict;
 mod waves;
+mod way_back;
 mod withdrawal;
 
 use serde::{Deserialize, Serialize};
@@ -103,7 +106,8 @@ impl Judgement {
 pub fn check(events: &[Event], context: &Context) -> Judgement {
     let mut figures = figures(events);
     let story = Story::of(events);
-    let (available, reads_refused) = availability::check(events, &story, context);
+    let turned_away = turned_away::TurnedAway::of(events);
+    let (available, reads_refused) = availability::check(events, &story, &turned_away, context);
     figures.reads_refused_by_failure = reads_refused;
     let stored = Stored::of(events);
     let drained = drained(events, &story, &stored, context);
@@ -118,11 +122,12 @@ pub fn check(events: &[Event], context: &Context) -> Judgement {
         bundles::check(events, &story),
         convergence::check(events, &story, context),
         waves::check(events, &story, &rollouts, &grounds, context),
+        way_back::check(events, &story),
         revocation::check(events, &story, context),
         resurrection::check(&story),
         age::check(events, &story, context),
         authority::check(&story),
-        withdrawal::check(&grounds, &story),
+        withdrawal::check(&grounds, &story, &turned_away),
         recorded,
         recorded_first,
         secrecy::check(events),

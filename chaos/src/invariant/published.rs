@@ -7,6 +7,7 @@ use remit_common::id::BundleVersion;
 
 use super::rollouts::Rollout;
 use super::story::{Operation, Returned, Story};
+use super::turned_away::runs_instead;
 use super::verdict::Witness;
 use crate::history::{Event, What, Write, WriteKind};
 
@@ -68,6 +69,9 @@ pub(super) fn activations(
     }
     for event in events {
         let What::Edge(edge) = &event.what else { continue };
+        if runs_instead(edge) {
+            continue;
+        }
         if let (Some(version), Some(number)) = (edge.bundle, edge.activation) {
             numbers.entry(version).or_default().insert(number.0);
         }

@@ -135,7 +135,9 @@ pub(super) fn rollouts<'a>(events: &'a [Event], story: &Story<'a>) -> Vec<Rollou
         }
     }
     let rollout = |write: &Operation<'a, Write>| {
-        let WriteKind::RollOut { version, digest, waves, without, freely, newly_permitted } = &write.asked.write else {
+        let WriteKind::RollOut { version, digest, fallback: _, waves, without, freely, newly_permitted } =
+            &write.asked.write
+        else {
             return None;
         };
         let looks = looks.get(digest).map(Vec::as_slice).unwrap_or_default();

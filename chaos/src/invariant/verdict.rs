@@ -27,6 +27,8 @@ pub enum Invariant {
     Convergence,
     /// A bundle in waves stays where it has come to, and goes back.
     Waves,
+    /// Edges go back only where the newest bundle says.
+    WayBack,
     /// Revocations stop what they cut, in time.
     Revocation,
     /// What was revoked stays revoked.
@@ -53,17 +55,18 @@ pub enum Invariant {
 
 /// A text names no invariant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is no invariant: R1, R2, B1, B2, B3, V1, V2, V3, P1, P2, D1, D2, C1, L1, A1 and M1 are")]
+#[error("`{0}` is no invariant: R1, R2, B1, B2, B3, B4, V1, V2, V3, P1, P2, D1, D2, C1, L1, A1 and M1 are")]
 pub struct UnknownInvariant(pub String);
 
 impl Invariant {
     /// Every invariant, in the order of reports.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::RaftSafety,
         Self::Linearizable,
         Self::Bundles,
         Self::Convergence,
         Self::Waves,
+        Self::WayBack,
         Self::Revocation,
         Self::Resurrection,
         Self::HonestAge,
@@ -86,6 +89,7 @@ impl Invariant {
             Self::Bundles => "B1",
             Self::Convergence => "B2",
             Self::Waves => "B3",
+            Self::WayBack => "B4",
             Self::Revocation => "V1",
             Self::Resurrection => "V2",
             Self::HonestAge => "V3",
@@ -112,6 +116,9 @@ impl Invariant {
             Self::Convergence => "After the failure every edge soon has the newest policy bundle and relations",
             Self::Waves => {
                 "A policy bundle that comes in waves runs nowhere else, and leaves every edge soon after it is taken back"
+            }
+            Self::WayBack => {
+                "An edge goes back only to what the newest policy it has run names, and not to what killed it"
             }
             Self::Revocation => "A revoked session is refused by every edge within the promised time, even one cut off",
             Self::Resurrection => "An edge that has refused a session as revoked never permits it again",
@@ -142,7 +149,7 @@ impl Invariant {
             Self::Records | Self::RecordedFirst => Some("I-7"),
             Self::Secrecy => Some("I-5"),
             Self::Monotone => Some("I-3"),
-            Self::Waves => Some("I-11"),
+            Self::Waves | Self::WayBack => Some("I-11"),
             Self::Convergence | Self::Liveness | Self::Availability => None,
         }
     }

@@ -16,6 +16,7 @@ use remit_common::id::{BootId, EdgeId};
 use super::context::{Context, micros};
 use super::rollouts::{Activates, Rollout};
 use super::story::Story;
+use super::turned_away::runs_instead;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use super::withdrawal::Grounds;
 use crate::history::outages::{Outage, outages};
@@ -82,7 +83,7 @@ fn runs<'e>(
     all: &[Rollout<'_>],
 ) -> BTreeSet<&'e EdgeId> {
     let mut ran = BTreeSet::new();
-    let has_it = |(_, edge): &(Witness, &Edge)| edge.digest == Some(rollout.digest);
+    let has_it = |(_, edge): &(Witness, &Edge)| edge.digest == Some(rollout.digest) && !runs_instead(edge);
     for (looked, edge) in looks(events).filter(has_it) {
         ran.insert(&edge.edge);
         let Some(number) = edge.activation else { continue };

@@ -19,6 +19,7 @@ use remit_common::id::BundleVersion;
 use super::context::{Context, RESOLUTION_US, micros};
 use super::rollouts::Rollout;
 use super::story::{Operation, Returned, Story};
+use super::turned_away::TurnedAway;
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::{Call, Write, WriteKind};
 
@@ -51,7 +52,7 @@ pub(super) struct Grounds<'a, 'r> {
 }
 
 /// Looks at every answered call that depends on something that administrators change.
-pub(super) fn check(grounds: &Grounds<'_, '_>, story: &Story<'_>) -> Verdict {
+pub(super) fn check(grounds: &Grounds<'_, '_>, story: &Story<'_>, turned_away: &TurnedAway) -> Verdict {
     let mut findings = Findings::default();
     for call in &story.calls {
         let Some((answered, _)) = call.outcome() else { continue };
@@ -64,6 +65,10 @@ pub(super) fn check(grounds: &Grounds<'_, '_>, story: &Story<'_>) -> Verdict {
             } else {
                 judge(&mut findings, call, Ground::Relation(relation), grounds.unrelated(call, answered));
             }
+        }
+        // One whose process died with its bundle decides by what that bundle names, and may permit what it permits.
+        if turned_away.touches(&call.asked.edge, call.invoked.time_us, answered.time_us) {
+            continue;
         }
         let ground = Ground::Tool(&call.asked.tool);
         if let Some(changes) = grounds.changes.get(&ground) {

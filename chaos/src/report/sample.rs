@@ -133,6 +133,7 @@ fn polls(notes: &mut Notes, dice: &mut Dice) {
                     activation: (at > 4).then_some(LogIndex(version)),
                     epoch: RevocationEpoch(at / 8),
                     relations: None,
+                    turned_away: Vec::new(),
                     tick: LogIndex(at * 2),
                     staleness_ms: (!jumped && at > 4).then_some(age),
                     mode: if jumped {

@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::http::get;
 use super::rest::rest;
 use crate::drill::backend::Access;
-use crate::history::{Edge, History, Kind, RecordSeen, Voter, What};
+use crate::history::{Edge, History, Kind, RecordSeen, TurnedAway, Voter, What};
 use crate::node::Node;
 
 const NAME: &str = "observer";
@@ -61,6 +61,14 @@ struct Spool {
 #[derive(Deserialize)]
 struct TenantStatus {
     relations: Option<RelationsStatus>,
+    #[serde(default)]
+    crash_loop: Vec<CrashStatus>,
+}
+
+#[derive(Deserialize)]
+struct CrashStatus {
+    activation: LogIndex,
+    bundle_digest: Digest,
 }
 
 #[derive(Deserialize)]
@@ -72,6 +80,10 @@ struct RelationsStatus {
 struct Decisions {
     permit: u64,
     deny: u64,
+}
+
+fn turned_away(crashes: &[CrashStatus]) -> Vec<TurnedAway> {
+    crashes.iter().map(|of| TurnedAway { activation: of.activation, digest: of.bundle_digest }).collect()
 }
 
 pub(super) struct Observer {
@@ -145,6 +157,7 @@ impl Observer {
             activation: status.activation,
             epoch: status.revocation_epoch,
             relations: status.tenants.first().and_then(|tenant| tenant.relations.as_ref()).map(|of| of.revision),
+            turned_away: status.tenants.first().map(|tenant| turned_away(&tenant.crash_loop)).unwrap_or_default(),
             tick: status.tick,
             staleness_ms: status.staleness_ms,
             mode: status.mode,

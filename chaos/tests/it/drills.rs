@@ -54,6 +54,12 @@ fn a_rollout_gets_to_its_end_through_faults() {
     assert_eq!(fault("rollout-under-faults", SEED), None);
 }
 
+/// Clauses B-31 to B-33.
+#[test]
+fn a_canary_whose_process_dies_goes_back_and_so_does_the_rollout() {
+    assert_eq!(fault("crash-loop", SEED), None);
+}
+
 #[test]
 #[ignore = "a few rollouts more, with other seeds: ask for it by name"]
 fn both_drills_of_rollouts_pass_with_several_seeds() {

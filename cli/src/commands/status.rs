@@ -253,4 +253,46 @@ fn print_edges(context: &Context, edges: &[EdgeAnswer]) {
     };
     let header = ["edge", "region", "mode", "bundle", "epoch", "relations", "staleness", "spool"];
     context.output.table(header, edges.iter().map(row));
+    for line in edges.iter().flat_map(|edge| crash_loops(&edge.id, &edge.status)) {
+        context.output.line(context.output.bad(&line));
+    }
+}
+
+/// Bundles that an edge has turned away because its process died with them, and what became of their tenants.
+fn crash_loops(edge: &str, status: &Value) -> Vec<String> {
+    let tenants = status.get("tenants").and_then(Value::as_array).into_iter().flatten();
+    let say = |tenant: &Value| {
+        let newest = tenant.get("crash_loop")?.as_array()?.last()?;
+        let name = tenant.get("tenant").and_then(Value::as_str).unwrap_or_default();
+        let instead = match tenant.get("bundle_version").and_then(Value::as_u64) {
+            Some(version) => format!("version {version} decides instead"),
+            None => "everything of that tenant is refused there".to_owned(),
+        };
+        let number = newest.get("activation").and_then(Value::as_u64).unwrap_or_default();
+        Some(format!(
+            "{edge} died twice with the bundle of {name} that activation {number} named; {instead}, until a newer one is published"
+        ))
+    };
+    tenants.filter_map(say).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Clause B-33.
+    #[test]
+    fn an_edge_that_turned_its_bundle_away_is_told_of() {
+        let of = |version: Value, crash_loop: Value| {
+            let tenant = json!({ "tenant": "acme", "bundle_version": version, "crash_loop": crash_loop });
+            crash_loops("eu-west-1", &json!({ "tenants": [tenant] }))
+        };
+        assert_eq!(of(json!(2), Value::Null), Vec::<String>::new());
+        assert_eq!(crash_loops("eu-west-1", &Value::Null), Vec::<String>::new());
+        let crash = json!([{ "activation": 9, "bundle_digest": "aa" }]);
+        let [line] = of(json!(1), crash.clone()).try_into().unwrap();
+        assert!(line.contains("activation 9 named; version 1 decides instead"), "{line}");
+        let [line] = of(Value::Null, crash).try_into().unwrap();
+        assert!(line.contains("everything of that tenant is refused there"), "{line}");
+    }
 }

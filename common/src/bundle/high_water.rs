@@ -67,6 +67,28 @@ impl HighWater {
         Err(BundleRejected::Rollback { version, high: high.version })
     }
 
+    /// Whether a bundle may take the place of one that cannot be run: a live fallback that high names, never below the
+    /// floor. So it is never above high, nor high itself.
+    ///
+    /// # Errors
+    /// [`BundleRejected::BelowFloor`] or [`BundleRejected::Rollback`].
+    pub fn check_fallback(
+        &self,
+        version: BundleVersion,
+        digest: &Digest,
+        now: Timestamp,
+    ) -> Result<(), BundleRejected> {
+        if version < self.floor {
+            return Err(BundleRejected::BelowFloor { version, floor: self.floor });
+        }
+        let high = self.high.as_ref();
+        let mut named = high.into_iter().flat_map(|high| &high.fallback);
+        if named.any(|named| named.digest == *digest && now < named.until) {
+            return Ok(());
+        }
+        Err(BundleRejected::Rollback { version, high: high.map_or(version, |high| high.version) })
+    }
+
     /// Whether an activation may follow the one before.
     ///
     /// # Errors

@@ -16,10 +16,14 @@ use remit_common::time::Timestamp;
 use remit_common::trust::freshness::StoredProof;
 use serde::{Deserialize, Serialize};
 
+use super::trial::Trial;
+
 /// The version of the index and of the proof file.
 const STORE_VERSION: u32 = 1;
 /// Bytes of an index: a thousand shards take 200 KiB, and the batches of relations of a tenant at most 500.
 const INDEX_BYTES_MAX: usize = 64 * 1024 * 1024;
+/// Bytes of the trials: a thousand tenants with as many as are remembered.
+const TRIALS_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of any content file: the revocations of a full set are the largest.
 const CONTENT_BYTES_MAX: usize = 256 * 1024 * 1024;
 
@@ -90,6 +94,15 @@ impl Index {
 struct ProofFile {
     v: u32,
     proof: StoredProof,
+}
+
+/// Bundles on trial, and whether a process has them in its hands.
+#[derive(Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TrialFile {
+    v: u32,
+    open: bool,
+    trials: Vec<Trial>,
 }
 
 /// The disk failed, or what lies on it is not ours.
@@ -188,6 +201,30 @@ impl Store {
         self.disk.replace(&path, &bytes).map_err(failed("writing", &path))
     }
 
+    fn trials_path(&self) -> PathBuf {
+        self.folder.join("trial.json")
+    }
+
+    /// The bundles on trial, and whether the process that wrote them did not say goodbye.
+    pub(super) fn trials(&self) -> Result<(Vec<Trial>, bool), StoreFailed> {
+        let path = self.trials_path();
+        let Some(bytes) = self.disk.read(&path, TRIALS_BYTES_MAX).map_err(failed("reading", &path))? else {
+            return Ok((Vec::new(), false));
+        };
+        match serde_json::from_slice::<TrialFile>(&bytes) {
+            Ok(TrialFile { v: STORE_VERSION, open, trials }) => Ok((trials, open)),
+            Ok(_) => Err(StoreFailed::Damaged { path, rule: "is of a version that this edge does not know" }),
+            Err(_) => Err(StoreFailed::Damaged { path, rule: "does not say which bundles are on trial" }),
+        }
+    }
+
+    /// Puts the bundles on trial on the disk, in the hands of this process or, at its end, in nobody's.
+    pub(super) fn put_trials(&self, trials: &[Trial], open: bool) -> Result<(), StoreFailed> {
+        let path = self.trials_path();
+        let bytes = json(&TrialFile { v: STORE_VERSION, open, trials: trials.to_vec() }, &path)?;
+        self.disk.replace(&path, &bytes).map_err(failed("writing", &path))
+    }
+
     /// The content of this digest.
     pub(super) fn content(&self, stored: &Stored) -> Result<Vec<u8>, StoreFailed> {
         let path = self.content_path(&stored.content);
@@ -220,6 +257,18 @@ impl Store {
             }
         }
         Ok(())
+    }
+}
+
+/// A process ends as it was asked to: what it has in its hands did not end it (Clause B-31).
+///
+/// # Errors
+/// [`StoreFailed`]; the next start takes this end for a death then.
+pub(crate) fn end_trials_well(disk: Arc<dyn Disk>, data_dir: &Path) -> Result<(), StoreFailed> {
+    let store = Store::open(disk, data_dir)?;
+    match store.trials()? {
+        (trials, true) => store.put_trials(&trials, false),
+        (_, false) => Ok(()),
     }
 }
 
@@ -271,7 +320,7 @@ mod tests {
         }
     }
 
-    /// Clauses N-1 and N-5.
+    /// Clauses N-1, N-5 and N-26.
     #[test]
     fn golden_files() -> anyhow::Result<()> {
         let of = |byte: &str| byte.repeat(32);
@@ -301,6 +350,25 @@ mod tests {
             serde_json::to_string(&ProofFile { v: STORE_VERSION, proof })?,
             r#"{"v":1,"proof":{"n":9,"sent":5,"stored":6,"epoch":4}}"#
         );
+        let trial = Trial {
+            tenant: TenantId::new("acme").unwrap(),
+            number: LogIndex(7),
+            manifest: Digest([0xaa; 32]),
+            content: Digest([0xbb; 32]),
+            deaths: 1,
+            arriving: false,
+        };
+        let expected = [
+            r#"{"v":1,"open":true,"trials":[{"tenant":"acme","number":7,"manifest":""#,
+            &of("aa"),
+            r#"","content":""#,
+            &of("bb"),
+            r#"","deaths":1,"arriving":false}]}"#,
+        ]
+        .concat();
+        let file = TrialFile { v: STORE_VERSION, open: true, trials: vec![trial] };
+        assert_eq!(serde_json::to_string(&file)?, expected);
+        assert_eq!(serde_json::from_str::<TrialFile>(&expected)?.trials, file.trials);
         Ok(())
     }
 
@@ -320,6 +388,10 @@ mod tests {
         for damaged in ["", "{", "{}", r#"{"v":2,"roots":[],"directory":null,"tenants":{},"revocations":null}"#] {
             disk.replace(&store.index_path(), damaged.as_bytes())?;
             assert!(matches!(store.index(), Err(StoreFailed::Damaged { .. })), "{damaged}");
+        }
+        for damaged in ["", "{}", r#"{"v":2,"open":true,"trials":[]}"#] {
+            disk.replace(&store.trials_path(), damaged.as_bytes())?;
+            assert!(matches!(store.trials(), Err(StoreFailed::Damaged { .. })), "{damaged}");
         }
         disk.replace(&store.proof_path(), b"{")?;
         assert_eq!(store.proof()?, None, "a proof only ever makes an edge refuse less");

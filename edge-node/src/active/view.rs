@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use remit_common::bundle::{CompiledBundle, VerifiedBundle};
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, LogIndex, TenantId};
 use remit_common::policy::relations::Relations;
 use remit_common::relation_log::Head;
@@ -75,6 +76,14 @@ pub(crate) struct Shadow {
     pub(crate) bundle: Arc<CompiledBundle>,
 }
 
+/// A bundle that ended this process, and ended it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Lost {
+    /// The activation that named it.
+    pub(crate) number: LogIndex,
+    pub(crate) manifest: Digest,
+}
+
 /// What is known of a tenant's relations.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TenantRelations {
@@ -104,6 +113,9 @@ pub(crate) enum Untrusted {
     /// The tenant's bundle has expired.
     #[error("the active bundle has expired")]
     BundleExpired,
+    /// What was active ended the process again and again, and there is nothing to go back to.
+    #[error("the bundle of activation {0} ended this process twice, and nothing is here that it may be taken back to")]
+    CrashLoop(LogIndex),
 }
 
 /// Everything that a decision reads. Immutable; cloning shares.
@@ -113,6 +125,8 @@ pub(crate) struct View {
     pub(crate) directory: Option<Arc<Directory>>,
     pub(crate) bundles: Arc<BTreeMap<TenantId, ActiveBundle>>,
     pub(crate) shadows: Arc<BTreeMap<TenantId, Shadow>>,
+    /// Bundles that were turned away because the process ended by them.
+    pub(crate) lost: Arc<BTreeMap<TenantId, Vec<Lost>>>,
     /// The cuts that are on the disk, and hold after a restart, too.
     pub(crate) revocations: Arc<Revocations>,
     /// The newest cuts: for the moments, or while a disk fails, in which it does not have them yet.
@@ -141,7 +155,9 @@ impl View {
     /// # Errors
     /// [`Untrusted`] says what is missing.
     pub(crate) fn bundle(&self, tenant: &TenantId, now: Timestamp) -> Result<&ActiveBundle, Untrusted> {
-        let active = self.bundles.get(tenant).ok_or(Untrusted::NoBundle)?;
+        let lost = || self.lost.get(tenant).and_then(|lost| lost.last());
+        let none = || lost().map_or(Untrusted::NoBundle, |lost| Untrusted::CrashLoop(lost.number));
+        let active = self.bundles.get(tenant).ok_or_else(none)?;
         if now >= active.bundle.manifest().expires {
             return Err(Untrusted::BundleExpired);
         }
@@ -153,5 +169,7 @@ impl View {
 #[derive(Debug)]
 pub(super) struct Ready {
     pub(super) verified: VerifiedBundle,
+    /// Under which its container lies on the disk.
+    pub(super) content: Digest,
     pub(super) compiled: Arc<CompiledBundle>,
 }

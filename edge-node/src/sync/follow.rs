@@ -131,6 +131,8 @@ enum Woken {
     Held(Box<Hold>),
     /// It is time to offer the disk again what it did not take.
     Owes,
+    /// The process has lived long enough with what was on trial.
+    Tried,
     Links,
 }
 
@@ -194,6 +196,7 @@ impl Follower {
                 }
             }
             let owes = self.state.as_ref().is_some_and(State::owes_revocations);
+            let trials_end = self.state.as_ref().and_then(State::trials_end);
             let woken = {
                 let any_changed = async {
                     if cells.is_empty() {
@@ -211,6 +214,7 @@ impl Follower {
                     Some(()) = self.forked.recv() => Woken::Forked,
                     Some(hold) = self.held.recv() => Woken::Held(Box::new(hold)),
                     () = tokio::time::sleep_until(soon(NONCE_EVERY)), if owes => Woken::Owes,
+                    () = self.env.sleep_until(trials_end) => Woken::Tried,
                     changed = self.links.changed() => match changed {
                         Ok(()) => Woken::Links,
                         // Its sender lives in a task that ends at shutdown only.
@@ -224,6 +228,7 @@ impl Follower {
                 Woken::Held(hold) => _ = self.hold(*hold).await,
                 // What fails here fails again at the next use, and is handled there.
                 Woken::Owes => _ = self.store_owed().await,
+                Woken::Tried => _ = self.with_state(State::end_trials).await,
                 Woken::Links => {}
             }
         }
@@ -318,6 +323,7 @@ impl Follower {
                 (patience, arrived) = (conversation.younger_by, quic.stats().udp_rx.datagrams);
             }
             let timeout = conversation.subscriber.poll_timeout();
+            let trials_end = self.state.as_ref().and_then(State::trials_end);
             tokio::select! {
                 biased;
                 () = shutdown.requested() => return Err(Left::Shutdown),
@@ -328,6 +334,7 @@ impl Follower {
                 }
                 // Before what the voter sends: who never stops talking must not keep this edge from asking.
                 () = tokio::time::sleep_until(conversation.nonce_at) => self.send_nonce(&mut conversation).await?,
+                () = self.env.sleep_until(trials_end) => self.with_state(State::end_trials).await?,
                 () = self.env.sleep_until(timeout) => conversation.subscriber.handle_timeout(self.env.now().boot)?,
                 () = tokio::time::sleep_until(conversation.younger_by) => {
                     // The only one there is may be in a minority, and say so soon. But who does not even acknowledge
@@ -410,8 +417,9 @@ impl Follower {
                 }
             }
             Output::Manifest { activation, envelope } => {
-                let Activation { tenant, manifest, .. } = activation;
-                let wanted = self.with_state(move |state, now| state.check_manifest(&tenant, &envelope, now)).await?;
+                let Activation { number, tenant, ring: _, manifest } = activation;
+                let checked = move |state: &mut State, now| state.check_manifest(&tenant, number, &envelope, now);
+                let wanted = self.with_state(checked).await?;
                 let now = self.env.now().boot;
                 match wanted {
                     Ok(wanted) => {
@@ -421,14 +429,15 @@ impl Follower {
                 }
             }
             Output::Bundle { activation, bundle } => {
-                let Activation { tenant, manifest, .. } = activation;
+                let Activation { number, tenant, ring: _, manifest } = activation;
                 conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Received);
                 let of = tenant.clone();
-                match self.with_state(move |state, now| state.accept_bundle(&of, bundle, now)).await? {
+                match self.with_state(move |state, now| state.accept_bundle(&of, number, bundle, now)).await? {
                     Ok(accepted) => {
                         conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Verified);
                         conversation.subscriber.acknowledge(tenant, manifest, Stage::Compiled);
                         self.activated(conversation, Some(accepted)).await?;
+                        self.tell_crashes(conversation);
                     }
                     Err(refused) => self.refuse_bundle(conversation, manifest, &refused)?,
                 }

@@ -10,6 +10,8 @@ mod calls;
 #[cfg(test)]
 mod copied;
 #[cfg(test)]
+mod crashes;
+#[cfg(test)]
 mod delegations;
 #[cfg(test)]
 mod disk;

@@ -175,6 +175,7 @@ fn look(world: &World, history: &History) {
             digest: None,
             activation: None,
             relations: None,
+            turned_away: Vec::new(),
             epoch: RevocationEpoch(0),
             tick: LogIndex(1),
             staleness_ms: Some(100),

@@ -69,6 +69,7 @@ impl Story {
                 digest: None,
                 activation: None,
                 relations: None,
+                turned_away: Vec::new(),
                 epoch: RevocationEpoch(0),
                 tick: LogIndex(0),
                 staleness_ms,

@@ -159,6 +159,7 @@ impl Operator {
         let kind = WriteKind::RollOut {
             version: BundleVersion(version),
             digest: bundle.digest(),
+            fallback: Some(active.digest),
             waves: wanted.plan.waves.iter().map(|wave| reach(wave, &self.0.access.roster())).collect(),
             without,
             freely: if opens { vec![offers::TOOL.to_owned()] } else { Vec::new() },

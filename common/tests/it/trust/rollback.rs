@@ -88,6 +88,35 @@ fn never_below_the_floor_of_anything_verified() {
     assert_eq!(code(&six, &water, 0), Err("below_floor"));
 }
 
+/// Clause B-32: what may take the place of a bundle that cannot be run is a part of what may be activated.
+#[test]
+fn what_takes_the_place_of_a_bundle_is_a_live_fallback_of_high_and_never_high_itself() {
+    let (five, six) = (verified(version(5)), verified(version(6)));
+    let names = |version: u64, floor: u64, fallback: &VerifiedBundle| {
+        let named = Fallback { digest: *fallback.digest(), until: at(100) };
+        bundle(|manifest| {
+            (manifest.version, manifest.floor) = (BundleVersion(version), BundleVersion(floor));
+            manifest.fallback = vec![named];
+        })
+    };
+    let may = |bundle: &VerifiedBundle, water: &HighWater, secs: u64| {
+        let version = bundle.manifest().version;
+        water.check_fallback(version, bundle.digest(), at(secs)).map_err(|rejected| rejected.reason_code())
+    };
+    let (seven, nine) = (names(7, 1, &six), verified(version(9)));
+    let eight = names(8, 1, &seven);
+    let mut water = activated(&[&six, &seven, &eight]);
+    water.note_activated(LogIndex(4), seven.manifest(), seven.digest());
+    assert_eq!(may(&seven, &water, 99), Ok(()));
+    assert_eq!(may(&seven, &water, 100), Err("rollback"), "its time is over");
+    assert_eq!(may(&six, &water, 0), Err("rollback"), "only seven names it");
+    assert_eq!(may(&eight, &water, 0), Err("rollback"), "it was taken back");
+    assert_eq!(may(&nine, &water, 0), Err("rollback"), "nobody has activated it");
+    assert_eq!(may(&five, &HighWater::default(), 0), Err("rollback"), "nothing was ever active");
+    let floored = names(8, 7, &six);
+    assert_eq!(may(&six, &activated(&[&floored]), 0), Err("below_floor"));
+}
+
 #[test]
 fn the_high_water_only_rises() {
     // Clauses B-12 and B-13.

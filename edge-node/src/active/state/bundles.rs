@@ -14,7 +14,8 @@ use remit_common::trust::dsse::Envelope;
 use remit_common::trust::scope::Scope;
 
 use super::{Accepted, Refused, State, Tenant};
-use crate::active::store::{StoredActivation, StoredTenant};
+use crate::active::store::{Stored, StoredActivation, StoredTenant};
+use crate::active::trial::Tried;
 use crate::active::view::{ActiveBundle, Ready, Shadow};
 
 /// Verified bundles kept per tenant: the active one, one that waits, and one to go back to.
@@ -83,9 +84,10 @@ impl State {
         let served = self.index.tenants.iter().filter(|(name, _)| self.config.tenants.contains(*name));
         for (name, stored) in served {
             let mut tenant = Tenant::default();
-            for bundle in &stored.bundles {
+            // What ended the process is not opened again (B-32).
+            for bundle in stored.bundles.iter().filter(|bundle| !self.trials.passes_over(name, &bundle.content)) {
                 let signed = SignedBundle::parse(&self.store.content(bundle)?).map_err(BundleRejected::from)?;
-                match self.verify_bundle(name, signed, bundle.accepted.max(rooted)) {
+                match self.verify_bundle(name, signed, bundle.content, bundle.accepted.max(rooted)) {
                     Ok(ready) => {
                         tenant.ready.insert(*ready.verified.digest(), ready);
                     }
@@ -105,24 +107,39 @@ impl State {
         self.recheck_shards()
     }
 
-    fn verify_bundle(&self, tenant: &TenantId, signed: SignedBundle, now: Timestamp) -> Result<Ready, Refused> {
+    pub(super) fn verify_bundle(
+        &self,
+        tenant: &TenantId,
+        signed: SignedBundle,
+        content: Digest,
+        now: Timestamp,
+    ) -> Result<Ready, Refused> {
         let verified = signed.verify(&self.root, &self.config.mesh, tenant, now)?;
-        Self::compile(verified)
+        Self::compile(verified, content)
     }
 
-    fn compile(verified: VerifiedBundle) -> Result<Ready, Refused> {
+    fn compile(verified: VerifiedBundle, content: Digest) -> Result<Ready, Refused> {
         let compiled = Arc::new(verified.clone().compile()?);
-        Ok(Ready { verified, compiled })
+        Ok(Ready { verified, content, compiled })
     }
 
     /// The manifest of a bundle arrived, before its files: whether it is worth fetching them, and which of them lie
-    /// here already.
+    /// here already. `number` is that of the activation that names it.
     ///
     /// # Errors
     /// [`Refused`].
-    pub(crate) fn check_manifest(&self, tenant: &TenantId, envelope: &Envelope, now: Now) -> Result<Wanted, Refused> {
+    pub(crate) fn check_manifest(
+        &self,
+        tenant: &TenantId,
+        number: LogIndex,
+        envelope: &Envelope,
+        now: Now,
+    ) -> Result<Wanted, Refused> {
         if !self.index.tenants.contains_key(tenant) {
             return Err(Refused::NotOurs(tenant.clone()));
+        }
+        if self.trials.is_lost(tenant, number, &Digest::of(&[&envelope.payload])) {
+            return Err(Refused::CrashLoop(number));
         }
         let manifest = verify_manifest(envelope, &self.root, &self.config.mesh, tenant, now.wall)?;
         let held = self.tenants.get(tenant).into_iter().flat_map(|tenant| tenant.ready.values());
@@ -131,13 +148,15 @@ impl State {
         Ok(Wanted { manifest, held })
     }
 
-    /// A bundle of `tenant` arrived: it is verified, compiled and tested, and then waits to be named.
+    /// A bundle of `tenant` arrived, named by activation `number`: it is verified, compiled and tested, and then waits to
+    /// be named by a tick.
     ///
     /// # Errors
     /// [`Refused`]; nothing has changed.
     pub(crate) fn accept_bundle(
         &mut self,
         tenant: &TenantId,
+        number: LogIndex,
         signed: SignedBundle,
         now: Now,
     ) -> Result<Accepted, Refused> {
@@ -154,7 +173,9 @@ impl State {
         let entry = index.tenants.entry(tenant.clone()).or_default();
         entry.water.note_verified(verified.manifest());
         verified.check_succeeds(&entry.water, now.wall)?;
-        let ready = match Self::compile(verified) {
+        let content = Digest::of(&[&bytes]);
+        let tried = Tried { tenant, number, manifest: digest, content };
+        let ready = match self.on_trial(tried, |_| Self::compile(verified, content))? {
             Ok(ready) => ready,
             Err(refused) => {
                 // Its administrators' word about the floor holds, whatever became of the policy (B-10).
@@ -165,32 +186,60 @@ impl State {
         let content = self.store.put_content(&bytes, now.wall)?;
         entry.bundles.retain(|known| known.content != content.content);
         entry.bundles.insert(0, content);
-        let dropped = self.drop_old_bundles(entry)?;
+        let dropped = self.drop_old_bundles(tenant, entry)?;
         self.commit(index)?;
         let tenant = self.tenants.entry(tenant.clone()).or_default();
         tenant.ready.retain(|digest, _| !dropped.contains(digest));
         tenant.ready.insert(digest, ready);
+        // It may be what takes the place of one that ended the process.
+        let mut took_effect = self.retreat(now);
         self.show();
-        Ok(self.activate(now)?.map_or(Accepted::Changed, Accepted::Activated))
+        match self.activate(now) {
+            Ok(activated) => took_effect.extend(activated.unwrap_or_default()),
+            Err(refused) if took_effect.is_empty() => return Err(refused),
+            Err(refused) => tracing::warn!(error = %refused, "an activation does not take effect"),
+        }
+        Ok(if took_effect.is_empty() { Accepted::Changed } else { Accepted::Activated(took_effect) })
     }
 
-    /// Keeps the newest bundles and the active one; gives the manifests of those that go.
-    fn drop_old_bundles(&self, entry: &mut StoredTenant) -> Result<Vec<Digest>, Refused> {
+    /// Keeps the newest bundle, the active one, what the voter has named, and then what the highest may be taken back to;
+    /// gives the manifests of those that go.
+    fn drop_old_bundles(&self, tenant: &TenantId, entry: &mut StoredTenant) -> Result<Vec<Digest>, Refused> {
         let mut dropped = Vec::new();
         while entry.bundles.len() > BUNDLES_KEPT {
-            let mut oldest = None;
+            // Of each the oldest, by how little it is needed.
+            let [mut spare, mut named, mut told] = [None; 3];
             for (at, stored) in entry.bundles.iter().enumerate().skip(1) {
-                let bytes = self.store.content(stored)?;
-                let manifest = SignedBundle::parse(&bytes).map_err(BundleRejected::from)?.digest();
-                if entry.active.is_none_or(|active| active.manifest != manifest) {
-                    oldest = Some((at, manifest));
+                let manifest = self.manifest_of(tenant, stored)?;
+                if entry.active.is_some_and(|active| active.manifest == manifest) {
+                    continue;
                 }
+                let high = entry.water.high.as_ref();
+                let is_named = high.is_some_and(|high| high.fallback.iter().any(|named| named.digest == manifest));
+                let is_told = self.told.activations.values().any(|told| told.manifest == manifest);
+                let slot = match (is_told, is_named) {
+                    (true, _) => &mut told,
+                    (false, true) => &mut named,
+                    (false, false) => &mut spare,
+                };
+                *slot = Some((at, manifest));
             }
-            let Some((at, manifest)) = oldest else { break };
+            let Some((at, manifest)) = spare.or(named).or(told) else { break };
             entry.bundles.remove(at);
             dropped.push(manifest);
         }
         Ok(dropped)
+    }
+
+    /// Whose container this is. One that ended the process is not opened for it.
+    fn manifest_of(&self, tenant: &TenantId, stored: &Stored) -> Result<Digest, Refused> {
+        let ready = self.tenants.get(tenant).into_iter().flat_map(|tenant| &tenant.ready);
+        let mut ready = ready.filter(|(_, ready)| ready.content == stored.content).map(|(manifest, _)| *manifest);
+        let mut lost = self.trials.lost(tenant).filter(|trial| trial.content == stored.content);
+        if let Some(manifest) = ready.next().or_else(|| lost.next().map(|trial| trial.manifest)) {
+            return Ok(manifest);
+        }
+        Ok(SignedBundle::parse(&self.store.content(stored)?).map_err(BundleRejected::from)?.digest())
     }
 
     /// A connection to a voter begins: what the last one announced is forgotten.
@@ -241,7 +290,7 @@ impl State {
     }
 
     /// Of the activations that the voter told of, those that are this edge's: what is staged for it, or what is everybody's.
-    fn meant(&self) -> impl Iterator<Item = &Activation> {
+    pub(super) fn meant(&self) -> impl Iterator<Item = &Activation> {
         let listed = self.directory.as_ref().and_then(|directory| directory.edge(&self.config.edge));
         let covers = move |scope: &Scope| listed.is_some_and(|edge| scope.covers(&edge.id, &edge.region));
         let everybodys = self.told.activations.values().filter(|activation| activation.ring == RING_ALL);
@@ -274,9 +323,13 @@ impl State {
         if self.told.digest() != digest {
             return Ok(None);
         }
+        self.try_again(n, now);
         let mut index = self.index.clone();
         let (mut activated, mut refused) = (Vec::new(), None);
         for activation in self.meant().filter(|activation| activation.number <= n) {
+            if self.trials.is_lost(&activation.tenant, activation.number, &activation.manifest) {
+                continue;
+            }
             let Some(entry) = index.tenants.get_mut(&activation.tenant) else { continue };
             let running = self.tenants.get(&activation.tenant);
             let runs = running.and_then(|tenant| tenant.active.as_ref()).is_some();
@@ -300,22 +353,8 @@ impl State {
         if activated.is_empty() {
             return refused.map_or(Ok(None), Err);
         }
-        self.commit(index)?;
-        for activation in &activated {
-            if let Some(tenant) = self.tenants.get_mut(&activation.tenant)
-                && let Some(ready) = tenant.ready.get(&activation.manifest)
-            {
-                tenant.active = Some(ActiveBundle { number: activation.number, bundle: Arc::clone(&ready.compiled) });
-            }
-        }
-        // Bundle and relations change together: a decision never mixes one with the other's.
-        for activation in &activated {
-            if let Err(failed) = self.load_relations(&activation.tenant) {
-                // None is stale; those of another bundle's model would be wrong.
-                tracing::error!(tenant = %activation.tenant, error = %failed, "the relations cannot be read");
-                self.lose_relations(&activation.tenant);
-            }
-        }
+        let chosen: Vec<_> = activated.iter().map(|of| (of.tenant.clone(), of.number, of.manifest)).collect();
+        self.take_effect(index, &chosen, now)?;
         self.show();
         Ok(Some(activated))
     }

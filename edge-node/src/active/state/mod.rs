@@ -1,6 +1,7 @@
 //! The owner of what is true here: verifies, stores, then shows.
 
 mod bundles;
+mod crashes;
 mod documents;
 mod freshness;
 mod refused;
@@ -27,10 +28,11 @@ use remit_common::trust::root::{Root, SignedRoot};
 use remit_common::wire::message::{BeaconOffer, TickRelations};
 
 use super::store::{Index, Store, StoreFailed};
+use super::trial::Trials;
 use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
 use bundles::Told;
 pub(crate) use documents::Documents;
-pub(crate) use refused::Refused;
+pub(crate) use refused::{CRASH_LOOP, Refused};
 pub(crate) use relations::TakenRelations;
 
 /// Who this edge is and what it was installed with.
@@ -73,6 +75,7 @@ pub(crate) struct State {
     config: StateConfig,
     store: Store,
     index: Index,
+    trials: Trials,
     root: Arc<Root>,
     directory: Option<Arc<Directory>>,
     tenants: BTreeMap<TenantId, Tenant>,
@@ -102,6 +105,8 @@ impl State {
     pub(crate) fn load(config: StateConfig, disk: Arc<dyn Disk>, now: Now) -> Result<Self, Refused> {
         let store = Store::open(disk, &config.data_dir)?;
         let mut index = store.index()?;
+        // Before anything else is read: whatever is read next may be what ends the process.
+        let trials = crashes::count(&store, &index, &config.tenants, now)?;
         store.make_durable(&index)?;
         let first = SignedRoot::parse(&config.root)?;
         let pin = first.digest();
@@ -139,6 +144,7 @@ impl State {
             directory: directory.clone(),
             bundles: Arc::default(),
             shadows: Arc::default(),
+            lost: Arc::default(),
             revocations: Arc::default(),
             heard: Arc::default(),
             relations: Arc::default(),
@@ -156,6 +162,7 @@ impl State {
             config,
             store,
             index,
+            trials,
             root,
             directory,
             tenants: BTreeMap::new(),
@@ -173,6 +180,7 @@ impl State {
             cell,
         };
         state.load_tenants()?;
+        let _instead = state.retreat(now);
         state.show();
         Ok(state)
     }
@@ -192,9 +200,9 @@ impl State {
         self.directory.as_deref()
     }
 
-    /// Every verified bundle that is here, active or waiting, by manifest digest.
+    /// Every bundle that need not be sent again, by manifest digest: verified, or on the disk and turned away.
     pub(crate) fn bundles(&self) -> impl Iterator<Item = &Digest> {
-        self.tenants.values().flat_map(|tenant| tenant.ready.keys())
+        self.tenants.values().flat_map(|tenant| tenant.ready.keys()).chain(self.lost_and_kept())
     }
 
     /// The version of each shard that is here.
@@ -219,6 +227,7 @@ impl State {
             directory: self.directory.clone(),
             bundles: Arc::new(bundles),
             shadows: Arc::new(self.shadows()),
+            lost: Arc::new(self.lost()),
             revocations: Arc::clone(&self.revocations),
             heard: Arc::clone(&self.heard),
             relations: Arc::new(self.relations.iter().map(|(name, held)| (name.clone(), held.shown())).collect()),

@@ -2,7 +2,7 @@
 
 use remit_common::bundle::BundleRejected;
 use remit_common::bundle::high_water::ActivationGoesBack;
-use remit_common::id::TenantId;
+use remit_common::id::{LogIndex, TenantId};
 use remit_common::relation_log::BatchRefused;
 use remit_common::revocation::RevocationRefused;
 use remit_common::shard::{NotRising, ShardRefused};
@@ -12,6 +12,9 @@ use remit_common::trust::root::TrustRefused;
 
 use super::bundles::ACTIVATIONS_MAX;
 use crate::active::store::StoreFailed;
+
+/// The word for a bundle that ended the process twice.
+pub(crate) const CRASH_LOOP: &str = "crash_loop";
 
 /// Something that arrived is not taken. What was true stays true.
 #[derive(Debug, thiserror::Error)]
@@ -44,6 +47,9 @@ pub(crate) enum Refused {
     /// Going back to an earlier activation.
     #[error(transparent)]
     ActivationGoesBack(#[from] ActivationGoesBack),
+    /// The process has ended twice by this bundle.
+    #[error("this process has died twice with it, and does not take it by activation {0}")]
+    CrashLoop(LogIndex),
     /// The disk failed: fatal for the process, harmless for what is on the disk.
     #[error(transparent)]
     Store(#[from] StoreFailed),
@@ -65,6 +71,7 @@ impl Refused {
             Self::NotOurs(_) => "not-our-tenant",
             Self::TooManyActivations => "too-many-activations",
             Self::ActivationGoesBack(_) => "activation-goes-back",
+            Self::CrashLoop(_) => CRASH_LOOP,
             Self::Store(_) => "store",
         }
     }

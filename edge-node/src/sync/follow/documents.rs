@@ -13,7 +13,7 @@ use remit_common::wire::proof::{Attestation, Covered};
 
 use super::super::Greeting;
 use super::{Conversation, Followed, Follower, Left};
-use crate::active::{Accepted, Refused, State, TakenRelations};
+use crate::active::{Accepted, CRASH_LOOP, Lost, Refused, State, TakenRelations};
 use crate::telemetry::chain_text;
 
 /// Documents that a voter may send in vain before it is left for another one.
@@ -152,8 +152,25 @@ impl Follower {
             let attestation = self.attestation(tenant, active.number, *active.bundle.digest());
             conversation.subscriber.attest(attestation);
         }
+        self.tell_crashes(conversation);
         self.follow_relations(conversation, |_| true).await?;
         self.cover(conversation).await
+    }
+
+    /// Says which bundles this edge has turned away because the process ended by them. A voter keeps one refusal of an
+    /// edge, and forgets it when a bundle arrives: so it is said again after each that does (clause B-33).
+    pub(super) fn tell_crashes(&self, conversation: &mut Conversation) {
+        let view = self.views.load_full();
+        for (tenant, lost) in view.lost.iter() {
+            let instead = match view.bundles.get(tenant) {
+                Some(active) => format!("version {} decides instead", active.bundle.manifest().version),
+                None => "everything of this tenant is refused: there is nothing to go back to".to_owned(),
+            };
+            for Lost { number, manifest } in lost {
+                let detail = format!("the process died twice within a minute of activation {number}; {instead}");
+                conversation.subscriber.refuse(*manifest, CRASH_LOOP, &detail);
+            }
+        }
     }
 
     /// Says which relations of these tenants are followed here, and how far they have come. What follows on them is
@@ -295,6 +312,7 @@ impl Follower {
             conversation.subscriber.acknowledge(tenant.clone(), manifest, Stage::Active);
             conversation.subscriber.attest(self.attestation(&tenant, number, manifest));
         }
+        self.tell_crashes(conversation);
         self.refresh();
         // Other writers may vouch for other batches from now on.
         self.follow_relations(conversation, |tenant| tenants.contains(tenant)).await

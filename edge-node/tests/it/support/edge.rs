@@ -90,6 +90,12 @@ impl Running {
         Self { agent_addr, ops: Agent::new(env, ops_addr, None), shutdown, joined }
     }
 
+    /// As a SIGKILL leaves it: nothing is finished, nobody is told.
+    pub(crate) async fn kill(self) {
+        self.joined.abort();
+        let _ = self.joined.await;
+    }
+
     /// Asks it to end, and waits until it has.
     pub(crate) async fn stop(self) {
         self.shutdown.trigger();

@@ -126,6 +126,12 @@ impl Scene {
         running.stop().await;
     }
 
+    /// As a SIGKILL does it.
+    pub(crate) async fn kill_edge(&self) {
+        let running = self.running.lock().unwrap().take().unwrap();
+        running.kill().await;
+    }
+
     /// The operations listener.
     pub(crate) fn ops(&self) -> Agent {
         let addr = self.running.lock().unwrap().as_ref().unwrap().ops.addr;

@@ -1,7 +1,8 @@
 //! The real machine, with a clock that can be set forward or stopped and a disk that can be made to fail or to wait.
 
+use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -18,21 +19,93 @@ pub(crate) struct World {
     stopped: Arc<Mutex<Option<Now>>>,
     broken: Arc<AtomicBool>,
     gate: Arc<Gate>,
+    copies: Arc<Mutex<Copies>>,
+}
+
+/// A folder as it was after each step that changed it.
+#[derive(Debug, Default)]
+struct Copies {
+    of: Option<PathBuf>,
+    made: Vec<FolderCopy>,
+}
+
+/// Files by their path in the folder.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct FolderCopy(BTreeMap<PathBuf, Vec<u8>>);
+
+impl FolderCopy {
+    #[expect(clippy::disallowed_methods, reason = "a copy of the test's own")]
+    fn of(folder: &Path) -> Self {
+        let mut files = BTreeMap::new();
+        let mut folders = vec![folder.to_owned()];
+        while let Some(each) = folders.pop() {
+            for entry in std::fs::read_dir(&each).unwrap() {
+                let path = entry.unwrap().path();
+                if path.is_dir() {
+                    folders.push(path);
+                } else if let Ok(bytes) = std::fs::read(&path) {
+                    // One that goes meanwhile is a temporary one.
+                    files.insert(path.strip_prefix(folder).unwrap().to_owned(), bytes);
+                }
+            }
+        }
+        Self(files)
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "a copy of the test's own")]
+    pub(crate) fn write_to(&self, folder: &Path) {
+        for (name, bytes) in &self.0 {
+            let path = folder.join(name);
+            std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+            std::fs::write(path, bytes).unwrap();
+        }
+    }
+}
+
+impl Copies {
+    fn note(&mut self, changed: &Path) {
+        if let Some(folder) = self.of.as_ref().filter(|folder| changed.starts_with(folder)) {
+            let copy = FolderCopy::of(folder);
+            if self.made.last() != Some(&copy) {
+                self.made.push(copy);
+            }
+        }
+    }
 }
 
 impl World {
     pub(crate) fn new() -> Self {
         let real = real::real();
         let (forward_millis, broken) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
-        let (stopped, gate) = (Arc::default(), Arc::default());
+        let (stopped, gate, copies) = (Arc::default(), Arc::default(), Arc::<Mutex<Copies>>::default());
         let clock = Forwarded {
             real: Arc::clone(&real.clock),
             forward_millis: Arc::clone(&forward_millis),
             stopped: Arc::clone(&stopped),
         };
-        let disk = Breakable { real: Arc::clone(&real.disk), broken: Arc::clone(&broken), gate: Arc::clone(&gate) };
+        let disk = Breakable {
+            real: Arc::clone(&real.disk),
+            broken: Arc::clone(&broken),
+            gate: Arc::clone(&gate),
+            copies: Arc::clone(&copies),
+        };
         let env = Env { clock: Arc::new(clock), disk: Arc::new(disk), ..real };
-        Self { env, forward_millis, stopped, broken, gate }
+        Self { env, forward_millis, stopped, broken, gate, copies }
+    }
+
+    /// Keeps a copy of this folder after each file in it that is replaced or removed, as a power cut there would leave it.
+    pub(crate) fn keep_copies_of(&self, folder: Option<PathBuf>) {
+        self.copies.lock().unwrap().of = folder;
+    }
+
+    /// The copies, in their order, but for proofs of freshness.
+    pub(crate) fn copies(&self) -> Vec<FolderCopy> {
+        let mut copies: Vec<FolderCopy> = self.copies.lock().unwrap().made.clone();
+        for copy in &mut copies {
+            copy.0.remove(Path::new("proof.json"));
+        }
+        copies.dedup();
+        copies
     }
 
     /// Both clocks stand still from now on, but for what [`Self::forward`] says.
@@ -104,6 +177,7 @@ struct Breakable {
     real: Arc<dyn Disk>,
     broken: Arc<AtomicBool>,
     gate: Arc<Gate>,
+    copies: Arc<Mutex<Copies>>,
 }
 
 impl Breakable {
@@ -118,10 +192,17 @@ impl Disk for Breakable {
     }
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         self.check()?;
-        self.real.replace(path, bytes)
+        // One step at a time, so that a copy is of one moment.
+        let mut copies = self.copies.lock().unwrap();
+        self.real.replace(path, bytes)?;
+        copies.note(path);
+        Ok(())
     }
     fn remove(&self, path: &Path) -> io::Result<()> {
-        self.real.remove(path)
+        let mut copies = self.copies.lock().unwrap();
+        self.real.remove(path)?;
+        copies.note(path);
+        Ok(())
     }
     fn list(&self, folder: &Path) -> io::Result<Vec<String>> {
         self.real.list(folder)

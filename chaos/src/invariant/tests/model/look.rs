@@ -54,6 +54,7 @@ impl World {
                 activation: bundle.map(|(number, ..)| number),
                 epoch: RevocationEpoch(self.epoch_at(edge.tick)),
                 relations: Some(self.relations_at(edge.tick).0),
+                turned_away: Vec::new(),
                 tick: LogIndex(u64::try_from(edge.tick).unwrap()),
                 staleness_ms: age,
                 mode: mode.to_owned(),

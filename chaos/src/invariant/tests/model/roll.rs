@@ -63,6 +63,7 @@ impl World {
         let kind = WriteKind::RollOut {
             version,
             digest: Digest::of(&[&version.0.to_be_bytes()]),
+            fallback: self.bundle_at(self.log.len()).map(|(.., digest)| digest),
             waves: vec![vec![first], edges],
             without: rules.without,
             freely: rules.freely,
@@ -73,9 +74,9 @@ impl World {
 
     /// The first wave, if it may begin.
     pub(super) fn begin_rollout(&mut self, kind: &WriteKind) -> Option<Written> {
-        let WriteKind::RollOut { version, digest, waves, without, freely, .. } = kind else { return None };
+        let WriteKind::RollOut { version, digest, fallback, waves, without, freely, .. } = kind else { return None };
         let (_, base, base_digest) = self.bundle_at(self.log.len())?;
-        if self.is_rolling() || base >= *version {
+        if self.is_rolling() || base >= *version || *fallback != Some(base_digest) {
             return None;
         }
         self.rollouts.push(Rolling {

@@ -8,7 +8,7 @@ use remit_common::lattice::Effect;
 
 use super::super::tamper::second;
 use super::{Invariant, each, model};
-use crate::history::{Call, Edge, Event, Kind, Verdict, What, WriteKind, Written};
+use crate::history::{Call, Edge, Event, Kind, TurnedAway, Verdict, What, WriteKind, Written};
 
 #[test]
 fn bundles_that_nobody_published_are_found() {
@@ -205,6 +205,32 @@ fn bundles_in_waves_that_are_not_where_they_belong_are_found() {
                     }
                 }
                 Some(permit)
+            }),
+        ],
+    );
+}
+
+#[test]
+fn ways_back_that_nobody_named_are_found() {
+    each(
+        Invariant::WayBack,
+        &[
+            ("a process that died and goes back further than its bundle says", |history| {
+                let (place, first) = history.ran_something_newer_than_its_first()?;
+                let What::Edge(edge) = &mut history.events[place].what else { return None };
+                edge.turned_away = vec![TurnedAway { activation: edge.activation?, digest: edge.digest? }];
+                (edge.bundle, edge.digest) = (first.bundle, first.digest);
+                Some(history.events[place].index)
+            }),
+            ("a bundle that decides again after it was turned away", |history| {
+                let (place, _) = history.ran_something_newer_than_its_first()?;
+                let What::Edge(mut edge) = history.events[place].what.clone() else { return None };
+                let is_next = |event: &Event| matches!(&event.what, What::Edge(next) if (&next.edge, next.activation) == (&edge.edge, edge.activation));
+                let next = history.places(is_next).into_iter().find(|next| *next > place)?;
+                edge.turned_away = vec![TurnedAway { activation: edge.activation?, digest: edge.digest? }];
+                (edge.bundle, edge.digest, edge.activation) = (None, None, None);
+                history.events[place].what = What::Edge(edge);
+                Some(history.events[next].index)
             }),
         ],
     );

@@ -7,7 +7,7 @@ use remit_common::id::EdgeId;
 use remit_control_plane::registry::RolloutStatus;
 
 use super::{Tampered, second};
-use crate::history::{Call, Event, Kind, RolloutSeen, RolloutStep, Verdict, What, WriteKind};
+use crate::history::{Call, Edge, Event, Kind, RolloutSeen, RolloutStep, Verdict, What, WriteKind};
 
 impl Tampered {
     /// Whether a bundle came in waves.
@@ -81,6 +81,26 @@ impl Tampered {
                 && second(self.events[place].time_us, 0, 14)
             {
                 found.push((place, *from));
+            }
+        }
+        self.choose(&found)
+    }
+
+    /// A look at an edge that runs, as it did at the look before, a bundle that came to everybody at once, and the first
+    /// look at what it ran earlier.
+    pub(in super::super) fn ran_something_newer_than_its_first(&self) -> Option<(usize, Edge)> {
+        let mut first: BTreeMap<&EdgeId, &Edge> = BTreeMap::new();
+        let mut before: BTreeMap<&EdgeId, &Edge> = BTreeMap::new();
+        let mut found = Vec::new();
+        for (place, event) in self.events.iter().enumerate() {
+            let What::Edge(edge) = &event.what else { continue };
+            if edge.bundle.is_none() {
+                continue;
+            }
+            let earliest = *first.entry(&edge.edge).or_insert(edge);
+            let stays = before.insert(&edge.edge, edge).is_some_and(|before| before.activation == edge.activation);
+            if stays && earliest.bundle < edge.bundle && !self.came_in_waves(edge.digest) {
+                found.push((place, earliest.clone()));
             }
         }
         self.choose(&found)
