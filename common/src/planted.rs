@@ -72,6 +72,8 @@ pub enum Bug {
     ChannelOfAnotherEdge,
     /// An edge takes what is staged for its own, whoever it is for.
     StagedScopeIgnored,
+    /// An edge asks the bundle that is active what may be gone back to, not the highest that ever was.
+    FallbackOfTheActive,
     /// The leader does not look at how many calls a bundle in waves newly permits.
     NewlyPermittedIgnored,
 }
@@ -113,7 +115,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 32] = [
+        pub const ALL: [Self; 33] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -145,6 +147,7 @@ mod on {
             Self::AncestorCutMissed,
             Self::ChannelOfAnotherEdge,
             Self::StagedScopeIgnored,
+            Self::FallbackOfTheActive,
             Self::NewlyPermittedIgnored,
         ];
 
@@ -183,6 +186,7 @@ mod on {
                 Self::AncestorCutMissed => "ancestor-cut-missed",
                 Self::ChannelOfAnotherEdge => "channel-of-another-edge",
                 Self::StagedScopeIgnored => "staged-scope-ignored",
+                Self::FallbackOfTheActive => "fallback-of-the-active",
                 Self::NewlyPermittedIgnored => "newly-permitted-ignored",
             }
         }

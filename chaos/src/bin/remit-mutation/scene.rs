@@ -75,6 +75,7 @@ pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
         Bug::AncestorCutMissed => Some("revoke-during-delegation"),
         Bug::ChannelOfAnotherEdge => Some("session-moved"),
         Bug::NewlyPermittedIgnored => Some("rollout-taken-back"),
+        Bug::FallbackOfTheActive => Some("crash-loop"),
         _ => None,
     }
 }
@@ -83,7 +84,7 @@ pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
 pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
     use Invariant::{
         Authority, Bundles, HonestAge, Linearizable, Liveness, Monotone, RaftSafety, RecordedFirst, Records,
-        Resurrection, Revocation, Secrecy, Waves,
+        Resurrection, Revocation, Secrecy, Waves, WayBack,
     };
     match bug {
         Bug::AppendNotSynced | Bug::VoteNotSaved | Bug::CommittedAheadOfLog | Bug::LeaderResumesItsTerm => {
@@ -113,5 +114,6 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         | Bug::ChannelOfAnotherEdge => &[Authority],
         Bug::AncestorCutMissed => &[Revocation],
         Bug::StagedScopeIgnored | Bug::NewlyPermittedIgnored => &[Waves],
+        Bug::FallbackOfTheActive => &[WayBack],
     }
 }

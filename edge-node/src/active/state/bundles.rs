@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use remit_common::bundle::verified::verify_manifest;
-use remit_common::bundle::{BundleRejected, Manifest, SignedBundle, VerifiedBundle};
+use remit_common::bundle::{BundleRejected, HighManifest, Manifest, SignedBundle, VerifiedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, TenantId};
 use remit_common::planted::{Bug, planted};
@@ -342,6 +342,11 @@ impl State {
                 Ok(Some(ready)) => {
                     let verified = &ready.verified;
                     entry.water.note_activated(activation.number, verified.manifest(), verified.digest());
+                    if planted(Bug::FallbackOfTheActive) {
+                        let (manifest, digest) = (verified.manifest(), *verified.digest());
+                        let (version, fallback) = (manifest.version, manifest.fallback.clone());
+                        entry.water.high = Some(HighManifest { version, digest, fallback });
+                    }
                     let active = StoredActivation { number: activation.number, manifest: *verified.digest() };
                     entry.active = Some(active);
                     activated.push(activation.clone());
