@@ -8,7 +8,7 @@ use remit_common::crypto::key_file;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::identity::NodeKind;
 use remit_common::identity::certificate::{CertificateDer, ed25519_key_of};
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::{DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX};
 use remit_common::net::env::Env;
 use remit_common::net::tls::{self, Identity, Peers};
 use remit_common::trust::directory::SignedDirectory;
@@ -61,7 +61,7 @@ impl Materials {
         let now = env.now().wall;
         // The anchor is what the file says: whoever can replace it has installed another mesh.
         let root = signed.verify_pinned(&pin, &config.mesh_id).map_err(|error| unusable(&config.root, &error))?;
-        let directory_bytes = read(&config.directory, DOCUMENT_BYTES_MAX)?;
+        let directory_bytes = read(&config.directory, DIRECTORY_BYTES_MAX)?;
         // A voter with a log takes from it what holds: it starts also when the file has expired since, or while its
         // clock is wrong (C-73).
         let has_log = config.has_log(env).map_err(|error| unusable(&config.raft_dir(), &error))?;

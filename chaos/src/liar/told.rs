@@ -11,7 +11,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::identity::SignedRequest;
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::DIRECTORY_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::revocation::{Cut, CutKind, REVOCATIONS_PATH, Revocation, Revocations};
 use remit_common::sync::published::{PublishedBundle, PublishedObject, PublishedRevocations, PublishedState};
@@ -96,7 +96,7 @@ impl Truth {
 
     async fn learn_from(env: &Env, admin: &str, mesh: &MeshFile) -> Result<Self> {
         let read = |path: &std::path::Path| {
-            env.disk.read(path, DOCUMENT_BYTES_MAX)?.with_context(|| format!("`{}` is missing", path.display()))
+            env.disk.read(path, DIRECTORY_BYTES_MAX)?.with_context(|| format!("`{}` is missing", path.display()))
         };
         let document = read(&mesh.root.with_file_name("directory.json"))?;
         let signed = SignedRoot::parse(&read(&mesh.root)?)?;

@@ -16,7 +16,7 @@ use http::{Request, Response, StatusCode};
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::id::MeshId;
-use remit_common::limits::TOOL_BODY_BYTES_MAX;
+use remit_common::limits::{DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX, TOOL_BODY_BYTES_MAX};
 use remit_common::net::attempts::Attempts;
 use remit_common::net::env::{Env, deadline};
 use remit_common::net::https::CannotCall;
@@ -40,8 +40,10 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(40);
 const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
 /// Refusals that speak of the edge and not of the request.
 const OF_THE_EDGE: [&str; 3] = ["stale", "isolated", "quarantined"];
-/// Bytes of an answer: a tool's, once more in text, what stands around it, and notifications of progress before it.
-const ANSWER_BYTES_MAX: usize = 2 * TOOL_BODY_BYTES_MAX + 512 * 1024;
+/// Bytes of an answer. The longest is a directory with the roots before it; a tool's, once more in text, with what stands
+/// around it and notifications of progress before it, is half of that.
+const ANSWER_BYTES_MAX: usize = DIRECTORY_BYTES_MAX + 2 * DOCUMENT_BYTES_MAX;
+const _: () = assert!(ANSWER_BYTES_MAX >= 2 * TOOL_BODY_BYTES_MAX + 512 * 1024, "a tool's answer fits");
 
 /// What the sidecar holds.
 #[derive(Debug)]

@@ -12,7 +12,8 @@ use crate::bundle::manifest::FileEntry;
 use crate::crypto::digest::Digest;
 use crate::id::TenantId;
 use crate::limits::{
-    BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DOCUMENT_BYTES_MAX, RELATION_SIGNED_BYTES_MAX,
+    BUNDLE_BYTES_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX,
+    RELATION_SIGNED_BYTES_MAX,
 };
 use crate::time::BootTime;
 use crate::trust::activation::{Activation, RING_STAGED};
@@ -109,7 +110,7 @@ impl Fetching {
 
     /// Roots are fetched in the order in which they are announced, every one.
     pub(super) fn want_root(&mut self, root: Published) -> Result<(), PeerMisbehaved> {
-        check_document(&root.object)?;
+        check_size(&root.object, DOCUMENT_BYTES_MAX)?;
         if self.roots.len() >= ROOTS_MAX {
             return Err(PeerMisbehaved::TooMany { what: "roots", max: ROOTS_MAX });
         }
@@ -119,14 +120,14 @@ impl Fetching {
 
     /// Only the newest directory is fetched.
     pub(super) fn want_directory(&mut self, directory: Published) -> Result<(), PeerMisbehaved> {
-        check_document(&directory.object)?;
+        check_size(&directory.object, DIRECTORY_BYTES_MAX)?;
         self.directory = Some(directory);
         Ok(())
     }
 
     /// Only the newest bundle of a tenant's ring is fetched; one that is under way is finished, and superseded then.
     pub(super) fn want_bundle(&mut self, activated: Activated) -> Result<(), PeerMisbehaved> {
-        check_document(&activated.envelope)?;
+        check_size(&activated.envelope, DOCUMENT_BYTES_MAX)?;
         let key = (activated.activation.tenant.clone(), activated.activation.ring);
         self.bundles.insert(key, activated);
         Ok(())
@@ -335,9 +336,6 @@ fn exceeds(len: u64, max: usize) -> bool {
     usize::try_from(len).map_or(true, |len| len > max)
 }
 
-fn check_document(object: &ObjectRef) -> Result<(), PeerMisbehaved> {
-    if exceeds(object.len, DOCUMENT_BYTES_MAX) {
-        return Err(PeerMisbehaved::TooLong { len: object.len, max: DOCUMENT_BYTES_MAX });
-    }
-    Ok(())
+fn check_size(object: &ObjectRef, max: usize) -> Result<(), PeerMisbehaved> {
+    if exceeds(object.len, max) { Err(PeerMisbehaved::TooLong { len: object.len, max }) } else { Ok(()) }
 }

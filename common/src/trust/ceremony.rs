@@ -16,7 +16,7 @@ use super::root::{KeyUse, ROOT_TYPE, Root, RootContent};
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::SigningKey;
 use crate::id::{KeyId, MeshId};
-use crate::limits::SIGNATURES_MAX;
+use crate::limits::{DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX, SIGNATURES_MAX};
 use crate::time::Timestamp;
 
 /// A root or a directory with the signatures that it has so far.
@@ -119,10 +119,15 @@ impl Draft {
     /// # Errors
     /// [`TrustRefused`].
     pub fn parse(bytes: &[u8]) -> Result<Self, TrustRefused> {
-        Self::of(Envelope::parse(bytes)?)
+        Self::of(Envelope::parse_within(bytes, DIRECTORY_BYTES_MAX)?)
     }
 
     fn of(envelope: Envelope) -> Result<Self, TrustRefused> {
+        if envelope.payload_type == ROOT_TYPE {
+            envelope.check_size(DOCUMENT_BYTES_MAX)?;
+        } else {
+            envelope.check_size(DIRECTORY_BYTES_MAX)?;
+        }
         let content = match envelope.payload_type.as_str() {
             ROOT_TYPE => Content::Root(Box::new(Root::read(&envelope.payload)?.content().clone())),
             DIRECTORY_TYPE => {

@@ -18,7 +18,7 @@ use crate::crypto::sign::{PublicKey, SigningKey};
 use crate::envelope::{Issuer, Issuers};
 use crate::id::{CredentialId, EdgeId, KeyId, MeshId, Region, TenantId, VoterId};
 use crate::identity::{Administrator, Administrators};
-use crate::limits::{CLOCK_AHEAD_MAX, DIRECTORY_DAYS_MAX, DIRECTORY_STEP_MAX, VOTERS_MAX};
+use crate::limits::{CLOCK_AHEAD_MAX, DIRECTORY_BYTES_MAX, DIRECTORY_DAYS_MAX, DIRECTORY_STEP_MAX, VOTERS_MAX};
 use crate::revocation::Authorities;
 use crate::time::Timestamp;
 
@@ -140,6 +140,7 @@ impl SignedDirectory {
         let payload = dsse::encode(content)?;
         Directory::read(&payload, KeyUse::default())?;
         let mut envelope = Envelope::new(DIRECTORY_TYPE, payload);
+        envelope.check_size(DIRECTORY_BYTES_MAX)?;
         for key in keys {
             envelope.sign(key);
         }
@@ -151,7 +152,7 @@ impl SignedDirectory {
     /// # Errors
     /// [`TrustRefused::Malformed`].
     pub fn parse(bytes: &[u8]) -> Result<Self, TrustRefused> {
-        Ok(Self { envelope: Envelope::parse(bytes)? })
+        Ok(Self { envelope: Envelope::parse_within(bytes, DIRECTORY_BYTES_MAX)? })
     }
 
     /// The signed form.

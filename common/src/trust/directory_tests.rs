@@ -42,6 +42,32 @@ fn wrong_threshold_and_keys_of_another_role_do_not_install_a_directory() {
 }
 
 #[test]
+fn a_directory_has_room_for_ten_thousand_edges_and_an_end() {
+    // Clause T-26.
+    let bytes = |content: &DirectoryContent| signed_directory(content, &[4, 5]).to_bytes();
+    let mut content = directory_content();
+    let edge = &mut content.edges[1];
+    (edge.id, edge.region) = ("e".repeat(40).parse().unwrap(), "r".repeat(40).parse().unwrap());
+    let with = bytes(&content).len();
+    content.edges.pop();
+    let without = bytes(&content).len();
+    let of_an_edge = with - without;
+    assert!((2_300..2_600).contains(&of_an_edge), "an edge, whose sealing key is long, takes {of_an_edge} bytes");
+    assert!(without + 10_000 * of_an_edge < DIRECTORY_BYTES_MAX);
+    // Behind a document may be spaces, so that one is as long as it has to be.
+    let mut at_the_border = bytes(&directory_content());
+    at_the_border.resize(DIRECTORY_BYTES_MAX, b' ');
+    assert!(SignedDirectory::parse(&at_the_border).is_ok());
+    at_the_border.push(b' ');
+    assert!(matches!(SignedDirectory::parse(&at_the_border), Err(TrustRefused::Malformed(_))));
+    // Nobody makes one that nobody reads.
+    let mut long = directory_content();
+    let sealer = long.sealers[0].clone();
+    long.sealers = (0..200_000).map(|_| sealer.clone()).collect();
+    assert!(SignedDirectory::make(&long, &[&key(4)]).is_err());
+}
+
+#[test]
 fn rollback_of_the_directory_is_refused() {
     // Clause T-12.
     let version = |version| verified(|content| content.version = version).unwrap();

@@ -20,6 +20,8 @@ use crate::text;
 
 /// Bytes of a payload type.
 const PAYLOAD_TYPE_BYTES_MAX: usize = 128;
+/// Of kinds whose bound is not that of most documents.
+const TOO_LONG: MalformedDocument = MalformedDocument { rule: "the document is longer than its kind may be" };
 
 /// A signed document, signatures not checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,7 +107,7 @@ impl Envelope {
     /// Reads the JSON form of a kind of document that has a bound of its own.
     pub(crate) fn parse_within(bytes: &[u8], bytes_max: usize) -> Result<Self, MalformedDocument> {
         if bytes.len() > bytes_max {
-            return Err(MalformedDocument { rule: "the document is longer than its kind may be" });
+            return Err(TOO_LONG);
         }
         // serde refuses duplicate and unknown members of a struct, and bytes after the end.
         let Wire { payload, payload_type, signatures } = serde_json::from_slice(bytes)
@@ -135,6 +137,11 @@ impl Envelope {
         };
         // INVARIANT: a struct of strings always serialises.
         serde_json::to_vec(&wire).unwrap_or_default()
+    }
+
+    /// Whether the JSON form has a size that readers of its kind take.
+    pub(crate) fn check_size(&self, bytes_max: usize) -> Result<(), MalformedDocument> {
+        if self.to_bytes().len() > bytes_max { Err(TOO_LONG) } else { Ok(()) }
     }
 
     /// Adds a signature; one by the same key is replaced. Signatures stand sorted by key id, so that the order of

@@ -1,7 +1,7 @@
 //! Root and directory.
 
 use remit_common::identity::{Administrator, SignedRequest, Verb};
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::{DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX};
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::{Directory, SignedDirectory};
 use remit_common::trust::root::{Root, SignedRoot, TrustRefused};
@@ -129,7 +129,7 @@ pub(super) fn install(state: &mut State, documents: &TrustDocuments) -> Result<A
     // An expired root may still introduce its successor, but the newest must count.
     root.check_time(now).map_err(refused)?;
     let (directory, signed_directory) = match (&documents.directory, &state.trust) {
-        (Some(bytes), _) if bytes.len() > DOCUMENT_BYTES_MAX => {
+        (Some(bytes), _) if bytes.len() > DIRECTORY_BYTES_MAX => {
             return Err(Refusal::malformed("the directory is too long"));
         }
         (Some(bytes), current) => {

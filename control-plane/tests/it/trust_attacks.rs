@@ -5,7 +5,7 @@
 
 use remit_common::crypto::digest::Digest;
 use remit_common::id::MeshId;
-use remit_common::limits::{DIRECTORY_STEP_MAX, DOCUMENT_BYTES_MAX};
+use remit_common::limits::{DIRECTORY_BYTES_MAX, DIRECTORY_STEP_MAX, DOCUMENT_BYTES_MAX};
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::{DirectoryContent, SignedDirectory};
 use remit_common::trust::dsse::Envelope;
@@ -252,8 +252,11 @@ fn unknown_critical_field() {
 fn endless_data() {
     let mut replica = Replica::new();
     let mut long = directory_by(&[4, 5], |_| {});
-    long.resize(DOCUMENT_BYTES_MAX + 1, b' ');
+    long.resize(DIRECTORY_BYTES_MAX + 1, b' ');
     refused(&mut replica, vec![], Some(long.clone()), "malformed");
+    refused(&mut replica, vec![long], None, "malformed");
+    let mut long = root_by(&[1, 2], |c| c.version = 2);
+    long.resize(DOCUMENT_BYTES_MAX + 1, b' ');
     refused(&mut replica, vec![long], None, "malformed");
     // Many roots in one command, each of which would be a step.
     let mut chain = Vec::new();

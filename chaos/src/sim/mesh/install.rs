@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use remit_common::id::{EdgeId, MeshId, Region, VoterId};
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::DIRECTORY_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_control_plane::config as voter_config;
 use remit_edge_node::config as edge_config;
@@ -226,7 +226,7 @@ fn origin(port: u16) -> String {
 pub(super) fn copy(from: &Env, to: &SimDisk, names: &[&str]) -> Result<()> {
     for name in names {
         let path = Path::new(HOME).join(name);
-        let bytes = from.disk.read(&path, DOCUMENT_BYTES_MAX)?.with_context(|| format!("there is no `{name}`"))?;
+        let bytes = from.disk.read(&path, DIRECTORY_BYTES_MAX)?.with_context(|| format!("there is no `{name}`"))?;
         to.process().replace(&path, &bytes)?;
     }
     Ok(())

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use remit_common::id::{MeshId, TenantId};
-use remit_common::limits::{DIRECTORY_DAYS_MAX, DOCUMENT_BYTES_MAX, ROOT_DOCUMENT_DAYS_MAX};
+use remit_common::limits::{DIRECTORY_BYTES_MAX, DIRECTORY_DAYS_MAX, DOCUMENT_BYTES_MAX, ROOT_DOCUMENT_DAYS_MAX};
 use remit_common::policy::Bounds;
 use remit_common::time::Timestamp;
 use remit_common::trust::role::RoleContent;
@@ -113,7 +113,7 @@ impl Rows {
             Failure::new(Exit::Usage, format!("`{}` describes no directory: {what}", path.display()))
                 .reason("description")
         };
-        let text = files::read_text(&context.env, path, DOCUMENT_BYTES_MAX)?;
+        let text = files::read_text(&context.env, path, DIRECTORY_BYTES_MAX)?;
         let value = if text.trim_start().starts_with('{') {
             serde_json::from_str(&text).map_err(|error| bad(&error))?
         } else {
@@ -140,7 +140,7 @@ impl Rows {
 
 /// One row, or a list of rows, as a file has them.
 pub(super) fn read_rows(context: &Context, path: &Path) -> Result<Vec<Value>, Failure> {
-    let bytes = files::read(&context.env, path, DOCUMENT_BYTES_MAX)?;
+    let bytes = files::read(&context.env, path, DIRECTORY_BYTES_MAX)?;
     let bad = |what: &dyn std::fmt::Display| {
         Failure::new(Exit::Usage, format!("`{}` is no row of a directory: {what}", path.display()))
             .reason("description")

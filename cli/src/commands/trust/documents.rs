@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::{DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX};
 use remit_common::time::Timestamp;
 use remit_common::trust::TrustRefused;
 use remit_common::trust::ceremony::{Content, Draft, NotSigned, Quorum};
@@ -18,7 +18,7 @@ use crate::trust::Life;
 
 /// Reads a root or a directory, whoever has signed it.
 pub(super) fn read_draft(context: &Context, path: &Path) -> Result<Draft, Failure> {
-    let bytes = files::read(&context.env, path, DOCUMENT_BYTES_MAX)?;
+    let bytes = files::read(&context.env, path, DIRECTORY_BYTES_MAX)?;
     Draft::parse(&bytes).map_err(|error| refused_in(path, &error))
 }
 

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use remit_chaos::launcher::MeshFile;
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::DIRECTORY_BYTES_MAX;
 use remit_common::trust::TrustRefused;
 use remit_common::trust::ceremony::{Content, Draft};
 use remit_common::trust::directory::SignedDirectory;
@@ -79,7 +79,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
 fn read(args: &Args, context: &Context) -> Result<Documents, Failure> {
     let mut documents = Documents::default();
     for path in &args.files {
-        let bytes = files::read(&context.env, path, DOCUMENT_BYTES_MAX)?;
+        let bytes = files::read(&context.env, path, DIRECTORY_BYTES_MAX)?;
         let draft = Draft::parse(&bytes).map_err(|error| documents::refused_in(path, &error))?;
         match draft.content() {
             Content::Root(content) => documents.roots.push((content.version, bytes)),

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use remit_common::crypto::digest::Digest;
-use remit_common::limits::DOCUMENT_BYTES_MAX;
+use remit_common::limits::DIRECTORY_BYTES_MAX;
 use remit_common::trust::TrustRefused;
 use remit_common::trust::ceremony::{Content, Draft};
 use remit_common::trust::directory::{Directory, SignedDirectory};
@@ -66,7 +66,7 @@ struct Way {
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let mut drafts = Vec::with_capacity(args.files.len());
     for path in &args.files {
-        let bytes = files::read(&context.env, path, DOCUMENT_BYTES_MAX)?;
+        let bytes = files::read(&context.env, path, DIRECTORY_BYTES_MAX)?;
         let draft = Draft::parse(&bytes).map_err(|error| {
             let failure = documents::refused_in(path, &error);
             Failure { exit: Exit::Fault, ..failure }

@@ -98,6 +98,9 @@ fn endless_data_attack_sizes_beyond_every_bound_are_refused_before_anything_is_f
     };
     too_long(VoterMessage::Root(Published { version: 3, object: huge(DOCUMENT_BYTES_MAX + 1) }));
     too_long(VoterMessage::Directory(Published { version: 6, object: huge(usize::MAX) }));
+    too_long(VoterMessage::Directory(Published { version: 6, object: huge(DIRECTORY_BYTES_MAX + 1) }));
+    let fits = Published { version: 6, object: huge(DIRECTORY_BYTES_MAX) };
+    assert!(told(vec![VoterMessage::Directory(fits)]).is_ok(), "clause T-26");
     let (next, _) = bundle(2, &[]);
     let envelope = huge(DOCUMENT_BYTES_MAX + 1);
     too_long(VoterMessage::Activation(Activated { activation: activation(71, "acme", &next), envelope }));

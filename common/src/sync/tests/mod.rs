@@ -20,7 +20,7 @@ use crate::crypto::digest::Digest;
 use crate::crypto::sign::Signature;
 use crate::id::{BootId, CredentialId, EdgeId, KeyId, LogIndex, MeshId, RevocationEpoch, TenantId, VoterId};
 use crate::identity::signed_request::SignedRequest;
-use crate::limits::{BUNDLE_BYTES_MAX, CHUNK_BYTES_MAX, DOCUMENT_BYTES_MAX, SHARD_BYTES_MAX};
+use crate::limits::{BUNDLE_BYTES_MAX, CHUNK_BYTES_MAX, DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX, SHARD_BYTES_MAX};
 use crate::revocation::{Cut, CutKind, Revocation, Revocations};
 use crate::time::{BootTime, Timestamp};
 use crate::trust::activation::Activation;
