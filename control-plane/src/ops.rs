@@ -1,5 +1,6 @@
 //! The operations listener: is it alive, can it serve, what does it count.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,10 +9,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use axum::{Json, Router};
 use http::{StatusCode, header};
+use remit_common::net::quic::MeshEndpoint;
 use remit_common::net::tasks::Shutdown;
+use remit_common::net::udp;
 
 use crate::cluster::Cluster;
-use crate::telemetry::Telemetry;
+use crate::telemetry::{Metrics, Telemetry};
 
 /// The media type of the Prometheus text format that `prometheus-client` writes.
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -24,16 +27,18 @@ struct Ops {
     cluster: Cluster,
     /// This voter was asked to stop.
     stop: Shutdown,
+    /// Where edges connect.
+    dist: SocketAddr,
 }
 
 /// The routes.
-pub(crate) fn router(telemetry: Telemetry, cluster: Cluster, stop: Shutdown) -> Router {
+pub(crate) fn router(telemetry: Telemetry, cluster: Cluster, stop: Shutdown, dist: SocketAddr) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .with_state(Arc::new(Ops { telemetry, cluster, stop }))
+        .with_state(Arc::new(Ops { telemetry, cluster, stop, dist }))
 }
 
 /// Ready: the registry has root and directory, a leader is known, and nobody has asked this voter to stop.
@@ -50,7 +55,24 @@ async fn ready(State(ops): State<Arc<Ops>>) -> Response {
     }
 }
 
+/// Says what the kernel gave the socket for edges, and how to mend it when that is little (W-41).
+pub(crate) fn show_buffers(endpoint: &MeshEndpoint, metrics: &Metrics) {
+    let Some(buffers) = endpoint.buffers() else { return };
+    for (side, bytes) in [("receive", buffers.receive), ("send", buffers.send)] {
+        metrics.udp_buffer_bytes.get_or_create(&[("side", side)]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+    }
+    if let Err(small) = buffers.check() {
+        tracing::warn!("the socket for edges: {small}");
+    }
+}
+
 async fn metrics(State(ops): State<Arc<Ops>>) -> Response {
+    let (env, dist) = (ops.cluster.env.clone(), ops.dist);
+    let counting = ops.cluster.env.run_blocking(move || udp::dropped(&env, dist));
+    if let Ok(Some(dropped)) = counting.await {
+        let gauge = &ops.telemetry.metrics.udp_dropped_datagrams;
+        gauge.set(i64::try_from(dropped).unwrap_or(i64::MAX));
+    }
     ([(header::CONTENT_TYPE, OPEN_METRICS)], ops.telemetry.render()).into_response()
 }
 

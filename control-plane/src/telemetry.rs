@@ -82,6 +82,10 @@ pub struct Metrics {
     pub ticks_signed: Counter,
     /// Ticks that it has not signed, by why: `not_listed`, `another_key`, `signed_before`, `disk`.
     pub ticks_unsigned: Labelled<Counter>,
+    /// What the kernel gave the socket for edges, by `side`: `receive`, `send`.
+    pub udp_buffer_bytes: Labelled<Gauge>,
+    /// Datagrams at the edges' port that the kernel has thrown away, as it said last.
+    pub udp_dropped_datagrams: Gauge,
 }
 
 /// The metrics, and the registry that prints them.
@@ -118,6 +122,8 @@ impl Telemetry {
             nonces_unanswered: Counter::default(),
             ticks_signed: Counter::default(),
             ticks_unsigned: Family::default(),
+            udp_buffer_bytes: Family::default(),
+            udp_dropped_datagrams: Gauge::default(),
         };
         let mut registry = Registry::with_prefix("remit_control");
         let Metrics {
@@ -139,6 +145,8 @@ impl Telemetry {
             nonces_unanswered,
             ticks_signed,
             ticks_unsigned,
+            udp_buffer_bytes,
+            udp_dropped_datagrams,
         } = metrics.clone();
         registry.register_with_unit("commit", "From proposing to having applied", Unit::Seconds, commit_seconds);
         registry.register("commands", "Commands applied, by outcome", commands);
@@ -163,6 +171,10 @@ impl Telemetry {
         registry.register("nonces_unanswered", "Nonces that no tick answered in time", nonces_unanswered);
         registry.register("ticks_signed", "Ticks signed", ticks_signed);
         registry.register("ticks_unsigned", "Ticks not signed, by why", ticks_unsigned);
+        let granted = "What the kernel gave the socket for edges, by side";
+        registry.register_with_unit("udp_buffer", granted, Unit::Bytes, udp_buffer_bytes);
+        let thrown_away = "Datagrams at the edges' port that the kernel has thrown away";
+        registry.register("udp_dropped_datagrams", thrown_away, udp_dropped_datagrams);
         Self { metrics, registry }
     }
 

@@ -130,6 +130,7 @@ impl Voter {
         let endpoint = open_endpoint(&config, &materials, &env)?;
         let dist_addr =
             endpoint.local_addr().map_err(|source| RunError::Listen { addr: config.listen.dist, source })?;
+        ops::show_buffers(&endpoint, &metrics);
         let enrolment = open_enrolment(&config, &materials, &env)?;
         let enrol_addr = match (&enrolment, &config.enrolment) {
             (Some(endpoint), Some(of)) => {
@@ -232,7 +233,7 @@ impl Voter {
         };
         let admin_limits = limits(ADMIN_CONNECTIONS_MAX, ADMIN_BODY_BYTES_MAX);
         tasks.spawn("admin", listen_http(&env, admin_listener, admin::router(app), admin_limits, &shutdown));
-        let ops_router = ops::router(telemetry, cluster, stop.clone());
+        let ops_router = ops::router(telemetry, cluster, stop.clone(), dist_addr);
         tasks.spawn("ops", listen_http(&env, ops_listener, ops_router, limits(OPS_CONNECTIONS_MAX, 0), &shutdown));
         tracing::info!(voter = %config.id, %admin_addr, %ops_addr, %dist_addr, "this voter is up");
         Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, enrol_addr, tasks, raft, fatal, stop, shutdown })

@@ -236,6 +236,7 @@ impl Edge {
         let sealing = material.sealing.public().clone();
         let vault = Arc::new(Vault::new(material.sealing));
         let endpoint = open_endpoint(&config, &env, material.identity, material.voters.clone())?;
+        metrics.show_buffers(endpoint.buffers());
         let (show, certificate) = watch::channel(material.shown);
         if config.enrolment.is_some() {
             let keys = (Arc::clone(&material.key), sealing);

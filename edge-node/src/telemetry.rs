@@ -14,6 +14,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use remit_common::id::TenantId;
+use remit_common::net::udp::Buffers;
 use remit_common::policy::decision::Reason;
 use tracing_subscriber::EnvFilter;
 
@@ -115,6 +116,8 @@ pub(crate) struct Metrics {
     pub(crate) spool_failures: Counter,
     /// Voters that are connected.
     pub(crate) voters_connected: Gauge,
+    /// What the kernel gave the socket towards voters, by `side`: `receive`, `send`.
+    pub(crate) udp_buffer_bytes: Family<Label, Gauge>,
     /// Credentials that are open in memory.
     pub(crate) credentials_warm: Gauge,
     /// Verified chains that are kept.
@@ -147,6 +150,17 @@ const DECISION_BUCKETS: [f64; 11] =
 const UPSTREAM_BUCKETS: [f64; 10] = [0.001, 0.002, 0.005, 0.01, 0.05, 0.1, 0.5, 2.0, 10.0, 30.0];
 
 impl Metrics {
+    /// Shows what the kernel gave the socket towards voters, and says how to mend it when that is little (W-41).
+    pub(crate) fn show_buffers(&self, buffers: Option<Buffers>) {
+        let Some(buffers) = buffers else { return };
+        for (side, bytes) in [("receive", buffers.receive), ("send", buffers.send)] {
+            self.udp_buffer_bytes.get_or_create(&[("side", side)]).set(i64::try_from(bytes).unwrap_or(i64::MAX));
+        }
+        if let Err(small) = buffers.check() {
+            tracing::warn!("the socket towards voters: {small}");
+        }
+    }
+
     /// Counts a decision.
     pub(crate) fn decided(&self, reason: Reason, took: Duration) {
         let answer = if reason == Reason::Permit { "permit" } else { "deny" };
@@ -192,6 +206,7 @@ impl Telemetry {
             records_shed: Counter::default(),
             spool_failures: Counter::default(),
             voters_connected: Gauge::default(),
+            udp_buffer_bytes: Family::default(),
             credentials_warm: Gauge::default(),
             chains_cached: Gauge::default(),
             envelope_signatures: Counter::default(),
@@ -220,6 +235,7 @@ impl Telemetry {
             records_shed,
             spool_failures,
             voters_connected,
+            udp_buffer_bytes,
             credentials_warm,
             chains_cached,
             envelope_signatures,
@@ -246,6 +262,8 @@ impl Telemetry {
         registry.register("records_shed", "Records counted instead of kept", records_shed);
         registry.register("spool_failures", "Failed writes of the spool", spool_failures);
         registry.register("voters_connected", "Voters that are connected", voters_connected);
+        let granted = "What the kernel gave the socket towards voters, by side";
+        registry.register_with_unit("udp_buffer", granted, Unit::Bytes, udp_buffer_bytes);
         registry.register("credentials_warm", "Credentials open in memory", credentials_warm);
         registry.register("chains_cached", "Verified chains that are kept", chains_cached);
         registry.register(

@@ -8,6 +8,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 use futures::future::BoxFuture;
 use remit_common::net::env::{BoxStream, Env, Listener, Socket};
 use remit_common::net::real::real;
+use remit_common::net::udp::UdpSocket;
 use tokio::net::TcpSocket;
 use tokio::runtime::Handle;
 
@@ -60,7 +61,7 @@ impl Socket for Inside {
         self.real.resolve(host, port)
     }
 
-    fn udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+    fn udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
         self.open(move |real| real.udp(addr))
     }
 
@@ -116,7 +117,7 @@ impl Socket for Routed {
         self.real.resolve(host, port)
     }
 
-    fn udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+    fn udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
         self.real.udp(addr)
     }
 
@@ -157,6 +158,6 @@ mod tests {
             assert_eq!(&heard, b"hello");
         }
         let udp = world.socket.udp((Ipv4Addr::new(127, 0, 77, 1), addr.port()).into()).unwrap();
-        assert_eq!(udp.local_addr().unwrap(), addr);
+        assert_eq!(udp.quic.local_addr().unwrap(), addr);
     }
 }

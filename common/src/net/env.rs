@@ -16,6 +16,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 use super::tasks::{TaskFailed, TaskHandle};
+use super::udp::UdpSocket;
 use crate::time::{BootTime, Now};
 
 /// The world. Cloning is cheap and gives the same world.
@@ -213,7 +214,7 @@ pub trait Socket: Send + Sync + 'static {
     ///
     /// # Errors
     /// What the network says.
-    fn udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>>;
+    fn udp(&self, addr: SocketAddr) -> io::Result<UdpSocket>;
 
     /// Timers and tasks for QUIC.
     fn quic_runtime(&self) -> Arc<dyn quinn::Runtime>;

@@ -4,7 +4,7 @@
 //! else in this folder is written against the traits and runs unchanged in both: [`tls`] and [`quic`] make the
 //! mesh's connections, [`enrol`] those of edges that join, [`framed`] carries frames over their streams, [`http`] serves and calls HTTP, [`mcp`] reads and
 //! writes what agents say, [`sse`] and [`progress`] what comes while a tool works, [`prover`] shows an agent's envelope with proof that it is its own, [`tasks`] keeps tasks
-//! joined and shutdown orderly, [`service`] tells a service manager, [`attempts`] lets one try what many need, [`source`] says whom a bound counts as one.
+//! joined and shutdown orderly, [`service`] tells a service manager, [`attempts`] lets one try what many need, [`source`] says whom a bound counts as one, [`udp`] what the kernel gave a socket.
 
 pub mod attempts;
 pub mod enrol;
@@ -23,3 +23,4 @@ pub mod source;
 pub mod sse;
 pub mod tasks;
 pub mod tls;
+pub mod udp;

@@ -16,6 +16,7 @@ use zeroize::Zeroizing;
 
 use super::env::{Entropy, Env, deadline};
 use super::tls::{self, Alpn, Identity, Peers, TlsUnusable};
+use super::udp::{Buffers, UdpSocket};
 use crate::crypto::aead::AeadKey;
 use crate::crypto::mac::{MacKey, TAG_BYTES};
 use crate::crypto::sign::PublicKey;
@@ -69,6 +70,9 @@ pub struct QuicLimits {
     pub stream_window: u32,
     /// Bytes that we hold for a peer until it acknowledges them.
     pub send_window: u32,
+    /// Whether longer packets than every path takes are tried out. That costs eight packets of padding at the start of
+    /// each connection, and less than a hundredth of the bytes of what is long afterwards is all that it saves.
+    pub tries_longer_packets: bool,
     /// Streams in both directions that a peer may have open.
     pub bidi_streams_max: u32,
     /// Streams towards us that a peer may have open.
@@ -87,6 +91,7 @@ impl QuicLimits {
             connection_window: 16 * 1024 * 1024,
             stream_window: 8 * 1024 * 1024,
             send_window: 16 * 1024 * 1024,
+            tries_longer_packets: true,
             bidi_streams_max: 64,
             uni_streams_max: 0,
         }
@@ -103,6 +108,8 @@ impl QuicLimits {
             connection_window: 1024 * 1024,
             stream_window: 512 * 1024,
             send_window: 2 * 1024 * 1024,
+            // Edges come back by the thousand, and what they are told is short.
+            tries_longer_packets: false,
             // Control, records, and holders' requests, each on a stream of its own.
             bidi_streams_max: 8,
             uni_streams_max: 2,
@@ -195,6 +202,7 @@ pub struct MeshEndpoint {
     limits: QuicLimits,
     connections_max: usize,
     refused: Arc<AtomicU64>,
+    buffers: Option<Buffers>,
 }
 
 /// A connection whose other end has a name.
@@ -235,12 +243,19 @@ impl MeshEndpoint {
         let accepts = accepts.map(|tls| server_config(env, &limits, tls)).transpose()?;
         let dials = dials.map(|tls| client_config(env, &limits, tls)).transpose()?;
         let failed = |source| OpenFailed::Socket { addr, source };
-        let socket = env.socket.udp(addr).map_err(failed)?;
+        let UdpSocket { quic: socket, buffers } = env.socket.udp(addr).map_err(failed)?;
         let runtime = env.socket.quic_runtime();
         let quic = quinn::Endpoint::new_with_abstract_socket(endpoint_config(env), accepts, socket, runtime)
             .map_err(failed)?;
         let connections_max = limits.connections_max;
-        Ok(Self { quic, dials: Arc::new(RwLock::new(dials)), limits, connections_max, refused: Arc::default() })
+        Ok(Self {
+            quic,
+            dials: Arc::new(RwLock::new(dials)),
+            limits,
+            connections_max,
+            refused: Arc::default(),
+            buffers,
+        })
     }
 
     /// Shows another certificate from the next connection on. Those that stand keep theirs.
@@ -260,6 +275,12 @@ impl MeshEndpoint {
     /// What the socket says.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.quic.local_addr()
+    }
+
+    /// What the kernel gave its socket; `None` in worlds without one.
+    #[must_use]
+    pub fn buffers(&self) -> Option<Buffers> {
+        self.buffers
     }
 
     /// How many connections were refused because there were too many.
@@ -324,6 +345,24 @@ impl Arriving {
     #[must_use]
     pub fn remote(&self) -> SocketAddr {
         self.0.remote_address()
+    }
+
+    /// Whether it has shown that it receives there.
+    #[must_use]
+    pub fn has_proof(&self) -> bool {
+        self.0.remote_address_validated()
+    }
+
+    /// Asks it to come back with proof of its address. One that has been asked already is refused.
+    pub fn ask_for_proof(self) {
+        if let Err(asked) = self.0.retry() {
+            asked.into_incoming().refuse();
+        }
+    }
+
+    /// Tells it to come back later.
+    pub fn refuse(self) {
+        self.0.refuse();
     }
 
     /// Finishes the handshake. Do it in a task of its own: the peer sets the pace.
@@ -403,6 +442,9 @@ fn transport(limits: &QuicLimits) -> Result<TransportConfig, OpenFailed> {
     config.send_window(limits.send_window.into());
     config.max_concurrent_bidi_streams(VarInt::from_u32(limits.bidi_streams_max));
     config.max_concurrent_uni_streams(VarInt::from_u32(limits.uni_streams_max));
+    if !limits.tries_longer_packets {
+        config.mtu_discovery_config(None);
+    }
     // Nothing travels in datagrams yet, so nobody may fill a buffer with them.
     config.datagram_receive_buffer_size(None);
     Ok(config)

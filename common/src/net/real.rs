@@ -14,11 +14,8 @@ use futures::future::BoxFuture;
 
 use super::env::{AppendFile, BoxStream, Clock, Disk, Entropy, Env, Listener, RandomFile, Socket, Spawn};
 use super::tasks::TaskHandle;
+use super::udp::{BUFFER_BYTES, Buffers, UdpSocket};
 use crate::time::{BootTime, Now, Timestamp};
-
-/// Bytes of each UDP buffer. With the kernel's default, a burst to a thousand edges loses most of the answers, and
-/// the slowest hundredth waits eight times as long.
-const UDP_BUFFER_BYTES: usize = 4 * 1024 * 1024;
 
 /// How the name of a half-written replacement ends.
 const TEMPORARY: &str = ".new";
@@ -318,23 +315,16 @@ impl Socket for RealSocket {
         })
     }
 
-    fn udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
+    fn udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
         let socket = socket2::Socket::new(socket2::Domain::for_address(addr), socket2::Type::DGRAM, None)?;
-        // The kernel cuts these to `net.core.{r,w}mem_max` and says nothing; smaller ones still work, slower.
-        socket.set_recv_buffer_size(UDP_BUFFER_BYTES)?;
-        socket.set_send_buffer_size(UDP_BUFFER_BYTES)?;
+        // The kernel cuts these to `net.core.{r,w}mem_max` and says nothing; whoever opens the socket looks.
+        socket.set_recv_buffer_size(BUFFER_BYTES)?;
+        socket.set_send_buffer_size(BUFFER_BYTES)?;
         socket.set_nonblocking(true)?;
         socket.bind(&addr.into())?;
-        let (received, sent) = (socket.recv_buffer_size()?, socket.send_buffer_size()?);
-        if received.min(sent) < UDP_BUFFER_BYTES {
-            tracing::info!(
-                received,
-                sent,
-                wanted = UDP_BUFFER_BYTES,
-                "udp buffers are small; raise net.core.rmem_max and wmem_max"
-            );
-        }
-        quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket.into())
+        let buffers = Buffers::from_reported(socket.recv_buffer_size()?, socket.send_buffer_size()?);
+        let quic = quinn::Runtime::wrap_udp_socket(&quinn::TokioRuntime, socket.into())?;
+        Ok(UdpSocket { quic, buffers: Some(buffers) })
     }
 
     fn quic_runtime(&self) -> Arc<dyn quinn::Runtime> {

@@ -9,6 +9,7 @@ use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_NOT_WELCOME, C
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::sync::Lane;
 use remit_common::sync::publisher::{EdgeReport, Publisher};
+use remit_common::time::BootTime;
 use remit_common::wire::frame::PeerMisbehaved;
 use remit_common::wire::message::{EdgeMessage, VoterMessage};
 use tokio::sync::mpsc;
@@ -135,12 +136,11 @@ impl<'a> Session<'a> {
         let mesh = cluster.view().state.genesis().mesh;
         let mut published = published.clone();
         let mut answered = nonces.answered();
-        let mut views = cluster.views();
         let state = published.borrow_and_update().clone();
         let mut publisher = Publisher::new(mesh, self.edge.clone(), cluster.id, state, cluster.env.now().boot);
         let mut conversation = Conversation { greeted: false, presence: None };
         let mut records_open = false;
-        let mut goes_at = None;
+        let mut goes_at = self.goes_at(connection, None)?;
         loop {
             // Until the edge has greeted the publisher's clock runs. Afterwards it may keep the connection for the
             // records that it will have, and follow another voter.
@@ -156,7 +156,11 @@ impl<'a> Session<'a> {
                 }
                 Some(room) = lanes.room(Lane::Revocations, &publisher) => room.fill(publisher.poll(Lane::Revocations)),
                 Some(room) = lanes.room(Lane::Objects, &publisher) => room.fill(publisher.poll(Lane::Objects)),
-                Ok(()) = published.changed() => publisher.update(published.borrow_and_update().clone()),
+                // Whatever could change who is welcome changes what is published, too: directory, root and revocations.
+                Ok(()) = published.changed() => {
+                    publisher.update(published.borrow_and_update().clone());
+                    goes_at = self.goes_at(connection, goes_at)?;
+                }
                 Ok(()) = answered.changed() => {
                     let newest = answered.borrow_and_update().clone();
                     if let Some(tick) = newest
@@ -178,19 +182,21 @@ impl<'a> Session<'a> {
                         self.take_records(connection, send, recv, &fail, tasks);
                     }
                 }
-                Ok(()) = views.changed() => {
-                    views.borrow_and_update();
-                    match check_listed(connection, self.distribution) {
-                        Ok(_) => goes_at = None,
-                        Err(Unwelcome::Evicted) => {
-                            goes_at = goes_at.or(Some(cluster.env.now().boot.plus(EVICTED_HEARS_WITHIN)));
-                        }
-                        Err(unwelcome) => return Err(End::Unwelcome(unwelcome)),
-                    }
-                }
                 () = cluster.env.sleep_until(goes_at) => return Err(End::Unwelcome(Unwelcome::Evicted)),
                 () = cluster.env.sleep_until(timeout) => publisher.handle_timeout(cluster.env.now().boot)?,
             }
+        }
+    }
+
+    /// When this edge has to go, if it is evicted; at once where nothing lists it any more.
+    fn goes_at(&self, connection: &MeshConnection, before: Option<BootTime>) -> Result<Option<BootTime>, End> {
+        match check_listed(connection, self.distribution) {
+            Ok(_) => Ok(None),
+            Err(Unwelcome::Evicted) => {
+                let now = self.distribution.cluster.env.now().boot;
+                Ok(before.or(Some(now.plus(EVICTED_HEARS_WITHIN))))
+            }
+            Err(unwelcome) => Err(End::Unwelcome(unwelcome)),
         }
     }
 
@@ -259,7 +265,8 @@ impl<'a> Session<'a> {
             }
             EdgeReport::Records(batch) => {
                 let boot = batch.boot;
-                match self.distribution.collector.store(self.edge.clone(), &connection.key, batch).await {
+                // Boxed: an idle edge's task need not have room for it.
+                match Box::pin(self.distribution.collector.store(self.edge.clone(), &connection.key, batch)).await {
                     Ok(Collected::Stored { seq }) => publisher.acknowledge_records(boot, seq),
                     Ok(Collected::Fork { seq, stored }) => {
                         publisher.report_fork(remit_common::wire::message::RecordFork { boot, seq, stored });
@@ -306,16 +313,18 @@ impl<'a> Conversation<'a> {
 
 /// The streams on which the voter sends, each with a task of its own.
 struct Lanes {
-    queues: [(Lane, mpsc::Sender<VoterMessage>); 3],
+    // Boxed: a channel has room for 32 of what it carries from its first moment on, which for messages as they are
+    // would be 8 KB a lane, three times for each edge that is idle.
+    queues: [(Lane, mpsc::Sender<Box<VoterMessage>>); 3],
 }
 
 /// A lane that can take a message.
-struct Room<'a>(mpsc::Permit<'a, VoterMessage>);
+struct Room<'a>(mpsc::Permit<'a, Box<VoterMessage>>);
 
 impl Room<'_> {
     fn fill(self, message: Option<VoterMessage>) {
         if let Some(message) = message {
-            self.0.send(message);
+            self.0.send(Box::new(message));
         }
     }
 }
@@ -360,7 +369,7 @@ enum Opened {
 async fn write(
     opened: Opened,
     lane: Lane,
-    mut messages: mpsc::Receiver<VoterMessage>,
+    mut messages: mpsc::Receiver<Box<VoterMessage>>,
     fail: mpsc::Sender<StreamFailed>,
 ) {
     let Some(mut next) = messages.recv().await else { return };
@@ -373,7 +382,7 @@ async fn write(
         // A stream that is gone already says so at the first write.
         let _ = stream.get_mut().set_priority(lane.priority());
         loop {
-            stream.send(&next, FRAME_WITHIN).await?;
+            stream.send(&*next, FRAME_WITHIN).await?;
             match messages.recv().await {
                 Some(message) => next = message,
                 None => return Ok::<(), StreamFailed>(()),

@@ -2,9 +2,11 @@
 //!
 //! TLS says who an edge is; the directory says whether it belongs here, with exactly that key and region. A connection
 //! carries two streams that the edge opens, control and records, and two that the voter opens, revocations and objects,
-//! so that a bundle never delays a revocation and records never delay an answer. Clauses D-1 to D-8, K-1 to K-6.
+//! so that a bundle never delays a revocation and records never delay an answer. Edges that come all at once are let in at
+//! a bounded rate. Clauses D-1 to D-8, K-1 to K-6, K-34.
 
 mod connection;
+mod gate;
 mod records;
 mod requests;
 mod state;
@@ -15,18 +17,19 @@ use std::time::Duration;
 use remit_common::net::quic::{Arriving, CLOSE_NOT_WELCOME, MeshConnection, MeshEndpoint};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::sync::published::PublishedState;
-use tokio::sync::watch;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub(crate) use state::keep_published;
 
+use self::gate::{Answer, Gate, UNDER_WAY_MAX};
 use crate::cluster::Cluster;
 use crate::collect::Collector;
 use crate::edges::EdgeTable;
 use crate::nonces::NonceDesk;
 use crate::rollouts::RolloutDesk;
 
-/// Time for a handshake.
-const HANDSHAKE_WITHIN: Duration = Duration::from_secs(10);
+/// Time for a handshake: as long as an edge waits for one.
+const HANDSHAKE_WITHIN: Duration = Duration::from_secs(5);
 /// How long connections have to end at shutdown.
 const CLOSE_WITHIN: Duration = Duration::from_secs(2);
 
@@ -46,7 +49,9 @@ pub(crate) struct Distribution {
 
 /// Accepts edges until shutdown.
 pub(crate) async fn accept(endpoint: MeshEndpoint, distribution: Distribution, shutdown: Shutdown) {
-    let mut connections = TaskGroup::new(&distribution.cluster.env);
+    let env = distribution.cluster.env.clone();
+    let mut connections = TaskGroup::new(&env);
+    let (mut gate, rooms) = (Gate::new(env.now().boot), Arc::new(Semaphore::new(UNDER_WAY_MAX)));
     loop {
         tokio::select! {
             biased;
@@ -56,8 +61,19 @@ pub(crate) async fn accept(endpoint: MeshEndpoint, distribution: Distribution, s
             }
             arriving = endpoint.accept() => match arriving {
                 Some(arriving) => {
-                    let (distribution, shutdown) = (distribution.clone(), shutdown.clone());
-                    connections.spawn("edge", serve(arriving, distribution, shutdown));
+                    let under_way = UNDER_WAY_MAX.saturating_sub(rooms.available_permits());
+                    match gate.answer(env.now().boot, under_way, arriving.has_proof()) {
+                        Answer::Admit => {
+                            let (distribution, shutdown) = (distribution.clone(), shutdown.clone());
+                            let room = Arc::clone(&rooms).try_acquire_owned().ok();
+                            connections.spawn("edge", serve(arriving, room, distribution, shutdown));
+                        }
+                        Answer::Prove => arriving.ask_for_proof(),
+                        Answer::Refuse => {
+                            distribution.refused("storm");
+                            arriving.refuse();
+                        }
+                    }
                 }
                 None => break,
             },
@@ -67,9 +83,11 @@ pub(crate) async fn accept(endpoint: MeshEndpoint, distribution: Distribution, s
     connections.join_all(CLOSE_WITHIN).await;
 }
 
-async fn serve(arriving: Arriving, distribution: Distribution, shutdown: Shutdown) {
+async fn serve(arriving: Arriving, room: Option<OwnedSemaphorePermit>, distribution: Distribution, shutdown: Shutdown) {
     let remote = arriving.remote();
-    let connection = match arriving.establish(HANDSHAKE_WITHIN).await {
+    let established = arriving.establish(HANDSHAKE_WITHIN).await;
+    drop(room);
+    let connection = match established {
         Ok(connection) => connection,
         Err(error) => {
             tracing::info!(%remote, %error, "a connection did not come about");

@@ -53,7 +53,8 @@ pub(super) async fn serve(
             }
         };
         let boot = batch.boot;
-        let answer = match collector.store(edge.clone(), &key, batch).await {
+        // Boxed: an idle edge's task need not have room for it.
+        let answer = match Box::pin(collector.store(edge.clone(), &key, batch)).await {
             Ok(Collected::Stored { seq }) => VoterMessage::RecordAck(RecordAck { boot, seq }),
             Ok(Collected::Fork { seq, stored }) => VoterMessage::RecordFork(RecordFork { boot, seq, stored }),
             Err(NotCollected::Malformed(error)) => return Err(error.into()),

@@ -107,6 +107,10 @@ async fn administrators_write_at_any_voter_and_read_at_any_other() {
     assert_eq!(status["bundles"][0]["version"], 1);
     let metrics = mesh.text(here.ops, "/metrics").await;
     assert!(metrics.contains("remit_control_revocation_epoch 1"), "{metrics}");
+    // Clause W-41.
+    for line in ["remit_control_udp_buffer_bytes{side=\"receive\"} ", "remit_control_udp_dropped_datagrams "] {
+        assert!(metrics.contains(line), "`{line}` is missing in {metrics}");
+    }
     assert!(mesh.get(here, "/openapi.json").await.1["paths"]["/v1/bundles"]["post"].is_object());
     for voter in voters {
         voter.stop().await.unwrap();

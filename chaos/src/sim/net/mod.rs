@@ -28,6 +28,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use futures::future::BoxFuture;
 use remit_common::crypto::digest::Digest;
 use remit_common::net::env::{BoxStream, Listener, Socket};
+use remit_common::net::udp::UdpSocket;
 
 pub use self::secrets::{Leak, SecretTooShort};
 pub use self::trace::{Counters, Kind, Seen};
@@ -222,8 +223,8 @@ impl Socket for SimSocket {
         Box::pin(std::future::ready(found))
     }
 
-    fn udp(&self, addr: SocketAddr) -> io::Result<Arc<dyn quinn::AsyncUdpSocket>> {
-        Ok(Arc::new(udp::SimUdp::open(&self.net, self.process, addr)?))
+    fn udp(&self, addr: SocketAddr) -> io::Result<UdpSocket> {
+        Ok(UdpSocket { quic: Arc::new(udp::SimUdp::open(&self.net, self.process, addr)?), buffers: None })
     }
 
     fn quic_runtime(&self) -> Arc<dyn quinn::Runtime> {

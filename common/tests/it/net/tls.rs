@@ -12,9 +12,10 @@ use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
 use remit_common::identity::spiffe::{NodeKind, NodeRole, SpiffeId};
 use remit_common::net::env::{Clock, Env};
 use remit_common::net::framed::{FramedRecv, FramedSend};
-use remit_common::net::quic::{ConnectFailed, MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
+use remit_common::net::quic::{Arriving, ConnectFailed, MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
 use remit_common::net::real::real;
 use remit_common::net::tls::{Alpn, Identity, Peers};
+use remit_common::net::udp;
 use remit_common::time::Now;
 use remit_common::wire::message::{EdgeMessage, Fetch};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, UnixTime};
@@ -206,6 +207,42 @@ async fn edges_connect_to_the_distribution_endpoint() -> Result<()> {
     let dial = client.connect(addr, &expected, WITHIN);
     let (_, accepted) = attempt(&server, dial).await.map_err(|faults| anyhow::anyhow!("{faults:?}"))?;
     assert_eq!(accepted.peer, edge_id());
+    Ok(())
+}
+
+#[tokio::test]
+async fn w_41_an_endpoint_knows_what_the_kernel_gave_its_socket() -> Result<()> {
+    let world = World::new()?;
+    let server = world.open(&world.voter(1)?, Alpn::Dist, Some(NodeKind::Edge), None)?;
+    let granted = server.buffers().context("this machine has a kernel")?;
+    assert!(granted.receive > 0 && granted.send > 0, "{granted:?}");
+    let short = granted.receive.min(granted.send) < udp::BUFFER_BYTES;
+    assert_eq!(granted.check().is_err(), short, "{granted:?}");
+    let addr = server.local_addr()?;
+    assert_eq!(udp::dropped(&world.env, addr), Some(0), "it is in the kernel's table, and nobody has sent it anything");
+    Ok(())
+}
+
+#[tokio::test]
+async fn k_34_a_newcomer_proves_its_address_or_comes_back_later() -> Result<()> {
+    let world = World::new()?;
+    let server = world.open(&world.voter(1)?, Alpn::Dist, Some(NodeKind::Edge), None)?;
+    let client = world.open(&world.edge()?, Alpn::Dist, None, Some(NodeKind::Voter))?;
+    let (addr, expected) = (server.local_addr()?, voter_id(MESH, 1));
+    let answer = async {
+        let first = server.accept().await.context("an endpoint that is open")?;
+        assert!(!first.has_proof());
+        first.ask_for_proof();
+        let second = server.accept().await.context("an endpoint that is open")?;
+        assert!(second.has_proof(), "it has come back with what it was sent");
+        Ok::<_, anyhow::Error>(second.establish(WITHIN).await?)
+    };
+    let (dialled, accepted) = tokio::join!(client.connect(addr, &expected, WITHIN), answer);
+    assert_eq!((dialled?.peer, accepted?.peer), (expected.clone(), edge_id()));
+    let refuse = async { server.accept().await.map(Arriving::refuse) };
+    let (dialled, _) = tokio::join!(client.connect(addr, &expected, WITHIN), refuse);
+    let error = format!("{:#}", anyhow::Error::from(dialled.expect_err("it was refused")));
+    assert!(error.contains("refused"), "at once, and not by silence: {error}");
     Ok(())
 }
 

@@ -4,7 +4,7 @@ use super::*;
 fn ten_thousand(seed: u64, quality: LinkQuality) -> (Vec<u32>, crate::sim::net::Counters, String) {
     runtime::block_on(seed, async {
         let pair = Pair::new(seed, quality);
-        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap());
+        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap().quic);
         for n in 0..10_000u32 {
             send(&from, addr(2), &[&n.to_be_bytes()[..], &[0; 96]].concat());
             if n % 10 == 0 {
@@ -40,7 +40,7 @@ fn a_bad_network_loses_doubles_and_reorders_as_much_as_it_says() {
 fn corruption_flips_one_bit() {
     runtime::block_on(3, async {
         let pair = Pair::new(3, LinkQuality { corrupt: 1.0, ..LinkQuality::GOOD });
-        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap());
+        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap().quic);
         send(&from, addr(2), &[0; 100]);
         let (bytes, _) = receive(&to).await.unwrap();
         assert_eq!(bytes.iter().map(|byte| byte.count_ones()).sum::<u32>(), 1);
@@ -74,7 +74,7 @@ fn what_is_noted_is_in_the_digest() {
 fn a_cut_is_one_way_and_eats_what_is_on_its_way() {
     runtime::block_on(1, async {
         let pair = Pair::new(1, LinkQuality { latency: Duration::from_millis(50), ..LinkQuality::GOOD });
-        let (from, to) = pair.both(pair.at_a.udp(addr(1)).unwrap());
+        let (from, to) = pair.both(pair.at_a.udp(addr(1)).unwrap().quic);
         send(&from, addr(2), &1u32.to_be_bytes());
         wait(10).await;
         pair.net.cut(pair.a, pair.b);
@@ -93,7 +93,7 @@ fn a_cut_is_one_way_and_eats_what_is_on_its_way() {
 fn healing_ends_cuts_and_mends_links() {
     runtime::block_on(1, async {
         let pair = Pair::new(1, LinkQuality::GOOD);
-        let (from, to) = pair.both(pair.at_a.udp(addr(1)).unwrap());
+        let (from, to) = pair.both(pair.at_a.udp(addr(1)).unwrap().quic);
         pair.net.cut(pair.a, pair.b);
         pair.net.set_quality(pair.b, pair.a, LinkQuality { loss: 1.0, ..LinkQuality::GOOD });
         send(&from, addr(2), &1u32.to_be_bytes());
@@ -110,7 +110,7 @@ fn a_slow_link_delays_and_drops() {
     runtime::block_on(1, async {
         let slow = LinkQuality { rate: Some(100_000), jitter: Duration::ZERO, ..LinkQuality::GOOD };
         let pair = Pair::new(1, slow);
-        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap());
+        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap().quic);
         let begin = TrueTime::begin();
         for n in 0..100u32 {
             send(&from, addr(2), &[&n.to_be_bytes()[..], &[0; 996]].concat());
@@ -130,7 +130,7 @@ fn a_killed_host_is_silent_and_its_port_is_free_at_once() {
     runtime::block_on(1, async {
         for is_power in [false, true] {
             let pair = Pair::new(1, LinkQuality::GOOD);
-            let (from, old) = pair.both(pair.at_a.udp(addr(1)).unwrap());
+            let (from, old) = pair.both(pair.at_a.udp(addr(1)).unwrap().quic);
             send(&from, addr(2), &1u32.to_be_bytes());
             send(&old, addr(1), &2u32.to_be_bytes());
             if is_power {
@@ -145,7 +145,7 @@ fn a_killed_host_is_silent_and_its_port_is_free_at_once() {
             wait(10).await;
             assert!(pair.at_b.udp(addr(2)).is_err(), "the old process opens nothing");
             let reborn = pair.net.process(pair.b, group());
-            let new = reborn.udp(addr(2)).unwrap();
+            let new = reborn.udp(addr(2)).unwrap().quic;
             send(&from, addr(2), &5u32.to_be_bytes());
             assert_eq!(drain(&new).await, [5]);
             assert!(receive(&old).await.is_none());
@@ -161,8 +161,8 @@ fn loopbacks_of_two_hosts_are_two() {
     runtime::block_on(1, async {
         let pair = Pair::new(1, LinkQuality { loss: 1.0, ..LinkQuality::GOOD });
         let local = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), PORT);
-        let (at_a, at_b) = (pair.at_a.udp(local).unwrap(), pair.at_b.udp(local).unwrap());
-        let sender = pair.at_a.udp(ANY).unwrap();
+        let (at_a, at_b) = (pair.at_a.udp(local).unwrap().quic, pair.at_b.udp(local).unwrap().quic);
+        let sender = pair.at_a.udp(ANY).unwrap().quic;
         send(&sender, local, &1u32.to_be_bytes());
         let (_, source) = receive(&at_a).await.unwrap();
         assert!(source.ip().is_loopback());
@@ -180,7 +180,7 @@ fn loopbacks_of_two_hosts_are_two() {
 fn who_does_not_read_loses_what_does_not_fit() {
     runtime::block_on(1, async {
         let pair = Pair::new(1, LinkQuality::GOOD);
-        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap());
+        let (from, to) = pair.both(pair.at_a.udp(ANY).unwrap().quic);
         for n in 0..5_000u32 {
             send(&from, addr(2), &[&n.to_be_bytes()[..], &[0; 1_020]].concat());
             if n % 100 == 0 {
@@ -210,8 +210,8 @@ fn names_and_addresses_resolve() {
 fn a_secret_in_a_datagram_is_found() {
     runtime::block_on(1, async {
         let pair = Pair::new(1, LinkQuality::GOOD);
-        let from = pair.at_a.udp(ANY).unwrap();
-        let back = pair.at_b.udp(ANY).unwrap();
+        let from = pair.at_a.udp(ANY).unwrap().quic;
+        let back = pair.at_b.udp(ANY).unwrap().quic;
         pair.net.forbid(b"canary-0001".to_vec(), [(pair.b, pair.a)].into()).unwrap();
         send(&back, addr(1), b"here canary-0001 belongs");
         assert_eq!(pair.net.leaks(), []);

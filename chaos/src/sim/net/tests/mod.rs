@@ -42,7 +42,7 @@ impl Pair {
     }
 
     fn both(&self, from: Arc<dyn AsyncUdpSocket>) -> (Arc<dyn AsyncUdpSocket>, Arc<dyn AsyncUdpSocket>) {
-        (from, self.at_b.udp(addr(2)).unwrap())
+        (from, self.at_b.udp(addr(2)).unwrap().quic)
     }
 }
 
