@@ -55,7 +55,7 @@ pub fn compiled(permits: usize, version: u64, most: &str) -> Result<CompiledBund
     Ok(built.check()?)
 }
 
-const BUNDLE_TOML: &str = "name = \"big\"\ntenant = \"acme\"\nlife_days = 90\n[bounds]\nread = 300\nwrite = 60\n\
+pub(crate) const BUNDLE_TOML: &str = "name = \"big\"\ntenant = \"acme\"\nlife_days = 90\n[bounds]\nread = 300\nwrite = 60\n\
                            irreversible = 10\nexternal-send = 10\nspend = 10\ndelegate = 60\n[limits]\nchain_links = 5\n";
 
 /// The sources of a bundle with this many permits, three of them per tool, and three forbids.

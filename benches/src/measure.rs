@@ -77,6 +77,30 @@ fn figures(times: &[Duration], stretch: usize) -> Figures {
 }
 
 #[expect(clippy::disallowed_methods, reason = "measuring is what benches are for; no other code of ours does it")]
-fn now() -> Instant {
+pub(crate) fn now() -> Instant {
     Instant::now()
+}
+
+/// A moment, and what has passed since.
+#[derive(Debug, Clone, Copy)]
+pub struct Stopwatch(Instant);
+
+impl Stopwatch {
+    /// From now on.
+    #[must_use]
+    pub fn start() -> Self {
+        Self(now())
+    }
+
+    /// Since the start.
+    #[must_use]
+    pub fn elapsed(&self) -> Duration {
+        self.0.elapsed()
+    }
+
+    /// From the start to that moment; nothing if it came before.
+    #[must_use]
+    pub fn until(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.0)
+    }
 }
