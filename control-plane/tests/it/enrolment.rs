@@ -215,7 +215,7 @@ async fn closed(connection: &MeshConnection) -> String {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_edge_joins_by_a_token_and_is_served_when_the_directory_lists_it() {
     let mesh = Mesh::new();
-    let voters = start(&mesh, 86_400).await;
+    let voters = Box::pin(start(&mesh, 86_400)).await;
     make_token(&mesh, &voters[2], 1, "e17", 600).await;
     let (_, tokens) = mesh.get(&voters[1], "/v1/join-tokens").await;
     assert_eq!(tokens["enrol"], Value::from(voters[1].enrol.unwrap().to_string()), "{tokens}");
@@ -342,7 +342,7 @@ async fn a_fail_over_gives_nobody_a_second_turn() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn strangers_are_refused_by_name_and_hold_nobody_up() {
     let mesh = Mesh::new();
-    let voters = start(&mesh, 600).await;
+    let voters = Box::pin(start(&mesh, 600)).await;
     let voter = &voters[0];
     make_token(&mesh, voter, 1, "e17", 600).await;
     make_token(&mesh, voter, 2, "e18", 1).await;
