@@ -32,6 +32,9 @@ pub struct Shape {
     pub regions: BTreeMap<remit_common::id::Region, u32>,
     /// Agents that work, spread over the edges.
     pub agents: u32,
+    /// Whether the operator publishes bundles besides, now and then one that nobody may take.
+    #[serde(default = "yes")]
+    pub bundles: bool,
     /// Whether the operator rolls bundles out besides, now and then one that hurts.
     #[serde(default = "yes")]
     pub rollouts: bool,

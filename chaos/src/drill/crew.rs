@@ -86,7 +86,8 @@ impl Crew for Workers {
         Box::pin(async move {
             let usual = self.pace.clone();
             let roll_out_every = usual.roll_out_every.filter(|_| shape.rollouts);
-            let pace = Pace { agents: shape.agents, roll_out_every, ..usual };
+            let publish_every = usual.publish_every.filter(|_| shape.bundles);
+            let pace = Pace { agents: shape.agents, publish_every, roll_out_every, ..usual };
             let prepared = Workload::prepare(Arc::clone(&access), history, pace, &self.secret).await;
             self.at_work = Some((prepared.context("nobody could begin to work in the mesh")?, access));
             Ok(())
@@ -107,7 +108,9 @@ impl Crew for Workers {
             let operator = workload.operator.clone();
             let told = match task {
                 Task::Revoke => operator.revoke().await.map(|(session, epoch)| format!("{session} cut, epoch {epoch}")),
-                Task::PushBundle => operator.publish().await.map(|version| format!("version {version}")),
+                Task::PushBundle { padding_kib } => {
+                    operator.publish_padded(padding_kib).await.map(|version| format!("version {version}"))
+                }
                 Task::PushPoisonedBundle(poison) => match operator.publish_poisoned(poison).await {
                     Ok(taken) => taken.then(|| "a voter took it".to_owned()),
                     Err(fault) => return Done::of(true, format!("it could not be made: {fault}")),

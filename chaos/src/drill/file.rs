@@ -340,7 +340,7 @@ struct Extension<'t> {
 
 fn default_shape() -> Shape {
     let regions = ["eu-west", "us-east"].iter().filter_map(|name| Some((Region::new(name).ok()?, 2))).collect();
-    Shape { voters: 3, regions, agents: 4, rollouts: true }
+    Shape { voters: 3, regions, agents: 4, bundles: true, rollouts: true }
 }
 
 fn read_extension<'t>(tree: Option<&'t Tree>, book: &mut Book<'_>) -> Extension<'t> {
@@ -431,6 +431,9 @@ fn read_shape(tree: &Tree, book: &mut Book<'_>) -> Option<Shape> {
     }
     if let Some(agents) = map.take("agents").and_then(|tree| fields::count(tree, book, "agents", 1, 64)) {
         shape.agents = agents;
+    }
+    if let Some(bundles) = map.take("bundles").and_then(|tree| fields::flag(tree, book, "bundles")) {
+        shape.bundles = bundles;
     }
     if let Some(rollouts) = map.take("rollouts").and_then(|tree| fields::flag(tree, book, "rollouts")) {
         shape.rollouts = rollouts;

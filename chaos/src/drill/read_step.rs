@@ -15,6 +15,8 @@ use super::yaml::{Tree, Yaml};
 use crate::node::{Node, Roster};
 use crate::workload::Poison;
 
+/// A file of a bundle has at most 4 MiB.
+const PADDING_KIB_MAX: u32 = 4_000;
 const LIES: [(&str, Lie); 3] = [("old", Lie::Old), ("truncated", Lie::Truncated), ("forged", Lie::Forged)];
 const POISONS: [(&str, Poison); 7] = [
     ("unsigned", Poison::Unsigned),
@@ -228,7 +230,11 @@ fn task(tree: &Tree, map: &mut Fields<'_>, roster: &Roster, book: &mut Book<'_>)
     let (task, usual) = match name {
         "wait" => return Some(Does::Wait),
         "revoke" => (Task::Revoke, Expected::Acknowledged),
-        "push-bundle" => (Task::PushBundle, Expected::Acknowledged),
+        "push-bundle" => {
+            let padding = map.take("padding-kib");
+            let padding = padding.and_then(|tree| fields::count(tree, book, "padding-kib", 1, PADDING_KIB_MAX));
+            (Task::PushBundle { padding_kib: padding.unwrap_or(0) }, Expected::Acknowledged)
+        }
         "push-poisoned-bundle" => {
             let poison = map.require("poison", book, "say what is wrong with it: `poison: unsigned`")?;
             (Task::PushPoisonedBundle(word(poison, book, "poison", &POISONS)?), Expected::Refused)

@@ -25,6 +25,7 @@ pub const DRILLS: &[(&str, &str)] = drills![
     "reconnect-storm",
     "region-cut-off",
     "relations-under-load",
+    "revocation-overtakes-bundle",
     "revoke-during-delegation",
     "revoke-during-partition",
     "rolling-restart",

@@ -206,7 +206,10 @@ pub enum Task {
     /// Cuts the oldest open session.
     Revoke,
     /// Publishes the next bundle.
-    PushBundle,
+    PushBundle {
+        /// By how many KiB of remarks in a policy it is longer than it need be.
+        padding_kib: u32,
+    },
     /// Publishes a bundle that nobody may take.
     PushPoisonedBundle(Poison),
     /// Rolls a bundle out, and looks at it until it is over.
@@ -260,7 +263,7 @@ impl Task {
     pub fn name(&self) -> &'static str {
         match self {
             Self::Revoke => "revoke",
-            Self::PushBundle => "push-bundle",
+            Self::PushBundle { .. } => "push-bundle",
             Self::PushPoisonedBundle(_) => "push-poisoned-bundle",
             Self::RollOut(_) => "roll-out",
             Self::Relate { holds: true } => "relate",

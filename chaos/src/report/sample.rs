@@ -365,6 +365,7 @@ pub(super) fn good() -> DrillOutcome {
             voters: 3,
             regions: [("eu-west".parse().unwrap(), 3), ("us-east".parse().unwrap(), 3)].into(),
             agents: 6,
+            bundles: true,
             rollouts: true,
         },
         roster: roster(),

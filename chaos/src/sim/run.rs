@@ -41,7 +41,7 @@ impl Setup {
     /// Never in practice: the names in it are fixed.
     pub fn usual(length: Duration) -> Result<Self> {
         let regions = BTreeMap::from([(Region::new("eu-west")?, 2), (Region::new("us-east")?, 2)]);
-        let shape = Shape { voters: 3, regions, agents: 4, rollouts: true };
+        let shape = Shape { voters: 3, regions, agents: 4, bundles: true, rollouts: true };
         Ok(Self { shape, pace: Pace::default(), length, limits: Limits::default(), disk_latency: DISK_LATENCY })
     }
 
@@ -54,7 +54,7 @@ impl Setup {
         let pace = Pace {
             call_every: Duration::from_millis(200),
             revoke_every: Duration::from_millis(1_500),
-            publish_every: Duration::from_secs(3),
+            publish_every: Some(Duration::from_secs(3)),
             poisoned_one_in: 2,
             roll_out_every: Some(Duration::from_secs(6)),
             read_every: Duration::from_millis(500),

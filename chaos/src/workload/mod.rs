@@ -42,8 +42,8 @@ pub struct Pace {
     pub call_every: Duration,
     /// Between two revocations.
     pub revoke_every: Duration,
-    /// Between two new bundles.
-    pub publish_every: Duration,
+    /// Between two new bundles; none for no bundles but those that a drill asks for.
+    pub publish_every: Option<Duration>,
     /// Before one out of so many of them, somebody pushes a bundle that nobody may take.
     pub poisoned_one_in: usize,
     /// Between the end of a rollout and the next one; none for no rollouts but those that a drill asks for.
@@ -70,7 +70,7 @@ impl Default for Pace {
             agents: 4,
             call_every: Duration::from_millis(500),
             revoke_every: Duration::from_secs(4),
-            publish_every: Duration::from_secs(9),
+            publish_every: Some(Duration::from_secs(9)),
             poisoned_one_in: 4,
             roll_out_every: Some(Duration::from_secs(12)),
             harmful_one_in: 2,
@@ -162,7 +162,9 @@ impl Workload {
         } = self.pace.clone();
         let operator = || self.operator.clone();
         tasks.spawn("revoker", operator().revoke_repeatedly(revoke_every, self.stop.clone()));
-        tasks.spawn("publisher", operator().publish_repeatedly(publish_every, poisoned_one_in, self.stop.clone()));
+        if let Some(every) = publish_every {
+            tasks.spawn("publisher", operator().publish_repeatedly(every, poisoned_one_in, self.stop.clone()));
+        }
         if let Some(every) = roll_out_every {
             tasks.spawn("roller", operator().roll_out_repeatedly(every, harmful_one_in, self.stop.clone()));
         }

@@ -31,7 +31,8 @@ proptest! {
         prop_assert_eq!(ids, Invariant::ALL.to_vec());
         // In a few of these short histories too little happens to judge by; more than a few are a fault.
         let is_unmeasured = |verdict: &Verdict| {
-            matches!(verdict.id, Invariant::Withdrawal | Invariant::Waves) && verdict.status == Status::NotMeasured
+            matches!(verdict.id, Invariant::Withdrawal | Invariant::Waves | Invariant::WayBack)
+                && verdict.status == Status::NotMeasured
         };
         prop_assume!(judgement.vacuous.is_none() && !judgement.verdicts.iter().any(is_unmeasured));
         for verdict in &judgement.verdicts {

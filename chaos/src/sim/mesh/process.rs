@@ -202,7 +202,8 @@ mod tests {
         block_on(83, async {
             let mut mesh = SimMesh::new(83)?;
             let regions = BTreeMap::from([(Region::new("eu-west")?, 1)]);
-            mesh.start(Shape { voters: 3, regions, agents: 1, rollouts: false }, History::default()).await?;
+            mesh.start(Shape { voters: 3, regions, agents: 1, bundles: true, rollouts: false }, History::default())
+                .await?;
             let voter = Node::Voter(VoterId(3));
             for fault in [Fault::Stop, Fault::Start, Fault::Stop] {
                 mesh.begin(fault(vec![voter.clone()]));

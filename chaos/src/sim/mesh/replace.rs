@@ -98,7 +98,8 @@ mod tests {
             let mut mesh = SimMesh::new(7)?;
             let history = History::default();
             let regions = BTreeMap::from([(Region::new("eu-west")?, 1)]);
-            mesh.start(Shape { voters: 3, regions, agents: 1, rollouts: false }, history.clone()).await?;
+            mesh.start(Shape { voters: 3, regions, agents: 1, bundles: true, rollouts: false }, history.clone())
+                .await?;
             let pace = Pace { agents: 1, ..Pace::default() };
             let secret = mesh.secret().to_vec();
             let mut work = Workload::prepare(mesh.access(), history.clone(), pace, &secret).await?;

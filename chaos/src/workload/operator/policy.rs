@@ -10,8 +10,10 @@ use remit_common::bundle::source::{BuildOverrides, BundleSource, CANARIES_FILE};
 use remit_common::bundle::{Approval, SignedBundle, SourceFault};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{BundleVersion, MeshId};
+use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::Bounds;
+use remit_common::text;
 use remit_common::trust::dsse::Envelope;
 use remit_control_plane::admin::model::{BundlePublished, Bundles};
 
@@ -61,6 +63,8 @@ const FREEZE: (&str, &str) = (
     "@id(\"freeze.offers\")\nforbid (principal, action == Action::\"renewals.propose\", resource);\n",
 );
 /// Why somebody approves that offers are possible again.
+/// Where a bundle has remarks that only make it long.
+const PADDING: &str = "policies/padding.cedar";
 const THAW_REASON: &str = "offers are possible again";
 /// Bundles that may be the active one.
 const PUSHED_MAX: usize = 16;
@@ -145,8 +149,13 @@ impl Operator {
 
     /// Publishes the next version of the policy. Gives its version when a voter took it.
     pub async fn publish(&self) -> Option<BundleVersion> {
+        self.publish_padded(0).await
+    }
+
+    /// The same with so many KiB of remarks that no compression shortens by more than half.
+    pub async fn publish_padded(&self, padding_kib: u32) -> Option<BundleVersion> {
         let mut desk = self.0.desk.lock().await;
-        self.publish_next(&mut desk).await
+        self.publish_next(&mut desk, padding_kib).await
     }
 
     /// From now on nobody may make an offer; or they may again, which has to be approved. Gives the version that says so
@@ -154,12 +163,19 @@ impl Operator {
     pub async fn freeze_offers(&self, frozen: bool) -> Option<BundleVersion> {
         let mut desk = self.0.desk.lock().await;
         desk.frozen = frozen;
-        self.publish_next(&mut desk).await
+        self.publish_next(&mut desk, 0).await
     }
 
-    async fn publish_next(&self, desk: &mut PolicyDesk) -> Option<BundleVersion> {
+    async fn publish_next(&self, desk: &mut PolicyDesk, padding_kib: u32) -> Option<BundleVersion> {
         let version = self.next_version();
-        let bundle = self.build(version, 2, self.0.access.mesh().mesh_id, desk.frozen).ok()?;
+        let content = Content { version, mesh: self.0.access.mesh().mesh_id, frozen: desk.frozen, fallback: None };
+        let pad = |source: &mut BundleSource| {
+            if padding_kib > 0 {
+                source.files.insert(PADDING.to_owned(), padding(&self.env(), padding_kib).into_bytes());
+            }
+            Ok(())
+        };
+        let bundle = self.build_with(&content, 2, pad).ok()?;
         let approval = if desk.frozen { None } else { self.approval(desk, &bundle).await };
         desk.keep(version, bundle.clone(), desk.frozen);
         let container = bundle.to_bytes();
@@ -262,6 +278,11 @@ impl Operator {
             self.publish().await;
         }
     }
+}
+
+/// Remarks of random digits, a line of 128 bytes each.
+fn padding(env: &Env, kib: u32) -> String {
+    (0..kib * 8).map(|_| format!("// {}\n", text::hex(&env.random::<62>()))).collect()
 }
 
 /// Forbids offers, and takes away the canaries that say who may make one: a bundle that breaks its own is refused.
