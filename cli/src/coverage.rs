@@ -94,7 +94,7 @@ async fn ask_since(
     asked: &Asked,
     sealed_since: Option<Timestamp>,
 ) -> Result<Proven, Failure> {
-    // Before the ticks: one of them may be of the moment at which this was the set.
+    // Before the ticks: one of them is of the moment at which this was the set.
     let set = verified_set(context, admin, directory).await?;
     let coverage: Coverage = admin.get(&format!("/v1/revocations/{}/coverage", asked.epoch)).await?;
     if let Some(cut) = &asked.cut
@@ -112,7 +112,7 @@ async fn ask_since(
 
 /// Every entry verified, and the digest of all.
 async fn verified_set(context: &Context, admin: &Admin, directory: &Directory) -> Result<Revocations, Failure> {
-    let list: RevocationList = admin.get("/v1/revocations").await?;
+    let list: RevocationList = admin.get("/v1/revocations?signed=true").await?;
     if list.epoch == RevocationEpoch(0) {
         return Ok(Revocations::new());
     }

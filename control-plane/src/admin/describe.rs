@@ -27,7 +27,7 @@ fn document() -> Value {
             "Batches of relation tuples, as their writers signed them",
             &["tenant", "after", "consistency"],
         ) },
-        "/v1/revocations": { "get": read("Revocations in force", &["consistency", "tenant"]) },
+        "/v1/revocations": { "get": read("Revocations in force, or those of the newest signed tick", &["consistency", "tenant", "signed"]) },
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
         "/v1/decisions": { "get": read("Decision records", &["tenant", "id", "after", "limit"]) },
         "/v1/decisions/stream": { "get": read("Decision records as they arrive, as server-sent events", &["tenant"]) },

@@ -1,11 +1,13 @@
 //! Signatures of voters under the newest ticks.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use remit_common::crypto::sign::Signature;
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::limits::VOTERS_MAX;
 use remit_common::relation_log::RelationHeads;
+use remit_common::revocation::Revocations;
 use remit_common::sync::published::PublishedBeacon;
 use remit_common::trust::beacon::{SignedStatement, Statement, majority_of};
 
@@ -35,17 +37,27 @@ pub(super) struct Gathered {
 struct Tick {
     signed: SignedStatement,
     relations: RelationHeads,
+    /// The set that the statement names, unless it has changed before the tick was looked at.
+    revocations: Option<Arc<Revocations>>,
     /// More than half of the voters.
     majority: usize,
 }
 
 impl Gathered {
     /// A tick has been applied here: this is what is to be signed.
-    pub(super) fn begin(&mut self, statement: Statement, relations: RelationHeads, trust: &Trust) {
+    pub(super) fn begin(
+        &mut self,
+        statement: Statement,
+        relations: RelationHeads,
+        trust: &Trust,
+        revocations: &Arc<Revocations>,
+    ) {
+        let is_of_tick = revocations.epoch() == statement.epoch;
+        let revocations = is_of_tick.then(|| Arc::clone(revocations));
         let n = statement.n;
         let majority = majority_of(trust.directory.voters().count());
         let signed = SignedStatement { statement, signatures: BTreeMap::new() };
-        self.ticks.insert(n, Tick { signed, relations, majority });
+        self.ticks.insert(n, Tick { signed, relations, revocations, majority });
         while self.ticks.len() > TICKS_MAX {
             self.ticks.pop_first();
         }
@@ -62,7 +74,7 @@ impl Gathered {
     /// A voter's signature under a tick: verified if the tick has been applied here, kept until then otherwise.
     pub(super) fn add(&mut self, trust: &Trust, voter: VoterId, n: LogIndex, signature: Signature) {
         let Some(key) = trust.directory.voter(voter).and_then(|voter| voter.beacon) else { return };
-        let Some(Tick { signed, .. }) = self.ticks.get_mut(&n) else {
+        let Some(Tick { signed, majority, .. }) = self.ticks.get_mut(&n) else {
             let is_ahead = self.ticks.keys().next_back().is_none_or(|newest| n > *newest);
             if is_ahead && (self.early.contains_key(&voter) || self.early.len() < VOTERS_MAX) {
                 let of = self.early.entry(voter).or_default();
@@ -80,10 +92,15 @@ impl Gathered {
             return;
         }
         signed.signatures.insert(voter, signature);
+        let is_complete = signed.signatures.len() >= *majority;
         if self.newest.get(&voter).is_none_or(|(known, _)| known.n < n) {
             self.newest.insert(voter, (signed.statement.clone(), signature));
         }
         self.newest.retain(|voter, _| trust.directory.voter(*voter).is_some());
+        if is_complete {
+            // Each is a set of its own when much is cut; that of the newest signed tick is enough.
+            self.ticks.range_mut(..n).for_each(|(_, older)| older.revocations = None);
+        }
     }
 
     /// The newest tick that a majority has signed, once.
@@ -94,6 +111,12 @@ impl Gathered {
             newer.find(|(_, tick)| tick.signed.signatures.len() >= tick.majority)?;
         self.released = *n;
         Some((*n, PublishedBeacon { relations: relations.clone(), signatures: signed.signatures.clone() }))
+    }
+
+    /// The set of the newest tick that a majority has signed: cuts may come faster than ticks.
+    pub(super) fn signed_set(&self) -> Option<Arc<Revocations>> {
+        let mut signed = self.ticks.values().rev().filter(|tick| tick.signed.signatures.len() >= tick.majority);
+        signed.find_map(|tick| tick.revocations.clone())
     }
 
     /// The newest statement under a voter's signature.

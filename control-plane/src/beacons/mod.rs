@@ -17,6 +17,7 @@ use remit_common::id::{LogIndex, TenantId, VoterId};
 use remit_common::net::env::deadline;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::relation_log::{Head, RelationHeads};
+use remit_common::revocation::Revocations;
 use remit_common::sync::published::PublishedBeacon;
 use remit_common::trust::beacon::{SignedStatement, Statement, majority_of};
 
@@ -101,7 +102,7 @@ impl Beacons {
             return;
         }
         let (statement, heads) = state_of(fact, &trust, relations);
-        self.lock().begin(statement.clone(), heads, &trust);
+        self.lock().begin(statement.clone(), heads, &trust, state.revocations());
         self.release();
         let Some(signature) = self.sign(&statement, &trust).await else { return };
         self.lock().add(&trust, self.cluster.id, statement.n, signature);
@@ -201,6 +202,11 @@ impl Beacons {
     /// The newest ticks and who has signed them, oldest first.
     pub(crate) fn signed(&self) -> Vec<SignedStatement> {
         self.lock().signed()
+    }
+
+    /// The revocations of the newest tick that a majority has signed.
+    pub(crate) fn signed_set(&self) -> Option<Arc<Revocations>> {
+        self.lock().signed_set()
     }
 
     /// Hands out what a majority has signed.

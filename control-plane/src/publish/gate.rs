@@ -15,9 +15,10 @@ const BURST: u64 = 512;
 /// Newcomers on their way in. With four times as many, a machine that managed a hundred handshakes a second let most of
 /// them run into an edge's patience of five seconds, and ended few; over a way of 200 ms so many still let 500 a second in.
 pub(super) const UNDER_WAY_MAX: usize = 256;
-/// Below so much credit a newcomer must first show that it receives where it claims to be: packets with made-up senders
-/// use up nothing that others need.
+/// Below so much credit, or while so many are on their way in, a newcomer must first show that it receives where it claims
+/// to be: packets with made-up senders use up nothing that others need.
 const PROOF_BELOW: u64 = BURST / 2;
+const PROOF_FROM: usize = UNDER_WAY_MAX / 2;
 /// Credit is counted in thousandths, which is what a millisecond brings at a rate of one a second.
 const ONE: u64 = 1_000;
 
@@ -50,11 +51,11 @@ impl Gate {
         let millis = u64::try_from(now.since(self.at).as_millis()).unwrap_or(u64::MAX);
         self.at = self.at.max(now);
         self.credit = self.credit.saturating_add(millis.saturating_mul(RATE_PER_SEC)).min(BURST * ONE);
+        if !has_proof && (self.credit < PROOF_BELOW * ONE || under_way >= PROOF_FROM) {
+            return Answer::Prove;
+        }
         if under_way >= UNDER_WAY_MAX {
             return Answer::Refuse;
-        }
-        if self.credit < PROOF_BELOW * ONE && !has_proof {
-            return Answer::Prove;
         }
         match self.credit.checked_sub(ONE) {
             Some(left) => {
@@ -100,6 +101,18 @@ mod tests {
         let mut gate = Gate::new(millis(0));
         assert_eq!(gate.answer(millis(0), UNDER_WAY_MAX, true), Answer::Refuse);
         assert_eq!(gate.answer(millis(0), UNDER_WAY_MAX - 1, true), Answer::Admit);
+    }
+
+    #[test]
+    fn made_up_senders_use_up_only_half_of_the_places() {
+        let mut gate = Gate::new(millis(0));
+        let under_way = (0..10_000).fold(0, |under_way, _| match gate.answer(millis(0), under_way, false) {
+            Answer::Admit => under_way + 1,
+            Answer::Prove | Answer::Refuse => under_way,
+        });
+        assert_eq!(under_way, PROOF_FROM);
+        assert_eq!(gate.answer(millis(0), UNDER_WAY_MAX, false), Answer::Prove, "it costs a packet, and no place");
+        assert_eq!(gate.answer(millis(0), under_way, true), Answer::Admit);
     }
 
     #[test]

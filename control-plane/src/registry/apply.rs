@@ -168,7 +168,7 @@ pub fn apply(state: &mut State, index: LogIndex, command: Command) -> Applied {
         }
         Command::InstallTrust { documents, at } => {
             state.advance(at);
-            trust::install(state, &documents)
+            trust::install(state, index, &documents)
         }
         Command::Tick { roots, at } => {
             state.advance(at);
@@ -225,7 +225,7 @@ fn administer(
         Operation::SealCredential => credentials::seal(state, index, administrator, request),
         Operation::Revoke => revocations::revoke(state, index, request.clone()),
         Operation::IssueEnvelope => envelopes::commission(state, index, administrator, request),
-        Operation::InstallTrust => trust::install_signed(state, administrator, request),
+        Operation::InstallTrust => trust::install_signed(state, index, administrator, request),
         Operation::ChangeVoters => voters::change(state, index, administrator, request),
         Operation::WriteRelations => relations::write(state, request),
         Operation::ChangeRollout => rollouts::change(state, index, administrator, request),

@@ -474,6 +474,27 @@ fn complete(state: &mut State, index: LogIndex, rollout: &mut Rollout) {
     state.settle(index, &rollout.tenant, rollout.candidate);
 }
 
+/// Clause O-14: a bundle that the newest root does not vouch for is taken to no further edge.
+pub(super) fn take_back_unvouched(state: &mut State, index: LogIndex) {
+    let under_way: Vec<Rollout> =
+        state.rollouts.values().filter(|one| one.status.is_under_way()).map(|one| one.as_ref().clone()).collect();
+    for mut rollout in under_way {
+        if let Err(why) = check_vouched(state, &rollout) {
+            let reason = format!("it does not verify under the mesh's newest root: {why}");
+            take_back(state, index, &mut rollout, RolloutStatus::TakenBack, None, &reason);
+            state.set_rollout(rollout);
+        }
+    }
+}
+
+fn check_vouched(state: &State, rollout: &Rollout) -> Result<(), String> {
+    let trust = state.trust().map_err(|refusal| refusal.detail)?;
+    let stored = state.bundles.get(&(rollout.tenant.clone(), rollout.candidate)).ok_or("it is not kept any more")?;
+    let signed = SignedBundle::parse(&stored.container).map_err(|malformed| malformed.to_string())?;
+    let verified = signed.verify(&trust.root, &state.genesis.mesh, &rollout.tenant, state.clock);
+    verified.map(|_| ()).map_err(|rejected| rejected.to_string())
+}
+
 fn take_back(
     state: &mut State,
     index: LogIndex,

@@ -1,5 +1,6 @@
 //! Root and directory.
 
+use remit_common::id::LogIndex;
 use remit_common::identity::{Administrator, SignedRequest, Verb};
 use remit_common::limits::{DIRECTORY_BYTES_MAX, DOCUMENT_BYTES_MAX};
 use remit_common::time::Timestamp;
@@ -11,6 +12,7 @@ use std::sync::Arc;
 use super::apply::Applied;
 use super::authenticate::not_permitted;
 use super::refusal::{Refusal, RefusalKind};
+use super::rollouts;
 use super::state::{Genesis, State};
 
 /// Roots that one mesh can have had. One a year is usual.
@@ -106,7 +108,7 @@ fn verify_chain(genesis: &Genesis, chain: &[Accepted]) -> Result<Vec<(Timestamp,
 }
 
 /// Clause C-56: roots one after the other, then the directory against the newest of them. All or nothing.
-pub(super) fn install(state: &mut State, documents: &TrustDocuments) -> Result<Applied, Refusal> {
+pub(super) fn install(state: &mut State, index: LogIndex, documents: &TrustDocuments) -> Result<Applied, Refusal> {
     let refused = |error: TrustRefused| Refusal::new(RefusalKind::Unacceptable, error.reason_code(), error);
     let now = state.clock;
     let mut chain = state.trust.as_ref().map(|trust| trust.root_chain.clone()).unwrap_or_default();
@@ -150,12 +152,16 @@ pub(super) fn install(state: &mut State, documents: &TrustDocuments) -> Result<A
     let applied = Applied::Trust { root: root.version(), directory: directory.version() };
     state.trust = Some(Arc::new(Trust { root, directory, root_chain: chain, signed_directory }));
     state.find_evicted();
+    if !documents.roots.is_empty() {
+        rollouts::take_back_unvouched(state, index);
+    }
     Ok(applied)
 }
 
 /// The same, asked for by an administrator: the body is `{"roots":[…],"directory":…}`, each document in its DSSE form.
 pub(super) fn install_signed(
     state: &mut State,
+    index: LogIndex,
     administrator: &Administrator,
     request: &SignedRequest,
 ) -> Result<Applied, Refusal> {
@@ -173,5 +179,5 @@ pub(super) fn install_signed(
         roots: body.roots.iter().map(|raw| raw.get().as_bytes().to_vec()).collect(),
         directory: body.directory.map(|raw| raw.get().as_bytes().to_vec()),
     };
-    install(state, &documents)
+    install(state, index, &documents)
 }

@@ -112,6 +112,27 @@ async fn a_cut_is_sealed_by_the_signatures_of_all_three() {
     .await;
     let ticks = coverage(&mesh, &voters[1], 1).await.ticks;
     assert!(!seal::seal_of(RevocationEpoch(2), &digest, &ticks, &directory).is_closed());
+    // Somebody cuts so often that whatever is the set is so for less than a tick: a set that was signed can be had.
+    let mut number = 0;
+    let mut sealed = None;
+    mesh.until("a set is sealed while more is cut", async || {
+        for _ in 0..5 {
+            number += 1;
+            let body = cut("acme", CutKind::Session, &format!("s-{number}"));
+            assert_eq!(mesh.post(&voters[2], OPS, "/v1/revocations", body).await.0, 200);
+        }
+        let (_, list) = mesh.get(&voters[1], "/v1/revocations?signed=true").await;
+        let epoch = list["epoch"].as_u64().unwrap();
+        let digest = serde_json::from_value(list["digest"].clone()).unwrap();
+        let ticks = coverage(&mesh, &voters[1], 1).await.ticks;
+        let is_closed = seal::seal_of(RevocationEpoch(epoch), &digest, &ticks, &directory).is_closed();
+        sealed = (epoch > 1 && is_closed).then_some((epoch, list));
+        sealed.is_some()
+    })
+    .await;
+    let (epoch, list) = sealed.unwrap();
+    let entries = list["revocations"].as_array().unwrap().len();
+    assert_eq!(entries, usize::try_from(epoch).unwrap(), "each epoch of these brought one cut");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -7,10 +7,14 @@ use remit_common::time::Timestamp;
 use remit_common::trust::activation::{RING_ALL, RING_STAGED};
 use remit_control_plane::registry::{
     Applied, Command, RollbackRequest, Rollout, RolloutChange, RolloutRequest, RolloutStatus, RolloutStep, State,
+    TrustDocuments,
 };
 
 use crate::registry_objects::{CREDENTIAL, Seal, profile, shard};
-use crate::world::{CUTTER, MESH, NOW, OPS, Replica, at, bundle_source, genesis, key, reason, request, tenant};
+use crate::world::{
+    CUTTER, MESH, NOW, OPS, Replica, at, bundle_source, genesis, key, reason, request, signed_directory,
+    successor_root, tenant,
+};
 
 const BAKE_SECS: i64 = 600;
 
@@ -164,6 +168,24 @@ fn a_closed_gate_takes_the_bundle_back_everywhere_and_says_why() {
         let third = container(3, 1, Some(scene.first));
         assert_eq!(reason(&scene.post("/v1/bundles", third, BAKE_SECS)), "bundle");
     }
+}
+
+/// Clause O-14.
+#[test]
+fn a_root_that_drops_the_signers_keys_takes_back_what_is_on_its_way() {
+    let mut scene = Scene::begun();
+    let directory = |version| Some(signed_directory(version, NOW).to_bytes());
+    // A new directory alone takes nothing back.
+    let install = |scene: &mut Scene, documents| scene.replica.apply(Command::InstallTrust { documents, at: at(1) });
+    let applied = install(&mut scene, TrustDocuments { roots: Vec::new(), directory: directory(2) });
+    assert_eq!(applied, Applied::Trust { root: 1, directory: 2 });
+    assert!(scene.rollout().status.is_under_way());
+    let roots = vec![successor_root(NOW).to_bytes()];
+    let applied = install(&mut scene, TrustDocuments { roots, directory: directory(3) });
+    assert_eq!(applied, Applied::Trust { root: 2, directory: 3 });
+    scene.assert_settled(RolloutStatus::TakenBack, scene.first);
+    let last = scene.rollout().events.last().unwrap().reason.clone();
+    assert!(last.contains("does not verify under the mesh's newest root"), "{last}");
 }
 
 /// Clause O-10.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use remit_chaos::launcher::MeshFile;
 use remit_common::bundle::BundleSource;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::TenantId;
@@ -12,6 +13,7 @@ use super::read_container;
 use crate::admin::Admin;
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
+use crate::{local, trust};
 
 /// Goes back, and says to what.
 pub(super) async fn run(
@@ -62,11 +64,19 @@ pub(super) fn active_of<'b>(held: &'b Bundles, tenant: Option<&TenantId>) -> Res
 pub(super) async fn digest_of(named: &str, source: &BundleSource, context: &Context) -> Result<Digest, Failure> {
     if named == "active" {
         let mesh = context.mesh()?;
-        let held: Bundles = Admin::new(context, &mesh)?.get("/v1/bundles").await?;
+        let admin = Admin::new(context, &mesh)?;
+        let held: Bundles = admin.get("/v1/bundles").await?;
         let text = source.files.get("bundle.toml").map(|bytes| String::from_utf8_lossy(bytes).into_owned());
         let table = text.and_then(|text| text.parse::<toml::Table>().ok()).unwrap_or_default();
         let tenant = table.get("tenant").and_then(toml::Value::as_str).and_then(|tenant| tenant.parse().ok());
-        return Ok(active_of(&held, tenant.as_ref())?.digest);
+        let active = active_of(&held, tenant.as_ref())?;
+        // A voter says which is active; that its administrators signed it is verified here, and who builds sees which it is.
+        let (root, _) = trust::directory(context, &mesh).await?;
+        let of_tenant = MeshFile { tenant: active.tenant.clone(), ..mesh.clone() };
+        let verified = local::active_policy(context, &admin, &of_tenant, &root).await?;
+        let version = verified.manifest().version;
+        context.output.line(format!("it may be taken back to version {version}, which the voter says is active"));
+        return Ok(*verified.digest());
     }
     if let Ok(digest) = named.parse() {
         return Ok(digest);
