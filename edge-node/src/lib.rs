@@ -11,6 +11,7 @@ mod certificate;
 mod chains;
 mod channels;
 pub mod config;
+mod drain;
 mod egress;
 mod enrolment;
 mod hops;
@@ -56,6 +57,7 @@ use active::{State, StateConfig, ViewCell};
 use certificate::CertificateWatch;
 use chains::Chains;
 use channels::Channels;
+use drain::Drain;
 use egress::Egress;
 use enrolment::Renewal;
 use hops::Hops;
@@ -194,17 +196,19 @@ impl Edge {
         config.check()?;
         let material = Material::load(&config, &env)?;
         let lock = lock(&config.data_dir, &env)?;
-        let state = load_state(&config, &env, material.root.clone()).await?;
-        let data = (config.data_dir.clone(), lock);
         let folder = config.data_dir.clone();
-        match Self::wire(config, env.clone(), shutdown, (material, state, data)) {
-            // A port that is taken says nothing about a bundle.
-            Err(error) => {
-                end_trials(&env, folder).await;
-                Err(error)
+        let started = match load_state(&config, &env, material.root.clone()).await {
+            Ok(state) => {
+                let data = (config.data_dir.clone(), lock);
+                Self::wire(config, env.clone(), shutdown, (material, state, data))
             }
-            started => started,
+            Err(error) => Err(error),
+        };
+        if started.is_err() {
+            // A port that is taken, or a file that cannot be read, says nothing about a bundle.
+            end_trials(&env, folder).await;
         }
+        started
     }
 
     /// Puts the parts together and sets them going.
@@ -315,6 +319,8 @@ impl Edge {
             shadows,
             metrics: metrics.clone(),
             calls: Arc::clone(&calls),
+            calls_max: config.limits.calls_max,
+            drain: Arc::new(Drain::since(env.now().wall)),
         });
         let ingress = Ingress {
             gateway: Arc::clone(&gateway),

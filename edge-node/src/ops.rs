@@ -71,6 +71,10 @@ struct Status {
     /// `null`: not known.
     staleness_ms: Option<u64>,
     mode: Mode,
+    /// Whether it turns new work away.
+    draining: bool,
+    /// Calls that are under way.
+    running: usize,
     root_version: u64,
     directory_version: Option<u64>,
     spool: SpoolState,
@@ -145,6 +149,9 @@ fn tenant_mode(view: &View, tenant: &TenantId, now: Now) -> Mode {
 async fn ready(State(operations): State<Operations>) -> Response {
     if operations.stop.is_requested() {
         return (StatusCode::SERVICE_UNAVAILABLE, "stopping\n").into_response();
+    }
+    if operations.gateway.drain.is_on() {
+        return (StatusCode::SERVICE_UNAVAILABLE, "draining\n").into_response();
     }
     let view = operations.gateway.views.load();
     let now = operations.gateway.env.now();
@@ -247,6 +254,8 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
         tick: view.freshness.tick(),
         staleness_ms: view.freshness.age(now).map(millis),
         mode: mode(&view, config.tenants.iter().cloned(), now),
+        draining: gateway.drain.is_on(),
+        running: gateway.running(),
         root_version: view.root.version(),
         directory_version: view.directory.as_ref().map(|directory| directory.version()),
         spool: SpoolState {

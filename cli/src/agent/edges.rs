@@ -15,7 +15,7 @@ use remit_common::policy::json::{self, Json, Mode};
 
 use super::eras::EdgeRequest;
 use super::hearing::Notes;
-use super::place::{Held, Newest, NotHere, Place, Tried, is_of_the_edge, names_the_edge};
+use super::place::{Held, Newest, NotHere, Place, Tried, is_of_the_edge, names_the_edge, reason_at};
 use super::reach::EdgeUrl;
 
 /// Pages of tools that are read to find one. An edge shows fifty on each.
@@ -108,9 +108,10 @@ impl Edges {
                         self.current.store(index, Ordering::Relaxed);
                         return Ok(answer);
                     }
-                    // The next request begins elsewhere; this one only if it changes nothing.
+                    // The next request begins elsewhere; this one only if it changes nothing, or was not read.
                     self.current.store(index.wrapping_add(1), Ordering::Relaxed);
-                    if !is_repeatable(request) {
+                    let (Answer::Document(_, body) | Answer::NoChannel(body)) = &answer;
+                    if !is_repeatable(request) && !is_turned_away(status, body) {
                         return Ok(answer);
                     }
                     elsewhere = Some(answer);
@@ -178,6 +179,11 @@ fn is_repeatable(request: &EdgeRequest) -> bool {
     request.method != "tools/call"
 }
 
+/// Whether an edge that drains has turned a request away: it says so before it reads anything (clause G-85).
+fn is_turned_away(status: StatusCode, body: &[u8]) -> bool {
+    status == StatusCode::SERVICE_UNAVAILABLE && reason_at(body, "/reason").as_deref() == Some("draining")
+}
+
 /// Whether an answer to a request says something about the edge, so that another edge may answer.
 fn is_answer_of_the_edge(status: StatusCode, body: &[u8]) -> bool {
     status.is_server_error() || names_the_edge(body, "/error/data/reason")
@@ -195,6 +201,10 @@ mod tests {
         assert!(document(200, r#"{"error":{"data":{"reason":"stale"}}}"#));
         assert!(document(200, r#"{"error":{"data":{"reason":"quarantined"}}}"#));
         assert!(document(503, ""));
+        let draining = br#"{"reason":"draining"}"#;
+        assert!(is_turned_away(StatusCode::SERVICE_UNAVAILABLE, draining));
+        assert!(!is_turned_away(StatusCode::OK, draining));
+        assert!(!is_turned_away(StatusCode::SERVICE_UNAVAILABLE, br#"{"reason":"stale"}"#));
         assert!(!document(200, r#"{"error":{"data":{"reason":"out_of_scope"}}}"#));
         assert!(!document(401, r#"{"error":{"data":{"reason":"revoked"}}}"#));
         assert!(!document(200, r#"{"result":{"content":[]}}"#));

@@ -273,12 +273,16 @@ pub(super) fn is_of_the_edge(status: StatusCode, body: &[u8]) -> bool {
 
 /// Whether the reason at this place of a refusal speaks of the edge.
 pub(super) fn names_the_edge(body: &[u8], at: &str) -> bool {
-    // Refusals are short; whatever is longer is none of these.
+    reason_at(body, at).is_some_and(|reason| OF_THE_EDGE.contains(&reason.as_str()))
+}
+
+/// The reason at this place of a refusal. Refusals are short; whatever is longer is none.
+pub(super) fn reason_at(body: &[u8], at: &str) -> Option<String> {
     let document: serde_json::Value = match body.len() {
-        0..=4_096 => serde_json::from_slice(body).unwrap_or_default(),
-        _ => return false,
+        0..=4_096 => serde_json::from_slice(body).ok()?,
+        _ => return None,
     };
-    document.pointer(at).and_then(serde_json::Value::as_str).is_some_and(|reason| OF_THE_EDGE.contains(&reason))
+    document.pointer(at).and_then(serde_json::Value::as_str).map(str::to_owned)
 }
 
 /// The newest directory that any edge has shown. An edge that has not heard of it yet does not bring back who was taken

@@ -234,7 +234,12 @@ fn print_edges(context: &Context, edges: &[EdgeAnswer]) {
             Some(Value::String(text)) => text.clone(),
             Some(other) => other.to_string(),
         };
-        let mode = edge.error.clone().unwrap_or_else(|| value("/mode"));
+        let draining = edge.status.pointer("/draining") == Some(&Value::Bool(true));
+        let mode = match &edge.error {
+            Some(error) => error.clone(),
+            None if draining => format!("{}, draining", value("/mode")),
+            None => value("/mode"),
+        };
         let versions = value("/bundle_version");
         let staleness = match value("/staleness_ms") {
             none if none.is_empty() => none,

@@ -7,6 +7,7 @@
 pub mod administrator;
 mod bytes;
 pub mod certificate;
+mod drain;
 pub mod join_token;
 pub mod signed_request;
 pub mod spiffe;
@@ -14,6 +15,7 @@ pub mod svid;
 
 pub use administrator::{Administrator, Administrators, NotPermitted, Verb};
 pub use certificate::{BadCertificate, CannotIssue, Validity, identity_of, issue_ca, issue_node, to_pem};
+pub use drain::{DRAIN_BODY_BYTES_MAX, DRAIN_PATH, DrainRequest};
 pub use join_token::{Admission, JoinToken, MalformedToken, TokenSecret};
 pub use signed_request::{RequestRefused, SignedRequest, VerifiedRequest};
 pub use spiffe::{NodeKind, NodeRole, SpiffeId};

@@ -8,6 +8,7 @@ mod challenge;
 mod channels;
 mod delegations;
 mod directory;
+mod drain;
 pub(crate) mod mcp;
 mod revocations;
 
@@ -15,10 +16,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Router;
+use axum::middleware::from_fn_with_state;
 use axum::routing::{any, get};
 use http::header::{HeaderName, ORIGIN};
 use http::{Extensions, HeaderMap};
 use remit_common::crypto::sign::PublicKey;
+use remit_common::identity::DRAIN_PATH;
 use remit_common::net::http::PeerKey;
 use tokio::sync::mpsc;
 
@@ -55,11 +58,15 @@ fn connection_of(extensions: &Extensions) -> Option<PublicKey> {
 
 /// The agents' listener.
 pub(crate) fn router(ingress: Ingress) -> Router {
+    let turn_away = from_fn_with_state(Arc::clone(&ingress.gateway.drain), drain::turn_away);
     Router::new()
         .route("/mcp", any(mcp::serve))
         .route("/v1/channels", any(channels::serve))
         .route("/v1/delegations", any(delegations::serve))
+        .route_layer(turn_away)
+        // An edge that drains is cut at like any other.
         .route("/v1/revocations", any(revocations::serve))
+        .route(DRAIN_PATH, any(drain::serve))
         .route("/v1/directory", get(directory::serve))
         .with_state(ingress)
 }

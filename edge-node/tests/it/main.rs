@@ -16,6 +16,8 @@ mod delegations;
 #[cfg(test)]
 mod disk;
 #[cfg(test)]
+mod drain;
+#[cfg(test)]
 mod enrolment;
 #[cfg(test)]
 mod hostile;

@@ -1,5 +1,6 @@
 //! `remit edge`: who may join, who has, and who is cut off.
 
+mod drain;
 mod token;
 
 use clap::Subcommand;
@@ -24,6 +25,10 @@ Example: let an edge join
   remit edge ls --json
   (put the `row` of the waiting edge into the directory, sign that, and post it to `/v1/trust`)
 
+Example: take an edge out of service, and back
+  remit edge drain eu-west-7 --wait
+  remit edge drain eu-west-7 --undo
+
 Example: cut an edge off
   remit edge evict eu-west-7
   (sign a directory without it: a cut ends after 90 days)")]
@@ -38,6 +43,8 @@ enum Verb {
     Ls,
     /// Make, show and take back the tokens by which edges join
     Token(token::Args),
+    /// Have an edge take no new work and let what is under way end, before it is stopped or moved
+    Drain(drain::Args),
     /// Cut an edge off: it decides nothing any more, and voters do not serve it
     Evict {
         /// Which edge
@@ -49,6 +56,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     match &args.verb {
         Verb::Ls => ls(context).await,
         Verb::Token(args) => token::run(args, context).await,
+        Verb::Drain(args) => drain::run(args, context).await,
         Verb::Evict { id } => evict(context, id).await,
     }
 }
@@ -96,7 +104,7 @@ fn waiting_row(edge: &WaitingEdge) -> [String; 6] {
 async fn evict(context: &Context, id: &EdgeId) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
-    let cut = Cut { tenant: mesh.tenant.clone(), kind: CutKind::Edge, id: id.to_string() };
+    let cut = Cut { tenant: mesh.tenant.clone().into(), kind: CutKind::Edge, id: id.to_string() };
     let made = revoke::revoke(&admin, &cut).await?;
     let edges: Edges = admin.get(EDGES).await?;
     let found = edges.edges.iter().find(|edge| edge.id == *id);
