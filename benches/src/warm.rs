@@ -60,7 +60,7 @@ fn revocations(fixture: &Fixture) -> Result<Revocations> {
     let tenant = TenantId::new("acme")?;
     let cut = |number: u32| {
         let kind = if number % 5 < 3 { CutKind::Link } else { CutKind::Holder };
-        Cut { tenant: tenant.clone(), kind, id: numbered(number).to_string() }
+        Cut { tenant: tenant.clone().into(), kind, id: numbered(number).to_string() }
     };
     let (created, body) = (ISSUED.as_secs(), cut(0).to_body());
     let request =

@@ -11,33 +11,39 @@ use serde::{Deserialize, Serialize};
 use crate::crypto::digest::Digest;
 use crate::envelope::{MalformedEnvelope, RootSigners, Unauthenticated};
 use crate::id::{
-    AgentClass, AgentId, CredentialId, Delegator, EdgeId, KeyId, LinkId, LogIndex, SessionId, TaskId, TenantId,
-    ToolName,
+    AgentClass, AgentId, CredentialId, Delegator, EdgeId, KeyId, LinkId, LogIndex, SessionId, TaskId, ToolName,
 };
 use crate::identity::{NotPermitted, RequestRefused, SignedRequest};
 use crate::time::Timestamp;
 
 mod ask;
 mod entries;
+mod forbid;
 mod kind;
+mod reach;
 mod set;
 mod sketch;
 mod verify;
 
 pub use ask::{Asked, HOLDER_BODY_BYTES_MAX, Shown};
+pub use forbid::{Called, Forbid};
 pub use kind::CutKind;
-pub use set::{REVOCATIONS_TOTAL_MAX, RevocationUpdate, Revocations};
+pub use reach::Reach;
+pub use set::{FORBIDS_MAX, REVOCATIONS_TOTAL_MAX, RevocationUpdate, Revocations};
 pub use verify::Authorities;
+
+/// First bytes under the name of an entry.
+const NAME_LABEL: &[u8] = b"remit/revocation/v1\0";
 
 /// Where a revocation request is posted.
 pub const REVOCATIONS_PATH: &str = "/v1/revocations";
 
-/// Who or what loses authority, and in which tenant. Also the key of the set.
+/// Who or what loses authority, and where. Also the key of the set.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Cut {
     /// Where.
-    pub tenant: TenantId,
+    pub tenant: Reach,
     /// What kind of thing.
     pub kind: CutKind,
     /// Which one, as text.
@@ -85,6 +91,8 @@ pub enum Subject<'a> {
     Definition(&'a Digest),
     /// The edge itself.
     Edge(&'a EdgeId),
+    /// The call as a whole, for rules that forbid.
+    Call(Called<'a>),
 }
 
 /// What a call hangs on has been cut.
@@ -93,6 +101,15 @@ pub enum Subject<'a> {
 pub struct Revoked {
     /// The entry that says so.
     pub cut: Cut,
+}
+
+impl Revocation {
+    /// What a bundle names that lifts this entry (clause T-61): of the request, so that whoever asks for the same again
+    /// has to be overruled again.
+    #[must_use]
+    pub fn name(&self) -> Digest {
+        Digest::of(&[NAME_LABEL, &self.request.signature.0])
+    }
 }
 
 /// Why a revocation, or a change of the set, is not taken.
@@ -115,6 +132,18 @@ pub enum RevocationRefused {
     NotTheirs {
         /// The rule.
         rule: &'static str,
+    },
+    /// Something that needs two administrators was asked for by fewer.
+    #[error("{rule}")]
+    NotJoined {
+        /// The rule.
+        rule: &'static str,
+    },
+    /// There are as many rules that forbid as there may be.
+    #[error("there are {max} rules that forbid already; name what they have in common, or publish a bundle")]
+    ForbidsFull {
+        /// The bound.
+        max: usize,
     },
     /// The chain that a holder shows is none.
     #[error("the chain that the requester shows is malformed")]
@@ -176,6 +205,8 @@ impl RevocationRefused {
             Self::Request(refused) => refused.reason_code(),
             Self::NotPermitted(refused) => refused.reason_code(),
             Self::NotTheirs { .. } => "not_theirs_to_cut",
+            Self::NotJoined { .. } => "not_joined",
+            Self::ForbidsFull { .. } => "forbids_full",
             Self::ChainMalformed(_) | Self::Chain(_) => "bad_chain",
             Self::Ended => "ended",
             Self::Differs => "differs_from_request",
@@ -213,6 +244,7 @@ impl Cut {
             CutKind::Class => AgentClass::new(id).is_ok(),
             CutKind::Issuer => self.issued_before().is_some(),
             CutKind::Definition => id.parse::<Digest>().is_ok(),
+            CutKind::Forbid => Forbid::parse(id).is_some(),
         };
         if fits { Ok(()) } else { Err(RevocationRefused::Malformed { rule: "the id has not the form of its kind" }) }
     }
@@ -228,7 +260,13 @@ impl Cut {
     /// The body of an administrator's request, JSON.
     #[must_use]
     pub fn to_body(&self) -> Vec<u8> {
-        Asked { cut: self.clone(), shown: None }.to_body()
+        Asked { cut: self.clone(), shown: None, with: None }.to_body()
+    }
+
+    /// The body of the request of an administrator who joins in what another one has asked for.
+    #[must_use]
+    pub fn to_body_with(&self, first: SignedRequest) -> Vec<u8> {
+        Asked { cut: self.clone(), shown: None, with: Some(Box::new(first)) }.to_body()
     }
 
     /// Until when a cut of this kind lives that was asked for at `created`.
@@ -238,5 +276,7 @@ impl Cut {
     }
 }
 
+#[cfg(test)]
+mod brakes_tests;
 #[cfg(test)]
 mod tests;

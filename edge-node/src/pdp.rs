@@ -18,7 +18,7 @@ use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
 use remit_common::policy::stage::Stage;
 use remit_common::proof::{ProofFault, ProofRefused};
-use remit_common::revocation::{CutKind, Revoked, Subject};
+use remit_common::revocation::{Called, CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
 use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale, age_of};
 
@@ -266,31 +266,38 @@ pub(crate) fn check_cuts(view: &View, effective: &Effective, edge: &EdgeId) -> R
                 Subject::Edge(edge),
             ])
     };
-    view.revocations.check(&effective.tenant, subjects()).map_err(|revoked| match revoked.cut.kind {
-        CutKind::Edge => Refusal::of_call(Denied::new(Reason::Quarantined, revoked.to_string())),
-        _ => Refusal::of_envelope(Denied::new(Reason::Revoked, revoked.to_string())),
-    })?;
+    view.revocations.check_unless_lifted(&effective.tenant, view.lifted(&effective.tenant), subjects()).map_err(
+        |revoked| match revoked.cut.kind {
+            CutKind::Edge => Refusal::of_call(Denied::new(Reason::Quarantined, revoked.to_string())),
+            _ => Refusal::of_envelope(Denied::new(Reason::Revoked, revoked.to_string())),
+        },
+    )?;
     check_heard(view, &effective.tenant, subjects)
 }
 
-/// Whether neither the tool, nor its definition, nor the credential that it takes has been cut.
+/// Whether neither the tool, nor its definition, nor the credential that it takes has been cut, and no rule that
+/// administrators on call have brought forbids the call.
 ///
 /// # Errors
 /// The cut.
 pub(crate) fn check_tool_cuts(
     view: &View,
-    tenant: &TenantId,
+    effective: &Effective,
     tool: &Tool,
     credential: Option<(&CredentialId, u64)>,
 ) -> Result<(), Box<Refusal>> {
+    let tenant = &effective.tenant;
+    let agents = &effective.chain_agents;
+    let called = Called { agents, effects: tool.effects, tool: &tool.name, upstream: &tool.upstream };
     let subjects = || {
         let credential = credential.map(|(name, version)| Subject::Credential(name, version));
         let definition = tool.definition.as_ref().map(Subject::Definition);
-        credential.into_iter().chain(definition).chain([Subject::Tool(&tool.name)])
+        credential.into_iter().chain(definition).chain([Subject::Tool(&tool.name), Subject::Call(called)])
     };
-    view.revocations
-        .check(tenant, subjects())
-        .map_err(|revoked: Revoked| Refusal::of_call(Denied::new(Reason::Revoked, revoked.to_string())))?;
+    view.revocations.check_unless_lifted(tenant, view.lifted(tenant), subjects()).map_err(|revoked: Revoked| {
+        let reason = if revoked.cut.kind == CutKind::Forbid { Reason::Forbidden } else { Reason::Revoked };
+        Refusal::of_call(Denied::new(reason, revoked.to_string()))
+    })?;
     check_heard(view, tenant, subjects)
 }
 
@@ -304,7 +311,7 @@ fn check_heard<'s, S: Iterator<Item = Subject<'s>>>(
     if Arc::ptr_eq(&view.heard, &view.revocations) {
         return Ok(());
     }
-    view.heard.check(tenant, subjects()).map_err(|revoked| {
+    view.heard.check_unless_lifted(tenant, view.lifted(tenant), subjects()).map_err(|revoked| {
         let detail = format!("{revoked}; the cut has arrived and is not on this edge's disk yet");
         Refusal::of_call(Denied::new(Reason::Stale, detail))
     })
@@ -407,7 +414,7 @@ fn clear(
         let held = view.shards.get(&(effective.tenant.clone(), name.clone()));
         (name, held.map_or(0, |shard| shard.version()))
     });
-    check_tool_cuts(view, &effective.tenant, tool, credential)?;
+    check_tool_cuts(view, effective, tool, credential)?;
     let fresh = view.freshness.check(permitted.facts.effects, active.bundle.bounds(), now).map_err(|stale| {
         let reason = match &stale {
             Stale::Bound { .. } => Reason::Stale,

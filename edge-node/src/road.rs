@@ -36,6 +36,7 @@ pub(crate) use registering::Registered;
 use crate::active::{ActiveBundle, View, ViewCell};
 use crate::chains::{Chain, Chains, Presented};
 use crate::channels::{Channel, Channels};
+use crate::drain::Drain;
 use crate::egress::{CallFailed, CalledOff, Egress, Reached, Reply};
 use crate::hops::Hops;
 use crate::ingress::carrier;
@@ -75,6 +76,10 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Metrics,
     /// Calls under way at upstreams.
     pub(crate) calls: Arc<Semaphore>,
+    /// How many there may be.
+    pub(crate) calls_max: usize,
+    /// Whether new work is turned away.
+    pub(crate) drain: Arc<Drain>,
 }
 
 /// One request on its way: what it is called, when it came, and what it is judged by.
@@ -153,6 +158,11 @@ impl Journey {
 }
 
 impl Gateway {
+    /// Calls that are under way.
+    pub(crate) fn running(&self) -> usize {
+        self.calls_max.saturating_sub(self.calls.available_permits())
+    }
+
     /// Begins: one clock reading, one view, one id.
     pub(crate) fn arrive(&self, connection: Option<PublicKey>) -> Journey {
         let arrived = self.env.now();
@@ -434,7 +444,7 @@ impl Gateway {
         }
         let credential = credential.map(|(name, version)| (name, *version));
         pdp::check_cuts(&newest, effective, &self.place.edge)
-            .and_then(|()| pdp::check_tool_cuts(&newest, &effective.tenant, tool, credential))
+            .and_then(|()| pdp::check_tool_cuts(&newest, effective, tool, credential))
             .map_err(|refusal| match refusal.denied.reason {
                 Reason::Stale => CalledOff::CutHeard,
                 Reason::Quarantined => CalledOff::Quarantined,

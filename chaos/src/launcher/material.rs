@@ -74,6 +74,7 @@ impl Material {
         let (root_key, root_path) = make("root")?;
         let (directory_key, directory_path) = make("directory")?;
         let (admin_key, admin_path) = make("admin")?;
+        let (on_call_key, on_call_path) = make("on-call")?;
         let (sealer_key, sealer_path) = make("sealer")?;
         let (_, agents_path) = make("agents")?;
         let (_, relations_path) = make("relations")?;
@@ -108,13 +109,22 @@ impl Material {
             voters: Vec::new(),
             edges: Vec::new(),
             issuers: Vec::new(),
-            administrators: vec![Administrator {
-                name: "operator".to_owned(),
-                key: *admin_key.public(),
-                tenants: BTreeSet::from([tenant.clone()]),
-                verbs: Verb::ALL.into(),
-                expires: created.plus(LIFE),
-            }],
+            administrators: vec![
+                Administrator {
+                    name: "operator".to_owned(),
+                    key: *admin_key.public(),
+                    tenants: BTreeSet::from([tenant.clone()]),
+                    verbs: Verb::ALL.into(),
+                    expires: created.plus(LIFE),
+                },
+                Administrator {
+                    name: "on-call".to_owned(),
+                    key: *on_call_key.public(),
+                    tenants: BTreeSet::from([tenant.clone()]),
+                    verbs: BTreeSet::from([Verb::Revoke, Verb::RevokeEverywhere]),
+                    expires: created.plus(LIFE),
+                },
+            ],
             sealers: vec![Sealer {
                 name: "sealer".to_owned(),
                 key: *sealer_key.public(),
@@ -140,6 +150,7 @@ impl Material {
                 directory: directory_path,
                 sealer: sealer_path,
                 root: root_path,
+                on_call: Some(on_call_path),
                 agents: Some(agents_path),
                 relations: Some(relations_path),
             },

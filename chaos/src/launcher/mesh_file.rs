@@ -87,6 +87,9 @@ pub struct KeyPaths {
     pub sealer: PathBuf,
     /// The root role.
     pub root: PathBuf,
+    /// A second administrator, who can only cut, where the mesh has one of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_call: Option<PathBuf>,
     /// The authority of the agents' trust domain, where the mesh has one of its own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agents: Option<PathBuf>,

@@ -206,7 +206,7 @@ fn forged_cut(env: &Env, mesh: &MeshFile, index: LogIndex) -> Result<Revocation>
     let administrator = read_signing_key(env, &mesh.keys.admin)?;
     let stranger = SigningKey::from_seed(Zeroizing::new(env.random())).context("the library refused a random seed")?;
     let id = "user:maya@customer-success.example".to_owned();
-    let cut = Cut { tenant: mesh.tenant.clone(), kind: CutKind::Delegator, id };
+    let cut = Cut { tenant: mesh.tenant.clone().into(), kind: CutKind::Delegator, id };
     let (created, nonce) = (env.now().wall.as_secs(), env.random());
     let until = created + SIGNATURE_LIFE_SECS;
     let mut request =

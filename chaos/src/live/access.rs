@@ -34,6 +34,7 @@ impl LiveAccess {
             directory: nothing(),
             sealer: nothing(),
             root: nothing(),
+            on_call: None,
             agents: None,
             relations: None,
         };

@@ -2,6 +2,7 @@
 
 use clap::Subcommand;
 use remit_common::id::RevocationEpoch;
+use remit_common::revocation::{Cut, Revocation};
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::Directory;
 use remit_common::trust::root::Root;
@@ -42,15 +43,30 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     }
 }
 
+/// By what name a bundle lifts it, of what a bundle may lift.
+fn name(entry: &Revocation) -> Option<String> {
+    entry.cut.kind.is_brake().then(|| entry.name().to_string())
+}
+
 async fn ls(context: &Context) -> Result<Exit, Failure> {
     let mesh = context.mesh()?;
     let list: RevocationList = Admin::new(context, &mesh)?.get("/v1/revocations").await?;
-    context.output.document(&list);
+    let mut document = serde_json::to_value(&list).map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    let entries = document.pointer_mut("/revocations").and_then(serde_json::Value::as_array_mut);
+    for (shown, entry) in entries.into_iter().flatten().zip(&list.revocations) {
+        if let Some(name) = name(entry) {
+            shown["name"] = name.into();
+        }
+    }
+    context.output.document(&document);
     context.output.line(format!("epoch {}", list.epoch));
-    let row = |entry: &remit_common::revocation::Revocation| {
-        [entry.cut.tenant.to_string(), entry.cut.kind.to_string(), entry.cut.id.clone(), entry.until.to_string()]
+    let row = |entry: &Revocation| {
+        let Cut { tenant, kind, id } = entry.cut.clone();
+        [tenant.to_string(), kind.to_string(), id, entry.until.to_string(), name(entry).unwrap_or_default()]
     };
-    context.output.table(["tenant", "what", "which", "until"], list.revocations.iter().map(row));
+    context
+        .output
+        .table(["tenant", "what", "which", "until", "a bundle lifts it by"], list.revocations.iter().map(row));
     Ok(Exit::Done)
 }
 

@@ -1,24 +1,21 @@
 //! `remit revoke`: cuts authority, as an administrator at a voter, or as a holder at an edge.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
-use bytes::Bytes;
 use clap::ValueEnum;
-use http::Request;
-use http::header::{CONTENT_TYPE, HOST};
 use remit_chaos::launcher::MeshFile;
-use remit_common::id::{LinkId, MeshId, RevocationEpoch};
+use remit_common::crypto::sign::SigningKey;
+use remit_common::id::{LinkId, RevocationEpoch};
 use remit_common::identity::SignedRequest;
-use remit_common::revocation::{Asked as HolderAsks, Cut, CutKind, REVOCATIONS_PATH};
+use remit_common::revocation::{Asked as HolderAsks, Cut, CutKind, REVOCATIONS_PATH, Reach as CutReach};
 use remit_common::time::Timestamp;
-use remit_control_plane::admin::model::RevocationMade;
+use remit_control_plane::admin::model::{RevocationList, RevocationMade};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 use super::revocation;
 use crate::admin::Admin;
-use crate::agent::{EdgeCa, EdgeUrl, Reach};
+use crate::agent::{EdgeCa, EdgeUrl, post_signed};
 use crate::context::Context;
 use crate::coverage::Asked;
 use crate::envelope_file::EnvelopeFile;
@@ -26,10 +23,8 @@ use crate::failure::{Exit, Failure};
 use crate::files;
 use crate::trust;
 
-/// For an answer: an edge gives each of its voters eight seconds.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
-/// Bytes of an answer.
-const ANSWER_BYTES_MAX: usize = 64 * 1024;
+/// Bytes of a file with a signed cut.
+const SIGNED_BYTES_MAX: usize = 8 * 1_024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -37,6 +32,14 @@ Example:
   remit revoke session session-maya-0711 --wait
   remit revoke issuer \"$KEY_ID@$(date +%s)\"
   remit revocation coverage 1 --wait
+
+In an emergency, stop calls that fit a rule, or a tool; after a day that lapses, unless a second administrator joins in:
+  remit revoke forbid \"effect=external-send tool=mail.**\"
+  remit revoke tool mail.send --join --admin-key another.key
+What reaches every tenant needs two from the start:
+  remit revoke tool mail.send --everywhere --sign-only cut.json
+  remit revoke tool mail.send --everywhere --join-file cut.json --admin-key another.key
+To lift a brake sooner, name it in the next bundle: `lifts = [\"NAME\"]`, with the name that `remit revocation ls` shows.
 
 With the voters gone, bring it to the edges themselves:
   remit revoke session session-maya-0711 --direct http://127.0.0.1:7300
@@ -57,6 +60,21 @@ pub(crate) struct Args {
     /// may be given more than once
     #[arg(long, value_name = "URL", conflicts_with_all = ["envelope", "wait"])]
     direct: Vec<EdgeUrl>,
+    /// In every tenant of the mesh; two administrators have to ask for it
+    #[arg(long, conflicts_with = "envelope")]
+    everywhere: bool,
+    /// Join in what another administrator has asked for and is in force: of a tenant's brake, so that it does not lapse
+    #[arg(long, conflicts_with_all = ["envelope", "everywhere"])]
+    join: bool,
+    /// Join in what another administrator has signed into this file
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["envelope", "join"])]
+    join_file: Option<PathBuf>,
+    /// Only sign, into this file, for another administrator to join in
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["envelope", "join", "join_file", "wait", "direct"])]
+    sign_only: Option<PathBuf>,
+    /// The administrator's key; by default the mesh file's
+    #[arg(long, value_name = "FILE", conflicts_with = "envelope")]
+    admin_key: Option<PathBuf>,
     /// As a holder: the envelope that has the link
     #[arg(long, value_name = "ENVELOPE", requires_all = ["key", "edge"])]
     envelope: Option<PathBuf>,
@@ -98,6 +116,8 @@ enum Kind {
     Issuer,
     /// A definition of a tool, by its digest
     Definition,
+    /// Calls that fit a rule: class=, effect=, tool=, upstream=; lapses after a day
+    Forbid,
 }
 
 impl From<Kind> for CutKind {
@@ -116,6 +136,7 @@ impl From<Kind> for CutKind {
             Kind::Class => Self::Class,
             Kind::Issuer => Self::Issuer,
             Kind::Definition => Self::Definition,
+            Kind::Forbid => Self::Forbid,
         }
     }
 }
@@ -131,13 +152,28 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         return as_holder(kind, &args.id, (envelope, key), (edge, &args.edge_ca), context).await;
     }
     let mesh = context.mesh()?;
-    let cut = Cut { tenant: mesh.tenant.clone(), kind, id: args.id.clone() };
+    let tenant = if args.everywhere { CutReach::Mesh } else { mesh.tenant.clone().into() };
+    let cut = Cut { tenant, kind, id: args.id.clone() };
     check(&cut)?;
     let admin = Admin::new(context, &mesh)?;
-    if !args.direct.is_empty() {
-        return directly(&admin, &mesh, &cut, (&args.direct, &args.edge_ca), context).await;
+    let key = files::read_key(&context.env, args.admin_key.as_ref().unwrap_or(&mesh.keys.admin))?;
+    if let Some(file) = &args.sign_only {
+        return sign_only(&admin.sign(&key, REVOCATIONS_PATH, cut.to_body()), &cut, file, context);
     }
-    let made = revoke(&admin, &cut).await?;
+    let body = match joined(args, &admin, &cut, context).await? {
+        Some(first) => cut.to_body_with(first),
+        None if args.everywhere => {
+            let failure = Failure::new(Exit::Usage, "the whole mesh is cut by two administrators".to_owned());
+            return Err(failure.hint(
+                "sign with `--sign-only cut.json`, and have another administrator send it with `--join-file cut.json`",
+            ));
+        }
+        None => cut.to_body(),
+    };
+    if !args.direct.is_empty() {
+        return directly(&admin, &mesh, (&key, &body), (&args.direct, &args.edge_ca), context).await;
+    }
+    let made: RevocationMade = admin.post_as(&key, REVOCATIONS_PATH, body).await?;
     if args.wait {
         let trust = trust::directory(context, &mesh).await?;
         let asked = Asked { epoch: made.epoch, cut: Some(cut) };
@@ -148,6 +184,46 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
     context.output.document(&json!({ "epoch": made.epoch, "index": made.index, "until": made.until.to_string() }));
     tell(context, made.epoch, made.until);
     Ok(Exit::Done)
+}
+
+/// Writes down what one administrator asks for, until another one joins in.
+fn sign_only(request: &SignedRequest, cut: &Cut, file: &Path, context: &Context) -> Result<Exit, Failure> {
+    let bytes = serde_json::to_vec_pretty(request).map_err(|error| Failure::caused(Exit::Failed, &error))?;
+    files::write(&context.env, file, &bytes)?;
+    context.output.document(&json!({ "signed": file, "cut": cut }));
+    let Cut { tenant, kind, id } = cut;
+    let (shown, everywhere) = (file.display(), if tenant.tenant().is_none() { " --everywhere" } else { "" });
+    context.output.line(format!("signed into {shown}; nothing is cut yet"));
+    context.output.line(format!(
+        "next, within a day, another administrator: remit revoke {kind} {id:?}{everywhere} --join-file {shown}"
+    ));
+    Ok(Exit::Done)
+}
+
+/// The request of the administrator in which this one joins, if it is to join in any.
+async fn joined(args: &Args, admin: &Admin, cut: &Cut, context: &Context) -> Result<Option<SignedRequest>, Failure> {
+    if let Some(file) = &args.join_file {
+        let bytes = files::read(&context.env, file, SIGNED_BYTES_MAX)?;
+        let request = serde_json::from_slice(&bytes).map_err(|error| {
+            Failure::new(Exit::Usage, format!("{}: not a signed cut: {error}", file.display()))
+                .hint("make one with `remit revoke KIND ID --sign-only FILE`")
+        })?;
+        return Ok(Some(request));
+    }
+    if !args.join {
+        return Ok(None);
+    }
+    let list: RevocationList = admin.get("/v1/revocations").await?;
+    let entry = list.revocations.into_iter().find(|entry| entry.cut == *cut).ok_or_else(|| {
+        Failure::new(Exit::Failed, format!("{} `{}` is not cut: there is nothing to join in", cut.kind, cut.id))
+            .hint("`remit revocation ls` shows what is in force; leave out --join to cut it")
+    })?;
+    if HolderAsks::from_body(&entry.request.body).is_ok_and(|asked| asked.with.is_some()) {
+        let message = format!("two administrators have asked for it already; it holds until {}", entry.until);
+        return Err(Failure::new(Exit::Failed, message)
+            .hint("to have it hold longer, ask anew: one with --sign-only FILE, the other with --join-file FILE"));
+    }
+    Ok(Some(entry.request))
 }
 
 fn check(cut: &Cut) -> Result<(), Failure> {
@@ -184,7 +260,7 @@ async fn as_holder(
     let file = EnvelopeFile::read(env, envelope)?;
     let (presentation, mesh) = (file.bytes()?, file.mesh_id);
     let key = files::read_key(env, key)?;
-    check(&Cut { tenant: file.parse()?.tenant().clone(), kind, id: id.to_owned() })?;
+    check(&Cut { tenant: file.parse()?.tenant().clone().into(), kind, id: id.to_owned() })?;
     let refuse = |message: String| Failure::new(Exit::Usage, message);
     let asked = match kind {
         CutKind::Link => {
@@ -206,7 +282,7 @@ async fn as_holder(
         }
     };
     let request = asked.sign(&mesh, &key, context.now(), env.random());
-    match ask_edge(&mesh, &request, (edge, edge_ca), context).await? {
+    match post_signed::<InForce>(&mesh, &request, (edge, edge_ca), context).await? {
         InForce { epoch: Some(epoch), until } => {
             context.output.document(&json!({ "epoch": epoch, "until": until.to_string() }));
             tell(context, epoch, until);
@@ -233,14 +309,13 @@ struct Brought {
 async fn directly(
     admin: &Admin,
     mesh: &MeshFile,
-    cut: &Cut,
+    (key, body): (&SigningKey, &[u8]),
     (edges, edge_ca): (&[EdgeUrl], &EdgeCa),
     context: &Context,
 ) -> Result<Exit, Failure> {
-    let key = files::read_key(&context.env, &mesh.keys.admin)?;
     let bring = async |edge: &EdgeUrl| {
-        let request = admin.sign(&key, REVOCATIONS_PATH, cut.to_body());
-        let asked = ask_edge(&mesh.mesh_id, &request, (edge, edge_ca), context).await;
+        let request = admin.sign(key, REVOCATIONS_PATH, body.to_vec());
+        let asked = post_signed::<InForce>(&mesh.mesh_id, &request, (edge, edge_ca), context).await;
         let (in_force, why) = (asked.as_ref().ok(), asked.as_ref().err());
         Brought {
             edge: edge.to_string(),
@@ -251,7 +326,8 @@ async fn directly(
         }
     };
     let brought = futures::future::join_all(edges.iter().map(bring));
-    let (brought, made) = futures::join!(brought, revoke(admin, cut));
+    let commit = admin.post_as::<RevocationMade>(key, REVOCATIONS_PATH, body.to_vec());
+    let (brought, made) = futures::join!(brought, commit);
     context.output.document(&json!({
         "edges": brought,
         "epoch": made.as_ref().ok().map(|made| made.epoch),
@@ -272,45 +348,4 @@ async fn directly(
     }
     let everywhere = brought.iter().all(|brought| brought.in_force);
     Ok(if everywhere { Exit::Done } else { Exit::Failed })
-}
-
-/// Posts a signed request to an edge.
-async fn ask_edge(
-    mesh: &MeshId,
-    request: &SignedRequest,
-    (edge, edge_ca): (&EdgeUrl, &EdgeCa),
-    context: &Context,
-) -> Result<InForce, Failure> {
-    let env = &context.env;
-    let mut post =
-        Request::post(REVOCATIONS_PATH).header(CONTENT_TYPE, "application/json").header(HOST, edge.authority());
-    for (name, value) in request.headers(mesh) {
-        post = post.header(name, value);
-    }
-    let post = post.body(Bytes::from(request.body.clone())).map_err(|error| Failure::caused(Exit::Failed, &error))?;
-    let authorities = edge_ca.read(env, std::slice::from_ref(edge))?;
-    let reach = Reach::new(env, edge.clone(), &authorities, ANSWER_BYTES_MAX);
-    let reach = reach.map_err(|error| Failure::caused(Exit::Usage, &error))?;
-    let response = reach.send(post, ANSWERS_WITHIN).await.map_err(|error| {
-        let message = format!("the edge does not answer: {}: {}", reach.url(), reach.told(&error));
-        Failure::new(Exit::Unreachable, message).hint("name another edge; asking twice does no harm")
-    })?;
-    let (status, body) = (response.status(), response.into_body());
-    if let Ok(in_force) = serde_json::from_slice(&body)
-        && status.is_success()
-    {
-        return Ok(in_force);
-    }
-    let problem: Option<Problem> = serde_json::from_slice(&body).ok();
-    Err(match problem {
-        Some(problem) => Failure::new(Exit::Failed, problem.detail).reason(problem.reason),
-        None => Failure::new(Exit::Failed, format!("the edge answers {status}")),
-    })
-}
-
-/// What of a refusal matters here.
-#[derive(Deserialize)]
-struct Problem {
-    reason: String,
-    detail: String,
 }

@@ -16,6 +16,8 @@ mod drill;
 #[cfg(test)]
 mod edges;
 #[cfg(test)]
+mod emergency;
+#[cfg(test)]
 mod joining;
 #[cfg(test)]
 mod mesh;

@@ -4,7 +4,7 @@
 //! combination, engines, and the canaries by which an edge finds out that it reads the files as their authors did.
 //! Clauses B-3 to B-9, docs/PROTOCOL.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +29,8 @@ pub const ENGINE: (&str, &str) = ("cedar", "4");
 pub const DEFAULT_GROUP: &str = "default";
 /// The combination that this version evaluates: a permit of any engine, and a forbid of none.
 pub const ANY_PERMIT: &str = Combination::AnyPermit.as_str();
+/// Brakes that one bundle lifts.
+const LIFTS_MAX: usize = 64;
 /// Bytes of a path inside a bundle.
 const PATH_BYTES_MAX: usize = 128;
 
@@ -107,6 +109,10 @@ pub struct Manifest {
     /// not so.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub allow_bearer: bool,
+    /// Brakes that do not hold in the tenant as long as this bundle is in force, by the names of their entries
+    /// (clause T-61). Left out where there is none.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub lifts: BTreeSet<Digest>,
 }
 
 impl Manifest {
@@ -127,7 +133,7 @@ impl Manifest {
     /// # Errors
     /// As [`Self::parse`].
     pub fn check(&self) -> Result<(), BundleRejected> {
-        let Self { format, version, floor, files, fallback, combination, limits, engines, canaries, .. } = self;
+        let Self { format, version, floor, files, fallback, combination, limits, engines, canaries, lifts, .. } = self;
         let malformed = |fault: &str| Err(BundleRejected::Manifest { fault: fault.to_owned() });
         if *format != FORMAT {
             return Err(BundleRejected::Unsupported { what: "format", found: format.to_string() });
@@ -141,6 +147,9 @@ impl Manifest {
         }
         if fallback.len() > FALLBACKS_MAX || canaries.len() > CANARIES_MAX {
             return malformed("too many fallbacks or canaries");
+        }
+        if lifts.len() > LIFTS_MAX {
+            return malformed("a bundle lifts at most 64 brakes");
         }
         if !(1..=CHAIN_LINKS_MAX).contains(&usize::from(limits.chain_links)) {
             return malformed("a chain has at least one link and at most eight");

@@ -4,7 +4,7 @@
 //! overrides, and no clock. So an administrator who is asked to sign can build the sources and compare digests.
 //! Clauses B-17 to B-20, docs/PROTOCOL.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use serde::Deserialize;
@@ -89,6 +89,8 @@ struct BundleToml {
     engines: BTreeMap<String, String>,
     #[serde(default)]
     allow_bearer: bool,
+    #[serde(default)]
+    lifts: BTreeSet<Digest>,
 }
 
 #[derive(Deserialize)]
@@ -288,6 +290,7 @@ impl BundleSource {
             engines: toml.engines,
             canaries,
             allow_bearer: toml.allow_bearer,
+            lifts: toml.lifts,
         })
     }
 }

@@ -28,11 +28,13 @@ pub enum Verb {
     ChangeVoters,
     /// Make and take back the tokens by which edges join.
     EnrolEdge,
+    /// With another administrator who may, cut authority in every tenant at once.
+    RevokeEverywhere,
 }
 
 impl Verb {
     /// Every verb, in the order of its declaration.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::PublishBundle,
         Self::SealCredential,
         Self::Revoke,
@@ -40,6 +42,7 @@ impl Verb {
         Self::InstallTrust,
         Self::ChangeVoters,
         Self::EnrolEdge,
+        Self::RevokeEverywhere,
     ];
 
     /// The text form.
@@ -53,6 +56,7 @@ impl Verb {
             Self::InstallTrust => "install-trust",
             Self::ChangeVoters => "change-voters",
             Self::EnrolEdge => "enrol-edge",
+            Self::RevokeEverywhere => "revoke-everywhere",
         }
     }
 }
@@ -66,8 +70,8 @@ impl fmt::Display for Verb {
 /// A text names no verb.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust, change-voters and \
-     enrol-edge"
+    "no such verb; there are publish-bundle, seal-credential, revoke, issue-envelope, install-trust, change-voters, \
+     enrol-edge and revoke-everywhere"
 )]
 pub struct UnknownVerb;
 

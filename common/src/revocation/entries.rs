@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::ask::{Asked, Shown};
 use super::sketch::Sketch;
-use super::{Cut, CutKind, Revocation};
+use super::{Cut, CutKind, Reach, Revocation};
 use crate::crypto::digest::Digest;
 use crate::envelope::RawPresentation;
 use crate::id::{LinkId, TenantId};
@@ -13,6 +13,8 @@ use crate::time::Timestamp;
 
 /// Entries of one kind in one tenant, by id.
 pub(super) type ById = BTreeMap<String, Revocation>;
+/// Entries with the same reach.
+pub(super) type Kinds = BTreeMap<CutKind, ById>;
 
 /// How many entries, and with how many bytes they were asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -37,11 +39,13 @@ impl Taken {
 // it that is a digest, and perhaps some that are gone.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Entries {
-    tenants: BTreeMap<TenantId, BTreeMap<CutKind, ById>>,
+    /// What reaches every tenant.
+    mesh: Kinds,
+    tenants: BTreeMap<TenantId, Kinds>,
     count: usize,
     /// What holders asked for.
     by_holders: Taken,
-    by_holders_of: BTreeMap<TenantId, Taken>,
+    by_holders_of: BTreeMap<Reach, Taken>,
     /// What holders asked for, by each link of the chain that they showed.
     below: BTreeMap<LinkId, BTreeSet<Cut>>,
     digests: Sketch,
@@ -50,7 +54,7 @@ pub(super) struct Entries {
 /// All else follows from the entries.
 impl PartialEq for Entries {
     fn eq(&self, other: &Self) -> bool {
-        self.tenants == other.tenants
+        (&self.mesh, &self.tenants) == (&other.mesh, &other.tenants)
     }
 }
 
@@ -87,8 +91,8 @@ impl Entries {
     }
 
     /// What all holders asked for, and what those of this tenant did.
-    pub(super) fn by_holders(&self, tenant: &TenantId) -> [Taken; 2] {
-        [self.by_holders, self.by_holders_of.get(tenant).copied().unwrap_or_default()]
+    pub(super) fn by_holders(&self, reach: &Reach) -> [Taken; 2] {
+        [self.by_holders, self.by_holders_of.get(reach).copied().unwrap_or_default()]
     }
 
     /// How many entries besides the one of `cut` holders asked for who showed a chain with this link.
@@ -96,8 +100,26 @@ impl Entries {
         self.below.get(link).map_or(0, |cuts| cuts.len() - usize::from(cuts.contains(cut)))
     }
 
-    pub(super) fn of(&self, tenant: &TenantId) -> Option<&BTreeMap<CutKind, ById>> {
-        self.tenants.get(tenant)
+    /// What reaches a tenant: what was cut in it, and what was cut everywhere.
+    pub(super) fn reaching(&self, tenant: &TenantId) -> [Option<&Kinds>; 2] {
+        [self.tenants.get(tenant), Some(&self.mesh).filter(|mesh| !mesh.is_empty())]
+    }
+
+    fn kinds(&self, reach: &Reach) -> Option<&Kinds> {
+        match reach {
+            Reach::Mesh => Some(&self.mesh),
+            Reach::Tenant(tenant) => self.tenants.get(tenant),
+        }
+    }
+
+    /// Every reach that there may be entries of.
+    pub(super) fn reaches(&self) -> impl Iterator<Item = Reach> {
+        std::iter::once(Reach::Mesh).chain(self.tenants.keys().cloned().map(Reach::Tenant))
+    }
+
+    /// How many entries of a kind have a reach.
+    pub(super) fn count_of(&self, reach: &Reach, kind: CutKind) -> usize {
+        self.kinds(reach).and_then(|kinds| kinds.get(&kind)).map_or(0, BTreeMap::len)
     }
 
     /// Whether an entry may be about this digest, of whatever kind and tenant; `false` is certain.
@@ -106,11 +128,12 @@ impl Entries {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Revocation> {
-        self.tenants.values().flat_map(BTreeMap::values).flat_map(BTreeMap::values)
+        // In the order of the texts: `*` comes before every name.
+        std::iter::once(&self.mesh).chain(self.tenants.values()).flat_map(BTreeMap::values).flat_map(BTreeMap::values)
     }
 
-    fn get(&self, tenant: &TenantId, kind: CutKind, id: &str) -> Option<&Revocation> {
-        self.tenants.get(tenant)?.get(&kind)?.get(id)
+    fn get(&self, reach: &Reach, kind: CutKind, id: &str) -> Option<&Revocation> {
+        self.kinds(reach)?.get(&kind)?.get(id)
     }
 
     pub(super) fn get_cut(&self, cut: &Cut) -> Option<&Revocation> {
@@ -134,20 +157,29 @@ impl Entries {
             self.digests.note(&digest);
         }
         let Cut { tenant, kind, id } = entry.cut.clone();
-        self.tenants.entry(tenant).or_default().entry(kind).or_default().insert(id, entry);
+        let kinds = match tenant {
+            Reach::Mesh => &mut self.mesh,
+            Reach::Tenant(tenant) => self.tenants.entry(tenant).or_default(),
+        };
+        kinds.entry(kind).or_default().insert(id, entry);
         self.count += 1;
     }
 
     pub(super) fn remove(&mut self, cut: &Cut) -> Option<Revocation> {
-        let kinds = self.tenants.get_mut(&cut.tenant)?;
+        let kinds = match &cut.tenant {
+            Reach::Mesh => &mut self.mesh,
+            Reach::Tenant(tenant) => self.tenants.get_mut(tenant)?,
+        };
         let by_id = kinds.get_mut(&cut.kind)?;
         let removed = by_id.remove(&cut.id)?;
         self.count -= 1;
         if by_id.is_empty() {
             kinds.remove(&cut.kind);
         }
-        if kinds.is_empty() {
-            self.tenants.remove(&cut.tenant);
+        if let Reach::Tenant(tenant) = &cut.tenant
+            && kinds.is_empty()
+        {
+            self.tenants.remove(tenant);
         }
         if let Some(links) = shown(&removed) {
             self.by_holders = self.by_holders.without(&removed);

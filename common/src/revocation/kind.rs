@@ -11,11 +11,11 @@ pub(super) const AFTERLIFE: Duration = Duration::from_secs(600);
 /// What a holder or an issuer cuts again within this time changes nothing, though it would live so much longer. The
 /// first cut outlives what it cuts all the same: by this time and by [`AFTERLIFE`].
 pub(super) const AGAIN_WITHIN: Duration = Duration::from_secs(300);
-/// How long a brake holds.
-const BRAKE_LIFE: Duration = Duration::from_secs(24 * 3_600);
-/// How long a cut of a credential, an edge or a tool's definition holds: as long as a bundle may, which would still
-/// name it.
-const LONG_LIFE: Duration = Duration::from_secs(90 * 86_400);
+/// How long a brake holds that one administrator has asked for; and within which a second one can join in.
+pub(super) const BRAKE_LIFE: Duration = Duration::from_secs(24 * 3_600);
+/// How long a cut of a credential, an edge or a tool's definition holds, and a brake of a tenant's two administrators: as
+/// long as a bundle may, which would still name it.
+pub(super) const LONG_LIFE: Duration = Duration::from_secs(90 * 86_400);
 
 /// What kind of thing is cut. The order and the numbers are those of the digest: append only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -47,11 +47,13 @@ pub enum CutKind {
     Issuer,
     /// A definition of a tool, by the digest that bundles pin.
     Definition,
+    /// Calls that fit a rule ([`super::Forbid`]). A brake: lapses after a day.
+    Forbid,
 }
 
 impl CutKind {
     /// Every kind, in the order of its number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::Link,
         Self::Holder,
         Self::Delegator,
@@ -65,6 +67,7 @@ impl CutKind {
         Self::Class,
         Self::Issuer,
         Self::Definition,
+        Self::Forbid,
     ];
 
     /// The number under the digest.
@@ -84,6 +87,7 @@ impl CutKind {
             Self::Class => 11,
             Self::Issuer => 12,
             Self::Definition => 13,
+            Self::Forbid => 14,
         }
     }
 
@@ -104,6 +108,7 @@ impl CutKind {
             Self::Class => "class",
             Self::Issuer => "issuer",
             Self::Definition => "definition",
+            Self::Forbid => "forbid",
         }
     }
 
@@ -124,7 +129,17 @@ impl CutKind {
             Self::Class => "a class of agents, as a link names it: `analyst`",
             Self::Issuer => "`KEY@SECONDS`: an issuer's key id, 64 lower-case hex digits, and a Unix time",
             Self::Definition => "the digest of a tool's definition: 64 lower-case hex digits",
+            Self::Forbid => {
+                "a rule: `class=…`, `effect=…`, `tool=…`, `upstream=…`, in this order, one space between them: \
+                 `effect=external-send tool=mail.**`"
+            }
         }
+    }
+
+    /// Whether it stops what has no end of its own: then it lapses, and can be lifted (clauses T-59 and T-61).
+    #[must_use]
+    pub fn is_brake(self) -> bool {
+        matches!(self, Self::Tool | Self::Tenant | Self::Forbid)
     }
 
     /// The longest that something of this kind outlives the request to cut it, plus the time in which the log may
@@ -139,7 +154,7 @@ impl CutKind {
             | Self::Agent
             | Self::Class
             | Self::Issuer => ADMIN_SIGNATURE_LIFE_MAX + ROOT_LIFE_MAX + AFTERLIFE,
-            Self::Tool | Self::Tenant => BRAKE_LIFE,
+            Self::Tool | Self::Tenant | Self::Forbid => BRAKE_LIFE,
             Self::Credential | Self::Edge | Self::Definition => LONG_LIFE,
         }
     }

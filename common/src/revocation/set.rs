@@ -5,9 +5,9 @@ use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
-use super::entries::{ById, Entries, issuer_cut, shown, shown_to_own};
+use super::entries::{Entries, issuer_cut, shown, shown_to_own};
 use super::kind::AGAIN_WITHIN;
-use super::{Authorities, Cut, CutKind, Revocation, RevocationRefused, Revoked, Subject};
+use super::{Authorities, Cut, CutKind, Forbid, Reach, Revocation, RevocationRefused, Revoked, Subject};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::envelope::RootSigners;
 use crate::id::{LinkId, RevocationEpoch, TenantId};
@@ -19,6 +19,8 @@ use crate::time::Timestamp;
 
 /// First bytes under the digest of the set.
 const DIGEST_LABEL: &[u8] = b"remit/revocations/v1\0";
+/// Rules that forbid, in a tenant and for the whole mesh: every call is held against each.
+pub const FORBIDS_MAX: usize = 64;
 /// Entries of a set, the administrators' reserve included.
 pub const REVOCATIONS_TOTAL_MAX: usize = REVOCATIONS_MAX + REVOCATIONS_RESERVE;
 
@@ -194,6 +196,11 @@ impl Revocations {
     /// [`RevocationRefused::Full`], [`RevocationRefused::HoldersFull`] or [`RevocationRefused::RootFull`].
     pub fn check_room(&self, entry: &Revocation) -> Result<(), RevocationRefused> {
         let replaced = usize::from(self.entries.get_cut(&entry.cut).is_some());
+        if entry.cut.kind == CutKind::Forbid
+            && self.entries.count_of(&entry.cut.tenant, CutKind::Forbid) - replaced >= FORBIDS_MAX
+        {
+            return Err(RevocationRefused::ForbidsFull { max: FORBIDS_MAX });
+        }
         let len = self.len() - replaced;
         let Some(links) = shown_to_own(entry) else {
             let full = RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX };
@@ -297,6 +304,12 @@ impl Revocations {
         if next.len() > REVOCATIONS_TOTAL_MAX || next.lingering.len() > REVOCATIONS_TOTAL_MAX {
             return Err(RevocationRefused::Full { max: REVOCATIONS_TOTAL_MAX });
         }
+        let is_full =
+            |entries: &Entries| entries.reaches().any(|reach| entries.count_of(&reach, CutKind::Forbid) > FORBIDS_MAX);
+        // What lingers refuses no update: it was in an update before, or was brought here, where it is bounded.
+        if is_full(&next.entries) {
+            return Err(RevocationRefused::ForbidsFull { max: FORBIDS_MAX });
+        }
         if next.digest() != digest {
             return Err(RevocationRefused::Digest);
         }
@@ -315,6 +328,11 @@ impl Revocations {
         }
         if self.lingering.len() >= most && self.lingering.get_cut(&entry.cut).is_none() {
             return Err(RevocationRefused::Full { max: most });
+        }
+        if entry.cut.kind == CutKind::Forbid
+            && self.lingering.count_of(&entry.cut.tenant, CutKind::Forbid) >= FORBIDS_MAX
+        {
+            return Err(RevocationRefused::ForbidsFull { max: FORBIDS_MAX });
         }
         self.lingering.remove(&entry.cut);
         self.lingering.insert(entry);
@@ -345,27 +363,37 @@ impl Revocations {
     /// # Errors
     /// [`Revoked`] names the first entry found.
     pub fn check<'a>(&self, tenant: &TenantId, subjects: impl IntoIterator<Item = Subject<'a>>) -> Result<(), Revoked> {
+        self.check_unless_lifted(tenant, &BTreeSet::new(), subjects)
+    }
+
+    /// The same, but that of brakes those do not hold that `lifted` names (clause T-61).
+    ///
+    /// # Errors
+    /// [`Revoked`] names the first entry found.
+    pub fn check_unless_lifted<'a>(
+        &self,
+        tenant: &TenantId,
+        lifted: &BTreeSet<Digest>,
+        subjects: impl IntoIterator<Item = Subject<'a>>,
+    ) -> Result<(), Revoked> {
+        let [[entries, everywhere], [lingering, lingering_everywhere]] =
+            [&self.entries, &self.lingering].map(|set| set.reaching(tenant));
+        let all = [entries, everywhere, lingering, lingering_everywhere];
         // Nearly always there is nothing for the tenant, and then no subject is even looked at.
-        let sets = [&self.entries, &self.lingering];
-        let [entries, lingering] = sets.map(|set| set.of(tenant));
-        if entries.is_none() && lingering.is_none() {
+        if all.iter().all(Option::is_none) {
             return Ok(());
         }
-        let find = |kind: CutKind, id: &str| {
-            let found = |kinds: &'_ BTreeMap<CutKind, ById>| kinds.get(&kind)?.get(id).map(|entry| entry.cut.clone());
-            entries.and_then(found).or_else(|| lingering.and_then(found)).map_or(Ok(()), |cut| Err(Revoked { cut }))
-        };
+        let of_kind = |kind: CutKind| all.into_iter().flatten().filter_map(move |kinds| kinds.get(&kind));
+        let holds =
+            |entry: &&Revocation| !entry.cut.kind.is_brake() || lifted.is_empty() || !lifted.contains(&entry.name());
+        let refuse = |found: Option<&Revocation>| found.map_or(Ok(()), |entry| Err(Revoked { cut: entry.cut.clone() }));
+        let find = |kind: CutKind, id: &str| refuse(of_kind(kind).filter_map(|by_id| by_id.get(id)).find(holds));
         let find_digest = |kind: CutKind, digest: &Digest| {
-            let may_be_there = sets.iter().any(|set| set.may_name(digest));
+            let may_be_there = [&self.entries, &self.lingering].iter().any(|set| set.may_name(digest));
             if may_be_there { find(kind, Hex::of(digest).as_str()) } else { Ok(()) }
         };
-        let find_issuer = |kid: &str, issued: u64| {
-            let found = |kinds: &'_ BTreeMap<CutKind, ById>| {
-                issuer_cut(kinds.get(&CutKind::Issuer)?, kid, issued).map(|entry| entry.cut.clone())
-            };
-            entries.and_then(found).or_else(|| lingering.and_then(found))
-        };
         find(CutKind::Tenant, tenant.as_str())?;
+        find(CutKind::Tenant, Reach::Mesh.as_str())?;
         for subject in subjects {
             match subject {
                 Subject::Link(id) => find_digest(CutKind::Link, &id.0)?,
@@ -376,11 +404,12 @@ impl Revocations {
                 Subject::Agent(id) => find(CutKind::Agent, id.as_str())?,
                 Subject::Class(id) => find(CutKind::Class, id.as_str())?,
                 Subject::Issuers(signers) => {
-                    let has = |sets: Option<&BTreeMap<CutKind, ById>>| {
-                        sets.is_some_and(|kinds| kinds.contains_key(&CutKind::Issuer))
-                    };
-                    if has(entries) || has(lingering) {
-                        check_issuers(signers, find_issuer)?;
+                    if of_kind(CutKind::Issuer).next().is_some() {
+                        let cut =
+                            |by_id, kid: &str, issued| issuer_cut(by_id, kid, issued).map(|entry| entry.cut.clone());
+                        check_issuers(signers, |kid, issued| {
+                            of_kind(CutKind::Issuer).find_map(|by_id| cut(by_id, kid, issued))
+                        })?;
                     }
                 }
                 Subject::Credential(id, version) => {
@@ -390,6 +419,14 @@ impl Revocations {
                 Subject::Tool(id) => find(CutKind::Tool, id.as_str())?,
                 Subject::Definition(id) => find_digest(CutKind::Definition, id)?,
                 Subject::Edge(id) => find(CutKind::Edge, id.as_str())?,
+                Subject::Call(called) => {
+                    let forbids = |entry: &&Revocation| {
+                        // INVARIANT: the ids of entries have the form of their kind.
+                        Forbid::parse(&entry.cut.id).is_none_or(|rule| rule.forbids(&called))
+                    };
+                    let rules = of_kind(CutKind::Forbid).flat_map(BTreeMap::values);
+                    refuse(rules.filter(forbids).find(holds))?;
+                }
             }
         }
         Ok(())

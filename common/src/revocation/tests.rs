@@ -7,7 +7,7 @@ use zeroize::Zeroizing;
 use super::*;
 use crate::crypto::sign::SigningKey;
 use crate::envelope::{Issuer, Issuers};
-use crate::id::{MeshId, RevocationEpoch};
+use crate::id::{MeshId, RevocationEpoch, TenantId};
 use crate::identity::{Administrator, Administrators, Verb};
 use crate::limits::{HOLDER_REVOCATIONS_BYTES_MAX, PRESENTATION_BYTES_MAX};
 
@@ -62,7 +62,7 @@ fn made(request: SignedRequest) -> Result<Revocation, RevocationRefused> {
 }
 
 fn cut(kind: CutKind, id: &str) -> Cut {
-    Cut { tenant: tenant("acme"), kind, id: id.to_owned() }
+    Cut { tenant: tenant("acme").into(), kind, id: id.to_owned() }
 }
 
 fn request(seed: u8, cut: &Cut, created: u64) -> SignedRequest {
@@ -90,7 +90,7 @@ fn each_kind_lives_as_long_as_what_it_cuts_may() {
         check(
             kind,
             match kind {
-                CutKind::Tool | CutKind::Tenant => 24 * 3_600,
+                CutKind::Tool | CutKind::Tenant | CutKind::Forbid => 24 * 3_600,
                 CutKind::Credential | CutKind::Edge | CutKind::Definition => 90 * 86_400,
                 _ => 300 + 3_600 + 600,
             },
@@ -103,7 +103,7 @@ fn numbers_and_order_of_kinds_agree() {
     let mut sorted = CutKind::ALL;
     sorted.sort();
     assert_eq!(sorted, CutKind::ALL);
-    assert_eq!(CutKind::ALL.map(CutKind::number), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13]);
+    assert_eq!(CutKind::ALL.map(CutKind::number), [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14]);
     for kind in CutKind::ALL {
         assert_eq!(serde_json::to_string(&kind).unwrap(), format!("\"{kind}\""));
     }
@@ -379,9 +379,9 @@ fn the_holders_of_one_tenant_leave_as_much_as_they_take() {
     let request = request(1, &cut(CutKind::Session, "s"), CREATED);
     let made = |of: &str, number: u32| {
         let link = LinkId(Digest::of(&[of.as_bytes(), &number.to_be_bytes()]));
-        let cut = Cut { tenant: tenant(of), kind: CutKind::Link, id: link.to_string() };
+        let cut = Cut { tenant: tenant(of).into(), kind: CutKind::Link, id: link.to_string() };
         let shown = Shown { links: vec![link], chain: vec![0; PRESENTATION_BYTES_MAX] };
-        let body = Asked { cut: cut.clone(), shown: Some(shown) }.to_body();
+        let body = Asked { cut: cut.clone(), shown: Some(shown), with: None }.to_body();
         Revocation {
             until: Timestamp::MAX,
             cut,

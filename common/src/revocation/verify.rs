@@ -2,8 +2,8 @@
 //! by every edge that loads the entry, of the request itself, whoever delivers it. Clauses T-43 and T-50 to T-53.
 
 use super::ask::{Asked, Shown};
-use super::kind::AFTERLIFE;
-use super::{Cut, CutKind, REVOCATIONS_PATH, Revocation, RevocationRefused};
+use super::kind::{AFTERLIFE, BRAKE_LIFE, LONG_LIFE};
+use super::{Cut, CutKind, REVOCATIONS_PATH, Reach, Revocation, RevocationRefused};
 use crate::envelope::{Issuers, RawPresentation};
 use crate::id::{LogIndex, MeshId};
 use crate::identity::{Administrators, NotPermitted, SignedRequest, Verb};
@@ -71,9 +71,10 @@ fn check(
         // What is signed later has a life of its own, which the cut would not cover.
         return Err(RevocationRefused::Malformed { rule: "an issuer is cut for what it signed, not for what it will" });
     }
-    match &asked.shown {
-        Some(shown) => check_holder(request, &asked.cut, shown, authorities),
-        None => check_listed(request, &asked.cut, authorities),
+    match (&asked.shown, &asked.with) {
+        (Some(shown), _) => check_holder(request, &asked.cut, shown, authorities),
+        (None, Some(first)) => check_joined(request, &asked.cut, first, authorities),
+        (None, None) => check_listed(request, &asked.cut, authorities),
     }
 }
 
@@ -85,13 +86,16 @@ fn check_listed(
 ) -> Result<Timestamp, RevocationRefused> {
     let Authorities { mesh, administrators, issuers } = authorities;
     let created = Timestamp::from_secs(request.created);
+    let Reach::Tenant(tenant) = &cut.tenant else {
+        return Err(RevocationRefused::NotJoined { rule: "the whole mesh is cut by two administrators, not by one" });
+    };
     if let Some(administrator) = administrators.get(&request.key) {
-        administrator.check(Verb::Revoke, &cut.tenant, created)?;
+        administrator.check(Verb::Revoke, tenant, created)?;
         request.verify(mesh, &administrator.key)?;
         return Ok(cut.until(created));
     }
     let unknown = NotPermitted::Unknown { key: request.key };
-    let issuer = issuers.listed(&cut.tenant, created).find(|issuer| issuer.kid == request.key).ok_or(unknown)?;
+    let issuer = issuers.listed(tenant, created).find(|issuer| issuer.kid == request.key).ok_or(unknown)?;
     let is_theirs = match cut.kind {
         CutKind::Link => true,
         CutKind::Issuer => cut.issued_before().is_some_and(|(key, _)| key == request.key),
@@ -102,6 +106,48 @@ fn check_listed(
     }
     request.verify(mesh, &issuer.key)?;
     Ok(cut.until(created))
+}
+
+/// A second administrator who joins in what a first one has asked for: what reaches the whole mesh counts from then on, a
+/// tenant's brake no longer lapses after a day. Clauses T-59 and T-60.
+fn check_joined(
+    request: &SignedRequest,
+    cut: &Cut,
+    first: &SignedRequest,
+    authorities: &Authorities<'_>,
+) -> Result<Timestamp, RevocationRefused> {
+    let not_joined = |rule| RevocationRefused::NotJoined { rule };
+    if first.method != request.method || first.path != request.path {
+        return Err(RevocationRefused::Malformed { rule: "`with` is a POST to /v1/revocations" });
+    }
+    let asked = Asked::from_body(&first.body)?;
+    if asked.shown.is_some() || asked.with.is_some() || asked.cut != *cut {
+        return Err(not_joined("`with` is one administrator's request for the same cut"));
+    }
+    let (created, before) = (Timestamp::from_secs(request.created), Timestamp::from_secs(first.created));
+    if before > created.plus(ADMIN_SIGNATURE_LIFE_MAX) || created.since(before) > BRAKE_LIFE {
+        return Err(not_joined("the request in which this one joins is older than a day, or younger than this one"));
+    }
+    let signer = |request: &SignedRequest| {
+        let unknown = NotPermitted::Unknown { key: request.key };
+        let administrator = authorities.administrators.get(&request.key).ok_or(unknown)?;
+        let at = Timestamp::from_secs(request.created);
+        match &cut.tenant {
+            Reach::Tenant(tenant) => administrator.check(Verb::Revoke, tenant, at)?,
+            Reach::Mesh => administrator.check_anywhere(Verb::RevokeEverywhere, at)?,
+        }
+        request.verify(authorities.mesh, &administrator.key)?;
+        Ok::<_, RevocationRefused>(administrator)
+    };
+    let (second, first) = (signer(request)?, signer(first)?);
+    if second.name == first.name || second.key == first.key {
+        return Err(not_joined("two administrators have to ask for it, not one twice"));
+    }
+    Ok(match &cut.tenant {
+        // From the earlier one: so long both are still listed (clause T-14).
+        Reach::Tenant(_) if cut.kind.is_brake() => created.min(before).plus(LONG_LIFE),
+        Reach::Tenant(_) | Reach::Mesh => cut.until(created),
+    })
 }
 
 /// The holder of a link of the chain: its own link or one below, or its own key.
@@ -131,7 +177,7 @@ fn check_holder(
     // One signature says whether the rest is worth anything.
     request.verify(mesh, &holder)?;
     let effective = raw.verify(mesh, issuers)?.effective();
-    if effective.tenant != cut.tenant || effective.links() != shown.links {
+    if cut.tenant.tenant() != Some(&effective.tenant) || effective.links() != shown.links {
         return Err(RevocationRefused::Differs);
     }
     let created = Timestamp::from_secs(request.created);

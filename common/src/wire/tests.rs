@@ -43,7 +43,7 @@ const MESH: MeshId = MeshId([0x11; 16]);
 const BOOT: BootId = BootId([0x22; 16]);
 
 fn cut() -> Cut {
-    Cut { tenant: tenant(), kind: CutKind::Session, id: "s-1".to_owned() }
+    Cut { tenant: tenant().into(), kind: CutKind::Session, id: "s-1".to_owned() }
 }
 
 fn revocation() -> Revocation {

@@ -198,14 +198,15 @@ impl State {
     pub(super) fn find_evicted(&mut self) {
         let tenants: BTreeSet<&TenantId> =
             self.trust.iter().flat_map(|trust| trust.root.content().policy.keys()).collect();
-        let mut cut: BTreeMap<EdgeId, usize> = BTreeMap::new();
+        let mut cut: BTreeMap<EdgeId, BTreeSet<&TenantId>> = BTreeMap::new();
         let cuts = self.revocations.iter().map(|entry| &entry.cut);
-        for found in cuts.filter(|cut| cut.kind == CutKind::Edge && tenants.contains(&cut.tenant)) {
+        for found in cuts.filter(|cut| cut.kind == CutKind::Edge) {
             if let Ok(edge) = EdgeId::new(&found.id) {
-                *cut.entry(edge).or_default() += 1;
+                let reached = tenants.iter().copied().filter(|tenant| found.tenant.covers(tenant));
+                cut.entry(edge).or_default().extend(reached);
             }
         }
-        let everywhere = cut.into_iter().filter(|(_, by)| *by == tenants.len()).map(|(edge, _)| edge).collect();
+        let everywhere = cut.into_iter().filter(|(_, by)| by.len() == tenants.len()).map(|(edge, _)| edge).collect();
         if *self.evicted != everywhere {
             self.evicted = Arc::new(everywhere);
         }

@@ -16,12 +16,12 @@ pub(super) fn revoke(state: &mut State, index: LogIndex, request: SignedRequest)
     let trust = state.trust()?;
     let entry = Revocation::from_request(index, request, &trust.directory.authorities());
     let entry = entry.map_err(|error| refused(&error))?;
-    let tenant = entry.cut.tenant.clone();
+    let tenant = entry.cut.tenant.tenant().cloned();
     let until = state.revocations.in_force(&entry).unwrap_or(entry.until);
     let before = state.revocations.epoch();
     let epoch = Arc::make_mut(&mut state.revocations).cut(entry).map_err(|error| refused(&error))?;
     if epoch > before {
-        state.note_epoch(index, Some(tenant));
+        state.note_epoch(index, tenant);
     }
     Ok(Applied::Revoked { epoch, until })
 }
@@ -48,6 +48,8 @@ pub(super) fn refused(error: &RevocationRefused) -> Refusal {
         RevocationRefused::Ended => Refusal::new(RefusalKind::Conflict, "ended", error),
         RevocationRefused::Request(request) => request_refused(request),
         RevocationRefused::NotPermitted(error) => not_permitted(error),
+        RevocationRefused::NotJoined { .. } => Refusal::new(RefusalKind::Forbidden, error.reason_code(), error),
+        RevocationRefused::ForbidsFull { .. } => Refusal::new(RefusalKind::Full, error.reason_code(), error),
         RevocationRefused::Full { .. } => Refusal::new(RefusalKind::Full, "revocations_full", error),
         RevocationRefused::HoldersFull => Refusal::new(RefusalKind::Full, "holders_full", error),
         RevocationRefused::RootFull { .. } => Refusal::new(RefusalKind::Full, "root_full", error),

@@ -1,6 +1,6 @@
 //! One consistent picture of everything that a decision reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -148,6 +148,12 @@ impl View {
         let directory = self.directory.as_ref().ok_or(Untrusted::NoDirectory)?;
         directory.check_time(now).map_err(|_| Untrusted::DirectoryExpired)?;
         Ok(directory)
+    }
+
+    /// The brakes that do not hold in the tenant, because its administrators say so in the bundle that is in force here.
+    pub(crate) fn lifted(&self, tenant: &TenantId) -> &BTreeSet<Digest> {
+        static NONE: BTreeSet<Digest> = BTreeSet::new();
+        self.bundles.get(tenant).map_or(&NONE, |active| &active.bundle.manifest().lifts)
     }
 
     /// The tenant's active bundle, if it is in its time.

@@ -54,15 +54,18 @@ impl From<RevocationRefused> for Problem {
         let status = match &refused {
             RevocationRefused::Malformed { .. } | RevocationRefused::ChainMalformed(_) => StatusCode::BAD_REQUEST,
             RevocationRefused::Request(_) | RevocationRefused::Chain(_) => StatusCode::UNAUTHORIZED,
-            RevocationRefused::NotPermitted(_) | RevocationRefused::NotTheirs { .. } => StatusCode::FORBIDDEN,
+            RevocationRefused::NotPermitted(_)
+            | RevocationRefused::NotTheirs { .. }
+            | RevocationRefused::NotJoined { .. } => StatusCode::FORBIDDEN,
             RevocationRefused::Ended
             | RevocationRefused::Differs
             | RevocationRefused::Gap { .. }
             | RevocationRefused::EpochNotRising { .. }
             | RevocationRefused::Digest => StatusCode::CONFLICT,
-            RevocationRefused::Full { .. } | RevocationRefused::HoldersFull | RevocationRefused::RootFull { .. } => {
-                StatusCode::TOO_MANY_REQUESTS
-            }
+            RevocationRefused::Full { .. }
+            | RevocationRefused::ForbidsFull { .. }
+            | RevocationRefused::HoldersFull
+            | RevocationRefused::RootFull { .. } => StatusCode::TOO_MANY_REQUESTS,
         };
         Self::new(status, refused.reason_code(), chain_text(&refused))
     }

@@ -176,6 +176,38 @@ async fn a_cut_of_the_tenant_reaches_everybody() {
     Family::new().await.check(&[(CutKind::Tenant, "acme".to_owned())], &all).await;
 }
 
+/// Clauses T-58, T-61 and G-11.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rule_forbids_the_calls_that_fit_it_until_a_bundle_lifts_it() {
+    let family = Family::new().await;
+    let scene = &family.scene;
+    let reasons = async || {
+        let mut reasons = Vec::new();
+        for chain in &family.chains {
+            reasons.push(scene.agent(Some(chain)).call("plain.read", customer()).await.reason().to_owned());
+        }
+        reasons
+    };
+    assert_eq!(reasons().await, ["permit"; 5]);
+    let (now, index) = (scene.world.env.now().wall, scene.log.next_index());
+    let rule = "class=helper effect=read tool=plain.*";
+    let entry = keys::cut(now, index, CutKind::Forbid, rule, &scene.tenants);
+    let name = entry.name();
+    let epoch = scene.log.revoke(entry).0;
+    scene.until("the rule is enforced", |status| status["revocation_epoch"] == epoch).await;
+    // The helper is the child's agent, and stands in the chain of what the child handed on.
+    assert_eq!(reasons().await, ["permit", "forbidden", "forbidden", "permit", "permit"]);
+    let pinned = Variant { plain_definition: Some(DEFINITION), ..Variant::new(2, &scene.upstream.url()) };
+    scene.publish(&Variant { lifts: Some(name), ..pinned.clone() });
+    scene.until("the bundle is active", |status| status["bundle_version"] == 2).await;
+    assert_eq!(reasons().await, ["permit"; 5]);
+    // With a bundle that does not say so it is in force again.
+    scene.publish(&Variant { version: 3, ..pinned });
+    scene.until("the next bundle is active", |status| status["bundle_version"] == 3).await;
+    assert_eq!(reasons().await, ["permit", "forbidden", "forbidden", "permit", "permit"]);
+    scene.stop_edge().await;
+}
+
 /// A holder's request to the edge, over HTTP.
 async fn post(family: &Family, request: &SignedRequest) -> Answered {
     let mut post = http::Request::post("/v1/revocations").header("content-type", "application/json");
@@ -232,7 +264,7 @@ async fn holders_cut_what_is_theirs_at_their_edge() {
 
 /// A cut as an administrator asks for it, signed by this key.
 fn brought(key: u8, kind: CutKind, id: &str, now: Timestamp) -> SignedRequest {
-    let body = Cut { tenant: keys::acme(), kind, id: id.to_owned() }.to_body();
+    let body = Cut { tenant: keys::acme().into(), kind, id: id.to_owned() }.to_body();
     let (key, secs) = (keys::key(key), now.as_secs());
     SignedRequest::sign(&MESH, &key, "POST", "/v1/revocations", body, secs, secs + 60, [1; 16])
 }

@@ -226,7 +226,7 @@ impl Operator {
         let mesh = self.0.access.mesh();
         let link = RawPresentation::parse(&hop.envelope).ok()?.leaf_id(&mesh.mesh_id)?.to_string();
         self.0.sessions.name_hop(link.clone(), hop.name.clone());
-        let body = Cut { tenant: mesh.tenant, kind: CutKind::Link, id: link }.to_body();
+        let body = Cut { tenant: mesh.tenant.into(), kind: CutKind::Link, id: link }.to_body();
         let made = |made: &RevocationMade| Made { epoch: Some(made.epoch), ..Made::at(made.index) };
         let kind = WriteKind::Revoke { session: hop.name.clone() };
         let made = self.write(kind, "/v1/revocations", body, made).await?;
@@ -238,7 +238,7 @@ impl Operator {
     pub async fn revoke(&self) -> Option<(String, RevocationEpoch)> {
         let session = self.0.sessions.cut_oldest()?;
         let tenant = self.0.access.mesh().tenant;
-        let body = Cut { tenant, kind: CutKind::Session, id: session.name.clone() }.to_body();
+        let body = Cut { tenant: tenant.into(), kind: CutKind::Session, id: session.name.clone() }.to_body();
         let made = |made: &RevocationMade| Made { epoch: Some(made.epoch), ..Made::at(made.index) };
         let kind = WriteKind::Revoke { session: session.name.clone() };
         let made = self.write(kind, "/v1/revocations", body, made).await?;

@@ -288,7 +288,7 @@ impl Forger {
         let stranger = stage.new_key()?;
         let administrator = crate::files::read_key(&self.env, &stage.file.keys.admin)?;
         let cut = Cut {
-            tenant: self.tenant.clone(),
+            tenant: self.tenant.clone().into(),
             kind: CutKind::Delegator,
             id: "user:maya@customer-success.example".to_owned(),
         };

@@ -21,7 +21,8 @@ pub(super) async fn play(stage: &mut Stage) -> Result<(), Failure> {
     let trust = stage.trust().await?;
     let probe = start_probe(stage).await?;
     let from = stage.now();
-    let cut = Cut { tenant: stage.file.tenant.clone(), kind: CutKind::Session, id: "session-maya-0711".to_owned() };
+    let cut =
+        Cut { tenant: stage.file.tenant.clone().into(), kind: CutKind::Session, id: "session-maya-0711".to_owned() };
     let made = revoke(&stage.admin, &cut).await?;
     stage.check(
         from,

@@ -298,6 +298,11 @@ fn manifest(old: &Manifest, new: &Manifest) -> Vec<Change> {
         let why = new.allow_bearer.then(|| "an envelope may be used by whoever has a copy of it".to_owned());
         note("allow_bearer", why);
     }
+    if old.lifts != new.lifts {
+        let more = new.lifts.difference(&old.lifts).count();
+        let why = (more > 0).then(|| format!("brakes that administrators on call have put on no longer hold: {more}"));
+        note("lifts", why);
+    }
     if old.combination != new.combination {
         note("combination", Some("the answers of engines are combined in another way".to_owned()));
     }

@@ -67,7 +67,7 @@ fn revocation(n: u64) -> Revocation {
         key: KeyId(Digest([9; 32])),
         signature: Signature([7; 64]),
     };
-    let cut = Cut { tenant: tenant("acme"), kind: CutKind::Session, id: format!("s-{n}") };
+    let cut = Cut { tenant: tenant("acme").into(), kind: CutKind::Session, id: format!("s-{n}") };
     Revocation { cut, until: Timestamp::from_secs(5_000 + n), index: LogIndex(n), request }
 }
 

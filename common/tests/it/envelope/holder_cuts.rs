@@ -54,7 +54,7 @@ fn ask(chain: &[u8], link: &LinkId, by: u8) -> SignedRequest {
 }
 
 fn by_administrator(kind: CutKind, id: String) -> Revocation {
-    let body = Cut { tenant: tenant("acme"), kind, id }.to_body();
+    let body = Cut { tenant: tenant("acme").into(), kind, id }.to_body();
     made(SignedRequest::sign(&MESH, &key(ADMINISTRATOR), "POST", REVOCATIONS_PATH, body, NOW, NOW + 60, [2; 16]))
         .unwrap()
 }
@@ -152,11 +152,11 @@ fn nobody_on_the_way_can_forge_change_or_shorten_a_holders_cut() {
     };
     let request = |asked: &Asked, by| asked.sign(&MESH, &key(by), at(NOW), [1; 16]);
     assert_eq!(made(request(&wrong_ids, HOLDERS[0])).unwrap_err().reason_code(), "differs_from_request");
-    let other_tenant = Asked { cut: Cut { tenant: tenant("globex"), ..asked.cut.clone() }, ..asked.clone() };
+    let other_tenant = Asked { cut: Cut { tenant: tenant("globex").into(), ..asked.cut.clone() }, ..asked.clone() };
     assert_eq!(made(request(&other_tenant, HOLDERS[0])).unwrap_err().reason_code(), "differs_from_request");
     for kind in [CutKind::Tenant, CutKind::Session, CutKind::Tool] {
         let id = if kind == CutKind::Tenant { "acme" } else { "s" };
-        let wider = Asked { cut: Cut { tenant: tenant("acme"), kind, id: id.to_owned() }, ..asked.clone() };
+        let wider = Asked { cut: Cut { tenant: tenant("acme").into(), kind, id: id.to_owned() }, ..asked.clone() };
         assert_eq!(made(request(&wider, HOLDERS[0])).unwrap_err().reason_code(), "not_theirs_to_cut");
     }
     // A chain that nobody issued here.

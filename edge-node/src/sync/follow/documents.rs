@@ -401,7 +401,8 @@ mod tests {
             key: KeyId(Digest([1; 32])),
             signature: Signature([2; 64]),
         };
-        let cut = Cut { tenant: TenantId::new("acme").unwrap(), kind: CutKind::Session, id: "sess-1".to_owned() };
+        let cut =
+            Cut { tenant: TenantId::new("acme").unwrap().into(), kind: CutKind::Session, id: "sess-1".to_owned() };
         let entry = Revocation { cut, until: Timestamp::from_millis(1), index: LogIndex(1), request };
         RevocationUpdate {
             from: RevocationEpoch(0),

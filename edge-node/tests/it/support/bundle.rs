@@ -101,6 +101,8 @@ pub(crate) struct Variant {
     pub(crate) relations: Option<Vec<u8>>,
     /// What it may be taken back to, besides.
     pub(crate) fallback: Option<Digest>,
+    /// The brake that it lifts.
+    pub(crate) lifts: Option<Digest>,
 }
 
 impl Variant {
@@ -116,6 +118,7 @@ impl Variant {
             plain_definition: None,
             relations: None,
             fallback: None,
+            lifts: None,
         }
     }
 }
@@ -242,6 +245,9 @@ text = {{ type = "string" }}
   {"uid": {"type": "AgentClass", "id": "clerk"}, "attrs": {}, "parents": []}
 ]"#;
     let mut bundle = bundle_toml(tenant, variant.version, now);
+    if let Some(name) = variant.lifts {
+        writeln!(bundle, "lifts = [\"{name}\"]").unwrap();
+    }
     if variant.plain_min_pop == Some("none") {
         bundle.push_str("allow_bearer = true\n");
     }

@@ -202,7 +202,7 @@ pub(crate) fn issuers() -> Issuers {
 
 /// A cut that the administrator asked for.
 pub(crate) fn cut(now: Timestamp, index: u64, kind: CutKind, id: &str, tenants: &[TenantId]) -> Revocation {
-    let cut = Cut { tenant: acme(), kind, id: id.to_owned() };
+    let cut = Cut { tenant: acme().into(), kind, id: id.to_owned() };
     let created = now.as_secs();
     let nonce = [u8::try_from(index % 256).unwrap(); 16];
     let request = SignedRequest::sign(

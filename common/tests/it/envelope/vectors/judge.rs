@@ -166,7 +166,7 @@ fn revocations(vector: &Value, mesh: &MeshId) -> Revocations {
         let administrator = Administrator {
             name: "ops".to_owned(),
             key: *ops.public(),
-            tenants: [cut.tenant.clone()].into_iter().collect(),
+            tenants: cut.tenant.tenant().cloned().into_iter().collect(),
             verbs: [Verb::Revoke].into_iter().collect(),
             expires: Timestamp::MAX,
         };
