@@ -9,7 +9,6 @@ use std::time::Duration;
 use remit_chaos::launcher::MeshFile;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::identity::SignedRequest;
-use remit_common::limits::DIRECTORY_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_control_plane::admin::model::Problem;
 use reqwest::header::CONTENT_TYPE;
@@ -26,8 +25,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(20);
 /// Life of a signature: clocks may differ by half a minute, and a command is sent at once.
 const SIGNATURE_LIFE_SECS: u64 = 120;
-/// Bytes of one answer: a directory and the roots before it, or the coverage of ten thousand edges.
-const ANSWER_BYTES_MAX: usize = DIRECTORY_BYTES_MAX + 8 * 1024 * 1024;
+/// Bytes of one answer.
+const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// The reason of a write of which no voter knows whether it was carried out.
 const OUTCOME_UNKNOWN: &str = "outcome_unknown";

@@ -69,8 +69,9 @@ pub const BUNDLE_FILE_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Bytes of a signed document (root, manifest) in its DSSE envelope.
 pub const DOCUMENT_BYTES_MAX: usize = 1024 * 1024;
 /// Bytes of a directory in its DSSE envelope. It lists every edge, and an edge takes 2.4 KB of it: 1 624 characters are its
-/// sealing key, and the envelope makes four of three. Ten thousand edges with long names take 25 MiB.
-pub const DIRECTORY_BYTES_MAX: usize = 32 * 1024 * 1024;
+/// sealing key, and the envelope makes four of three. So there is room for 2 800 edges with long names. One entry of the log
+/// has to hold it, and the voters to agree on that within their deadlines: with a root it is as long as a bundle may be.
+pub const DIRECTORY_BYTES_MAX: usize = 7 * 1024 * 1024;
 /// Signatures of one DSSE envelope.
 pub const SIGNATURES_MAX: usize = 16;
 /// Voters of a mesh. Raft needs three or five; more cost without helping.
@@ -105,10 +106,8 @@ pub const TOOL_BODY_BYTES_MAX: usize = 8 * 1024 * 1024;
 pub const JSON_DEPTH_MAX: usize = 32;
 /// Values of one JSON document. Eight mebibytes of `[0,0,…` would otherwise become a quarter of a gibibyte.
 pub const JSON_VALUES_MAX: usize = 1_000_000;
-/// Bytes of one admin request body that installs no trust: a bundle and its approval, and base64 does not come into it.
-pub const PLAIN_BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 64 * 1024;
-/// Bytes of any admin request body: a directory, and the roots that lead to it.
-pub const ADMIN_BODY_BYTES_MAX: usize = DIRECTORY_BYTES_MAX + DOCUMENT_BYTES_MAX + 64 * 1024;
+/// Bytes of one admin request body: a bundle and its approval, or a directory and a root; base64 does not come into it.
+pub const ADMIN_BODY_BYTES_MAX: usize = BUNDLE_BYTES_MAX + 64 * 1024;
 /// Bytes of the approval that comes with a bundle: 64 names of tools, a reason, some digests.
 pub const APPROVAL_BYTES_MAX: usize = 32 * 1024;
 /// Actions that an approval counts one by one.

@@ -20,7 +20,7 @@ use remit_common::net::real;
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// For all edges to be fresh: ten thousand handshakes on a busy machine.
+/// For all edges to be fresh: thousands of handshakes on a busy machine.
 const FRESH_WITHIN: Duration = Duration::from_secs(300);
 /// For one edge.
 const RECONNECT_WITHIN: Duration = Duration::from_secs(30);
@@ -37,7 +37,7 @@ const SLOWED: Duration = Duration::from_secs(2);
     after_help = "\
 Examples:
   cargo run --release -p remit-benches --bin fan-out -- --etcd
-  cargo run --release -p remit-benches --bin fan-out -- --edges 10000 --beacon-secs 10 --rounds 5
+  cargo run --release -p remit-benches --bin fan-out -- --edges 2800 --beacon-secs 10 --rounds 5
 
 `etcd` is taken from $REMIT_ETCD or PATH (Debian's package is `etcd-server`).
 Each edge takes a socket: `ulimit -n` has to be above their number.
@@ -48,7 +48,7 @@ struct Args {
     #[arg(long, value_name = "FILE", default_value = "target/release/remit-control-plane")]
     voter: PathBuf,
     /// Edges.
-    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=10_000))]
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(2..=2_800))]
     edges: u32,
     /// Rounds of revocations; three times as many with those beside the slow edge.
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u16).range(1..=1_000))]

@@ -40,10 +40,9 @@ const ANSWERS_WITHIN: Duration = Duration::from_secs(40);
 const REGISTERS_WITHIN: Duration = Duration::from_secs(20);
 /// Refusals that speak of the edge and not of the request.
 const OF_THE_EDGE: [&str; 3] = ["stale", "isolated", "quarantined"];
-/// Bytes of an answer. The longest is a directory with the roots before it; a tool's, once more in text, with what stands
-/// around it and notifications of progress before it, is half of that.
-const ANSWER_BYTES_MAX: usize = DIRECTORY_BYTES_MAX + 2 * DOCUMENT_BYTES_MAX;
-const _: () = assert!(ANSWER_BYTES_MAX >= 2 * TOOL_BODY_BYTES_MAX + 512 * 1024, "a tool's answer fits");
+/// Bytes of an answer: a tool's, once more in text, what stands around it, and notifications of progress before it.
+const ANSWER_BYTES_MAX: usize = 2 * TOOL_BODY_BYTES_MAX + 512 * 1024;
+const _: () = assert!(ANSWER_BYTES_MAX >= DIRECTORY_BYTES_MAX + 2 * DOCUMENT_BYTES_MAX, "a directory and roots fit");
 
 /// What the sidecar holds.
 #[derive(Debug)]

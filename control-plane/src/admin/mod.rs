@@ -25,7 +25,7 @@ use axum::Router;
 use axum::extract::DefaultBodyLimit;
 use axum::routing::{get, post};
 use http::StatusCode;
-use remit_common::limits::{ADMIN_BODY_BYTES_MAX, PLAIN_BODY_BYTES_MAX};
+use remit_common::limits::ADMIN_BODY_BYTES_MAX;
 use remit_common::net::tasks::Shutdown;
 
 pub(crate) use self::problem::{problem_of, problem_of_write};
@@ -73,16 +73,13 @@ pub(crate) fn router(app: App) -> Router {
         .route("/v1/records", get(records::list))
         .route("/openapi.json", get(describe::openapi));
     for operation in Operation::ALL {
-        // Only a directory is larger than a bundle.
-        let bytes_max = if operation == Operation::InstallTrust { ADMIN_BODY_BYTES_MAX } else { PLAIN_BODY_BYTES_MAX };
-        let write = post(write::submit).layer(DefaultBodyLimit::max(bytes_max));
-        router = router.route(operation.path(), write);
+        router = router.route(operation.path(), post(write::submit));
     }
     router
         .fallback(async || Failure::new(StatusCode::NOT_FOUND, "not_found", "there is nothing here"))
         .method_not_allowed_fallback(async || {
             Failure::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "not with this method")
         })
-        .layer(DefaultBodyLimit::max(PLAIN_BODY_BYTES_MAX))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .with_state(Arc::new(app))
 }

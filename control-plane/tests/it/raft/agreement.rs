@@ -9,7 +9,7 @@ use remit_control_plane::raft::{
     CALL_BYTES_MAX, CallError, ENTRY_BYTES_MAX, ProposeError, RaftRole, RaftTimings, ReadError, StartError,
 };
 
-use super::scene::{Mesh, PATIENCE, Version, Voter, leader, timings, write, write_slowly};
+use super::scene::{Mesh, PATIENCE, Version, Voter, leader, timings, write};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn voters_agree_lose_their_leader_and_take_it_back() {
@@ -196,7 +196,7 @@ async fn the_largest_entry_is_committed() {
     let entry: Vec<u8> = (0u8..=255).cycle().take(ENTRY_BYTES_MAX).collect();
     let refused = leading.node.propose([entry.as_slice(), &[0]].concat(), PATIENCE).await.unwrap_err();
     assert!(matches!(refused, ProposeError::TooLarge { .. }));
-    let index = write_slowly(&voters, &entry, 2 * PATIENCE).await;
+    let index = write(&voters, &entry).await;
     for voter in &voters {
         voter.until_applied(index).await;
         assert!(voter.journal().iter().any(|(_, applied)| *applied == entry));

@@ -308,19 +308,14 @@ pub(super) async fn leader(voters: &[Voter]) -> &Voter {
 
 /// Proposes at whoever leads, until it is acknowledged.
 pub(super) async fn write(voters: &[Voter], entry: &[u8]) -> LogIndex {
-    write_slowly(voters, entry, Duration::from_secs(10)).await
-}
-
-/// The same, of an entry that may take `each` at one leader.
-pub(super) async fn write_slowly(voters: &[Voter], entry: &[u8], each: Duration) -> LogIndex {
     let writing = async {
         loop {
-            match leader(voters).await.node.propose(entry.to_vec(), each).await {
+            match leader(voters).await.node.propose(entry.to_vec(), Duration::from_secs(10)).await {
                 Ok((index, _)) => return index,
                 Err(ProposeError::TooLarge { .. } | ProposeError::Stopped) => panic!("cannot be written"),
                 Err(_) => tokio::task::yield_now().await,
             }
         }
     };
-    deadline(PATIENCE.max(2 * each), writing).await.expect("a majority takes the entry")
+    deadline(PATIENCE, writing).await.expect("a majority takes the entry")
 }
