@@ -159,10 +159,20 @@ pub(crate) async fn active_policy(
         Failure::new(Exit::Failed, format!("tenant `{}` has no active bundle", mesh.tenant))
             .hint("`remit bundle push` activates one")
     })?;
-    let container = admin.get_bytes(&format!("/v1/bundles/{}", active.digest)).await?;
+    verified_policy(context, admin, mesh, (active, root)).await
+}
+
+/// A policy that a voter names: its signatures are checked here, against the root of the mesh.
+pub(crate) async fn verified_policy(
+    context: &Context,
+    admin: &Admin,
+    mesh: &MeshFile,
+    (named, root): (&BundleStatus, &Root),
+) -> Result<CompiledBundle, Failure> {
+    let container = admin.get_bytes(&format!("/v1/bundles/{}", named.digest)).await?;
     let bundle = SignedBundle::parse(&container).map_err(|error| Failure::caused(Exit::Failed, &error))?;
     let rejected = |error: BundleRejected| Failure::caused(Exit::Failed, &error).reason(error.reason_code());
-    let verified = bundle.verify(root, &mesh.mesh_id, &mesh.tenant, context.now()).map_err(rejected)?;
+    let verified = bundle.verify(root, &mesh.mesh_id, &named.tenant, context.now()).map_err(rejected)?;
     verified.compile().map_err(rejected)
 }
 

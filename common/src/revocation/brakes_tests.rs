@@ -2,30 +2,14 @@
 
 use std::collections::BTreeSet;
 
-use zeroize::Zeroizing;
-
+use super::tests::{CREATED, MESH, at, key, tenant};
 use super::*;
-use crate::crypto::sign::SigningKey;
 use crate::envelope::{AgentIdentity, Issuers};
-use crate::id::{MeshId, TenantId, UpstreamName};
+use crate::id::UpstreamName;
 use crate::identity::{Administrator, Administrators, Verb};
 use crate::lattice::{Effect, Effects};
 
-const MESH: MeshId = MeshId([0x11; 16]);
-const CREATED: u64 = 1_800_000_000;
 const DAY: u64 = 86_400;
-
-fn key(seed: u8) -> SigningKey {
-    SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
-}
-
-fn tenant(name: &str) -> TenantId {
-    name.parse().unwrap()
-}
-
-fn at(secs: u64) -> Timestamp {
-    Timestamp::from_secs(secs)
-}
 
 /// On call for acme: 1 and 2; for globex: 3. Of these 1 and 3 may cut everywhere, and 4, who has a second key of 1's.
 fn administrators() -> Administrators {

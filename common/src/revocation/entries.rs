@@ -5,7 +5,7 @@ use std::ops::Bound;
 
 use super::ask::{Asked, Shown};
 use super::sketch::Sketch;
-use super::{Cut, CutKind, Reach, Revocation};
+use super::{Called, Cut, CutKind, Forbid, Reach, Revocation};
 use crate::crypto::digest::Digest;
 use crate::envelope::RawPresentation;
 use crate::id::{LinkId, TenantId};
@@ -42,6 +42,8 @@ pub(super) struct Entries {
     /// What reaches every tenant.
     mesh: Kinds,
     tenants: BTreeMap<TenantId, Kinds>,
+    /// The rules that forbid, read once; of one that does not read, which the form of its kind rules out, nothing.
+    rules: BTreeMap<Reach, BTreeMap<String, Option<Forbid>>>,
     count: usize,
     /// What holders asked for.
     by_holders: Taken,
@@ -112,6 +114,14 @@ impl Entries {
         }
     }
 
+    /// The entries whose rule forbids a call in a tenant, its own before those of the whole mesh.
+    pub(super) fn forbidding(&self, tenant: &TenantId, called: &Called<'_>) -> impl Iterator<Item = &Revocation> {
+        let reaching = self.rules.iter().rev().filter(|(reach, _)| reach.covers(tenant));
+        let rules = reaching.flat_map(|(reach, rules)| rules.iter().map(move |(id, rule)| (reach, id, rule)));
+        let forbid = rules.filter(|(.., rule)| rule.as_ref().is_none_or(|rule| rule.forbids(called)));
+        forbid.filter_map(|(reach, id, _)| self.get(reach, CutKind::Forbid, id))
+    }
+
     /// Every reach that there may be entries of.
     pub(super) fn reaches(&self) -> impl Iterator<Item = Reach> {
         std::iter::once(Reach::Mesh).chain(self.tenants.keys().cloned().map(Reach::Tenant))
@@ -157,6 +167,9 @@ impl Entries {
             self.digests.note(&digest);
         }
         let Cut { tenant, kind, id } = entry.cut.clone();
+        if kind == CutKind::Forbid {
+            self.rules.entry(tenant.clone()).or_default().insert(id.clone(), Forbid::parse(&id));
+        }
         let kinds = match tenant {
             Reach::Mesh => &mut self.mesh,
             Reach::Tenant(tenant) => self.tenants.entry(tenant).or_default(),
@@ -172,6 +185,12 @@ impl Entries {
         };
         let by_id = kinds.get_mut(&cut.kind)?;
         let removed = by_id.remove(&cut.id)?;
+        if let Some(rules) = self.rules.get_mut(&cut.tenant).filter(|_| cut.kind == CutKind::Forbid) {
+            rules.remove(&cut.id);
+            if rules.is_empty() {
+                self.rules.remove(&cut.tenant);
+            }
+        }
         self.count -= 1;
         if by_id.is_empty() {
             kinds.remove(&cut.kind);

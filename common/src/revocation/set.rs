@@ -1,13 +1,13 @@
 //! The set of revocations, its epoch and its digest.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::sync::OnceLock;
 
 use serde::{Deserialize, Serialize};
 
 use super::entries::{Entries, issuer_cut, shown, shown_to_own};
 use super::kind::AGAIN_WITHIN;
-use super::{Authorities, Cut, CutKind, Forbid, Reach, Revocation, RevocationRefused, Revoked, Subject};
+use super::{Authorities, Cut, CutKind, Reach, Revocation, RevocationRefused, Revoked, Subject};
 use crate::crypto::digest::{Digest, Hasher};
 use crate::envelope::RootSigners;
 use crate::id::{LinkId, RevocationEpoch, TenantId};
@@ -420,12 +420,9 @@ impl Revocations {
                 Subject::Definition(id) => find_digest(CutKind::Definition, id)?,
                 Subject::Edge(id) => find(CutKind::Edge, id.as_str())?,
                 Subject::Call(called) => {
-                    let forbids = |entry: &&Revocation| {
-                        // INVARIANT: the ids of entries have the form of their kind.
-                        Forbid::parse(&entry.cut.id).is_none_or(|rule| rule.forbids(&called))
-                    };
-                    let rules = of_kind(CutKind::Forbid).flat_map(BTreeMap::values);
-                    refuse(rules.filter(forbids).find(holds))?;
+                    for set in [&self.entries, &self.lingering] {
+                        refuse(set.forbidding(tenant, &called).find(holds))?;
+                    }
                 }
             }
         }

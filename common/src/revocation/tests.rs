@@ -11,18 +11,18 @@ use crate::id::{MeshId, RevocationEpoch, TenantId};
 use crate::identity::{Administrator, Administrators, Verb};
 use crate::limits::{HOLDER_REVOCATIONS_BYTES_MAX, PRESENTATION_BYTES_MAX};
 
-const MESH: MeshId = MeshId([0x11; 16]);
-const CREATED: u64 = 1_800_000_000;
+pub(super) const MESH: MeshId = MeshId([0x11; 16]);
+pub(super) const CREATED: u64 = 1_800_000_000;
 
-fn key(seed: u8) -> SigningKey {
+pub(super) fn key(seed: u8) -> SigningKey {
     SigningKey::from_seed(Zeroizing::new([seed; 32])).unwrap()
 }
 
-fn tenant(name: &str) -> TenantId {
+pub(super) fn tenant(name: &str) -> TenantId {
     name.parse().unwrap()
 }
 
-fn at(secs: u64) -> Timestamp {
+pub(super) fn at(secs: u64) -> Timestamp {
     Timestamp::from_secs(secs)
 }
 

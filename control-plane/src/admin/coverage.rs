@@ -32,7 +32,7 @@ pub(super) async fn coverage(
 ) -> Result<Json<Coverage>, Failure> {
     let malformed = |_| Failure::new(StatusCode::BAD_REQUEST, "malformed", "the epoch is a number");
     let epoch = RevocationEpoch(epoch.parse().map_err(malformed)?);
-    let Ask { consistency, .. } = asked(query)?;
+    let Ask { consistency, tenant: _ } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let reports = app.reports().await;
     let merged = reports.by_edge();

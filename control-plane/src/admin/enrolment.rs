@@ -11,7 +11,7 @@ use super::problem::Failure;
 use super::read::{Ask, Asked, Consistency, asked};
 
 pub(super) async fn tokens(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<JoinTokens>, Failure> {
-    let Ask { consistency, .. } = asked(query)?;
+    let Ask { consistency, tenant: _ } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let state = &view.state;
     let trust = state.trust().ok();

@@ -46,9 +46,17 @@ pub(super) enum Consistency {
 pub(super) struct Ask {
     pub(super) consistency: Option<Consistency>,
     pub(super) tenant: Option<TenantId>,
-    /// Of revocations: those of the newest tick that a majority of voters has signed, if they sign.
+}
+
+/// What can be asked of the revocations besides.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AskRevocations {
+    consistency: Option<Consistency>,
+    tenant: Option<TenantId>,
+    /// Those of the newest tick that a majority of voters has signed, if they sign.
     #[serde(default)]
-    pub(super) signed: bool,
+    signed: bool,
 }
 
 pub(super) type Asked<T> = Result<Query<T>, QueryRejection>;
@@ -76,7 +84,7 @@ impl App {
 }
 
 pub(super) async fn status(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Status>, Failure> {
-    let Ask { consistency, tenant, .. } = asked(query)?;
+    let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Stale)).await?;
     let state = &view.state;
     let (reports, since) = futures::join!(app.reports(), app.cluster.attested_since(&app.edges));
@@ -150,7 +158,7 @@ fn voter_status(id: VoterId, known: &BTreeMap<VoterId, PeerHealth>) -> VoterStat
 
 /// Clause A-15: who takes part, who is to, and how far that is.
 pub(super) async fn seats(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Voters>, Failure> {
-    let Ask { consistency, .. } = asked(query)?;
+    let Ask { consistency, tenant: _ } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Stale)).await?;
     let state = &view.state;
     let raft = app.cluster.status();
@@ -189,7 +197,7 @@ pub(super) async fn seats(State(app): State<Arc<App>>, query: Asked<Ask>) -> Res
 }
 
 pub(super) async fn edges(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Edges>, Failure> {
-    let Ask { consistency, tenant, .. } = asked(query)?;
+    let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let (reports, since) = futures::join!(app.reports(), app.cluster.attested_since(&app.edges));
     let edges = edge_statuses(&view.state, (&reports, &since), tenant.as_ref());
@@ -278,7 +286,7 @@ fn fill(status: &mut EdgeStatus, (report, since): (&EdgeReport, &Since), state: 
 }
 
 pub(super) async fn bundles(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Bundles>, Failure> {
-    let Ask { consistency, tenant, .. } = asked(query)?;
+    let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let bundles = bundle_statuses(&view.state, tenant.as_ref());
     Ok(Json(Bundles { applied: view.state.applied(), bundles }))
@@ -321,7 +329,7 @@ fn number_of(state: &Registry, tenant: &TenantId, digest: &remit_common::crypto:
 }
 
 pub(super) async fn credentials(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Credentials>, Failure> {
-    let Ask { consistency, tenant, .. } = asked(query)?;
+    let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let trust = view.state.trust().ok();
     let wanted = view.state.credentials().iter().filter(|((of, _), _)| tenant.as_ref().is_none_or(|t| t == of));
@@ -346,9 +354,9 @@ pub(super) async fn credentials(State(app): State<Arc<App>>, query: Asked<Ask>) 
 
 pub(super) async fn revocations(
     State(app): State<Arc<App>>,
-    query: Asked<Ask>,
+    query: Asked<AskRevocations>,
 ) -> Result<Json<RevocationList>, Failure> {
-    let Ask { consistency, tenant, signed } = asked(query)?;
+    let AskRevocations { consistency, tenant, signed } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let signed = if signed { app.beacons.signed_set() } else { None };
     let set = signed.as_ref().unwrap_or(view.state.revocations());

@@ -13,7 +13,7 @@ use crate::registry::{Rollout, State as Registry};
 use crate::rollouts::{Heard, Judgement, Sight, judge};
 
 pub(super) async fn list(State(app): State<Arc<App>>, query: Asked<Ask>) -> Result<Json<Rollouts>, Failure> {
-    let Ask { consistency, tenant, .. } = asked(query)?;
+    let Ask { consistency, tenant } = asked(query)?;
     let view = app.view(consistency.unwrap_or(Consistency::Linearizable)).await?;
     let state = &view.state;
     let wanted = || state.rollouts().values().filter(|one| tenant.as_ref().is_none_or(|tenant| one.tenant == *tenant));

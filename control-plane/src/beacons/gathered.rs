@@ -43,6 +43,13 @@ struct Tick {
     majority: usize,
 }
 
+impl Tick {
+    /// Whether a majority has signed it.
+    fn is_complete(&self) -> bool {
+        self.signed.signatures.len() >= self.majority
+    }
+}
+
 impl Gathered {
     /// A tick has been applied here: this is what is to be signed.
     pub(super) fn begin(
@@ -74,7 +81,7 @@ impl Gathered {
     /// A voter's signature under a tick: verified if the tick has been applied here, kept until then otherwise.
     pub(super) fn add(&mut self, trust: &Trust, voter: VoterId, n: LogIndex, signature: Signature) {
         let Some(key) = trust.directory.voter(voter).and_then(|voter| voter.beacon) else { return };
-        let Some(Tick { signed, majority, .. }) = self.ticks.get_mut(&n) else {
+        let Some(tick) = self.ticks.get_mut(&n) else {
             let is_ahead = self.ticks.keys().next_back().is_none_or(|newest| n > *newest);
             if is_ahead && (self.early.contains_key(&voter) || self.early.len() < VOTERS_MAX) {
                 let of = self.early.entry(voter).or_default();
@@ -86,15 +93,15 @@ impl Gathered {
             }
             return;
         };
-        if signed.statement.verify(&trust.root.content().mesh_id, &key, &signature).is_err() {
+        if tick.signed.statement.verify(&trust.root.content().mesh_id, &key, &signature).is_err() {
             // Signed under another directory's key, or about another state.
             tracing::warn!(%voter, tick = %n, "a voter's signature is not under what this voter has applied");
             return;
         }
-        signed.signatures.insert(voter, signature);
-        let is_complete = signed.signatures.len() >= *majority;
+        tick.signed.signatures.insert(voter, signature);
+        let is_complete = tick.is_complete();
         if self.newest.get(&voter).is_none_or(|(known, _)| known.n < n) {
-            self.newest.insert(voter, (signed.statement.clone(), signature));
+            self.newest.insert(voter, (tick.signed.statement.clone(), signature));
         }
         self.newest.retain(|voter, _| trust.directory.voter(*voter).is_some());
         if is_complete {
@@ -107,15 +114,14 @@ impl Gathered {
     pub(super) fn take_complete(&mut self) -> Option<Complete> {
         let released = self.released;
         let mut newer = self.ticks.iter().rev().take_while(|(n, _)| **n > released);
-        let (n, Tick { signed, relations, .. }) =
-            newer.find(|(_, tick)| tick.signed.signatures.len() >= tick.majority)?;
+        let (n, Tick { signed, relations, .. }) = newer.find(|(_, tick)| tick.is_complete())?;
         self.released = *n;
         Some((*n, PublishedBeacon { relations: relations.clone(), signatures: signed.signatures.clone() }))
     }
 
     /// The set of the newest tick that a majority has signed: cuts may come faster than ticks.
     pub(super) fn signed_set(&self) -> Option<Arc<Revocations>> {
-        let mut signed = self.ticks.values().rev().filter(|tick| tick.signed.signatures.len() >= tick.majority);
+        let mut signed = self.ticks.values().rev().filter(|tick| tick.is_complete());
         signed.find_map(|tick| tick.revocations.clone())
     }
 

@@ -2,7 +2,6 @@
 
 use std::path::Path;
 
-use remit_chaos::launcher::MeshFile;
 use remit_common::bundle::BundleSource;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::TenantId;
@@ -72,8 +71,7 @@ pub(super) async fn digest_of(named: &str, source: &BundleSource, context: &Cont
         let active = active_of(&held, tenant.as_ref())?;
         // A voter says which is active; that its administrators signed it is verified here, and who builds sees which it is.
         let (root, _) = trust::directory(context, &mesh).await?;
-        let of_tenant = MeshFile { tenant: active.tenant.clone(), ..mesh.clone() };
-        let verified = local::active_policy(context, &admin, &of_tenant, &root).await?;
+        let verified = local::verified_policy(context, &admin, &mesh, (active, &root)).await?;
         let version = verified.manifest().version;
         context.output.line(format!("it may be taken back to version {version}, which the voter says is active"));
         return Ok(*verified.digest());
