@@ -9,6 +9,7 @@ use std::time::Duration;
 use remit_chaos::launcher::MeshFile;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::identity::SignedRequest;
+use remit_common::limits::BOOTSTRAP_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_control_plane::admin::model::Problem;
 use reqwest::header::CONTENT_TYPE;
@@ -25,8 +26,8 @@ const CONNECT: Duration = Duration::from_secs(2);
 const ANSWER: Duration = Duration::from_secs(20);
 /// Life of a signature: clocks may differ by half a minute, and a command is sent at once.
 const SIGNATURE_LIFE_SECS: u64 = 120;
-/// Bytes of one answer.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Bytes of one answer; the longest is a bootstrap.
+const ANSWER_BYTES_MAX: usize = BOOTSTRAP_BYTES_MAX;
 
 /// The reason of a write of which no voter knows whether it was carried out.
 const OUTCOME_UNKNOWN: &str = "outcome_unknown";

@@ -82,6 +82,12 @@ pub const TENANTS_MAX: usize = 1_000;
 pub const ROOT_DOCUMENT_DAYS_MAX: u64 = 366;
 /// The longest life of a directory.
 pub const DIRECTORY_DAYS_MAX: u64 = 30;
+/// Bytes of an offline authorization in its DSSE envelope: a few numbers, and sixteen signatures.
+pub const OFFLINE_AUTHORIZATION_BYTES_MAX: usize = 16 * 1024;
+/// The longest life of an offline authorization: long enough to build voters anew, too short to be forgotten.
+pub const OFFLINE_AUTHORIZATION_DAYS_MAX: u32 = 7;
+/// Bytes of a bootstrap: the directory, every revocation, and the sealed credentials of a few thousand edges.
+pub const BOOTSTRAP_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// How far a directory's version may rise at once: seconds since 1970 fit, and so stolen keys do not use up the numbers.
 pub const DIRECTORY_STEP_MAX: u64 = 1 << 32;
 /// The longest life of a bundle.

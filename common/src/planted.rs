@@ -38,6 +38,8 @@ pub enum Bug {
     OneVoterIsAMajority,
     /// A tick answer for somebody else's nonce counts as one for the newest of this edge.
     BeaconWithoutItsNonce,
+    /// A voter signs the newest tick again, with the revocations as they are now, whenever they change.
+    TwoAnswersForOneTick,
     /// The age of an edge's knowledge is read from the wall clock.
     AgeFromWallClock,
     /// A bundle is activated without passing its own canaries.
@@ -115,7 +117,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 33] = [
+        pub const ALL: [Self; 34] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -130,6 +132,7 @@ mod on {
             Self::OneSignatureIsEnough,
             Self::OneVoterIsAMajority,
             Self::BeaconWithoutItsNonce,
+            Self::TwoAnswersForOneTick,
             Self::AgeFromWallClock,
             Self::CanariesNotAsked,
             Self::ActivationUncheckedAfterRestart,
@@ -168,6 +171,7 @@ mod on {
                 Self::ConnectionCountsAsCoverage => "connection-counts-as-coverage",
                 Self::OneVoterIsAMajority => "one-voter-is-a-majority",
                 Self::BeaconWithoutItsNonce => "beacon-without-its-nonce",
+                Self::TwoAnswersForOneTick => "two-answers-for-one-tick",
                 Self::AgeFromWallClock => "age-from-wall-clock",
                 Self::OneSignatureIsEnough => "one-signature-is-enough",
                 Self::CanariesNotAsked => "canaries-not-asked",

@@ -13,6 +13,7 @@ use remit_common::net::quic::MeshEndpoint;
 use remit_common::net::tasks::Shutdown;
 use remit_common::net::udp;
 
+use crate::beacons::Beacons;
 use crate::cluster::Cluster;
 use crate::telemetry::{Metrics, Telemetry};
 
@@ -25,6 +26,7 @@ const TICK_AGE_MAX: Duration = Duration::from_secs(10);
 struct Ops {
     telemetry: Telemetry,
     cluster: Cluster,
+    beacons: Arc<Beacons>,
     /// This voter was asked to stop.
     stop: Shutdown,
     /// Where edges connect.
@@ -32,13 +34,18 @@ struct Ops {
 }
 
 /// The routes.
-pub(crate) fn router(telemetry: Telemetry, cluster: Cluster, stop: Shutdown, dist: SocketAddr) -> Router {
+pub(crate) fn router(
+    telemetry: Telemetry,
+    (cluster, beacons): (Cluster, Arc<Beacons>),
+    stop: Shutdown,
+    dist: SocketAddr,
+) -> Router {
     Router::new()
         .route("/livez", get(async || "ok\n"))
         .route("/readyz", get(ready))
         .route("/metrics", get(metrics))
         .route("/status", get(status))
-        .with_state(Arc::new(Ops { telemetry, cluster, stop, dist }))
+        .with_state(Arc::new(Ops { telemetry, cluster, beacons, stop, dist }))
 }
 
 /// Ready: the registry has root and directory, a leader is known, and nobody has asked this voter to stop.
@@ -82,6 +89,7 @@ async fn status(State(ops): State<Arc<Ops>>) -> Response {
     let raft = ops.cluster.status();
     let now = ops.cluster.env.now().wall;
     let tick = state.tick();
+    let signed = ops.beacons.own();
     let is_ticking = tick.is_some_and(|tick| now.since(tick.at) <= TICK_AGE_MAX);
     Json(serde_json::json!({
         "mesh_id": state.genesis().mesh,
@@ -97,6 +105,7 @@ async fn status(State(ops): State<Arc<Ops>>) -> Response {
         "voters": raft.as_ref().map(|raft| raft.voters.clone()),
         "tick": tick.map(|tick| tick.n),
         "ticking": is_ticking,
+        "signed": signed.map(|(tick, statement)| serde_json::json!({ "tick": tick, "statement": statement })),
         "revocation_epoch": state.revocations().epoch(),
         "directory": state.trust().ok().map(|trust| trust.directory.version()),
     }))

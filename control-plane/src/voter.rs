@@ -217,7 +217,7 @@ impl Voter {
             cluster: cluster.clone(),
             issuer,
             edges,
-            beacons,
+            beacons: beacons.clone(),
             lookout,
             collector,
             shutdown: shutdown.clone(),
@@ -233,7 +233,7 @@ impl Voter {
         };
         let admin_limits = limits(ADMIN_CONNECTIONS_MAX, ADMIN_BODY_BYTES_MAX);
         tasks.spawn("admin", listen_http(&env, admin_listener, admin::router(app), admin_limits, &shutdown));
-        let ops_router = ops::router(telemetry, cluster, stop.clone(), dist_addr);
+        let ops_router = ops::router(telemetry, (cluster, beacons), stop.clone(), dist_addr);
         tasks.spawn("ops", listen_http(&env, ops_listener, ops_router, limits(OPS_CONNECTIONS_MAX, 0), &shutdown));
         tracing::info!(voter = %config.id, %admin_addr, %ops_addr, %dist_addr, "this voter is up");
         Ok(Self { id: config.id, admin_addr, ops_addr, dist_addr, enrol_addr, tasks, raft, fatal, stop, shutdown })

@@ -57,6 +57,10 @@ pub struct Config {
     /// somebody else.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enrolment: Option<Enrolment>,
+    /// A folder that stands in for the control plane at the start (`remit edge bootstrap`): whatever of it is newer than
+    /// what is here is verified and taken.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bootstrap: Option<PathBuf>,
     /// What callers have to prove.
     #[serde(default)]
     pub proof: Proofs,
@@ -239,7 +243,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set, and whether their value is a number.
-const SETTABLE: [(&str, bool); 20] = [
+const SETTABLE: [(&str, bool); 21] = [
     ("mesh_id", false),
     ("id", false),
     ("region", false),
@@ -254,6 +258,7 @@ const SETTABLE: [(&str, bool); 20] = [
     ("listen.tls.certificate", false),
     ("listen.tls.key", false),
     ("enrolment.token", false),
+    ("bootstrap", false),
     ("proof.floor", false),
     ("limits.spool_bytes_max", true),
     ("limits.agent_connections_max", true),
@@ -373,6 +378,7 @@ impl Config {
             listen,
             voters: _,
             enrolment,
+            bootstrap,
             proof: _,
             limits: _,
         } = self;
@@ -382,6 +388,9 @@ impl Config {
         }
         if let Some(Enrolment { token: Some(token), voters: _ }) = enrolment {
             *token = folder.join(&*token);
+        }
+        if let Some(bootstrap) = bootstrap {
+            *bootstrap = folder.join(&*bootstrap);
         }
         if let Some(ListenTls { certificate, key }) = &mut listen.tls {
             for path in [certificate, key] {

@@ -37,6 +37,7 @@ use std::time::Duration;
 
 use remit_common::id::BootId;
 use remit_common::limits::CONFIG_BYTES_MAX;
+use remit_common::net::bootstrap::BootstrapFolder;
 use remit_common::net::env::{AppendFile, Env, Listener, deadline};
 use remit_common::net::http::{ServeCounters, ServeLimits, serve, serve_tls};
 use remit_common::net::https::ServerTls;
@@ -53,7 +54,7 @@ pub use material::MaterialUnusable;
 pub use report::SpoolUnusable;
 pub use telemetry::LogFormat;
 
-use active::{State, StateConfig, ViewCell};
+use active::{NotBootstrapped, State, StateConfig, ViewCell};
 use certificate::CertificateWatch;
 use chains::Chains;
 use channels::Channels;
@@ -106,6 +107,9 @@ pub struct Args {
     /// Check the configuration and every file it names, and stop.
     #[arg(long)]
     pub check_config: bool,
+    /// A folder that stands in for the control plane at the start, as `remit edge bootstrap` writes it
+    #[arg(long, value_name = "DIR")]
+    pub bootstrap: Option<PathBuf>,
     /// Print every value of the configuration with where it came from, and stop.
     #[arg(long)]
     pub print_config: bool,
@@ -132,6 +136,14 @@ pub enum RunError {
     /// The configured root, or what lies on the disk, does not verify.
     #[error("the state does not verify: {0}")]
     State(String),
+    /// The folder that is to stand in for the control plane cannot.
+    #[error("the bootstrap folder `{path}` is not usable: {why}")]
+    Bootstrap {
+        /// The folder.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// The spool is not usable.
     #[error("the spool is not usable")]
     Spool(#[from] SpoolUnusable),
@@ -516,7 +528,7 @@ pub async fn run_with(
 /// What stands in the way, for people.
 pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env) -> anyhow::Result<()> {
     use anyhow::Context as _;
-    let Args { config: path, set, log_format, check_config, print_config } = args;
+    let Args { config: path, set, log_format, check_config, bootstrap, print_config } = args;
     let shown = path.display();
     let bytes = env
         .disk
@@ -525,8 +537,10 @@ pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env)
         .with_context(|| format!("there is no `{shown}`"))?;
     let text = String::from_utf8(bytes).with_context(|| format!("`{shown}` is not text"))?;
     let folder = path.parent().unwrap_or(Path::new("."));
-    let resolved =
+    let mut resolved =
         config::resolve(&text, folder, &environment, &set).with_context(|| format!("`{shown}` is not usable"))?;
+    // On the command line a path is relative to where the command is given.
+    resolved.config.bootstrap = bootstrap.or(resolved.config.bootstrap);
     if print_config {
         print(&resolved.print());
         return Ok(());
@@ -571,9 +585,20 @@ async fn load_state(config: &Config, env: &Env, root: Vec<u8>) -> Result<State, 
         data_dir: config.data_dir.clone(),
     };
     let (disk, now) = (Arc::clone(&env.disk), env.now());
-    let loaded = env.run_blocking(move || State::load(state_config, disk, now)).await;
-    let loaded = loaded.map_err(|source| RunError::Task { task: "loading the state", source: Some(source) })?;
-    loaded.map_err(|refused| RunError::State(telemetry::chain_text(&refused)))
+    let folder = config.bootstrap.clone();
+    let load = move || {
+        let state_refused = |refused: active::Refused| RunError::State(telemetry::chain_text(&refused));
+        let mut state = State::load(state_config, Arc::clone(&disk), now).map_err(state_refused)?;
+        if let Some(path) = folder {
+            let taken = state.take_bootstrap(&BootstrapFolder::new(disk, &path), now);
+            let why = |refused: NotBootstrapped| telemetry::chain_text(&refused);
+            let tick = taken.map_err(|refused| RunError::Bootstrap { path, why: why(refused) })?;
+            tracing::info!(%tick, "what the bootstrap folder has of this tick is here");
+        }
+        Ok(state)
+    };
+    let loaded = env.run_blocking(load).await;
+    loaded.map_err(|source| RunError::Task { task: "loading the state", source: Some(source) })?
 }
 
 fn open_endpoint(config: &Config, env: &Env, identity: Identity, voters: Peers) -> Result<MeshEndpoint, RunError> {

@@ -96,6 +96,9 @@ struct TenantStatus {
     /// Bundles that were turned away because the process died twice with them; what is shown above decides instead.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     crash_loop: Vec<CrashStatus>,
+    /// Until when its administrators let calls go on without voters; absent where they do not.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    offline_until: Option<Timestamp>,
     /// Absent where the active bundle has no relations.
     #[serde(skip_serializing_if = "Option::is_none")]
     relations: Option<RelationsStatus>,
@@ -134,15 +137,7 @@ struct DecisionCounts {
 
 /// The worst mode of any tenant: without a bundle, an edge permits nothing.
 pub(crate) fn mode(view: &View, tenants: impl Iterator<Item = TenantId>, now: Now) -> Mode {
-    tenants.map(|tenant| tenant_mode(view, &tenant, now)).max().unwrap_or(Mode::Isolated)
-}
-
-fn tenant_mode(view: &View, tenant: &TenantId, now: Now) -> Mode {
-    match (view.bundles.get(tenant), view.freshness.quarantined(now)) {
-        (_, Some(_)) => Mode::Quarantined,
-        (Some(active), None) => view.freshness.mode(active.bundle.bounds(), now),
-        (None, None) => Mode::Isolated,
-    }
+    tenants.map(|tenant| view.mode(&tenant, now)).max().unwrap_or(Mode::Isolated)
 }
 
 /// Ready is: what decisions need is here and verified. How fresh it is, decisions say themselves.
@@ -222,7 +217,8 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
                 bundle_version: active.map(|active| active.bundle.manifest().version),
                 bundle_digest: active.map(|active| *active.bundle.digest()),
                 activation: active.map(|active| active.number),
-                mode: tenant_mode(&view, tenant, now),
+                mode: view.mode(tenant, now),
+                offline_until: view.offline.get(tenant).map(|offline| offline.authorization.content().expires),
                 crash_loop: view.lost.get(tenant).into_iter().flatten().map(crash_status).collect(),
                 relations: view.relations.get(tenant).map(|known| RelationsStatus {
                     revision: known.head.revision,

@@ -20,7 +20,7 @@ use remit_common::policy::stage::Stage;
 use remit_common::proof::{ProofFault, ProofRefused};
 use remit_common::revocation::{Called, CutKind, Revoked, Subject};
 use remit_common::time::{BootTime, Now};
-use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale, age_of};
+use remit_common::trust::freshness::{PERMIT_LIFE_MAX, Stale};
 
 use crate::active::{ActiveBundle, TenantRelations, View};
 use crate::telemetry::chain_text;
@@ -46,7 +46,7 @@ impl Basis {
             tick: view.freshness.tick(),
             epoch: view.revocations.epoch(),
             manifest: active.map(|active| (*active.bundle.digest(), active.bundle.manifest().version)),
-            age: view.freshness.age(now),
+            age: view.age(tenant, now),
         }
     }
 }
@@ -354,22 +354,19 @@ fn check_demanded(known: Option<&TenantRelations>, demanded: Option<u64>) -> Res
 /// How long the relations are still fresh enough for a call of this tool with these effects, if policies about it ask for
 /// any (clause G-83).
 fn check_relations(
-    known: Option<&TenantRelations>,
+    view: &View,
     active: &ActiveBundle,
+    tenant: &TenantId,
     (tool, effects): (&ToolName, Effects),
     now: Now,
 ) -> Result<Duration, Box<Refusal>> {
     if !active.bundle.policy().needs_relations(tool) {
         return Ok(Duration::MAX);
     }
-    let bound = active.bundle.bounds().bound_for(effects);
-    match known.and_then(|known| known.proven).and_then(|proven| age_of(proven, now)) {
-        Some(age) if age < bound => Ok(bound.saturating_sub(age)),
-        Some(_) | None => {
-            let detail = "nothing proves that no newer relations are missing here";
-            Err(Refusal::of_call(Denied::new(Reason::Stale, detail)))
-        }
-    }
+    view.relations_left(tenant, effects, active.bundle.bounds(), now).ok_or_else(|| {
+        let detail = "nothing proves that no newer relations are missing here";
+        Refusal::of_call(Denied::new(Reason::Stale, detail))
+    })
 }
 
 /// Judges one call of somebody who has proven this much.
@@ -415,15 +412,15 @@ fn clear(
         (name, held.map_or(0, |shard| shard.version()))
     });
     check_tool_cuts(view, effective, tool, credential)?;
-    let fresh = view.freshness.check(permitted.facts.effects, active.bundle.bounds(), now).map_err(|stale| {
+    let (tenant, effects) = (&effective.tenant, permitted.facts.effects);
+    let fresh = view.check_fresh(tenant, effects, active.bundle.bounds(), now).map_err(|stale| {
         let reason = match &stale {
             Stale::Bound { .. } => Reason::Stale,
             Stale::Quarantined(_) => Reason::Quarantined,
         };
         Refusal::of_call(Denied::new(reason, stale.to_string()))
     })?;
-    let known = view.relations.get(&effective.tenant);
-    let left = check_relations(known, active, (&call.tool, permitted.facts.effects), now)?;
+    let left = check_relations(view, active, tenant, (&call.tool, effects), now)?;
     let upstream =
         active.bundle.policy().catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
             Refusal::of_call(Denied::new(Reason::UpstreamUnreachable, "no such upstream in the bundle"))

@@ -238,7 +238,8 @@ impl Gateway {
     ) -> Result<&'j ActiveBundle, Box<Refusal>> {
         let read = Effects::from_iter([Effect::Read]);
         let opened = pdp::standing(&journey.view, effective, &self.place, journey.arrived).and_then(|active| {
-            journey.view.freshness.check(read, active.bundle.bounds(), journey.arrived).map_err(refuse_stale)?;
+            let bounds = active.bundle.bounds();
+            journey.view.check_fresh(&effective.tenant, read, bounds, journey.arrived).map_err(refuse_stale)?;
             Ok(active)
         });
         opened.inspect_err(|refusal| self.deny(journey, refusal))

@@ -331,6 +331,18 @@ pub struct Voter {
     pub applied: LogIndex,
     /// The digest of every entry applied so far, chained; equal for equal `applied` at every voter, ever.
     pub applied_digest: Option<Digest>,
+    /// What it has signed last, where voters sign.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub signed: Option<SignedTick>,
+}
+
+/// A tick under a voter's signature.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SignedTick {
+    /// The tick.
+    pub tick: LogIndex,
+    /// The digest of the statement; equal for equal `tick` at every voter, ever.
+    pub statement: Digest,
 }
 
 /// What an edge says of itself (`/status` of its operations listener).

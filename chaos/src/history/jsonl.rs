@@ -155,7 +155,7 @@ mod tests {
 
     use super::*;
     use crate::drill::action::{Fault, Lie, LinkQuality};
-    use crate::history::{Kind, Voter, What};
+    use crate::history::{Kind, SignedTick, Voter, What};
     use crate::invariant::Invariant;
     use crate::node::{Node, Roster};
 
@@ -246,6 +246,7 @@ mod tests {
                 leader: None,
                 applied: LogIndex(7),
                 applied_digest: Some(digest),
+                signed: Some(SignedTick { tick: LogIndex(6), statement: digest }),
             }),
             What::Records { of: Some(3), voter: VoterId(1) },
             What::Lied { voter: VoterId(3), edge: EdgeId::new("eu-1").unwrap() },

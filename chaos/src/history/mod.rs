@@ -6,8 +6,8 @@ pub mod jsonl;
 pub mod outages;
 
 pub use event::{
-    Call, Edge, Event, Kind, Outcome, ReadState, RecordSeen, RolloutSeen, RolloutStep, TurnedAway, Verdict, Voter,
-    What, Write, WriteKind, Written,
+    Call, Edge, Event, Kind, Outcome, ReadState, RecordSeen, RolloutSeen, RolloutStep, SignedTick, TurnedAway, Verdict,
+    Voter, What, Write, WriteKind, Written,
 };
 
 use std::sync::{Arc, Mutex, PoisonError};

@@ -6,6 +6,9 @@
 //! different contents, and a check of ids saw nothing. Whoever differs at one entry differs at every later one, so each
 //! look at a voter is compared with every other look, at any voter and at any time, that showed the same index.
 //!
+//! What voters sign about a tick is judged in the same way: of one tick every voter signs the same, and each signs once
+//! (F-20, K-31). Two statements of one tick would let a liar show each edge the one that suits it.
+//!
 //! The Raft library's leader is a pair of term and voter, and a greater voter may take over within a term; so election
 //! safety is that (term, leader) never falls at any voter: nobody who followed one leader follows a lesser one again.
 
@@ -17,8 +20,11 @@ use remit_common::id::VoterId;
 use super::context::{Context, micros};
 use super::verdict::{Findings, Invariant, Verdict, Witness, at};
 use crate::history::outages::outages;
-use crate::history::{Event, Voter, What};
+use crate::history::{Event, SignedTick, Voter, What};
 use crate::node::Node;
+
+/// By number, what was seen first, at whom, and when.
+type Seen = BTreeMap<u64, (Digest, VoterId, Witness)>;
 
 /// What one voter has said of itself so far.
 struct Before {
@@ -34,7 +40,7 @@ pub(super) fn check(events: &[Event], context: &Context) -> Verdict {
     let mut findings = Findings::default();
     let (outages, settle_us) = (outages(events), micros(context.settle));
     let mut before: BTreeMap<(VoterId, &str), Before> = BTreeMap::new();
-    let mut states: BTreeMap<u64, (Digest, VoterId, Witness)> = BTreeMap::new();
+    let (mut states, mut signed): (Seen, Seen) = (Seen::new(), Seen::new());
     for event in events {
         match &event.what {
             What::Voter(voter) => {
@@ -43,6 +49,7 @@ pub(super) fn check(events: &[Event], context: &Context) -> Verdict {
                 let may_restart = outages.iter().any(|outage| outage.hits(&node, event.time_us, settle_us));
                 going_back(&mut findings, &mut before, event, voter, may_restart);
                 same_state(&mut findings, &mut states, event, voter);
+                same_statement(&mut findings, &mut signed, event, voter);
             }
             What::Fault { nodes, .. } => {
                 for ((voter, _), before) in &mut before {
@@ -118,12 +125,7 @@ fn going_back<'a>(
     before.applied = (voter.applied.0, now);
 }
 
-fn same_state(
-    findings: &mut Findings,
-    states: &mut BTreeMap<u64, (Digest, VoterId, Witness)>,
-    event: &Event,
-    voter: &Voter,
-) {
+fn same_state(findings: &mut Findings, states: &mut Seen, event: &Event, voter: &Voter) {
     let Some(digest) = voter.applied_digest else { return };
     let now = Witness::from(event);
     let (first, other, seen_at) = *states.entry(voter.applied.0).or_insert((digest, voter.voter, now));
@@ -139,6 +141,27 @@ fn same_state(
             format!(
                 "Up to entry {} voter {} applied other contents (seen at {}) than voter {} (seen at {}).",
                 voter.applied,
+                voter.voter,
+                at(now.time_us),
+                other,
+                at(seen_at.time_us),
+            )
+        });
+    }
+}
+
+fn same_statement(findings: &mut Findings, seen: &mut Seen, event: &Event, voter: &Voter) {
+    let Some(SignedTick { tick, statement }) = voter.signed else { return };
+    let now = Witness::from(event);
+    let (first, other, seen_at) = *seen.entry(tick.0).or_insert((statement, voter.voter, now));
+    if seen_at == now {
+        return;
+    }
+    findings.compared("times that a signed tick was seen again");
+    if first != statement {
+        findings.breach(&[seen_at, now], || {
+            format!(
+                "Of tick {tick} voter {} signed another statement (seen at {}) than voter {} (seen at {}).",
                 voter.voter,
                 at(now.time_us),
                 other,

@@ -244,6 +244,7 @@ impl LocalMesh {
             listen,
             voters,
             enrolment: None,
+            bootstrap: None,
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits::default(),
         };

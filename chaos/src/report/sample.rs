@@ -111,6 +111,7 @@ fn polls(notes: &mut Notes, dice: &mut Dice) {
                         leader,
                         applied: LogIndex(at * 2),
                         applied_digest: None,
+                        signed: None,
                     }),
                 );
             }

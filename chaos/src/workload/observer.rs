@@ -16,7 +16,7 @@ use serde::Deserialize;
 use super::http::get;
 use super::rest::rest;
 use crate::drill::backend::Access;
-use crate::history::{Edge, History, Kind, RecordSeen, TurnedAway, Voter, What};
+use crate::history::{Edge, History, Kind, RecordSeen, SignedTick, TurnedAway, Voter, What};
 use crate::node::Node;
 
 const NAME: &str = "observer";
@@ -36,6 +36,7 @@ struct VoterStatus {
     leader: Option<VoterId>,
     applied: Option<LogIndex>,
     applied_digest: Option<Digest>,
+    signed: Option<SignedTick>,
 }
 
 #[derive(Deserialize)]
@@ -140,6 +141,7 @@ impl Observer {
             leader: status.leader,
             applied,
             applied_digest: status.applied_digest,
+            signed: status.signed,
         }));
     }
 

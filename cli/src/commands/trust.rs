@@ -9,6 +9,7 @@ mod description;
 mod directory;
 mod documents;
 mod make;
+mod offline;
 mod push;
 mod show;
 mod sign;
@@ -62,6 +63,8 @@ enum Verb {
     Merge(sign::Merge),
     /// Verify roots and directories from the first root on, and say what is missing or ends soon
     Show(show::Args),
+    /// Let calls go on at edges that no voter can reach, for so long
+    Offline(offline::Args),
     /// Make the authority that admits connections of voters or of edges
     Authority(authority::Authority),
     /// Issue a voter's certificate, or that of an edge that does not join by a token
@@ -79,6 +82,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Sign(args) => sign::run(args, context),
         Verb::Merge(args) => sign::merge(args, context),
         Verb::Show(args) => show::run(args, context),
+        Verb::Offline(args) => offline::run(args, context),
         Verb::Authority(args) => authority::authority(args, context),
         Verb::Certificate(args) => authority::certificate(args, context),
         Verb::Push(args) => push::run(args, context).await,

@@ -15,17 +15,17 @@ use crate::process::{Running, json as run, read, remit, stdout_of, write};
 const TRIES_MAX: usize = 20_000;
 
 /// An edge of a mesh, which a test stops and starts.
-struct Edge {
-    folder: PathBuf,
-    pid: i32,
+pub(crate) struct Edge {
+    pub(crate) folder: PathBuf,
+    pub(crate) pid: i32,
     ops: String,
     /// `HOST:PORT` of the listener for agents.
-    agent: String,
+    pub(crate) agent: String,
 }
 
 impl Edge {
     /// One of the mesh's, in the order of the mesh file.
-    fn of(mesh: &Mesh, index: usize) -> Self {
+    pub(crate) fn of(mesh: &Mesh, index: usize) -> Self {
         let file: Value = serde_json::from_slice(&read(&mesh.path().join(".remit/mesh.json"))).unwrap();
         let edge = &file["edges"][index];
         let text = |name: &str| edge[name].as_str().unwrap().trim_start_matches("http://").to_owned();
@@ -33,9 +33,16 @@ impl Edge {
         Self { folder: text("dir").into(), pid, ops: text("ops"), agent: text("agent") }
     }
 
+    /// The same edge, in the process in which a test has started it.
+    pub(crate) fn of_process(&self, running: &Running) -> Self {
+        let Self { folder, ops, agent, .. } = self;
+        let (folder, ops, agent) = (folder.clone(), ops.clone(), agent.clone());
+        Self { folder, pid: running.pid().as_raw_nonzero().get(), ops, agent }
+    }
+
     /// Ends it at once, and starts it again when nobody listens at its addresses any more, with its configuration
     /// changed. Returns when it listens. `meanwhile` happens in between.
-    fn start_anew(&self, change: impl FnOnce(String) -> String, meanwhile: impl FnOnce()) -> Running {
+    pub(crate) fn start_anew(&self, change: impl FnOnce(String) -> String, meanwhile: impl FnOnce()) -> Running {
         let _ports_are_taken_again = one_at_a_time();
         kill_process(Pid::from_raw(self.pid).unwrap(), Signal::KILL).unwrap();
         while [&self.agent, &self.ops].into_iter().any(|addr| is_open(addr)) {

@@ -6,6 +6,8 @@ mod agent;
 #[path = "../../../common/tests/bad_bundles/mod.rs"]
 mod bad_bundles;
 #[cfg(test)]
+mod bootstrap;
+#[cfg(test)]
 mod bundle;
 #[cfg(test)]
 mod ceremony;

@@ -4,9 +4,11 @@
 //! activations, the revocation epoch. An edge says what it has; everything above that, and nothing else, comes back.
 //! Neither side keeps a history of the other. [`publisher`] runs at the voter, once per edge; [`subscriber`] at the
 //! edge, once per connection. Both take messages and time and give messages; whoever owns the connection moves them.
+//! What a voter says can also be put into a folder, where no voter is at hand: [`bootstrap`].
 //! The subscriber trusts nothing of what it is told: it hands out bytes, and the edge verifies them. Clauses D-1 to
 //! D-8, docs/PROTOCOL.md.
 
+pub mod bootstrap;
 mod fetching;
 pub mod published;
 pub mod publisher;

@@ -133,6 +133,12 @@ impl Statement {
         key.verify(&self.signed_bytes(mesh), signature)
     }
 
+    /// SHA-256 of what is signed: two statements with one digest are one.
+    #[must_use]
+    pub fn digest(&self, mesh: &MeshId) -> Digest {
+        Digest::of(&[&self.signed_bytes(mesh)])
+    }
+
     fn signed_bytes(&self, mesh: &MeshId) -> Vec<u8> {
         let Self { n, nonce_root, epoch, revocations, activations, relations, directory, root } = self;
         let mut bytes = Vec::with_capacity(256);

@@ -3,7 +3,8 @@
 //! [`dsse`] wraps exact bytes with their signatures; [`root`] says which keys count for what; [`directory`] lists
 //! the machines and people of the mesh, and [`published`] leads from a pinned first root to the newest one; [`ceremony`] is how
 //! people sign both. [`tick`] and [`merkle`] prove that a voter's word is younger than an edge's nonce, [`beacon`] that most
-//! voters say the same, and [`freshness`] turns that into the age that every decision is made with.
+//! voters say the same, and [`freshness`] turns that into the age that every decision is made with. What may go on without any
+//! voter, people say in an [`offline`] authorization.
 
 pub mod activation;
 pub mod beacon;
@@ -14,6 +15,7 @@ pub mod dsse;
 pub(crate) mod fixture;
 pub mod freshness;
 pub mod merkle;
+pub mod offline;
 pub mod published;
 pub mod refused;
 pub mod role;

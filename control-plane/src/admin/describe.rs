@@ -29,6 +29,7 @@ fn document() -> Value {
         ) },
         "/v1/revocations": { "get": read("Revocations in force, or those of the newest signed tick", &["consistency", "tenant", "signed"]) },
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
+        "/v1/bootstrap": { "get": read("What edges need to start without a voter, as signed at the newest tick", &[]) },
         "/v1/decisions": { "get": read("Decision records", &["tenant", "id", "after", "limit"]) },
         "/v1/decisions/stream": { "get": read("Decision records as they arrive, as server-sent events", &["tenant"]) },
         "/v1/records": { "get": read("Records of this voter's store, as edges wrote them", &["after", "limit"]) },

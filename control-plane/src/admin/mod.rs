@@ -5,6 +5,7 @@
 //! is asked for; what only all voters together know is asked of all, and who did not answer is named. Reads are not
 //! authenticated yet, which is why this listener stays on loopback. Clauses.
 
+mod bootstrap;
 mod coverage;
 mod decisions;
 mod describe;
@@ -68,6 +69,7 @@ pub(crate) fn router(app: App) -> Router {
         .route(Operation::ChangeRollout.path(), get(rollouts::list))
         .route(Operation::ChangeTokens.path(), get(enrolment::tokens))
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
+        .route("/v1/bootstrap", get(bootstrap::bootstrap))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/stream", get(decisions::stream))
         .route("/v1/records", get(records::list))

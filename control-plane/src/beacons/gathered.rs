@@ -100,7 +100,7 @@ impl Gathered {
         }
         tick.signed.signatures.insert(voter, signature);
         let is_complete = tick.is_complete();
-        if self.newest.get(&voter).is_none_or(|(known, _)| known.n < n) {
+        if self.newest.get(&voter).is_none_or(|(known, _)| known.n <= n) {
             self.newest.insert(voter, (tick.signed.statement.clone(), signature));
         }
         self.newest.retain(|voter, _| trust.directory.voter(*voter).is_some());
@@ -123,6 +123,11 @@ impl Gathered {
     pub(super) fn signed_set(&self) -> Option<Arc<Revocations>> {
         let mut signed = self.ticks.values().rev().filter(|tick| tick.is_complete());
         signed.find_map(|tick| tick.revocations.clone())
+    }
+
+    /// The newest tick that a majority has signed.
+    pub(super) fn complete(&self) -> Option<&SignedStatement> {
+        self.ticks.values().rev().find(|tick| tick.is_complete()).map(|tick| &tick.signed)
     }
 
     /// The newest statement under a voter's signature.

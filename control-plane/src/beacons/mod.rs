@@ -12,10 +12,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::{Signature, SigningKey};
 use remit_common::id::{LogIndex, TenantId, VoterId};
 use remit_common::net::env::deadline;
 use remit_common::net::tasks::{Shutdown, TaskGroup};
+use remit_common::planted::{Bug, planted};
 use remit_common::relation_log::{Head, RelationHeads};
 use remit_common::revocation::Revocations;
 use remit_common::sync::published::PublishedBeacon;
@@ -81,7 +83,8 @@ impl Beacons {
                 changed = views.changed() => if changed.is_err() { break },
             }
             let view = views.borrow_and_update().clone();
-            if let Some(fact) = view.state.tick().filter(|fact| fact.n > seen) {
+            let is_due = |fact: &&TickFact| fact.n > seen || planted(Bug::TwoAnswersForOneTick);
+            if let Some(fact) = view.state.tick().filter(is_due) {
                 seen = fact.n;
                 self.on_tick(&view.state, fact, &mut sending).await;
             }
@@ -101,7 +104,11 @@ impl Beacons {
         if (trust.root.version(), trust.directory.version()) != (fact.root, fact.directory) {
             return;
         }
-        let (statement, heads) = state_of(fact, &trust, relations);
+        let (mut statement, heads) = state_of(fact, &trust, relations);
+        if planted(Bug::TwoAnswersForOneTick) {
+            let newest = state.revocations();
+            (statement.epoch, statement.revocations) = (newest.epoch(), newest.digest());
+        }
         self.lock().begin(statement.clone(), heads, &trust, state.revocations());
         self.release();
         let Some(signature) = self.sign(&statement, &trust).await else { return };
@@ -199,9 +206,20 @@ impl Beacons {
         PeerReply::CoSigned { newest }
     }
 
+    /// The newest tick that this voter has signed, and the digest of what it has said of it.
+    pub(crate) fn own(&self) -> Option<(LogIndex, Digest)> {
+        let (statement, _) = self.lock().newest_of(self.cluster.id)?;
+        Some((statement.n, statement.digest(&self.cluster.view().state.genesis().mesh)))
+    }
+
     /// The newest ticks and who has signed them, oldest first.
     pub(crate) fn signed(&self) -> Vec<SignedStatement> {
         self.lock().signed()
+    }
+
+    /// The newest tick that a majority has signed.
+    pub(crate) fn complete(&self) -> Option<SignedStatement> {
+        self.lock().complete().cloned()
     }
 
     /// The revocations of the newest tick that a majority has signed.

@@ -9,6 +9,6 @@ mod store;
 mod trial;
 mod view;
 
-pub(crate) use state::{Accepted, CRASH_LOOP, Refused, State, StateConfig, TakenRelations};
+pub(crate) use state::{Accepted, CRASH_LOOP, NotBootstrapped, Refused, State, StateConfig, TakenRelations};
 pub(crate) use store::end_trials_well;
 pub(crate) use view::{ActiveBundle, Lost, TenantRelations, View, ViewCell};

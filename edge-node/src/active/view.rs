@@ -2,18 +2,22 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use remit_common::bundle::{CompiledBundle, VerifiedBundle};
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{CredentialId, LogIndex, TenantId};
+use remit_common::lattice::{Effect, Effects};
+use remit_common::policy::Bounds;
 use remit_common::policy::relations::Relations;
 use remit_common::relation_log::Head;
 use remit_common::revocation::Revocations;
 use remit_common::shard::VerifiedShard;
 use remit_common::time::{Now, Timestamp};
 use remit_common::trust::directory::Directory;
-use remit_common::trust::freshness::FreshnessView;
+use remit_common::trust::freshness::{Fresh, FreshnessView, Mode, Stale, age_of};
+use remit_common::trust::offline::{OfflineAuthorization, SignedOffline};
 use remit_common::trust::root::Root;
 use tokio::sync::watch;
 
@@ -95,6 +99,26 @@ pub(crate) struct TenantRelations {
     pub(crate) proven: Option<Now>,
 }
 
+/// What a tenant's administrators let go on without voters.
+#[derive(Debug, Clone)]
+pub(crate) struct Offline {
+    /// As it was signed: a later root may list other signers.
+    pub(crate) signed: Arc<SignedOffline>,
+    pub(crate) authorization: OfflineAuthorization,
+    /// When this edge took it: should the clocks drift apart afterwards, nobody knows how old it is.
+    pub(crate) taken: Now,
+    /// Whether the tenant's relations are those of the tick that its signers looked at.
+    pub(crate) has_relations: bool,
+}
+
+impl Offline {
+    /// Whether a call with these effects may go on, and for how long.
+    fn allows(&self, effects: Effects, now: Now) -> Option<Fresh> {
+        age_of(self.taken, now)?;
+        self.authorization.allows(effects, now.wall)
+    }
+}
+
 /// A document that everything hangs on has passed its time, or never came.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum Untrusted {
@@ -135,6 +159,7 @@ pub(crate) struct View {
     pub(crate) relations: Arc<BTreeMap<TenantId, TenantRelations>>,
     pub(crate) shards: Arc<BTreeMap<(TenantId, CredentialId), Arc<VerifiedShard>>>,
     pub(crate) freshness: FreshnessView,
+    pub(crate) offline: Arc<BTreeMap<TenantId, Offline>>,
     pub(crate) documents: Arc<Documents>,
 }
 
@@ -148,6 +173,60 @@ impl View {
         let directory = self.directory.as_ref().ok_or(Untrusted::NoDirectory)?;
         directory.check_time(now).map_err(|_| Untrusted::DirectoryExpired)?;
         Ok(directory)
+    }
+
+    /// Whether a call of this tenant with these effects is within its bound, by what voters have proven, or by what the
+    /// tenant's administrators allow without them (clause F-27).
+    ///
+    /// # Errors
+    /// [`Stale`].
+    pub(crate) fn check_fresh(
+        &self,
+        tenant: &TenantId,
+        effects: Effects,
+        bounds: &Bounds,
+        now: Now,
+    ) -> Result<Fresh, Stale> {
+        let offline = || self.offline.get(tenant).and_then(|offline| offline.allows(effects, now));
+        self.freshness.check(effects, bounds, now).or_else(|stale| match stale {
+            Stale::Bound { .. } => offline().ok_or(stale),
+            Stale::Quarantined(_) => Err(stale),
+        })
+    }
+
+    /// How long relations count for a call with these effects; `None` when they do not.
+    pub(crate) fn relations_left(
+        &self,
+        tenant: &TenantId,
+        effects: Effects,
+        bounds: &Bounds,
+        now: Now,
+    ) -> Option<Duration> {
+        let bound = bounds.bound_for(effects);
+        let proven = self.relations.get(tenant).and_then(|known| known.proven);
+        let left = proven.and_then(|proven| age_of(proven, now)).and_then(|age| bound.checked_sub(age));
+        left.filter(|left| !left.is_zero()).or_else(|| {
+            let offline = self.offline.get(tenant).filter(|offline| offline.has_relations)?;
+            offline.allows(effects, now).map(|fresh| fresh.left)
+        })
+    }
+
+    /// How old what this edge knows of a tenant is; `None` is infinite.
+    pub(crate) fn age(&self, tenant: Option<&TenantId>, now: Now) -> Option<Duration> {
+        self.freshness.age(now).or_else(|| {
+            let offline = self.offline.get(tenant?)?;
+            age_of(offline.taken, now).map(|_| offline.authorization.age(now.wall))
+        })
+    }
+
+    /// How a tenant's edge stands, for people.
+    pub(crate) fn mode(&self, tenant: &TenantId, now: Now) -> Mode {
+        let Some(active) = self.bundles.get(tenant) else {
+            return if self.freshness.quarantined(now).is_some() { Mode::Quarantined } else { Mode::Isolated };
+        };
+        let bounds = active.bundle.bounds();
+        let is_fresh = |effect: Effect| self.check_fresh(tenant, effect.into(), bounds, now).is_ok();
+        self.freshness.mode_by(is_fresh, now)
     }
 
     /// The brakes that do not hold in the tenant, because its administrators say so in the bundle that is in force here.

@@ -101,7 +101,7 @@ impl Gateway {
             handed = ask(policy, &effective, hop, true).map_err(Refusal::of_call)?;
         }
         let effects = Effects::from_iter([Effect::Delegate]);
-        journey.view.freshness.check(effects, active.bundle.bounds(), now).map_err(refuse_stale)?;
+        journey.view.check_fresh(&effective.tenant, effects, active.bundle.bounds(), now).map_err(refuse_stale)?;
         (1..=hop).try_for_each(|hop| self.count(&effective, hop, now.wall))?;
         Ok((effective, handed))
     }

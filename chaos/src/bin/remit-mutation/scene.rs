@@ -90,6 +90,7 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
         Bug::AppendNotSynced | Bug::VoteNotSaved | Bug::CommittedAheadOfLog | Bug::LeaderResumesItsTerm => {
             &[RaftSafety, Linearizable]
         }
+        Bug::TwoAnswersForOneTick => &[RaftSafety],
         Bug::ReadWithoutBarrier | Bug::ReadWithoutMajority | Bug::ReadBeforeApplied => &[Linearizable],
         // An edge that has more than its voter does not get younger any more.
         Bug::SnapshotDropsRevocations => &[RaftSafety, Linearizable, Revocation, Liveness],

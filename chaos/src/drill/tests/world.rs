@@ -163,6 +163,7 @@ fn look(world: &World, history: &History) {
             leader,
             applied: LogIndex(1),
             applied_digest: None,
+            signed: None,
         };
         history.note(at, "observer", Kind::Info, What::Voter(seen));
     }

@@ -53,8 +53,8 @@ impl Story {
     fn voter(&self, millis: u64, voter: u64, term: u64, role: &str, applied: u64) {
         let leader = Some(VoterId(1));
         let (voter, role, applied) = (VoterId(voter), role.to_owned(), LogIndex(applied));
-        let applied_digest = None;
-        self.note(millis, Kind::Info, What::Voter(Voter { voter, term, role, leader, applied, applied_digest }));
+        let said = Voter { voter, term, role, leader, applied, applied_digest: None, signed: None };
+        self.note(millis, Kind::Info, What::Voter(said));
     }
 
     fn edge(&self, millis: u64, mode: &str, bundle: u64, staleness_ms: Option<u64>) {

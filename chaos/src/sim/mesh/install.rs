@@ -148,6 +148,7 @@ impl SimMesh {
                 .map(|voter| edge_config::VoterAddr { id: voter.id, dist: (voter_ip(voter.id), DIST_PORT).into() })
                 .collect(),
             enrolment: None,
+            bootstrap: None,
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits { spool_bytes_max: 64 * 1024 * 1024, ..edge_config::Limits::default() },
         };

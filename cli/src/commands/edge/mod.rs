@@ -1,5 +1,6 @@
 //! `remit edge`: who may join, who has, and who is cut off.
 
+mod bootstrap;
 mod drain;
 mod token;
 
@@ -45,6 +46,8 @@ enum Verb {
     Token(token::Args),
     /// Have an edge take no new work and let what is under way end, before it is stopped or moved
     Drain(drain::Args),
+    /// Write a folder from which edges start while no voter can be reached
+    Bootstrap(bootstrap::Args),
     /// Cut an edge off: it decides nothing any more, and voters do not serve it
     Evict {
         /// Which edge
@@ -57,6 +60,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Ls => ls(context).await,
         Verb::Token(args) => token::run(args, context).await,
         Verb::Drain(args) => drain::run(args, context).await,
+        Verb::Bootstrap(args) => bootstrap::run(args, context).await,
         Verb::Evict { id } => evict(context, id).await,
     }
 }

@@ -4,6 +4,8 @@ mod check;
 mod read;
 mod write;
 
+pub(in crate::commands) use read::batches;
+
 use std::path::PathBuf;
 
 use clap::Subcommand;

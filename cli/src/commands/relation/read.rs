@@ -70,11 +70,24 @@ pub(super) struct Proven {
 pub(super) async fn proven(context: &Context, admin: &Admin, mesh: &MeshFile) -> Result<Proven, Failure> {
     let (root, _) = trust::directory(context, mesh).await?;
     let bundle = local::active_policy(context, admin, mesh, &root).await?;
+    let batches = batches(admin, &mesh.tenant).await?;
+    let read = batches.iter().map(|batch| batch.get().as_bytes());
+    let log = RelationLog::verify(mesh.mesh_id, mesh.tenant.clone(), read, &Writers::of(bundle.policy()));
+    let log = log.map_err(|error| {
+        let hint = "if a writer was dropped, look at what it left with `remit relation ls`, and state what is right with \
+                    `remit relation compact --unproven` or `remit relation import FILE --replace`";
+        Failure::caused(Exit::Failed, &error).reason(error.reason_code()).hint(hint)
+    })?;
+    Ok(Proven { log, bundle })
+}
+
+/// Every batch that is kept of a tenant's relations, as its writer signed it. Nothing is verified.
+pub(in crate::commands) async fn batches(admin: &Admin, tenant: &TenantId) -> Result<Vec<Box<RawValue>>, Failure> {
     let mut batches: Vec<Box<RawValue>> = Vec::new();
     let mut last: Option<u64> = None;
     loop {
         let after = last.map_or_else(String::new, |last| format!("&after={last}"));
-        let page: RelationBatches = admin.get(&format!("/v1/relations/batches?tenant={}{after}", mesh.tenant)).await?;
+        let page: RelationBatches = admin.get(&format!("/v1/relations/batches?tenant={}{after}", tenant)).await?;
         if last.is_some_and(|last| page.first.is_some_and(|first| Some(first) != last.checked_add(1))) {
             // Somebody stated the whole set between two pages.
             (batches, last) = (Vec::new(), None);
@@ -86,14 +99,7 @@ pub(super) async fn proven(context: &Context, admin: &Admin, mesh: &MeshFile) ->
             break;
         }
     }
-    let read = batches.iter().map(|batch| batch.get().as_bytes());
-    let log = RelationLog::verify(mesh.mesh_id, mesh.tenant.clone(), read, &Writers::of(bundle.policy()));
-    let log = log.map_err(|error| {
-        let hint = "if a writer was dropped, look at what it left with `remit relation ls`, and state what is right with \
-                    `remit relation compact --unproven` or `remit relation import FILE --replace`";
-        Failure::caused(Exit::Failed, &error).reason(error.reason_code()).hint(hint)
-    })?;
-    Ok(Proven { log, bundle })
+    Ok(batches)
 }
 
 async fn page(admin: &Admin, query: &str, after: Option<&TupleKey>) -> Result<RelationList, Failure> {

@@ -53,6 +53,7 @@ impl State {
         self.directory = directory;
         // A key that the new root does not list any more vouches for nothing from this moment on.
         self.load_tenants()?;
+        self.recheck_offline(now);
         let _instead = self.retreat(now);
         self.show();
         Ok(Accepted::Changed)

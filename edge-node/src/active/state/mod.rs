@@ -1,5 +1,6 @@
 //! The owner of what is true here: verifies, stores, then shows.
 
+mod bootstrap;
 mod bundles;
 mod crashes;
 mod documents;
@@ -29,7 +30,8 @@ use remit_common::wire::message::{BeaconOffer, TickRelations};
 
 use super::store::{Index, Store, StoreFailed};
 use super::trial::Trials;
-use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
+use super::view::{ActiveBundle, Offline, Ready, View, ViewCell, Views};
+pub(crate) use bootstrap::NotBootstrapped;
 use bundles::Told;
 pub(crate) use documents::Documents;
 pub(crate) use refused::{CRASH_LOOP, Refused};
@@ -92,6 +94,8 @@ pub(crate) struct State {
     /// What a voter said about the tick whose answer follows.
     told_relations: Option<TickRelations>,
     told_beacon: Option<BeaconOffer>,
+    /// What may go on without voters; kept in memory only, a start reads it again.
+    offline: BTreeMap<TenantId, Offline>,
     documents: Arc<Documents>,
     store_failure: Option<StoreFailed>,
     cell: ViewCell,
@@ -150,6 +154,7 @@ impl State {
             relations: Arc::default(),
             shards: Arc::default(),
             freshness: freshness.view(),
+            offline: Arc::default(),
             documents: Arc::default(),
         }));
         let documents = Documents {
@@ -175,6 +180,7 @@ impl State {
             relations: BTreeMap::new(),
             told_relations: None,
             told_beacon: None,
+            offline: BTreeMap::new(),
             documents: Arc::new(documents),
             store_failure: None,
             cell,
@@ -233,6 +239,7 @@ impl State {
             relations: Arc::new(self.relations.iter().map(|(name, held)| (name.clone(), held.shown())).collect()),
             shards: Arc::new(self.shards.clone()),
             freshness: self.freshness.view(),
+            offline: Arc::new(self.offline.clone()),
             documents: Arc::clone(&self.documents),
         });
     }

@@ -98,6 +98,11 @@ impl Held {
         }
     }
 
+    /// Whether this batch is here, and none is known to come after it.
+    pub(super) fn has(&self, newest: &Head) -> bool {
+        self.log.has(newest) && self.log.head().revision >= self.highest.revision
+    }
+
     fn catch_up(&mut self) {
         for (named, at) in std::mem::take(&mut self.pending) {
             self.name(named, at);

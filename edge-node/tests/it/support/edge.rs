@@ -75,6 +75,7 @@ pub(crate) fn install_as(
         listen: Listen { agent: ([127, 0, 0, 1], 0).into(), ops: ([127, 0, 0, 1], 0).into(), tls: None },
         voters: voters.iter().map(|(id, dist)| VoterAddr { id: *id, dist: *dist }).collect(),
         enrolment: None,
+        bootstrap: None,
         proof: remit_edge_node::config::Proofs::default(),
         limits: remit_edge_node::config::Limits::default(),
     }

@@ -4,7 +4,7 @@ use remit_common::crypto::digest::Digest;
 use remit_common::id::{LogIndex, RevocationEpoch};
 
 use super::{MILLI, VOTERS, VoterState, World};
-use crate::history::{Edge, Kind, Voter, What};
+use crate::history::{Edge, Kind, SignedTick, Voter, What};
 
 impl World {
     /// Everybody's status, and the ends of the voters' stores.
@@ -24,6 +24,7 @@ impl World {
                 leader: (voter.term == self.term).then_some(self.leader),
                 applied: LogIndex(applied),
                 applied_digest: Some(state(applied)),
+                signed: Some(SignedTick { tick: LogIndex(applied), statement: state(applied) }),
             };
             let fresh: Vec<_> = voter.store.iter().skip(voter.followed).cloned().collect();
             self.note("observer", Kind::Info, What::Voter(status));

@@ -26,6 +26,15 @@ fn voters_that_disagree_are_found() {
                     },
                 )
             }),
+            ("another statement of a tick that was signed before", |history| {
+                let mut seen = BTreeSet::new();
+                history.any_voter(
+                    |_, voter| voter.signed.is_some_and(|signed| !seen.insert(signed.tick)),
+                    |voter| {
+                        voter.signed.as_mut().unwrap().statement = Digest::of(&[b"other"]);
+                    },
+                )
+            }),
             ("a term that falls", |history| {
                 history.any_voter(|time, voter| second(time, 3, 39) && voter.term > 0, |voter| voter.term = 0)
             }),
