@@ -547,6 +547,9 @@ pub async fn daemon(args: Args, environment: BTreeMap<String, String>, env: Env)
     }
     if check_config {
         enrolment::check(&resolved.config, &env)?;
+        if let Some(folder) = &resolved.config.bootstrap {
+            BootstrapFolder::new(Arc::clone(&env.disk), folder).index()?;
+        }
         print(&format!("`{shown}` and every file it names are usable\n"));
         return Ok(());
     }
@@ -593,7 +596,9 @@ async fn load_state(config: &Config, env: &Env, root: Vec<u8>) -> Result<State, 
             let taken = state.take_bootstrap(&BootstrapFolder::new(disk, &path), now);
             let why = |refused: NotBootstrapped| telemetry::chain_text(&refused);
             let tick = taken.map_err(|refused| RunError::Bootstrap { path, why: why(refused) })?;
-            tracing::info!(%tick, "what the bootstrap folder has of this tick is here");
+            if let Some(tick) = tick {
+                tracing::info!(%tick, "what the bootstrap folder has of this tick is here");
+            }
         }
         Ok(state)
     };

@@ -218,7 +218,7 @@ async fn status(State(operations): State<Operations>) -> Json<impl Serialize> {
                 bundle_digest: active.map(|active| *active.bundle.digest()),
                 activation: active.map(|active| active.number),
                 mode: view.mode(tenant, now),
-                offline_until: view.offline.get(tenant).map(|offline| offline.authorization.content().expires),
+                offline_until: view.offline_in_use(tenant, now).map(|offline| offline.content().expires),
                 crash_loop: view.lost.get(tenant).into_iter().flatten().map(crash_status).collect(),
                 relations: view.relations.get(tenant).map(|known| RelationsStatus {
                     revision: known.head.revision,

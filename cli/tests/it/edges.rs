@@ -18,7 +18,7 @@ const TRIES_MAX: usize = 20_000;
 pub(crate) struct Edge {
     pub(crate) folder: PathBuf,
     pub(crate) pid: i32,
-    ops: String,
+    pub(crate) ops: String,
     /// `HOST:PORT` of the listener for agents.
     pub(crate) agent: String,
 }

@@ -1,9 +1,10 @@
 //! A folder that stands in for the control plane: where in it is what.
 //!
 //! `bootstrap.json` ([`Bootstrap`]), `bundles/<manifest digest>` (containers), `relations/<tenant>.json` (the batches, in
-//! their order) and `offline/<tenant>.json` (an offline authorization). It may come from a disk, from object storage or
+//! their order), `shards/<edge>.json` (sealed credentials) and `offline/<tenant>.json` (an offline authorization). It may come from a disk, from object storage or
 //! from somebody's pocket: nothing in it is believed. Clause D-15, docs/PROTOCOL.md.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -12,15 +13,16 @@ use serde_json::value::RawValue;
 
 use super::env::Disk;
 use crate::crypto::digest::Digest;
-use crate::id::TenantId;
+use crate::id::{EdgeId, TenantId};
 use crate::limits::{
     BOOTSTRAP_BYTES_MAX, BUNDLE_BYTES_MAX, OFFLINE_AUTHORIZATION_BYTES_MAX, RELATION_BATCHES_MAX,
     RELATION_LOG_BYTES_MAX,
 };
 use crate::sync::bootstrap::{Bootstrap, BootstrapRefused};
 
-/// Bytes between the batches of a file.
-const BETWEEN_BATCHES: usize = RELATION_BATCHES_MAX + 2;
+/// Credentials that are sealed for one edge, and their bytes.
+const EDGE_SHARDS_MAX: usize = 4_096;
+const EDGE_SHARDS_BYTES_MAX: usize = 32 * 1024 * 1024;
 
 /// The folder.
 #[derive(Clone)]
@@ -90,6 +92,10 @@ impl BootstrapFolder {
         self.folder.join("relations").join(format!("{tenant}.json"))
     }
 
+    fn shards_path(&self, edge: &EdgeId) -> PathBuf {
+        self.folder.join("shards").join(format!("{edge}.json"))
+    }
+
     /// What belongs together. Nothing is verified.
     ///
     /// # Errors
@@ -113,17 +119,32 @@ impl BootstrapFolder {
     /// # Errors
     /// [`FolderUnusable`].
     pub fn relations(&self, tenant: &TenantId) -> Result<Vec<Vec<u8>>, FolderUnusable> {
-        let path = self.relations_path(tenant);
-        let bytes = self.read(&path, RELATION_LOG_BYTES_MAX + BETWEEN_BATCHES)?;
-        let malformed = |rule: String| BootstrapRefused::Malformed(rule);
-        let batches: Result<Vec<&RawValue>, _> =
-            serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()));
-        let batches = batches.and_then(|batches| {
-            let is_many = batches.len() > RELATION_BATCHES_MAX;
-            if is_many { Err(malformed("more batches than a tenant has".to_owned())) } else { Ok(batches) }
-        });
-        let batches = batches.map_err(|source| FolderUnusable::Refused { path, source })?;
-        Ok(batches.into_iter().map(|batch| batch.get().as_bytes().to_vec()).collect())
+        self.list(self.relations_path(tenant), RELATION_LOG_BYTES_MAX, RELATION_BATCHES_MAX)
+    }
+
+    /// The credentials that are sealed for an edge.
+    ///
+    /// # Errors
+    /// [`FolderUnusable`].
+    pub fn shards(&self, edge: &EdgeId) -> Result<Vec<Vec<u8>>, FolderUnusable> {
+        self.list(self.shards_path(edge), EDGE_SHARDS_BYTES_MAX, EDGE_SHARDS_MAX)
+    }
+
+    /// A file that is a list of signed documents, each with the bytes that it has there.
+    fn list(&self, path: PathBuf, bytes_max: usize, count_max: usize) -> Result<Vec<Vec<u8>>, FolderUnusable> {
+        // The brackets, and a comma each.
+        let bytes = self.read(&path, bytes_max.saturating_add(count_max).saturating_add(2))?;
+        let listed: Result<Vec<&RawValue>, String> = serde_json::from_slice(&bytes).map_err(|error| error.to_string());
+        match listed {
+            Ok(listed) if listed.len() <= count_max => {
+                Ok(listed.into_iter().map(|one| one.get().as_bytes().to_vec()).collect())
+            }
+            Ok(_) => {
+                let source = BootstrapRefused::Malformed("it lists more than there can be".to_owned());
+                Err(FolderUnusable::Refused { path, source })
+            }
+            Err(why) => Err(FolderUnusable::Refused { path, source: BootstrapRefused::Malformed(why) }),
+        }
     }
 
     /// A tenant's offline authorization, if there is one.
@@ -160,8 +181,35 @@ impl BootstrapFolder {
     /// # Errors
     /// [`FolderUnusable::Disk`].
     pub fn write_relations(&self, tenant: &TenantId, batches: &[Box<RawValue>]) -> Result<(), FolderUnusable> {
-        let texts: Vec<&str> = batches.iter().map(|batch| batch.get()).collect();
-        self.write(&self.relations_path(tenant), format!("[{}]", texts.join(",")).as_bytes())
+        self.write_list(&self.relations_path(tenant), batches)
+    }
+
+    /// Writes the credentials that are sealed for an edge, which are JSON.
+    ///
+    /// # Errors
+    /// [`FolderUnusable::Disk`].
+    pub fn write_shards(&self, edge: &EdgeId, shards: &[Box<RawValue>]) -> Result<(), FolderUnusable> {
+        self.write_list(&self.shards_path(edge), shards)
+    }
+
+    fn write_list(&self, path: &Path, documents: &[Box<RawValue>]) -> Result<(), FolderUnusable> {
+        let texts: Vec<&str> = documents.iter().map(|one| one.get()).collect();
+        self.write(path, format!("[{}]", texts.join(",")).as_bytes())
+    }
+
+    /// Removes bundles that an earlier index named, and this one does not.
+    ///
+    /// # Errors
+    /// [`FolderUnusable::Disk`].
+    pub fn keep_bundles(&self, named: &BTreeSet<Digest>) -> Result<(), FolderUnusable> {
+        let folder = self.folder.join("bundles");
+        let failed = |source| FolderUnusable::Disk { doing: "tidy", path: folder.clone(), source };
+        for name in self.disk.list(&folder).map_err(failed)? {
+            if name.parse::<Digest>().is_ok_and(|digest| !named.contains(&digest)) {
+                self.disk.remove(&folder.join(&name)).map_err(failed)?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes a tenant's offline authorization.

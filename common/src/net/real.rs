@@ -88,7 +88,12 @@ impl Disk for RealDisk {
     fn replace(&self, path: &Path, bytes: &[u8]) -> io::Result<()> {
         let (folder, name) = folder_and_name(path)?;
         let temporary = folder.join(format!(".{name}{TEMPORARY}"));
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+        let create = || OpenOptions::new().write(true).create_new(true).mode(0o600).open(&temporary);
+        // What lies there is left from a power cut, or a link that somebody put there to have its target written.
+        let mut file = create().or_else(|error| match error.kind() {
+            io::ErrorKind::AlreadyExists => std::fs::remove_file(&temporary).and_then(|()| create()),
+            _ => Err(error),
+        })?;
         io::Write::write_all(&mut file, bytes)?;
         file.sync_all()?;
         std::fs::rename(&temporary, path)?;

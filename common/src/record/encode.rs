@@ -217,6 +217,7 @@ impl Detail {
             class,
             relations,
             absent,
+            offline,
         } = self;
         let mut map = Map::default();
         map.put(1, |out| out.bytes(salt)?.ok());
@@ -252,6 +253,7 @@ impl Detail {
         map.maybe(25, class.as_ref(), |v, out| out.str(v.as_str())?.ok());
         map.maybe(26, *relations, |v, out| out.u64(v)?.ok());
         map.list(27, absent, |relation, out| out.str(relation)?.ok());
+        map.maybe(28, offline.as_ref(), |v, out| out.bytes(&v.0)?.ok());
         map.finish()
     }
 
@@ -301,6 +303,7 @@ impl Detail {
             class: map.take(25, name)?,
             relations: map.take(26, number)?,
             absent: map.list(27, text)?,
+            offline: map.take(28, array)?.map(Digest),
         };
         if detail.to_bytes() == bytes { Ok(detail) } else { Err(NOT_CANONICAL) }
     }

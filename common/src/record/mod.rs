@@ -199,6 +199,8 @@ pub struct Detail {
     pub class: Option<AgentClass>,
     /// The revision of the relations that it was judged by, where policies about the tool ask for any.
     pub relations: Option<u64>,
+    /// The offline authorization that was in use, where voters had proven nothing: the age is the time since it was made.
+    pub offline: Option<Digest>,
     /// Relations that did not hold when nothing permitted the call, the first few: `object#relation@subject`.
     pub absent: Vec<String>,
 }

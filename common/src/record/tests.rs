@@ -72,6 +72,7 @@ fn detail() -> Detail {
         class: None,
         relations: None,
         absent: Vec::new(),
+        offline: None,
     }
 }
 
@@ -149,6 +150,19 @@ fn r_10_every_stage_reads_back_and_no_other_number() -> Fallible {
     assert!(bytes.ends_with(&[0x18, 24, 4]));
     *bytes.last_mut().unwrap() = 5;
     assert!(Detail::parse(&bytes).is_err(), "there is no sixth stage");
+    Ok(())
+}
+
+/// Clause R-10.
+#[test]
+fn golden_bytes_of_the_offline_authorization_that_a_decision_rests_on() -> Fallible {
+    let offline = Digest([0x5a; 32]);
+    let detail = Detail { offline: Some(offline), ..detail() };
+    let record = Record::new(public(BOOT, 1, Digest::default()), detail)?;
+    assert_eq!(Record::parse(&record.to_bytes())?, record);
+    assert_eq!(record.to_json(&MESH)["remit"]["offline_authorization"], offline.to_string());
+    let bytes = record.detail_bytes.unwrap();
+    assert!(bytes.ends_with(&[&[0x18, 28, 0x58, 32][..], &[0x5a; 32]].concat()), "{}", hex(&bytes));
     Ok(())
 }
 

@@ -103,6 +103,7 @@ impl Detail {
             class,
             relations,
             absent,
+            offline,
         } = self;
         let ids: Map<_, _> = ids.iter().map(|(dimension, ids)| (dimension.to_string(), json!(ids))).collect();
         let amounts: Map<_, _> = amounts.iter().map(|(dimension, n)| (dimension.to_string(), json!(n))).collect();
@@ -144,6 +145,7 @@ impl Detail {
             ("stage", json!(stage)),
             ("relations_revision", json!(relations)),
             ("absent", json!(absent)),
+            ("offline_authorization", json!(offline)),
         ]);
         (input, rest)
     }

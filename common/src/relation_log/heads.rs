@@ -44,6 +44,11 @@ impl RelationHeads {
         self.tree.root()
     }
 
+    /// The newest batch of every tenant.
+    pub fn iter(&self) -> impl Iterator<Item = (&TenantId, &Head)> {
+        self.heads.iter().map(|(tenant, head)| (tenant, head))
+    }
+
     /// A tenant's newest batch, and how it is in the tree.
     #[must_use]
     pub fn path(&self, tenant: &TenantId) -> Option<(Head, InclusionPath)> {

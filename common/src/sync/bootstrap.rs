@@ -1,11 +1,11 @@
 //! What an edge needs to start without a voter, as voters signed it at one tick.
 //!
-//! Nothing of it is believed because it is there. Roots, directory, bundles, revocations, relations and sealed
-//! credentials carry their own signatures; which of them belong together, and that none is left out, says the statement
-//! that a majority of voters signed about the tick. What it does not say is how long ago that was: a bootstrap gives
+//! Nothing of it is believed because it is there. Roots, directory, bundles, revocations and relations carry their own
+//! signatures; which of them belong together, and that none is left out, says the statement that a majority of voters
+//! signed about the tick. Sealed credentials carry signatures as well, and a version that an edge never lets fall. What it does not say is how long ago that was: a bootstrap gives
 //! policy, and never freshness. Clauses D-15 to D-17, docs/PROTOCOL.md.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -22,7 +22,7 @@ use crate::trust::scope::Scope;
 /// The version of the format.
 pub const BOOTSTRAP_VERSION: u32 = 1;
 
-/// Everything of one tick but the bundles and the relations, which are long and lie beside it.
+/// Everything of one tick but the bundles and the relations, which are long and lie beside it, as sealed credentials do.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Bootstrap {
@@ -44,8 +44,9 @@ pub struct Bootstrap {
     pub relations: BTreeMap<TenantId, Head>,
     /// The whole set.
     pub revocations: RevocationUpdate,
-    /// Credentials, sealed for one edge each.
-    pub shards: BTreeMap<EdgeId, Vec<Box<RawValue>>>,
+    /// The edges for which credentials are sealed. These lie beside it, too; their versions only rise, and no tick names
+    /// them.
+    pub sealed_for: BTreeSet<EdgeId>,
 }
 
 /// Why a bootstrap is not taken.

@@ -55,7 +55,7 @@ fn bootstrap(signers: u8) -> Bootstrap {
         scopes: BTreeMap::new(),
         relations,
         revocations,
-        shards: BTreeMap::new(),
+        sealed_for: BTreeSet::new(),
     }
 }
 

@@ -437,16 +437,11 @@ impl FreshnessView {
     /// What to tell people.
     #[must_use]
     pub fn mode(&self, bounds: &Bounds, now: Now) -> Mode {
-        self.mode_by(|effect| self.check(effect.into(), bounds, now).is_ok(), now)
-    }
-
-    /// What to tell people where more than this decides which effects are within their bounds.
-    #[must_use]
-    pub fn mode_by(&self, is_fresh: impl Fn(Effect) -> bool, now: Now) -> Mode {
         if self.quarantined(now).is_some() {
             return Mode::Quarantined;
         }
-        match Effect::ALL.into_iter().filter(|effect| is_fresh(*effect)).count() {
+        let fresh = |effect: &Effect| self.check(Effects::from_iter([*effect]), bounds, now).is_ok();
+        match Effect::ALL.iter().filter(|effect| fresh(effect)).count() {
             0 => Mode::Isolated,
             count if count == Effect::ALL.len() => Mode::Fresh,
             _ => Mode::Degraded,

@@ -25,6 +25,9 @@ use crate::time::Timestamp;
 /// The payload type of offline authorizations.
 pub const OFFLINE_TYPE: &str = "application/vnd.remit.offline-authorization.v1+json";
 
+/// Effects that a root lets nobody wait for longer than half a minute, and that no authorization can name.
+const NEVER_OFFLINE: [Effect; 3] = [Effect::Irreversible, Effect::Spend, Effect::ExternalSend];
+
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// What an offline authorization says.
@@ -50,9 +53,7 @@ pub struct OfflineContent {
 /// An offline authorization with the signatures that it has so far; none is checked.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SignedOffline {
-    // INVARIANT: the payload is the content's.
     envelope: Envelope,
-    content: OfflineContent,
 }
 
 /// An offline authorization that enough administrators of its tenant have signed.
@@ -60,9 +61,17 @@ pub struct SignedOffline {
 pub struct OfflineAuthorization {
     // INVARIANT: made by `SignedOffline::verify` alone.
     content: OfflineContent,
+    digest: Digest,
 }
 
 impl OfflineContent {
+    /// Reads a payload, whoever has signed it.
+    fn read(payload: &[u8]) -> Result<Self, TrustRefused> {
+        let content: Self = dsse::decode(payload)?;
+        content.check()?;
+        Ok(content)
+    }
+
     fn check(&self) -> Result<(), TrustRefused> {
         let days = OFFLINE_AUTHORIZATION_DAYS_MAX;
         let life = self.expires.since(self.created);
@@ -72,6 +81,9 @@ impl OfflineContent {
         let bad = |rule| Err(TrustRefused::BadEntry { what: "the bounds".to_owned(), rule });
         if self.bounds.is_empty() {
             return bad("name at least one effect");
+        }
+        if self.bounds.keys().any(|effect| NEVER_OFFLINE.contains(effect)) {
+            return bad("calls that cannot be undone, that spend or that send out never go on without voters");
         }
         if self.bounds.values().any(|secs| *secs == 0 || Duration::from_secs((*secs).into()) > life) {
             return bad("each is at least a second and at most the life of the authorization");
@@ -85,12 +97,12 @@ impl SignedOffline {
     ///
     /// # Errors
     /// [`TrustRefused`] when the content breaks a rule.
-    pub fn unsigned(content: OfflineContent) -> Result<Self, TrustRefused> {
+    pub fn unsigned(content: &OfflineContent) -> Result<Self, TrustRefused> {
         content.check()?;
-        Ok(Self { envelope: Envelope::new(OFFLINE_TYPE, dsse::encode(&content)?), content })
+        Ok(Self { envelope: Envelope::new(OFFLINE_TYPE, dsse::encode(content)?) })
     }
 
-    /// Reads the signed form. Looks at no signature.
+    /// Reads the signed form. Looks at no signature, and not at what is signed.
     ///
     /// # Errors
     /// [`TrustRefused`].
@@ -99,9 +111,7 @@ impl SignedOffline {
         if envelope.payload_type != OFFLINE_TYPE {
             return Err(NotVerified::WrongType.into());
         }
-        let content: OfflineContent = dsse::decode(&envelope.payload)?;
-        content.check()?;
-        Ok(Self { envelope, content })
+        Ok(Self { envelope })
     }
 
     /// The signed form.
@@ -110,10 +120,12 @@ impl SignedOffline {
         self.envelope.to_bytes()
     }
 
-    /// What its signers say, whoever they are.
-    #[must_use]
-    pub fn content(&self) -> &OfflineContent {
-        &self.content
+    /// What it says, whoever has signed it: for somebody who is about to sign.
+    ///
+    /// # Errors
+    /// [`TrustRefused`].
+    pub fn read(&self) -> Result<OfflineContent, TrustRefused> {
+        OfflineContent::read(&self.envelope.payload)
     }
 
     /// SHA-256 of what is signed, for signers to compare.
@@ -146,8 +158,7 @@ impl SignedOffline {
         root.check_time(now)?;
         let unknown = || TrustRefused::BadRole { role: tenant.to_string(), rule: "the root knows no such tenant" };
         let role = root.policy_role(tenant).ok_or_else(unknown)?;
-        self.envelope.verify(OFFLINE_TYPE, role)?;
-        let content = self.content.clone();
+        let content = OfflineContent::read(self.envelope.verify(OFFLINE_TYPE, role)?)?;
         if content.mesh_id != *root.mesh_id() {
             return Err(TrustRefused::WrongMesh);
         }
@@ -160,7 +171,7 @@ impl SignedOffline {
         if now >= content.expires {
             return Err(TrustRefused::Expired { what: "offline authorization", expires: content.expires });
         }
-        Ok(OfflineAuthorization { content })
+        Ok(OfflineAuthorization { content, digest: self.digest() })
     }
 }
 
@@ -171,22 +182,29 @@ impl OfflineAuthorization {
         &self.content
     }
 
-    /// The time since its signers looked.
+    /// SHA-256 of what is signed, for records.
     #[must_use]
-    pub fn age(&self, now: Timestamp) -> Duration {
-        now.since(self.content.created)
+    pub fn digest(&self) -> &Digest {
+        &self.digest
+    }
+
+    /// The time since its signers looked; nothing when it does not count at `now`.
+    #[must_use]
+    pub fn age(&self, now: Timestamp) -> Option<Duration> {
+        let OfflineContent { created, expires, .. } = &self.content;
+        let is_in_time = now < *expires && now.plus(CLOCK_AHEAD_MAX) >= *created;
+        is_in_time.then(|| now.since(*created))
     }
 
     /// Whether a call with these effects may go on, and for how long; `None` when not. Each effect has to be named.
     #[must_use]
     pub fn allows(&self, effects: Effects, now: Timestamp) -> Option<Fresh> {
-        let OfflineContent { bounds, created, expires, .. } = &self.content;
+        let OfflineContent { bounds, expires, .. } = &self.content;
         let bounds = effects.iter().map(|effect| bounds.get(&effect).copied());
         // A call without an effect has no bound, and none is the least.
         let bound = bounds.collect::<Option<Vec<u32>>>()?.into_iter().min()?;
-        let (bound, age) = (Duration::from_secs(bound.into()), self.age(now));
-        let is_in_time = now < *expires && now.plus(CLOCK_AHEAD_MAX) >= *created;
-        (is_in_time && age < bound).then(|| Fresh { age, left: bound.saturating_sub(age).min(expires.since(now)) })
+        let (bound, age) = (Duration::from_secs(bound.into()), self.age(now)?);
+        (age < bound).then(|| Fresh { age, left: bound.saturating_sub(age).min(expires.since(now)) })
     }
 }
 

@@ -17,7 +17,7 @@ fn content() -> OfflineContent {
 }
 
 fn signed(content: OfflineContent, seeds: &[u8]) -> SignedOffline {
-    let mut signed = SignedOffline::unsigned(content).unwrap();
+    let mut signed = SignedOffline::unsigned(&content).unwrap();
     seeds.iter().for_each(|seed| signed.sign(&key(*seed)));
     signed
 }
@@ -108,11 +108,13 @@ fn key_compromise_ends_with_the_next_root() {
 #[test]
 fn endless_data_and_what_breaks_a_rule() {
     // Clause T-63.
-    let refused = |content| SignedOffline::unsigned(content).unwrap_err().reason_code();
+    let refused = |content| SignedOffline::unsigned(&content).unwrap_err().reason_code();
     assert_eq!(refused(OfflineContent { expires: NOW, ..content() }), "life_too_long");
     assert_eq!(refused(OfflineContent { expires: at(7 * 86_400 + 1), ..content() }), "life_too_long");
-    assert!(SignedOffline::unsigned(OfflineContent { expires: at(7 * 86_400), ..content() }).is_ok());
-    for bounds in [vec![], vec![(Effect::Read, 0)], vec![(Effect::Read, 86_401)]] {
+    assert!(SignedOffline::unsigned(&OfflineContent { expires: at(7 * 86_400), ..content() }).is_ok());
+    let never = [Effect::Irreversible, Effect::Spend, Effect::ExternalSend];
+    let never = never.map(|effect| vec![(Effect::Read, 60), (effect, 60)]);
+    for bounds in [vec![], vec![(Effect::Read, 0)], vec![(Effect::Read, 86_401)]].into_iter().chain(never) {
         assert_eq!(refused(OfflineContent { bounds: bounds.into_iter().collect(), ..content() }), "bad_entry");
     }
     let bytes = signed(content(), &[6, 7]).to_bytes();
@@ -125,7 +127,11 @@ fn endless_data_and_what_breaks_a_rule() {
         String::from_utf8(dsse::encode(&content()).unwrap()).unwrap().replace("write", "everything"),
     ] {
         let envelope = Envelope::new(OFFLINE_TYPE, payload.clone().into_bytes());
-        assert!(SignedOffline::parse(&envelope.to_bytes()).is_err(), "{payload}");
+        assert!(SignedOffline::parse(&envelope.to_bytes()).unwrap().read().is_err(), "{payload}");
+        let mut signed = envelope.clone();
+        [6, 7].iter().for_each(|seed| signed.sign(&key(*seed)));
+        let verified = verified(&SignedOffline::parse(&signed.to_bytes()).unwrap(), NOW);
+        assert!(!matches!(verified, Ok(_) | Err(TrustRefused::NotVerified(_))), "{payload}");
     }
 }
 

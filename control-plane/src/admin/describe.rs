@@ -30,6 +30,7 @@ fn document() -> Value {
         "/v1/revocations": { "get": read("Revocations in force, or those of the newest signed tick", &["consistency", "tenant", "signed"]) },
         "/v1/revocations/{epoch}/coverage": { "get": read("Where an epoch holds, and when it will", &["epoch", "consistency"]) },
         "/v1/bootstrap": { "get": read("What edges need to start without a voter, as signed at the newest tick", &[]) },
+        "/v1/bootstrap/shards/{edge}": { "get": read("The credentials that are sealed for one edge", &["edge"]) },
         "/v1/decisions": { "get": read("Decision records", &["tenant", "id", "after", "limit"]) },
         "/v1/decisions/stream": { "get": read("Decision records as they arrive, as server-sent events", &["tenant"]) },
         "/v1/records": { "get": read("Records of this voter's store, as edges wrote them", &["after", "limit"]) },
@@ -75,7 +76,7 @@ fn read(summary: &str, parameters: &[&str]) -> Value {
     let parameters: Vec<Value> = parameters
         .iter()
         .map(|name| {
-            let in_path = ["epoch", "digest"].contains(name);
+            let in_path = ["epoch", "digest", "edge"].contains(name);
             let place = if in_path { "path" } else { "query" };
             json!({ "name": name, "in": place, "required": in_path, "schema": { "type": "string" } })
         })

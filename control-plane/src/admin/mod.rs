@@ -70,6 +70,7 @@ pub(crate) fn router(app: App) -> Router {
         .route(Operation::ChangeTokens.path(), get(enrolment::tokens))
         .route("/v1/revocations/{epoch}/coverage", get(coverage::coverage))
         .route("/v1/bootstrap", get(bootstrap::bootstrap))
+        .route("/v1/bootstrap/shards/{edge}", get(bootstrap::shards))
         .route("/v1/decisions", get(decisions::list))
         .route("/v1/decisions/stream", get(decisions::stream))
         .route("/v1/records", get(records::list))

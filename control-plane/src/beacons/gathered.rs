@@ -6,12 +6,13 @@ use std::sync::Arc;
 use remit_common::crypto::sign::Signature;
 use remit_common::id::{LogIndex, VoterId};
 use remit_common::limits::VOTERS_MAX;
+use remit_common::planted::{Bug, planted};
 use remit_common::relation_log::RelationHeads;
 use remit_common::revocation::Revocations;
 use remit_common::sync::published::PublishedBeacon;
 use remit_common::trust::beacon::{SignedStatement, Statement, majority_of};
 
-use super::Complete;
+use super::{Complete, NewestSigned};
 use crate::registry::Trust;
 
 /// Ticks that are kept: a tick a second, and whoever asks for signatures asks within seconds.
@@ -100,7 +101,7 @@ impl Gathered {
         }
         tick.signed.signatures.insert(voter, signature);
         let is_complete = tick.is_complete();
-        if self.newest.get(&voter).is_none_or(|(known, _)| known.n <= n) {
+        if self.newest.get(&voter).is_none_or(|(known, _)| known.n < n || planted(Bug::TwoAnswersForOneTick)) {
             self.newest.insert(voter, (tick.signed.statement.clone(), signature));
         }
         self.newest.retain(|voter, _| trust.directory.voter(*voter).is_some());
@@ -125,9 +126,11 @@ impl Gathered {
         signed.find_map(|tick| tick.revocations.clone())
     }
 
-    /// The newest tick that a majority has signed.
-    pub(super) fn complete(&self) -> Option<&SignedStatement> {
-        self.ticks.values().rev().find(|tick| tick.is_complete()).map(|tick| &tick.signed)
+    /// The newest tick that a majority has signed, and what it names, if that is still here.
+    pub(super) fn newest_signed(&self) -> Option<NewestSigned> {
+        let Tick { signed, relations, revocations, .. } = self.ticks.values().rev().find(|tick| tick.is_complete())?;
+        let (signed, relations) = (signed.clone(), relations.clone());
+        Some(NewestSigned { signed, relations, revocations: revocations.clone()? })
     }
 
     /// The newest statement under a voter's signature.

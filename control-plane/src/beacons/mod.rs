@@ -217,9 +217,9 @@ impl Beacons {
         self.lock().signed()
     }
 
-    /// The newest tick that a majority has signed.
-    pub(crate) fn complete(&self) -> Option<SignedStatement> {
-        self.lock().complete().cloned()
+    /// The newest tick that a majority has signed, and what it names, if that is still here.
+    pub(crate) fn newest_signed(&self) -> Option<NewestSigned> {
+        self.lock().newest_signed()
     }
 
     /// The revocations of the newest tick that a majority has signed.
@@ -250,6 +250,13 @@ fn state_of(fact: &TickFact, trust: &Trust, relations: &BTreeMap<TenantId, Head>
         root: fact.root,
     };
     (statement, heads)
+}
+
+/// A tick that a majority has signed, with what it names by digest.
+pub(crate) struct NewestSigned {
+    pub(crate) signed: SignedStatement,
+    pub(crate) relations: RelationHeads,
+    pub(crate) revocations: Arc<Revocations>,
 }
 
 /// A tick that a majority has signed.

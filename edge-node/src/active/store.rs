@@ -81,11 +81,20 @@ impl Default for Index {
 
 impl Index {
     fn contents(&self) -> impl Iterator<Item = &Digest> {
+        self.stored().map(|stored| &stored.content)
+    }
+
+    /// When each of what it names was accepted.
+    pub(super) fn accepted(&self) -> impl Iterator<Item = Timestamp> {
+        self.stored().map(|stored| stored.accepted)
+    }
+
+    fn stored(&self) -> impl Iterator<Item = &Stored> {
         let tenants = self
             .tenants
             .values()
             .flat_map(|tenant| tenant.bundles.iter().chain(tenant.shards.values()).chain(&tenant.relations));
-        self.roots.iter().chain(&self.directory).chain(&self.revocations).chain(tenants).map(|stored| &stored.content)
+        self.roots.iter().chain(&self.directory).chain(&self.revocations).chain(tenants)
     }
 }
 

@@ -17,7 +17,7 @@ use remit_common::shard::VerifiedShard;
 use remit_common::time::{Now, Timestamp};
 use remit_common::trust::directory::Directory;
 use remit_common::trust::freshness::{Fresh, FreshnessView, Mode, Stale, age_of};
-use remit_common::trust::offline::{OfflineAuthorization, SignedOffline};
+use remit_common::trust::offline::OfflineAuthorization;
 use remit_common::trust::root::Root;
 use tokio::sync::watch;
 
@@ -102,12 +102,10 @@ pub(crate) struct TenantRelations {
 /// What a tenant's administrators let go on without voters.
 #[derive(Debug, Clone)]
 pub(crate) struct Offline {
-    /// As it was signed: a later root may list other signers.
-    pub(crate) signed: Arc<SignedOffline>,
     pub(crate) authorization: OfflineAuthorization,
     /// When this edge took it: should the clocks drift apart afterwards, nobody knows how old it is.
     pub(crate) taken: Now,
-    /// Whether the tenant's relations are those of the tick that its signers looked at.
+    /// Whether the tenant's relations are those of the tick that its signers looked at, and none is known to be missing.
     pub(crate) has_relations: bool,
 }
 
@@ -211,22 +209,29 @@ impl View {
         })
     }
 
-    /// How old what this edge knows of a tenant is; `None` is infinite.
-    pub(crate) fn age(&self, tenant: Option<&TenantId>, now: Now) -> Option<Duration> {
-        self.freshness.age(now).or_else(|| {
-            let offline = self.offline.get(tenant?)?;
-            age_of(offline.taken, now).map(|_| offline.authorization.age(now.wall))
-        })
+    /// The offline authorization that is in use for a tenant: where voters have proven nothing.
+    pub(crate) fn offline_in_use(&self, tenant: &TenantId, now: Now) -> Option<&OfflineAuthorization> {
+        let offline = self.offline.get(tenant).filter(|_| self.freshness.age(now).is_none())?;
+        age_of(offline.taken, now)?;
+        offline.authorization.age(now.wall).map(|_| &offline.authorization)
     }
 
-    /// How a tenant's edge stands, for people.
+    /// How old what this edge knows of a tenant is; `None` is infinite.
+    pub(crate) fn age(&self, tenant: Option<&TenantId>, now: Now) -> Option<Duration> {
+        self.freshness.age(now).or_else(|| self.offline_in_use(tenant?, now)?.age(now.wall))
+    }
+
+    /// How a tenant's edge stands, for people. Without voters it is never fresh, whatever it may go on with.
     pub(crate) fn mode(&self, tenant: &TenantId, now: Now) -> Mode {
         let Some(active) = self.bundles.get(tenant) else {
             return if self.freshness.quarantined(now).is_some() { Mode::Quarantined } else { Mode::Isolated };
         };
         let bounds = active.bundle.bounds();
-        let is_fresh = |effect: Effect| self.check_fresh(tenant, effect.into(), bounds, now).is_ok();
-        self.freshness.mode_by(is_fresh, now)
+        let goes_on = |effect: Effect| self.check_fresh(tenant, effect.into(), bounds, now).is_ok();
+        match self.freshness.mode(bounds, now) {
+            Mode::Isolated if Effect::ALL.into_iter().any(goes_on) => Mode::Degraded,
+            proven => proven,
+        }
     }
 
     /// The brakes that do not hold in the tenant, because its administrators say so in the bundle that is in force here.

@@ -144,6 +144,7 @@ impl Journey {
             tool: self.tool.clone(),
             arguments: self.arguments,
             relations: relations.map(Relations::revision),
+            offline: self.view.offline_in_use(&envelope.tenant, self.arrived).map(|offline| *offline.digest()),
             ..Detail::default()
         }
     }

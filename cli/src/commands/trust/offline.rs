@@ -7,9 +7,10 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use remit_common::crypto::digest::Digest;
 use remit_common::id::{KeyId, TenantId};
 use remit_common::lattice::Effect;
-use remit_common::limits::{BOOTSTRAP_BYTES_MAX, DOCUMENT_BYTES_MAX};
+use remit_common::limits::{BOOTSTRAP_BYTES_MAX, CLOCK_AHEAD_MAX, DOCUMENT_BYTES_MAX};
 use remit_common::net::bootstrap::BootstrapFolder;
 use remit_common::sync::bootstrap::Bootstrap;
 use remit_common::trust::offline::{OfflineContent, SignedOffline};
@@ -29,8 +30,9 @@ It lets calls of one tenant go on at edges that start with the folder, each effe
 from now. Whoever signs vouches for that: nobody can take anything back at such an edge until it hears voters again.
 
 Example: the first administrator says what, the others sign the same
+  remit edge bootstrap static/                                   # as late as can be: older is what they vouch for
   remit trust offline static/ --life 24h --bound read=24h --bound write=2h --key policy-1.key
-  remit trust offline static/ --key policy-2.key")]
+  remit trust offline static/ --key policy-2.key --digest DIGEST # which the first one hands on by another way")]
 pub(super) struct Args {
     /// The folder, as `remit edge bootstrap` wrote it
     dir: PathBuf,
@@ -46,6 +48,9 @@ pub(super) struct Args {
     /// A key that signs the tenant's policy; may be given more than once
     #[arg(long, value_name = "FILE", required = true)]
     key: Vec<PathBuf>,
+    /// What the first signer was told: sign nothing else
+    #[arg(long)]
+    digest: Option<Digest>,
     /// The first root of the mesh; by default the mesh file's
     #[arg(long, value_name = "FILE")]
     root: Option<PathBuf>,
@@ -66,6 +71,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     let unusable = |error| Failure::caused(Exit::Failed, &error);
     let path = folder.authorization_path(&tenant);
     let found = folder.authorization(&tenant).map_err(unusable)?;
+    let signed_tick = &bootstrap.beacon.statement;
     let mut signed = match (found, args.life) {
         (Some(_), Some(_)) => {
             let message = format!("`{}` is there already, and says for how long", path.display());
@@ -80,11 +86,11 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         }
         (None, Some(life)) => {
             let created = context.now();
-            SignedOffline::unsigned(OfflineContent {
+            SignedOffline::unsigned(&OfflineContent {
                 mesh_id: *root.mesh_id(),
                 tenant: tenant.clone(),
-                tick: bootstrap.beacon.statement.n,
-                epoch: bootstrap.beacon.statement.epoch,
+                tick: signed_tick.n,
+                epoch: signed_tick.epoch,
                 bounds: bounds(&args.bound)?,
                 created,
                 expires: created.plus(life),
@@ -92,15 +98,29 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
             .map_err(|error| documents::refused(&error))?
         }
     };
+    let content = signed.read().map_err(|error| documents::refused_in(&path, &error))?;
+    let unlike = |reason: &str, what: &str| {
+        let message = format!("`{}` {what}", path.display());
+        Err(Failure::new(Exit::Failed, message).reason(reason).hint("remove it to make another one"))
+    };
+    if (&content.tenant, &content.mesh_id) != (&tenant, root.mesh_id()) {
+        return unlike("wrong_mesh", "is for another tenant or another mesh");
+    }
+    // Whoever carries the folder may have written it: what is signed is about this folder, and about now.
+    if (content.tick, content.epoch) != (signed_tick.n, signed_tick.epoch) {
+        return unlike("another_tick", "is about another tick than the folder's");
+    }
+    if context.now() >= content.expires || content.created > context.now().plus(CLOCK_AHEAD_MAX) {
+        return unlike("expired", "has expired, or is from the future");
+    }
+    if args.digest.is_some_and(|digest| digest != signed.digest()) {
+        return unlike("wrong_digest", &format!("has the digest {}", signed.digest()));
+    }
     let unknown =
         || Failure::new(Exit::Failed, format!("the root knows no tenant `{tenant}`")).hint("name it with `--tenant`");
     let role = root.policy_role(&tenant).ok_or_else(unknown)?;
-    if signed.content().tenant != tenant || signed.content().mesh_id != *root.mesh_id() {
-        let message = format!("`{}` is for another tenant or another mesh", path.display());
-        return Err(Failure::new(Exit::Failed, message).reason("wrong_mesh"));
-    }
     // What is signed is said before it is signed.
-    say(&signed, context);
+    say(&content, &signed.digest(), context);
     for file in &args.key {
         let key = files::read_key(&context.env, file)?;
         let id = key.public().id();
@@ -116,7 +136,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         signed.sign(&key);
     }
     folder.write_authorization(&tenant, &signed.to_bytes()).map_err(unusable)?;
-    finish(&signed, role, &path.display().to_string(), context);
+    finish((&signed, &content), role, &path.display().to_string(), context);
     Ok(Exit::Done)
 }
 
@@ -143,20 +163,20 @@ fn bounds(given: &[(Effect, u32)]) -> Result<BTreeMap<Effect, u32>, Failure> {
     Ok(bounds)
 }
 
-fn say(signed: &SignedOffline, context: &Context) {
-    let OfflineContent { tenant, tick, epoch, bounds, created, expires, .. } = signed.content();
+fn say(content: &OfflineContent, digest: &Digest, context: &Context) {
+    let OfflineContent { tenant, tick, epoch, bounds, created, expires, .. } = content;
     let line = |text: String| context.output.line(text);
     line(format!("calls of tenant {tenant} go on at edges without voters, from {created} until {expires} at most:"));
     for (effect, secs) in bounds {
         let time = humantime::format_duration(Duration::from_secs((*secs).into()));
         line(format!("  {effect} for {time}"));
     }
-    line(format!("as of tick {tick} and revocation epoch {epoch}; digest {}", signed.digest()));
+    line(format!("as of tick {tick} and revocation epoch {epoch}; digest {digest}"));
 }
 
-fn finish(signed: &SignedOffline, role: &Role, file: &str, context: &Context) {
+fn finish((signed, content): (&SignedOffline, &OfflineContent), role: &Role, file: &str, context: &Context) {
     let signers: Vec<KeyId> = signed.signers(role);
-    let OfflineContent { tenant, tick, epoch, bounds, created, expires, .. } = signed.content();
+    let OfflineContent { tenant, tick, epoch, bounds, created, expires, .. } = content;
     let complete = signers.len() >= role.threshold();
     context.output.document(&json!({
         "file": file, "tenant": tenant, "tick": tick, "revocation_epoch": epoch, "bounds": bounds,
@@ -167,6 +187,6 @@ fn finish(signed: &SignedOffline, role: &Role, file: &str, context: &Context) {
     context.output.line(if complete {
         "edges that start with this folder take it".to_owned()
     } else {
-        "hand the folder on: the next administrator signs with `--key` alone".to_owned()
+        format!("hand the folder on: the next administrator signs with `--key FILE --digest {}`", signed.digest())
     });
 }

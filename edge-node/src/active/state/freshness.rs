@@ -84,7 +84,11 @@ impl State {
     pub(super) fn prove(&mut self, learned: &Learned) {
         let Learned::Younger(proof) = learned else { return };
         match self.store.put_proof(*proof) {
-            Ok(()) => self.freshness.on_stored(proof),
+            Ok(()) => {
+                self.freshness.on_stored(proof);
+                // Voters can be heard again: what was allowed without them ends, and only a start allows it again (N-29).
+                self.offline.clear();
+            }
             Err(failure) => self.store_failure = Some(failure),
         }
     }

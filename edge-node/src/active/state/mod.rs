@@ -30,7 +30,8 @@ use remit_common::wire::message::{BeaconOffer, TickRelations};
 
 use super::store::{Index, Store, StoreFailed};
 use super::trial::Trials;
-use super::view::{ActiveBundle, Offline, Ready, View, ViewCell, Views};
+use super::view::{ActiveBundle, Ready, View, ViewCell, Views};
+use bootstrap::HeldOffline;
 pub(crate) use bootstrap::NotBootstrapped;
 use bundles::Told;
 pub(crate) use documents::Documents;
@@ -95,7 +96,7 @@ pub(crate) struct State {
     told_relations: Option<TickRelations>,
     told_beacon: Option<BeaconOffer>,
     /// What may go on without voters; kept in memory only, a start reads it again.
-    offline: BTreeMap<TenantId, Offline>,
+    offline: BTreeMap<TenantId, HeldOffline>,
     documents: Arc<Documents>,
     store_failure: Option<StoreFailed>,
     cell: ViewCell,
@@ -239,7 +240,7 @@ impl State {
             relations: Arc::new(self.relations.iter().map(|(name, held)| (name.clone(), held.shown())).collect()),
             shards: Arc::new(self.shards.clone()),
             freshness: self.freshness.view(),
-            offline: Arc::new(self.offline.clone()),
+            offline: Arc::new(self.shown_offline()),
             documents: Arc::clone(&self.documents),
         });
     }
