@@ -58,9 +58,13 @@ pub struct PublishedBeacon {
 #[derive(Debug)]
 pub struct PublishedRevocations {
     set: Revocations,
-    whole: OnceLock<Arc<[RevocationsPart]>>,
-    since: Mutex<BTreeMap<(RevocationEpoch, Digest), Arc<[RevocationsPart]>>>,
+    whole: OnceLock<Parts>,
+    /// By the epoch and the digest of the earlier set.
+    since: Mutex<BTreeMap<(RevocationEpoch, Digest), Parts>>,
 }
+
+/// One update, as messages.
+type Parts = Arc<[RevocationsPart]>;
 
 /// Differences that are kept. Nearly all edges have the same set, and others are a few epochs behind.
 const SINCE_MAX: usize = 16;
@@ -136,12 +140,12 @@ impl PublishedRevocations {
     }
 
     /// The whole set as messages.
-    pub(super) fn whole(&self) -> Arc<[RevocationsPart]> {
+    pub(super) fn whole(&self) -> Parts {
         self.whole.get_or_init(|| split(self.set.update_from(None)).into()).clone()
     }
 
     /// What leads from an earlier set to this one.
-    pub(super) fn since(&self, earlier: &Self) -> Arc<[RevocationsPart]> {
+    pub(super) fn since(&self, earlier: &Self) -> Parts {
         // Under the lock: of many that ask at once one works, and the others wait for what they need. A panic leaves
         // whole differences behind.
         let mut known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
@@ -149,7 +153,7 @@ impl PublishedRevocations {
         if let Some(parts) = known.get(&base) {
             return Arc::clone(parts);
         }
-        let parts: Arc<[RevocationsPart]> = split(self.set.update_from(Some(&earlier.set))).into();
+        let parts: Parts = split(self.set.update_from(Some(&earlier.set))).into();
         if known.len() < SINCE_MAX {
             known.insert(base, Arc::clone(&parts));
         }
