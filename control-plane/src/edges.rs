@@ -38,8 +38,8 @@ pub(crate) struct EdgeReport {
     pub(crate) head: Option<RecordHead>,
     /// What it enforces, signed.
     pub(crate) covered: Option<Covered>,
-    /// What it runs, signed, by tenant.
-    pub(crate) attestations: BTreeMap<TenantId, Attestation>,
+    /// What it runs, signed, by tenant. Boxed: the first entry of a map makes room for eleven.
+    pub(crate) attestations: BTreeMap<TenantId, Box<Attestation>>,
     /// How far the newest bundle has come, by tenant.
     pub(crate) acks: BTreeMap<TenantId, Ack>,
     /// The last document that it did not take.
@@ -225,7 +225,7 @@ impl Presence<'_> {
             let room = known.is_some() || report.attestations.len() < TENANTS_MAX;
             if room && known.is_none_or(|known| attestation.number >= known) {
                 self.table.note_attested(&attestation, now);
-                report.attestations.insert(attestation.tenant.clone(), attestation);
+                report.attestations.insert(attestation.tenant.clone(), Box::new(attestation));
             }
         });
     }
@@ -283,7 +283,7 @@ impl EdgeReport {
             epoch: RevocationEpoch(4),
             head: Some(RecordHead { boot: BootId([1; 16]), seq: 5, hash: digest }),
             covered: Some(Covered { edge, epoch: RevocationEpoch(4), digest, signature }),
-            attestations: BTreeMap::from([(tenant.clone(), attestation)]),
+            attestations: BTreeMap::from([(tenant.clone(), Box::new(attestation))]),
             acks: BTreeMap::from([(tenant.clone(), Ack { tenant, manifest: digest, stage: Stage::Active })]),
             nack: Some(Nack { digest, code: "c".to_owned(), detail: "d".to_owned() }),
         }

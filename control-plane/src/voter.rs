@@ -203,6 +203,7 @@ impl Voter {
             rollouts: lookout.desk.clone(),
             collector: collector.clone(),
             published,
+            verifying: publish::Turns::new(),
         };
         tasks.spawn("edges", publish::accept(endpoint, distribution, shutdown.clone()));
         if let (Some(endpoint), Some(of), Some(material)) = (enrolment, &config.enrolment, materials.enrolment) {

@@ -5,10 +5,15 @@
 //! So a socket asks for [`BUFFER_BYTES`], looks at what it got, and whoever starts it says so when that is less.
 //! Clause W-41.
 
-use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::{fmt, io};
+
+use quinn::udp::{RecvMeta, Transmit};
+use quinn::{AsyncUdpSocket, UdpPoller};
 
 use super::env::Env;
 
@@ -22,7 +27,7 @@ const TABLE_BYTES_MAX: usize = 4 * 1024 * 1024;
 #[derive(Debug)]
 pub struct UdpSocket {
     /// As QUIC takes it.
-    pub quic: Arc<dyn quinn::AsyncUdpSocket>,
+    pub quic: Arc<dyn AsyncUdpSocket>,
     /// Its buffers; `None` in worlds without a kernel.
     pub buffers: Option<Buffers>,
 }
@@ -69,6 +74,52 @@ impl fmt::Display for TooSmall {
     }
 }
 
+/// The same socket, which takes at most so many datagrams in one call.
+pub(super) fn in_batches(socket: Arc<dyn AsyncUdpSocket>, datagrams_max: usize) -> Arc<dyn AsyncUdpSocket> {
+    Arc::new(InBatches { socket, datagrams_max })
+}
+
+#[derive(Debug)]
+struct InBatches {
+    socket: Arc<dyn AsyncUdpSocket>,
+    datagrams_max: usize,
+}
+
+impl AsyncUdpSocket for InBatches {
+    fn create_io_poller(self: Arc<Self>) -> Pin<Box<dyn UdpPoller>> {
+        Arc::clone(&self.socket).create_io_poller()
+    }
+
+    fn try_send(&self, transmit: &Transmit<'_>) -> io::Result<()> {
+        self.socket.try_send(transmit)
+    }
+
+    fn poll_recv(
+        &self,
+        cx: &mut Context<'_>,
+        bufs: &mut [io::IoSliceMut<'_>],
+        meta: &mut [RecvMeta],
+    ) -> Poll<io::Result<usize>> {
+        self.socket.poll_recv(cx, bufs, meta)
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    fn max_transmit_segments(&self) -> usize {
+        self.socket.max_transmit_segments().min(self.datagrams_max)
+    }
+
+    fn max_receive_segments(&self) -> usize {
+        self.socket.max_receive_segments()
+    }
+
+    fn may_fragment(&self) -> bool {
+        self.socket.may_fragment()
+    }
+}
+
 /// Datagrams to this port that the kernel has thrown away, because a buffer was full or for another reason; `None` where
 /// it does not say. Reads a file of the kernel's, so call it where that may take a moment.
 #[must_use]
@@ -94,7 +145,36 @@ fn dropped_in(table: &str, port: u16) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
+    use crate::net::real::real;
+
+    #[tokio::test]
+    async fn a_socket_in_batches_is_the_same_socket() {
+        let addr = (Ipv4Addr::LOCALHOST, 0).into();
+        let socket = real().socket.udp(addr).unwrap().quic;
+        for most in [1, 2, 1_000] {
+            let of = in_batches(Arc::clone(&socket), most);
+            assert_eq!(of.max_transmit_segments(), socket.max_transmit_segments().min(most));
+            assert_eq!(of.max_receive_segments(), socket.max_receive_segments());
+            assert_eq!(of.local_addr().unwrap(), socket.local_addr().unwrap());
+            assert_eq!(of.may_fragment(), socket.may_fragment());
+            let transmit = Transmit {
+                destination: socket.local_addr().unwrap(),
+                ecn: None,
+                contents: b"to itself",
+                segment_size: None,
+                src_ip: None,
+            };
+            of.try_send(&transmit).unwrap();
+            let (mut bytes, mut meta) = ([0; 64], [RecvMeta::default()]);
+            let mut receive =
+                |cx: &mut Context<'_>| of.poll_recv(cx, &mut [io::IoSliceMut::new(&mut bytes)], &mut meta);
+            assert_eq!(std::future::poll_fn(&mut receive).await.unwrap(), 1);
+            assert_eq!(bytes.get(..meta[0].len).unwrap(), b"to itself");
+        }
+    }
 
     #[test]
     fn small_buffers_are_told_with_what_mends_them() {

@@ -1,7 +1,11 @@
 //! Entries in the order of their keys, found without building a key, and counted by who asked for them.
+//!
+//! A set is copied with every change, because readers hold the one before. So a copy shares its entries, and of the
+//! kinds that did not change the trees as well.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
+use std::sync::Arc;
 
 use super::ask::{Asked, Shown};
 use super::sketch::Sketch;
@@ -12,9 +16,9 @@ use crate::id::{LinkId, TenantId};
 use crate::time::Timestamp;
 
 /// Entries of one kind in one tenant, by id.
-pub(super) type ById = BTreeMap<String, Revocation>;
+pub(super) type ById = BTreeMap<Arc<str>, Arc<Revocation>>;
 /// Entries with the same reach.
-pub(super) type Kinds = BTreeMap<CutKind, ById>;
+pub(super) type Kinds = BTreeMap<CutKind, Arc<ById>>;
 
 /// How many entries, and with how many bytes they were asked for.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -49,7 +53,7 @@ pub(super) struct Entries {
     by_holders: Taken,
     by_holders_of: BTreeMap<Reach, Taken>,
     /// What holders asked for, by each link of the chain that they showed.
-    below: BTreeMap<LinkId, BTreeSet<Cut>>,
+    below: Arc<BTreeMap<LinkId, BTreeSet<Cut>>>,
     digests: Sketch,
 }
 
@@ -119,7 +123,7 @@ impl Entries {
         let reaching = self.rules.iter().rev().filter(|(reach, _)| reach.covers(tenant));
         let rules = reaching.flat_map(|(reach, rules)| rules.iter().map(move |(id, rule)| (reach, id, rule)));
         let forbid = rules.filter(|(.., rule)| rule.as_ref().is_none_or(|rule| rule.forbids(called)));
-        forbid.filter_map(|(reach, id, _)| self.get(reach, CutKind::Forbid, id))
+        forbid.filter_map(|(reach, id, _)| self.get(reach, CutKind::Forbid, id).map(Arc::as_ref))
     }
 
     /// Every reach that there may be entries of.
@@ -129,7 +133,7 @@ impl Entries {
 
     /// How many entries of a kind have a reach.
     pub(super) fn count_of(&self, reach: &Reach, kind: CutKind) -> usize {
-        self.kinds(reach).and_then(|kinds| kinds.get(&kind)).map_or(0, BTreeMap::len)
+        self.kinds(reach).and_then(|kinds| kinds.get(&kind)).map_or(0, |by_id| by_id.len())
     }
 
     /// Whether an entry may be about this digest, of whatever kind and tenant; `false` is certain.
@@ -138,26 +142,33 @@ impl Entries {
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Revocation> {
-        // In the order of the texts: `*` comes before every name.
-        std::iter::once(&self.mesh).chain(self.tenants.values()).flat_map(BTreeMap::values).flat_map(BTreeMap::values)
+        self.shared().map(Arc::as_ref)
     }
 
-    fn get(&self, reach: &Reach, kind: CutKind, id: &str) -> Option<&Revocation> {
+    /// The same as copies of the set share them: comparing two that are one costs nothing.
+    pub(super) fn shared(&self) -> impl Iterator<Item = &Arc<Revocation>> {
+        // In the order of the texts: `*` comes before every name.
+        let kinds = std::iter::once(&self.mesh).chain(self.tenants.values());
+        kinds.flat_map(BTreeMap::values).flat_map(|by_id| by_id.values())
+    }
+
+    fn get(&self, reach: &Reach, kind: CutKind, id: &str) -> Option<&Arc<Revocation>> {
         self.kinds(reach)?.get(&kind)?.get(id)
     }
 
-    pub(super) fn get_cut(&self, cut: &Cut) -> Option<&Revocation> {
+    pub(super) fn get_cut(&self, cut: &Cut) -> Option<&Arc<Revocation>> {
         self.get(&cut.tenant, cut.kind, &cut.id)
     }
 
-    pub(super) fn insert(&mut self, entry: Revocation) {
+    pub(super) fn insert(&mut self, entry: Arc<Revocation>) {
         self.remove(&entry.cut);
         if let Some(links) = shown(&entry) {
             self.by_holders = self.by_holders.with(&entry);
             let of_tenant = self.by_holders_of.entry(entry.cut.tenant.clone()).or_default();
             *of_tenant = of_tenant.with(&entry);
+            let below = Arc::make_mut(&mut self.below);
             for link in links {
-                self.below.entry(link).or_default().insert(entry.cut.clone());
+                below.entry(link).or_default().insert(entry.cut.clone());
             }
         }
         if let Ok(digest) = entry.cut.id.parse() {
@@ -166,25 +177,28 @@ impl Entries {
             }
             self.digests.note(&digest);
         }
-        let Cut { tenant, kind, id } = entry.cut.clone();
-        if kind == CutKind::Forbid {
-            self.rules.entry(tenant.clone()).or_default().insert(id.clone(), Forbid::parse(&id));
+        let Cut { tenant, kind, id } = &entry.cut;
+        if *kind == CutKind::Forbid {
+            self.rules.entry(tenant.clone()).or_default().insert(id.clone(), Forbid::parse(id));
         }
         let kinds = match tenant {
             Reach::Mesh => &mut self.mesh,
-            Reach::Tenant(tenant) => self.tenants.entry(tenant).or_default(),
+            Reach::Tenant(tenant) => self.tenants.entry(tenant.clone()).or_default(),
         };
-        kinds.entry(kind).or_default().insert(id, entry);
+        let by_id = kinds.entry(*kind).or_default();
+        Arc::make_mut(by_id).insert(id.as_str().into(), entry);
         self.count += 1;
     }
 
-    pub(super) fn remove(&mut self, cut: &Cut) -> Option<Revocation> {
+    pub(super) fn remove(&mut self, cut: &Cut) -> Option<Arc<Revocation>> {
+        // What is not there leaves shared trees as they are.
+        self.get_cut(cut)?;
         let kinds = match &cut.tenant {
             Reach::Mesh => &mut self.mesh,
             Reach::Tenant(tenant) => self.tenants.get_mut(tenant)?,
         };
         let by_id = kinds.get_mut(&cut.kind)?;
-        let removed = by_id.remove(&cut.id)?;
+        let removed = Arc::make_mut(by_id).remove(cut.id.as_str())?;
         if let Some(rules) = self.rules.get_mut(&cut.tenant).filter(|_| cut.kind == CutKind::Forbid) {
             rules.remove(&cut.id);
             if rules.is_empty() {
@@ -208,11 +222,12 @@ impl Entries {
                     self.by_holders_of.remove(&cut.tenant);
                 }
             }
+            let below = Arc::make_mut(&mut self.below);
             for link in links {
-                if let Some(cuts) = self.below.get_mut(&link) {
+                if let Some(cuts) = below.get_mut(&link) {
                     cuts.remove(cut);
                     if cuts.is_empty() {
-                        self.below.remove(&link);
+                        below.remove(&link);
                     }
                 }
             }
@@ -251,7 +266,7 @@ impl FromIterator<Revocation> for Entries {
     fn from_iter<I: IntoIterator<Item = Revocation>>(entries: I) -> Self {
         let mut all = Self::default();
         for entry in entries {
-            all.insert(entry);
+            all.insert(Arc::new(entry));
         }
         all
     }
@@ -262,6 +277,6 @@ pub(super) fn issuer_cut<'e>(by_id: &'e ById, kid: &str, issued_secs: u64) -> Op
     by_id
         .range::<str, _>((Bound::Included(kid), Bound::Unbounded))
         .take_while(|(id, _)| id.starts_with(kid))
-        .map(|(_, entry)| entry)
+        .map(|(_, entry)| entry.as_ref())
         .find(|entry| entry.cut.issued_before().is_some_and(|(_, before)| issued_secs < before))
 }

@@ -1,7 +1,7 @@
 //! The set of revocations, its epoch and its digest.
 
 use std::collections::BTreeSet;
-use std::sync::OnceLock;
+use std::sync::{Arc, OnceLock};
 
 use serde::{Deserialize, Serialize};
 
@@ -172,7 +172,7 @@ impl Revocations {
         for cut in covered {
             self.entries.remove(&cut);
         }
-        self.entries.insert(entry);
+        self.entries.insert(Arc::new(entry));
         self.raise();
         Ok(self.epoch)
     }
@@ -241,12 +241,13 @@ impl Revocations {
     #[must_use]
     pub fn update_from(&self, old: Option<&Self>) -> RevocationUpdate {
         let before = |cut: &Cut| old.and_then(|old| old.entries.get_cut(cut));
+        let of_shared = |entry: &Arc<Revocation>| Revocation::clone(entry);
         let removed = old.into_iter().flat_map(Self::iter).filter(|entry| self.entries.get_cut(&entry.cut).is_none());
         RevocationUpdate {
             from: old.map_or(RevocationEpoch(0), Self::epoch),
             to: self.epoch,
             digest: self.digest(),
-            added: self.iter().filter(|entry| before(&entry.cut) != Some(*entry)).cloned().collect(),
+            added: self.entries.shared().filter(|entry| before(&entry.cut) != Some(*entry)).map(of_shared).collect(),
             removed: removed.map(|entry| entry.cut.clone()).collect(),
         }
     }
@@ -283,14 +284,14 @@ impl Revocations {
             removed
         };
         let mut next = Self { epoch: to, digest: OnceLock::new(), ..self.clone() };
-        let mut gone: Vec<Revocation> = dropped.iter().filter_map(|cut| next.entries.remove(cut)).collect();
+        let mut gone: Vec<Arc<Revocation>> = dropped.iter().filter_map(|cut| next.entries.remove(cut)).collect();
         for entry in added {
             // What was asked for long ago, and is shown again, does not shorten what is in force.
             gone.extend(next.entries.remove(&entry.cut).filter(|before| before.until > entry.until));
             if next.lingering.get_cut(&entry.cut).is_some_and(|kept| kept.until <= entry.until) {
                 next.lingering.remove(&entry.cut);
             }
-            next.entries.insert(entry);
+            next.entries.insert(Arc::new(entry));
         }
         // What a cut further up covers goes at once: it has been taken in there, and adds nothing.
         for entry in gone.into_iter().filter(|entry| !next.entries.covers(entry)) {
@@ -335,7 +336,7 @@ impl Revocations {
             return Err(RevocationRefused::ForbidsFull { max: FORBIDS_MAX });
         }
         self.lingering.remove(&entry.cut);
-        self.lingering.insert(entry);
+        self.lingering.insert(Arc::new(entry));
         Ok(true)
     }
 
@@ -354,7 +355,9 @@ impl Revocations {
 
     /// Whether exactly this entry was verified here before.
     fn holds(&self, entry: &Revocation) -> bool {
-        [&self.entries, &self.lingering].iter().any(|entries| entries.get_cut(&entry.cut) == Some(entry))
+        [&self.entries, &self.lingering]
+            .iter()
+            .any(|entries| entries.get_cut(&entry.cut).is_some_and(|held| **held == *entry))
     }
 
     /// Whether the tenant or anything that the call hangs on has been cut. An entry holds until the log lets it go,
@@ -387,7 +390,9 @@ impl Revocations {
         let holds =
             |entry: &&Revocation| !entry.cut.kind.is_brake() || lifted.is_empty() || !lifted.contains(&entry.name());
         let refuse = |found: Option<&Revocation>| found.map_or(Ok(()), |entry| Err(Revoked { cut: entry.cut.clone() }));
-        let find = |kind: CutKind, id: &str| refuse(of_kind(kind).filter_map(|by_id| by_id.get(id)).find(holds));
+        let find = |kind: CutKind, id: &str| {
+            refuse(of_kind(kind).filter_map(|by_id| by_id.get(id)).map(Arc::as_ref).find(holds))
+        };
         let find_digest = |kind: CutKind, digest: &Digest| {
             let may_be_there = [&self.entries, &self.lingering].iter().any(|set| set.may_name(digest));
             if may_be_there { find(kind, Hex::of(digest).as_str()) } else { Ok(()) }

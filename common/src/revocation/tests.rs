@@ -509,3 +509,35 @@ fn whatever_was_cut_is_found_while_the_set_grows_shrinks_and_grows_again() {
         assert_eq!((is_cut(&set, number), is_cut(&read, number)), (expected, expected), "{number}");
     }
 }
+
+#[test]
+fn a_copy_shares_what_did_not_change() {
+    let entry = |kind: CutKind, n: u64| {
+        let cut = Cut { tenant: tenant("acme").into(), kind, id: format!("task-{n}") };
+        made(SignedRequest::sign(
+            &MESH,
+            &key(1),
+            "POST",
+            REVOCATIONS_PATH,
+            cut.to_body(),
+            CREATED,
+            CREATED + 60,
+            [1; 16],
+        ))
+        .unwrap()
+    };
+    let mut before = Revocations::new();
+    for n in 0..20 {
+        before.cut(entry(CutKind::Task, n)).unwrap();
+    }
+    let mut after = before.clone();
+    after.cut(entry(CutKind::Session, 1)).unwrap();
+    after.cut(entry(CutKind::Task, 20)).unwrap();
+    let shared = before.iter().filter(|old| after.iter().any(|new| std::ptr::eq(*old, new))).count();
+    assert_eq!((shared, before.len(), after.len()), (20, 20, 22));
+    // What changes in the copy does not change in what readers hold.
+    let digest = before.digest();
+    assert_eq!(after.expire(at(u64::MAX / 1_000)), 22);
+    assert_eq!((before.len(), before.clone().digest()), (20, digest));
+    assert_eq!(before.update_from(Some(&after)).added.len(), 20);
+}

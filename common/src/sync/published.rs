@@ -1,13 +1,13 @@
 //! What a voter has to say, as one immutable snapshot that all its publishers share.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use super::revocations::split;
 use crate::bundle::container::SignedBundle;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::Signature;
-use crate::id::{CredentialId, EdgeId, LogIndex, TenantId, VoterId};
+use crate::id::{CredentialId, EdgeId, LogIndex, RevocationEpoch, TenantId, VoterId};
 use crate::limits::CHUNK_BYTES_MAX;
 use crate::relation_log::{RelationHeads, RelationLog};
 use crate::revocation::Revocations;
@@ -53,12 +53,21 @@ pub struct PublishedBeacon {
     pub signatures: BTreeMap<VoterId, Signature>,
 }
 
-/// The revocations at one epoch. The parts of the whole set are made once, whoever many edges ask for it.
+/// The revocations at one epoch. What edges are told of it, the whole or the difference to an earlier set, is made once,
+/// however many of them there are.
 #[derive(Debug)]
 pub struct PublishedRevocations {
     set: Revocations,
-    whole: OnceLock<Arc<[RevocationsPart]>>,
+    whole: OnceLock<Parts>,
+    /// By the epoch and the digest of the earlier set.
+    since: Mutex<BTreeMap<(RevocationEpoch, Digest), Parts>>,
 }
+
+/// One update, as messages.
+type Parts = Arc<[RevocationsPart]>;
+
+/// Differences that are kept. Nearly all edges have the same set, and others are a few epochs behind.
+const SINCE_MAX: usize = 16;
 
 /// Everything that a voter tells edges, as of one applied entry. Cloning shares the bytes.
 #[derive(Debug, Clone)]
@@ -121,7 +130,7 @@ impl PublishedRevocations {
     /// Takes a set as it is at its epoch.
     #[must_use]
     pub fn new(set: Revocations) -> Arc<Self> {
-        Arc::new(Self { set, whole: OnceLock::new() })
+        Arc::new(Self { set, whole: OnceLock::new(), since: Mutex::default() })
     }
 
     /// The set.
@@ -131,13 +140,24 @@ impl PublishedRevocations {
     }
 
     /// The whole set as messages.
-    pub(super) fn whole(&self) -> Arc<[RevocationsPart]> {
+    pub(super) fn whole(&self) -> Parts {
         self.whole.get_or_init(|| split(self.set.update_from(None)).into()).clone()
     }
 
     /// What leads from an earlier set to this one.
-    pub(super) fn since(&self, earlier: &Self) -> Arc<[RevocationsPart]> {
-        split(self.set.update_from(Some(&earlier.set))).into()
+    pub(super) fn since(&self, earlier: &Self) -> Parts {
+        // Under the lock: of many that ask at once one works, and the others wait for what they need. A panic leaves
+        // whole differences behind.
+        let mut known = self.since.lock().unwrap_or_else(PoisonError::into_inner);
+        let base = (earlier.set.epoch(), earlier.set.digest());
+        if let Some(parts) = known.get(&base) {
+            return Arc::clone(parts);
+        }
+        let parts: Parts = split(self.set.update_from(Some(&earlier.set))).into();
+        if known.len() < SINCE_MAX {
+            known.insert(base, Arc::clone(&parts));
+        }
+        parts
     }
 }
 
@@ -242,7 +262,7 @@ impl PublishedState {
     }
 
     /// The set that an edge with this epoch and digest has, if it is still known here.
-    pub(super) fn earlier(&self, epoch: crate::id::RevocationEpoch, digest: &Digest) -> Option<&PublishedRevocations> {
+    pub(super) fn earlier(&self, epoch: RevocationEpoch, digest: &Digest) -> Option<&PublishedRevocations> {
         let found = self.earlier.iter().find(|earlier| earlier.set.epoch() == epoch)?;
         (found.set.digest() == *digest).then_some(found)
     }

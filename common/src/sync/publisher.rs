@@ -434,6 +434,8 @@ impl Publisher {
 
     fn poll_control(&mut self) -> Option<VoterMessage> {
         if let Some(message) = self.greeting.pop_front() {
+            // Never needed again, for as long as the edge stays.
+            self.greeting.shrink_to_fit();
             return Some(message);
         }
         let message = self.next_control()?;

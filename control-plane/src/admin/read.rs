@@ -266,7 +266,7 @@ fn fill(status: &mut EdgeStatus, (report, since): (&EdgeReport, &Since), state: 
             version: stored.map(|bundle| bundle.version),
             current: meant.is_some_and(|activation| activation.manifest == attestation.manifest),
             since: since.get(&key).copied(),
-            attestation: attestation.clone(),
+            attestation: attestation.as_ref().clone(),
         });
     }
     for (tenant, ack) in report.acks.iter().filter(|(tenant, _)| wanted(tenant)) {

@@ -4,26 +4,26 @@ use std::time::Duration;
 
 use remit_common::id::{BootId, EdgeId};
 use remit_common::identity::NodeRole;
-use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
+use remit_common::net::framed::{FramedRecv, StreamFailed};
 use remit_common::net::quic::{CLOSE_DONE, CLOSE_MISBEHAVED, CLOSE_NOT_WELCOME, CLOSE_TOO_SLOW, MeshConnection};
 use remit_common::net::tasks::{Shutdown, TaskGroup};
 use remit_common::sync::Lane;
 use remit_common::sync::publisher::{EdgeReport, Publisher};
 use remit_common::time::BootTime;
 use remit_common::wire::frame::PeerMisbehaved;
-use remit_common::wire::message::{EdgeMessage, VoterMessage};
-use tokio::sync::mpsc;
+use remit_common::wire::message::EdgeMessage;
+use remit_common::wire::proof::Covered;
+use tokio::sync::oneshot;
 
+use super::lanes::Lanes;
 use super::{CONNECTIONS_PER_EDGE_MAX, Distribution, Unwelcome, records, requests};
 use crate::collect::{Collected, NotCollected};
 use crate::edges::Presence;
 
-/// Time for a message to be taken by the peer, or to arrive once it has begun.
+/// Time for a message to arrive once it has begun.
 const FRAME_WITHIN: Duration = Duration::from_secs(20);
 /// Time from the connection to the control stream.
 const CONTROL_WITHIN: Duration = Duration::from_secs(10);
-/// Messages between the publisher and the task that writes a lane: one, so that what is superseded is never sent.
-const LANE_QUEUE: usize = 1;
 /// How long an edge that every tenant has cut is still served, so that one that does as it is told hears of it.
 const EVICTED_HEARS_WITHIN: Duration = Duration::from_secs(2);
 /// How long a connection's tasks have to end.
@@ -115,10 +115,12 @@ impl<'a> Session<'a> {
             Ok(Err(_)) => return End::Done,
             Err(_) => return End::TooSlow,
         };
-        let (fail, failed) = mpsc::channel(1);
-        let lanes = Lanes::start(connection, send, &fail, tasks);
-        let control = FramedRecv::new(recv);
-        match self.serve(connection, control, &lanes, (fail, failed), tasks).await {
+        // A stream that is gone already says so at the first write.
+        let _ = send.set_priority(Lane::Control.priority());
+        let mut conversation = Conversation { greeted: false, presence: None, covered: None };
+        let served = self.serve(connection, FramedRecv::new(recv), Lanes::new(send), &mut conversation, tasks).await;
+        // What the edge signed before it went counts all the same.
+        match self.verify_covered(connection, &mut conversation).and(served) {
             Ok(()) => End::Done,
             Err(end) => end,
         }
@@ -128,8 +130,8 @@ impl<'a> Session<'a> {
         &self,
         connection: &MeshConnection,
         mut control: FramedRecv,
-        lanes: &Lanes,
-        (fail, mut failed): (mpsc::Sender<StreamFailed>, mpsc::Receiver<StreamFailed>),
+        mut lanes: Lanes,
+        conversation: &mut Conversation<'a>,
         tasks: &mut TaskGroup,
     ) -> Result<(), End> {
         let Distribution { cluster, published, nonces, .. } = self.distribution;
@@ -138,24 +140,29 @@ impl<'a> Session<'a> {
         let mut answered = nonces.answered();
         let state = published.borrow_and_update().clone();
         let mut publisher = Publisher::new(mesh, self.edge.clone(), cluster.id, state, cluster.env.now().boot);
-        let mut conversation = Conversation { greeted: false, presence: None };
-        let mut records_open = false;
+        let (mut records_open, mut failed) = (false, None);
         let mut goes_at = self.goes_at(connection, None)?;
         loop {
             // Until the edge has greeted the publisher's clock runs. Afterwards it may keep the connection for the
             // records that it will have, and follow another voter.
             let timeout = publisher.poll_timeout().filter(|_| !conversation.greeted);
+            lanes.fill(&mut publisher, cluster.env.now().boot)?;
+            if publisher.is_over() && lanes.is_idle(Lane::Control) {
+                lanes.end(END_WITHIN).await;
+                return Ok(());
+            }
+            let lanes_until = lanes.until();
             tokio::select! {
                 biased;
-                Some(error) = failed.recv() => return Err(error.into()),
-                Some(room) = lanes.room(Lane::Control, &publisher) => {
-                    room.fill(publisher.poll(Lane::Control));
-                    if publisher.is_over() && !publisher.has_output(Lane::Control) {
-                        return Ok(());
+                error = failure(&mut failed) => return Err(error.into()),
+                written = lanes.write(), if lanes.are_busy() => written?,
+                opened = connection.quic.open_uni(), if lanes.lack_stream() => {
+                    let Ok(stream) = opened else { return Ok(()) };
+                    if let Some((lane, stream)) = lanes.open(stream) {
+                        // As above.
+                        let _ = stream.set_priority(lane.priority());
                     }
                 }
-                Some(room) = lanes.room(Lane::Revocations, &publisher) => room.fill(publisher.poll(Lane::Revocations)),
-                Some(room) = lanes.room(Lane::Objects, &publisher) => room.fill(publisher.poll(Lane::Objects)),
                 // Whatever could change who is welcome changes what is published, too: directory, root and revocations.
                 Ok(()) = published.changed() => {
                     publisher.update(published.borrow_and_update().clone());
@@ -171,7 +178,7 @@ impl<'a> Session<'a> {
                 }
                 message = control.recv::<EdgeMessage>(FRAME_WITHIN) => {
                     let Some(message) = message? else { return Ok(()) };
-                    self.hear(connection, message, &mut publisher, &mut conversation).await?;
+                    self.hear(connection, message, &mut publisher, conversation).await?;
                 }
                 accepted = connection.quic.accept_bi(), if conversation.greeted => {
                     let Ok((send, recv)) = accepted else { return Ok(()) };
@@ -179,11 +186,16 @@ impl<'a> Session<'a> {
                         requests::serve(cluster, self.edge.clone(), send, recv);
                     } else {
                         records_open = true;
-                        self.take_records(connection, send, recv, &fail, tasks);
+                        failed = Some(self.take_records(connection, send, recv, tasks));
                     }
                 }
                 () = cluster.env.sleep_until(goes_at) => return Err(End::Unwelcome(Unwelcome::Evicted)),
                 () = cluster.env.sleep_until(timeout) => publisher.handle_timeout(cluster.env.now().boot)?,
+                () = cluster.env.sleep_until(lanes_until) => return Err(End::TooSlow),
+                // The last: whoever has not heard yet comes before what is known of those that have.
+                _turn = self.distribution.verifying.turn(), if conversation.covered.is_some() => {
+                    self.verify_covered(connection, conversation)?;
+                }
             }
         }
     }
@@ -205,18 +217,19 @@ impl<'a> Session<'a> {
         connection: &MeshConnection,
         send: quinn::SendStream,
         recv: quinn::RecvStream,
-        fail: &mpsc::Sender<StreamFailed>,
         tasks: &mut TaskGroup,
-    ) {
+    ) -> oneshot::Receiver<StreamFailed> {
         let (edge, key) = (self.edge.clone(), connection.key);
-        let (collector, failed) = (self.distribution.collector.clone(), fail.clone());
+        let (fail, failed) = oneshot::channel();
+        let collector = self.distribution.collector.clone();
         let addresses = self.distribution.cluster.addresses();
         tasks.spawn("edge records", async move {
             if let Err(error) = records::serve(edge, key, collector, addresses, send, recv).await {
                 // The connection's own task may have ended first.
-                let _ = failed.send(error).await;
+                let _ = fail.send(error);
             }
         });
+        failed
     }
 
     /// Takes a message of the control stream, and acts on what it reports.
@@ -250,8 +263,10 @@ impl<'a> Session<'a> {
                 presence.attested(now.wall, attestation);
             }
             EdgeReport::Covered(covered) => {
-                covered.verify(&self.mesh(), &connection.key).map_err(|_| BAD_SIGNATURE)?;
-                presence.covered(now.wall, covered);
+                // Of two that wait only the newer says anything.
+                if conversation.covered.as_ref().is_none_or(|waiting| waiting.epoch <= covered.epoch) {
+                    conversation.covered = Some(covered);
+                }
             }
             EdgeReport::Nonce(nonce) => {
                 self.distribution.nonces.receive(&self.edge, nonce.nonce, now.boot);
@@ -280,6 +295,16 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
+    /// What an edge says that it enforces counts once its signature is verified.
+    fn verify_covered(&self, connection: &MeshConnection, conversation: &mut Conversation<'a>) -> Result<(), End> {
+        let (Some(covered), Some(presence)) = (conversation.covered.take(), &conversation.presence) else {
+            return Ok(());
+        };
+        covered.verify(&self.mesh(), &connection.key).map_err(|_| BAD_SIGNATURE)?;
+        presence.covered(self.distribution.cluster.env.now().wall, covered);
+        Ok(())
+    }
+
     fn mesh(&self) -> remit_common::id::MeshId {
         self.distribution.cluster.view().state.genesis().mesh
     }
@@ -302,6 +327,8 @@ fn check_listed(connection: &MeshConnection, distribution: &Distribution) -> Res
 struct Conversation<'a> {
     greeted: bool,
     presence: Option<Presence<'a>>,
+    /// What the edge says that it enforces, not verified yet.
+    covered: Option<Covered>,
 }
 
 impl<'a> Conversation<'a> {
@@ -311,86 +338,13 @@ impl<'a> Conversation<'a> {
     }
 }
 
-/// The streams on which the voter sends, each with a task of its own.
-struct Lanes {
-    // Boxed: a channel has room for 32 of what it carries from its first moment on, which for messages as they are
-    // would be 8 KB a lane, three times for each edge that is idle.
-    queues: [(Lane, mpsc::Sender<Box<VoterMessage>>); 3],
-}
-
-/// A lane that can take a message.
-struct Room<'a>(mpsc::Permit<'a, Box<VoterMessage>>);
-
-impl Room<'_> {
-    fn fill(self, message: Option<VoterMessage>) {
-        if let Some(message) = message {
-            self.0.send(Box::new(message));
-        }
+/// Why the stream of records gave out; never, while there is none, or once it has ended well.
+async fn failure(of: &mut Option<oneshot::Receiver<StreamFailed>>) -> StreamFailed {
+    if let Some(failed) = of
+        && let Ok(error) = failed.await
+    {
+        return error;
     }
-}
-
-impl Lanes {
-    fn start(
-        connection: &MeshConnection,
-        control: quinn::SendStream,
-        fail: &mpsc::Sender<StreamFailed>,
-        tasks: &mut TaskGroup,
-    ) -> Self {
-        let (control_queue, messages) = mpsc::channel(LANE_QUEUE);
-        tasks.spawn("edge control", write(Opened::Stream(control), Lane::Control, messages, fail.clone()));
-        let mut open = |lane, name| {
-            let (queue, messages) = mpsc::channel(LANE_QUEUE);
-            tasks.spawn(name, write(Opened::Later(connection.quic.clone()), lane, messages, fail.clone()));
-            queue
-        };
-        let revocations = open(Lane::Revocations, "edge revocations");
-        let objects = open(Lane::Objects, "edge objects");
-        let queues = [(Lane::Control, control_queue), (Lane::Revocations, revocations), (Lane::Objects, objects)];
-        Self { queues }
-    }
-
-    /// Returns once the lane can take a message that the publisher has for it; `None` when it has none.
-    async fn room(&self, lane: Lane, publisher: &Publisher) -> Option<Room<'_>> {
-        if !publisher.has_output(lane) {
-            return None;
-        }
-        let (_, queue) = self.queues.iter().find(|(of, _)| *of == lane)?;
-        // A closed queue belongs to a task that has failed, and said so.
-        queue.reserve().await.ok().map(Room)
-    }
-}
-
-enum Opened {
-    Stream(quinn::SendStream),
-    /// Opened with the first message: most connections never need it.
-    Later(quinn::Connection),
-}
-
-async fn write(
-    opened: Opened,
-    lane: Lane,
-    mut messages: mpsc::Receiver<Box<VoterMessage>>,
-    fail: mpsc::Sender<StreamFailed>,
-) {
-    let Some(mut next) = messages.recv().await else { return };
-    let stream = match opened {
-        Opened::Stream(stream) => Ok(stream),
-        Opened::Later(connection) => connection.open_uni().await,
-    };
-    let result = async {
-        let mut stream = FramedSend::new(stream.map_err(std::io::Error::from)?);
-        // A stream that is gone already says so at the first write.
-        let _ = stream.get_mut().set_priority(lane.priority());
-        loop {
-            stream.send(&*next, FRAME_WITHIN).await?;
-            match messages.recv().await {
-                Some(message) => next = message,
-                None => return Ok::<(), StreamFailed>(()),
-            }
-        }
-    };
-    if let Err(error) = result.await {
-        // The connection's own task may have ended first.
-        let _ = fail.send(error).await;
-    }
+    *of = None;
+    std::future::pending().await
 }

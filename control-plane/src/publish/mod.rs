@@ -7,9 +7,11 @@
 
 mod connection;
 mod gate;
+mod lanes;
 mod records;
 mod requests;
 mod state;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,6 +22,7 @@ use remit_common::sync::published::PublishedState;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 pub(crate) use state::keep_published;
+pub(crate) use turns::Turns;
 
 use self::gate::{Answer, Gate, UNDER_WAY_MAX};
 use crate::cluster::Cluster;
@@ -45,6 +48,8 @@ pub(crate) struct Distribution {
     pub(crate) rollouts: Arc<RolloutDesk>,
     pub(crate) collector: Collector,
     pub(crate) published: watch::Receiver<Arc<PublishedState>>,
+    /// For verifying what edges say that they enforce.
+    pub(crate) verifying: Turns,
 }
 
 /// Accepts edges until shutdown.

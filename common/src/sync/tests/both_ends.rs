@@ -141,6 +141,20 @@ fn d_6_an_edge_a_little_behind_gets_a_difference_too() {
 }
 
 #[test]
+fn d_6_a_difference_is_made_once_for_all_edges() {
+    let (current, before) = (revocations(40), revocations(39));
+    let first = current.since(&before);
+    assert_eq!(first.iter().map(|part| part.added.len()).sum::<usize>(), 1);
+    // An equal set that is another in memory: what an edge says it has, not what this voter told it.
+    assert!(Arc::ptr_eq(&first, &current.since(&revocations(39))));
+    assert!(Arc::ptr_eq(&first, &current.since(&before)));
+    // Beyond those that are kept every difference is still right.
+    let missing = |count: u64| current.since(&revocations(count)).iter().map(|part| part.added.len()).sum::<usize>();
+    assert_eq!((0..39).map(missing).collect::<Vec<_>>(), (2..=40).rev().collect::<Vec<_>>());
+    assert!(Arc::ptr_eq(&first, &current.since(&before)), "and the first ones stay");
+}
+
+#[test]
 fn d_6_a_set_larger_than_a_frame_comes_in_parts_and_is_one_update() {
     let count = 4_000;
     let mut link = Link::new(PublishedState::new(revocations(count), Vec::new()), Have::default(), Vec::new());
