@@ -155,14 +155,6 @@ impl<'a> Session<'a> {
             tokio::select! {
                 biased;
                 error = failure(&mut failed) => return Err(error.into()),
-                written = lanes.write(), if lanes.are_busy() => written?,
-                opened = connection.quic.open_uni(), if lanes.lack_stream() => {
-                    let Ok(stream) = opened else { return Ok(()) };
-                    if let Some((lane, stream)) = lanes.open(stream) {
-                        // As above.
-                        let _ = stream.set_priority(lane.priority());
-                    }
-                }
                 // Whatever could change who is welcome changes what is published, too: directory, root and revocations.
                 Ok(()) = published.changed() => {
                     publisher.update(published.borrow_and_update().clone());
@@ -176,6 +168,15 @@ impl<'a> Session<'a> {
                         publisher.answer_tick(answer, &tick.relations, tick.beacon.as_ref());
                     }
                 }
+                opened = connection.quic.open_uni(), if lanes.lack_stream() => {
+                    let Ok(stream) = opened else { return Ok(()) };
+                    if let Some((lane, stream)) = lanes.open(stream) {
+                        // As above.
+                        let _ = stream.set_priority(lane.priority());
+                    }
+                }
+                // After news: an edge that takes a large object as fast as it is sent is to hear of a cut meanwhile.
+                written = lanes.write(), if lanes.are_busy() => written?,
                 message = control.recv::<EdgeMessage>(FRAME_WITHIN) => {
                     let Some(message) = message? else { return Ok(()) };
                     self.hear(connection, message, &mut publisher, conversation).await?;
