@@ -37,15 +37,16 @@ const CHANGING: &str = "changing";
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Make it regularly: when it is needed, no voter may be left to ask. Everything in it is signed or sealed, so it may travel by
-any way. It gives policy, and says nothing about how old
-it is: an edge that starts from it permits nothing until it hears voters, or administrators let it go on without them.
+Make it regularly: when it is needed, no voter may be left to ask. Everything in it is signed
+or sealed, so it may travel by any way. It gives policy, and says nothing about how old it is:
+an edge that starts from it permits nothing until it hears voters, or administrators let it go
+on without them.
 
 Example: a region is cut off for days
-  remit edge bootstrap static/                                   # where a voter can be reached
+  remit edge bootstrap static/                           # where a voter can be reached
   remit trust offline static/ --life 24h --bound read=24h --key policy-1.key
-  remit trust offline static/ --key policy-2.key                 # as many administrators as sign a bundle
-  remit edge-node --config edge.toml --bootstrap static/         # where none can")]
+  remit trust offline static/ --key policy-2.key         # as many as sign a bundle
+  remit edge-node --config edge.toml --bootstrap static/ # where none can")]
 pub(super) struct Args {
     /// Where it goes; an earlier one is replaced, and what administrators signed for it stays
     dir: PathBuf,

@@ -26,13 +26,14 @@ use crate::files;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-It lets calls of one tenant go on at edges that start with the folder, each effect for as long as its bound says, counted
-from now. Whoever signs vouches for that: nobody can take anything back at such an edge until it hears voters again.
+It lets calls of one tenant go on at edges that start with the folder, each effect for as long
+as its bound says, counted from now. Whoever signs vouches for that: nobody can take anything
+back at such an edge until it hears voters again.
 
 Example: the first administrator says what, the others sign the same
-  remit edge bootstrap static/                                   # as late as can be: older is what they vouch for
+  remit edge bootstrap static/                           # as late as can be
   remit trust offline static/ --life 24h --bound read=24h --bound write=2h --key policy-1.key
-  remit trust offline static/ --key policy-2.key --digest DIGEST # which the first one hands on by another way")]
+  remit trust offline static/ --key policy-2.key --digest DIGEST")]
 pub(super) struct Args {
     /// The folder, as `remit edge bootstrap` wrote it
     dir: PathBuf,
