@@ -34,6 +34,8 @@ pub enum Bug {
     ConnectionCountsAsCoverage,
     /// One signature of the role is enough, whatever its threshold.
     OneSignatureIsEnough,
+    /// Signatures are counted, and not the keys that made them: one key that signs under two names is two.
+    OneKeyCountsTwice,
     /// A tick answer counts under one voter's signature.
     OneVoterIsAMajority,
     /// A tick answer for somebody else's nonce counts as one for the newest of this edge.
@@ -117,7 +119,7 @@ mod on {
 
     impl Bug {
         /// Every bug, in the order of a write's way through the mesh.
-        pub const ALL: [Self; 34] = [
+        pub const ALL: [Self; 35] = [
             Self::AppendNotSynced,
             Self::VoteNotSaved,
             Self::CommittedAheadOfLog,
@@ -130,6 +132,7 @@ mod on {
             Self::RecordRepeatByDecision,
             Self::ConnectionCountsAsCoverage,
             Self::OneSignatureIsEnough,
+            Self::OneKeyCountsTwice,
             Self::OneVoterIsAMajority,
             Self::BeaconWithoutItsNonce,
             Self::TwoAnswersForOneTick,
@@ -174,6 +177,7 @@ mod on {
                 Self::TwoAnswersForOneTick => "two-answers-for-one-tick",
                 Self::AgeFromWallClock => "age-from-wall-clock",
                 Self::OneSignatureIsEnough => "one-signature-is-enough",
+                Self::OneKeyCountsTwice => "one-key-counts-twice",
                 Self::CanariesNotAsked => "canaries-not-asked",
                 Self::ActivationUncheckedAfterRestart => "activation-unchecked-after-restart",
                 Self::CoveredBeforeEnforced => "covered-before-enforced",

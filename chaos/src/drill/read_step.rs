@@ -18,9 +18,10 @@ use crate::workload::Poison;
 /// A file of a bundle has at most 4 MiB.
 const PADDING_KIB_MAX: u32 = 4_000;
 const LIES: [(&str, Lie); 3] = [("old", Lie::Old), ("truncated", Lie::Truncated), ("forged", Lie::Forged)];
-const POISONS: [(&str, Poison); 7] = [
+const POISONS: [(&str, Poison); 8] = [
     ("unsigned", Poison::Unsigned),
     ("one-signature", Poison::OneSignature),
+    ("one-key-twice", Poison::OneKeyTwice),
     ("tampered", Poison::Tampered),
     ("other-mesh", Poison::OtherMesh),
     ("older", Poison::Older),

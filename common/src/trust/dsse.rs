@@ -168,7 +168,11 @@ impl Envelope {
         let signed = |id: &KeyId, key: &PublicKey| {
             self.signatures.iter().any(|s| s.keyid == *id && key.verify(&message, &s.sig).is_ok())
         };
-        let found = role.keys().iter().filter(|(id, key)| signed(id, key)).count();
+        let mut found = role.keys().iter().filter(|(id, key)| signed(id, key)).count();
+        if planted(Bug::OneKeyCountsTwice) {
+            let by_any = |s: &&DsseSignature| role.keys().values().any(|key| key.verify(&message, &s.sig).is_ok());
+            found = self.signatures.iter().filter(by_any).count();
+        }
         if found < role.threshold() && !(planted(Bug::OneSignatureIsEnough) && found > 0) {
             return Err(NotVerified::NotEnoughSignatures { found, needed: role.threshold() });
         }

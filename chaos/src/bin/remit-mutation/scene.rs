@@ -76,6 +76,7 @@ pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
         Bug::ChannelOfAnotherEdge => Some("session-moved"),
         Bug::NewlyPermittedIgnored => Some("rollout-taken-back"),
         Bug::FallbackOfTheActive => Some("crash-loop"),
+        Bug::OneKeyCountsTwice => Some("poisoned-bundle"),
         _ => None,
     }
 }
@@ -98,7 +99,7 @@ pub(crate) fn breaks(bug: Bug) -> &'static [Invariant] {
             &[Records, RecordedFirst]
         }
         Bug::ConnectionCountsAsCoverage | Bug::CoveredBeforeEnforced => &[Revocation],
-        Bug::OneSignatureIsEnough | Bug::CanariesNotAsked => &[Bundles],
+        Bug::OneSignatureIsEnough | Bug::OneKeyCountsTwice | Bug::CanariesNotAsked => &[Bundles],
         Bug::ActivationUncheckedAfterRestart => &[Bundles, Monotone],
         Bug::RevocationsForgottenAtRestart => &[Revocation, Resurrection, Monotone],
         Bug::AgeRestartsAtZero

@@ -14,7 +14,7 @@ use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
 use remit_common::policy::Bounds;
 use remit_common::text;
-use remit_common::trust::dsse::Envelope;
+use remit_common::trust::dsse::{DsseSignature, Envelope};
 use remit_control_plane::admin::model::{BundlePublished, Bundles};
 
 use super::{Made, Operator};
@@ -31,6 +31,8 @@ pub enum Poison {
     Unsigned,
     /// One administrator signed it; two must.
     OneSignature,
+    /// One administrator signed it, and the signature stands there again under the name of another.
+    OneKeyTwice,
     /// A file was changed after it was signed.
     Tampered,
     /// It is made for another mesh.
@@ -46,9 +48,10 @@ pub enum Poison {
 
 impl Poison {
     /// Every kind.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unsigned,
         Self::OneSignature,
+        Self::OneKeyTwice,
         Self::Tampered,
         Self::OtherMesh,
         Self::Older,
@@ -214,6 +217,7 @@ impl Operator {
         let (version, bundle) = match poison {
             Poison::Unsigned => (next, self.build(next, 0, mesh, frozen)?),
             Poison::OneSignature => (next, self.build(next, 1, mesh, frozen)?),
+            Poison::OneKeyTwice => (next, self.build_signed_twice_by_one(next, frozen)?),
             Poison::Tampered => {
                 let bundle = self.build(next, 2, mesh, frozen)?;
                 let (envelope, files) = bundle.parts();
@@ -236,6 +240,17 @@ impl Operator {
         };
         let (kind, body) = (publication(version, &bundle, false, Vec::new()), bundle.to_bytes());
         Ok(self.write(kind, "/v1/bundles", body, made).await.is_some())
+    }
+
+    fn build_signed_twice_by_one(&self, version: u64, frozen: bool) -> Result<SignedBundle> {
+        let bundle = self.build(version, 1, self.0.access.mesh().mesh_id, frozen)?;
+        let (envelope, files) = bundle.parts();
+        let mut envelope = envelope.clone();
+        let keys = self.0.access.mesh().keys.policy;
+        let other = read_signing_key(&self.env(), keys.get(1).context("policy has one key only")?)?;
+        let once = envelope.signatures.first().copied().context("nobody has signed it")?;
+        envelope.signatures.push(DsseSignature { keyid: other.public().id(), sig: once.sig });
+        Ok(SignedBundle::from_parts(envelope, files.to_vec()))
     }
 
     fn build_with_false_canary(&self, version: u64, frozen: bool) -> Result<SignedBundle> {
