@@ -19,6 +19,7 @@ pub const DRILLS: &[(&str, &str)] = drills![
     "leader-paused",
     "lying-voter",
     "minority-cut",
+    "old-ticks",
     "poisoned-bundle",
     "policy-under-load",
     "power-cut-voter",

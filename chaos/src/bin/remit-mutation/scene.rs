@@ -70,7 +70,8 @@ impl Play {
 /// The drill that a bug is looked for in, if no accident brings it to light.
 pub(crate) fn drill_for(bug: Bug) -> Option<&'static str> {
     match bug {
-        Bug::RepeatedTickCounts | Bug::OneVoterIsAMajority | Bug::BeaconWithoutItsNonce => Some("lying-voter"),
+        Bug::RepeatedTickCounts | Bug::OneVoterIsAMajority => Some("lying-voter"),
+        Bug::BeaconWithoutItsNonce => Some("old-ticks"),
         Bug::AgeFromWallClock => Some("clock-jump"),
         Bug::AncestorCutMissed => Some("revoke-during-delegation"),
         Bug::ChannelOfAnotherEdge => Some("session-moved"),
