@@ -167,7 +167,12 @@ mod tests {
                 segment_size: None,
                 src_ip: None,
             };
-            of.try_send(&transmit).unwrap();
+            // It can be written to once somebody has asked whether it can.
+            let mut poller = Arc::clone(&of).create_io_poller();
+            while let Err(error) = of.try_send(&transmit) {
+                assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                std::future::poll_fn(|cx| poller.as_mut().poll_writable(cx)).await.unwrap();
+            }
             let (mut bytes, mut meta) = ([0; 64], [RecvMeta::default()]);
             let mut receive =
                 |cx: &mut Context<'_>| of.poll_recv(cx, &mut [io::IoSliceMut::new(&mut bytes)], &mut meta);
