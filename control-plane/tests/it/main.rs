@@ -12,6 +12,8 @@ mod enrolment;
 #[cfg(test)]
 mod fault_disk;
 #[cfg(test)]
+mod killable;
+#[cfg(test)]
 mod membership;
 #[cfg(test)]
 mod mesh;

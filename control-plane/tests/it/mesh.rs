@@ -7,18 +7,17 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::future::BoxFuture;
 use remit_common::crypto::key_file;
 use remit_common::id::{BootId, EdgeId, VoterId};
 use remit_common::identity::SignedRequest;
 use remit_common::identity::certificate::{Validity, issue_ca, issue_node, to_pem};
 use remit_common::identity::spiffe::{NodeKind, NodeRole, SpiffeId};
-use remit_common::net::env::{Env, Spawn, deadline};
+use remit_common::net::env::{Env, deadline};
 use remit_common::net::framed::{FramedRecv, FramedSend, StreamFailed};
 use remit_common::net::http::HttpClient;
 use remit_common::net::quic::{MeshConnection, MeshEndpoint, QuicConfig, QuicLimits};
 use remit_common::net::real::real;
-use remit_common::net::tasks::{Shutdown, TaskHandle};
+use remit_common::net::tasks::Shutdown;
 use remit_common::net::tls::{Alpn, Identity, Peers};
 use remit_common::time::Timestamp;
 use remit_common::trust::directory::SignedDirectory;
@@ -28,6 +27,7 @@ use remit_control_plane::{Config, RunError, Voter};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
+use crate::killable::Killable;
 use crate::ports::addresses;
 use crate::world::{MESH, key, signed_directory, signed_root};
 
@@ -36,24 +36,6 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) const VOTERS_CA: u8 = 201;
 pub(crate) const EDGES_CA: u8 = 202;
-
-/// Tasks that can be killed together, the way SIGKILL does it.
-struct Killable {
-    spawn: Arc<dyn Spawn>,
-    tasks: Mutex<Vec<tokio::task::AbortHandle>>,
-}
-
-impl Spawn for Killable {
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
-        let handle = self.spawn.spawn(name, task);
-        self.tasks.lock().unwrap().push(handle.abort_handle());
-        handle
-    }
-
-    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        self.spawn.run_blocking(work)
-    }
-}
 
 /// One voter of the mesh.
 pub(crate) struct Running {
@@ -70,9 +52,7 @@ pub(crate) struct Running {
 
 impl Running {
     pub(crate) fn kill(self) {
-        for task in self.killable.tasks.lock().unwrap().drain(..) {
-            task.abort();
-        }
+        self.killable.kill();
     }
 
     /// How it ends by itself.
@@ -222,8 +202,7 @@ impl Mesh {
     }
 
     pub(crate) async fn start_with(&self, config: Config, env: Env) -> Result<Running, RunError> {
-        let killable = Arc::new(Killable { spawn: Arc::clone(&env.spawn), tasks: Mutex::default() });
-        let env = Env { spawn: Arc::<Killable>::clone(&killable), ..env };
+        let (killable, env) = Killable::of(env);
         let shutdown = Shutdown::new();
         let voter = Voter::start(config, env, shutdown.clone()).await?;
         let (admin, ops, dist, enrol) = (voter.admin_addr, voter.ops_addr, voter.dist_addr, voter.enrol_addr);

@@ -12,9 +12,8 @@ use remit_common::crypto::sign::SigningKey;
 use remit_common::id::{LogIndex, MeshId, VoterId};
 use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
 use remit_common::identity::spiffe::{NodeKind, NodeRole, SpiffeId};
-use remit_common::net::env::{Env, Spawn, deadline};
+use remit_common::net::env::{Env, deadline};
 use remit_common::net::real::real;
-use remit_common::net::tasks::TaskHandle;
 use remit_common::net::tls::{Identity, Peers};
 use remit_control_plane::raft::{
     PeerCalls, ProposeError, RaftConfig, RaftNode, RaftRole, RaftStatus, RaftTimings, RaftTls, RestoreError,
@@ -22,6 +21,7 @@ use remit_control_plane::raft::{
 };
 use zeroize::Zeroizing;
 
+use crate::killable::Killable;
 use crate::ports::addresses;
 
 /// No wait of these tests is longer; all end as soon as what they wait for is there.
@@ -94,24 +94,6 @@ impl PeerCalls for Echo {
                 _ => Ok([format!("{from}:").as_bytes(), &request].concat()),
             }
         })
-    }
-}
-
-/// Tasks that can be killed together, the way SIGKILL does it.
-pub(super) struct Killable {
-    spawn: Arc<dyn Spawn>,
-    tasks: Mutex<Vec<tokio::task::AbortHandle>>,
-}
-
-impl Spawn for Killable {
-    fn spawn(&self, name: &'static str, task: BoxFuture<'static, ()>) -> TaskHandle {
-        let handle = self.spawn.spawn(name, task);
-        self.tasks.lock().unwrap().push(handle.abort_handle());
-        handle
-    }
-
-    fn run_blocking(&self, work: Box<dyn FnOnce() + Send>) -> BoxFuture<'static, ()> {
-        self.spawn.run_blocking(work)
     }
 }
 
@@ -211,8 +193,7 @@ impl Mesh {
         version: Version,
     ) -> Result<Voter, StartError> {
         let (id, joins) = (config.id, config.joins);
-        let killable = Arc::new(Killable { spawn: Arc::clone(&env.spawn), tasks: Mutex::default() });
-        let env = Env { spawn: Arc::<Killable>::clone(&killable), ..env };
+        let (killable, env) = Killable::of(env);
         let applied = Applied::default();
         let machine = Box::new(Journal(Arc::clone(&applied), version));
         let node = Box::pin(RaftNode::start(config, &env, machine, Arc::new(Echo))).await?;
@@ -282,9 +263,7 @@ impl Voter {
 
     /// SIGKILL, as far as one process can do it to a part of itself.
     pub(super) fn kill(self) {
-        for task in self.killable.tasks.lock().unwrap().drain(..) {
-            task.abort();
-        }
+        self.killable.kill();
     }
 }
 
