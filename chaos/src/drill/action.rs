@@ -91,6 +91,8 @@ pub enum Lie {
     Truncated,
     /// Hands out what nobody signed.
     Forged,
+    /// Hands out what holds, and says that it is of this moment by ticks that were signed before.
+    Replayed,
 }
 
 /// What happens to packets of one direction of a link.

@@ -17,7 +17,8 @@ use crate::workload::Poison;
 
 /// A file of a bundle has at most 4 MiB.
 const PADDING_KIB_MAX: u32 = 4_000;
-const LIES: [(&str, Lie); 3] = [("old", Lie::Old), ("truncated", Lie::Truncated), ("forged", Lie::Forged)];
+const LIES: [(&str, Lie); 4] =
+    [("old", Lie::Old), ("truncated", Lie::Truncated), ("forged", Lie::Forged), ("replayed", Lie::Replayed)];
 const POISONS: [(&str, Poison); 8] = [
     ("unsigned", Poison::Unsigned),
     ("one-signature", Poison::OneSignature),
@@ -148,7 +149,7 @@ fn fault(
             FaultKind::CpuLimit { percent: fields::count(percent, book, "percent", 1, 100)? }
         }
         "lie" => {
-            let lie = map.require("lie", book, "say how: `lie: old`, `truncated` or `forged`")?;
+            let lie = map.require("lie", book, "say how: `lie: old`, `truncated`, `forged` or `replayed`")?;
             FaultKind::Lie(word(lie, book, "lie", &LIES)?)
         }
         "replace-voter" => FaultKind::ReplaceVoter,

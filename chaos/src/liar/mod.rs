@@ -32,7 +32,7 @@ use remit_common::trust::tick::{Nonce, NonceTree, TickAnswer, TickPath, TickRoot
 use remit_common::wire::message::{EdgeMessage, Stage};
 use tokio::sync::watch;
 
-pub use self::told::{Told, Truth};
+pub use self::told::{Told, Truth, Vouches};
 use crate::history::What;
 use crate::launcher::{MeshFile, read_signing_key};
 
@@ -158,8 +158,8 @@ struct Speaker {
     stop: Shutdown,
 }
 
-/// How a liar says in one conversation that there is nothing newer than its lie: every other time by ticks that it makes
-/// up and signs alone, and in between by what a majority has signed once, about other nonces.
+/// What a liar says in one conversation that there is nothing newer with: ticks that it makes up and signs alone, or what
+/// a majority has signed once, about other nonces.
 enum Vouching {
     Alone(Box<dyn Iterator<Item = LogIndex> + Send>),
     Replayed(VecDeque<SignedStatement>),
@@ -208,13 +208,14 @@ impl Speaker {
         let mut objects = FramedSend::new(connection.quic.open_uni().await?);
         let mut tells = self.told.clone();
         let told = tells.borrow_and_update().clone();
-        let mut vouching = match self.talks.fetch_add(1, Ordering::Relaxed) % 2 {
-            1 if !told.signed.is_empty() => {
-                // The older half an edge has most likely seen, and counts no more.
-                let skipped = told.signed.len() / 2;
-                Vouching::Replayed(told.signed.iter().skip(skipped).cloned().collect())
-            }
-            _ => Vouching::Alone(Box::new(told.ticks())),
+        let odd = self.talks.fetch_add(1, Ordering::Relaxed) % 2 == 1;
+        let replays = !told.signed.is_empty() && (odd || told.vouches == Vouches::Replays);
+        let mut vouching = if replays {
+            // The older half an edge has most likely seen, and counts no more.
+            let skipped = told.signed.len() / 2;
+            Vouching::Replayed(told.signed.iter().skip(skipped).cloned().collect())
+        } else {
+            Vouching::Alone(Box::new(told.ticks()))
         };
         let mut publisher = Publisher::new(self.mesh, edge.clone(), self.voter, told.state, self.env.now().boot);
         loop {

@@ -46,6 +46,15 @@ pub struct Truth {
     signed: Arc<[SignedStatement]>,
 }
 
+/// How a liar says that there is nothing newer than what it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Vouches {
+    /// In one conversation by ticks that it signs alone, in the next by what a majority has signed before.
+    InTurns,
+    /// In every conversation by what a majority has signed before.
+    Replays,
+}
+
 /// A lie: what a liar publishes, and what its answers to ticks vouch for.
 #[derive(Debug, Clone)]
 pub struct Told {
@@ -61,6 +70,8 @@ pub struct Told {
     pub document: Arc<Root>,
     /// What honest voters have signed, to be shown as if it were new.
     pub signed: Arc<[SignedStatement]>,
+    /// How it says that there is nothing newer.
+    pub vouches: Vouches,
     /// The beacon keys of the voters that lie, too; its own it has anyway.
     pub allies: Arc<BTreeMap<VoterId, SigningKey>>,
     /// In each conversation its ticks are numbered from here on; the first repeats one of long ago.
@@ -149,6 +160,15 @@ impl Truth {
                 let bundle = self.forged_bundle(env, mesh)?;
                 self.say(mesh, Some((LogIndex(self.applied.0 + 1), &bundle)), &revocations)
             }
+            // All is as it is, but for the credentials, and was so a while ago.
+            Lie::Replayed => {
+                let told = self.say(
+                    mesh,
+                    active.map(|(number, index, bundle)| (number.unwrap_or(*index), bundle)),
+                    &self.revocations,
+                )?;
+                Ok(Told { vouches: Vouches::Replays, ..told })
+            }
         }
     }
 
@@ -180,6 +200,7 @@ impl Truth {
             root,
             document,
             signed,
+            vouches: Vouches::InTurns,
             allies: Arc::default(),
             ticks_from: self.applied,
         })

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use remit_chaos::launcher::StrayEdge;
-use remit_chaos::liar::{Answered, Told};
+use remit_chaos::liar::{Answered, Told, Vouches};
 use remit_common::bundle::SignedBundle;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::SigningKey;
@@ -323,6 +323,7 @@ impl Forger {
             document: Arc::clone(&self.root),
             signed: Arc::default(),
             allies: Arc::clone(&self.allies),
+            vouches: Vouches::InTurns,
             ticks_from: LIES_FROM,
         }
     }
