@@ -142,6 +142,17 @@ impl Crashes {
         Self(outages(events))
     }
 
+    /// Whether this edge's process died between these two moments, and not for the first time: with two deaths a bundle
+    /// on trial is turned away (clause B-32).
+    pub(super) fn may_turn_away(&self, edge: &EdgeId, from_us: u64, to_us: u64) -> bool {
+        let node = Node::Edge(edge.clone());
+        let deaths = || {
+            let of_it = |outage: &&Outage| CRASHES.contains(&outage.name.as_str()) && outage.nodes.contains(&node);
+            self.0.iter().filter(of_it).map(|outage| outage.from_us)
+        };
+        deaths().filter(|at| *at <= to_us).count() >= 2 && deaths().any(|at| (from_us..=to_us).contains(&at))
+    }
+
     /// Whether the record of a decision that was answered at this moment may have gone with the memory of the process.
     pub(super) fn may_have_taken(&self, edge: &EdgeId, answered_us: u64) -> bool {
         let node = Node::Edge(edge.clone());

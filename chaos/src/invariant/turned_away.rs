@@ -5,8 +5,9 @@
 
 use std::collections::BTreeMap;
 
-use remit_common::id::EdgeId;
+use remit_common::id::{EdgeId, LogIndex};
 
+use super::stored::Crashes;
 use crate::history::{Edge, Event, What};
 
 /// Spans of time, by edge: from the last look before to the first look after.
@@ -15,13 +16,20 @@ pub(super) struct TurnedAway(BTreeMap<EdgeId, Vec<(u64, u64)>>);
 impl TurnedAway {
     pub(super) fn of(events: &[Event]) -> Self {
         let mut spans: BTreeMap<EdgeId, Vec<(u64, u64)>> = BTreeMap::new();
-        let mut before: BTreeMap<&EdgeId, (u64, bool)> = BTreeMap::new();
+        let mut before: BTreeMap<&EdgeId, (u64, bool, Option<LogIndex>)> = BTreeMap::new();
+        let crashes = Crashes::of(events);
         for event in events {
             let What::Edge(edge) = &event.what else { continue };
-            let (last_us, was) = before.get(&edge.edge).copied().unwrap_or_default();
+            let (last_us, was, ran) = before.get(&edge.edge).copied().unwrap_or_default();
             let is = !edge.turned_away.is_empty();
-            before.insert(&edge.edge, (event.time_us, is));
+            before.insert(&edge.edge, (event.time_us, is, edge.activation));
             let of_edge = spans.entry(edge.edge.clone()).or_default();
+            // Between two looks it may have come back without its bundle, and have been given a newer one at once.
+            let unseen =
+                !was && !is && ran < edge.activation && crashes.may_turn_away(&edge.edge, last_us, event.time_us);
+            if unseen {
+                of_edge.push((last_us, event.time_us));
+            }
             match (was, is) {
                 (false, true) => of_edge.push((last_us, u64::MAX)),
                 (true, false) => {
