@@ -115,6 +115,10 @@ text_id!(
     EdgeId, "edge id", is_name, RULE_NAME
 );
 text_id!(
+    /// A platform that guards something of its own and asks an edge what policy says.
+    EnforcementPoint, "enforcement point", is_name, RULE_NAME
+);
+text_id!(
     /// Where an edge is.
     Region, "region", is_name, RULE_NAME
 );

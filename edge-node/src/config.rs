@@ -11,7 +11,9 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use remit_common::id::{EdgeId, MeshId, Region, TenantId, VoterId};
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::PublicKey;
+use remit_common::id::{EdgeId, EnforcementPoint, MeshId, Region, TenantId, VoterId};
 use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::proof::Grade;
 use serde::{Deserialize, Serialize};
@@ -21,6 +23,8 @@ use toml::{Table, Value};
 pub const VOTERS_MAX: usize = 16;
 /// Tenants one edge serves. Each costs a compiled bundle in memory.
 pub const TENANTS_MAX: usize = 64;
+/// Platforms that may ask.
+pub const ENFORCEMENT_POINTS_MAX: usize = 256;
 /// Origins a browser may call from.
 pub const ORIGINS_MAX: usize = 64;
 /// The smallest spool that is any use: a few segments.
@@ -61,6 +65,13 @@ pub struct Config {
     /// what is here is verified and taken.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bootstrap: Option<PathBuf>,
+    /// Where others reach the agents' listener: `https://host[:port]`. The endpoints of enforcement points are announced
+    /// under it, and not at all without it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub public_url: Option<String>,
+    /// Platforms that may ask what policy says, without calling anything.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub enforcement_points: Vec<EnforcementPointEntry>,
     /// What callers have to prove.
     #[serde(default)]
     pub proof: Proofs,
@@ -136,6 +147,26 @@ pub struct EnrolAddr {
     pub id: VoterId,
     /// Its enrolment endpoint (QUIC).
     pub at: SocketAddr,
+}
+
+/// A platform that guards something of its own and asks this edge what policy says. It is known by a token or by a key.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EnforcementPointEntry {
+    /// How records name it.
+    pub name: EnforcementPoint,
+    /// Whose policy it asks, and about whose envelopes.
+    pub tenant: TenantId,
+    /// SHA-256 of its token, in hex. The token has 32 random bytes or more; here it is never in the clear.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub token_sha256: Option<Digest>,
+    /// The Ed25519 key of the certificate that it shows, in hex.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub key: Option<PublicKey>,
+    /// What it has made sure of before it asks about an envelope: that its caller has the envelope's key, by a proof of
+    /// this grade. Nothing, by default.
+    #[serde(default)]
+    pub vouches: Grade,
 }
 
 /// What callers have to prove: that they have the key of the envelope that they show.
@@ -243,7 +274,7 @@ pub struct Resolved {
 }
 
 /// Keys that a variable or a flag may set, and whether their value is a number.
-const SETTABLE: [(&str, bool); 21] = [
+const SETTABLE: [(&str, bool); 22] = [
     ("mesh_id", false),
     ("id", false),
     ("region", false),
@@ -259,6 +290,7 @@ const SETTABLE: [(&str, bool); 21] = [
     ("listen.tls.key", false),
     ("enrolment.token", false),
     ("bootstrap", false),
+    ("public_url", false),
     ("proof.floor", false),
     ("limits.spool_bytes_max", true),
     ("limits.agent_connections_max", true),
@@ -268,7 +300,7 @@ const SETTABLE: [(&str, bool); 21] = [
 ];
 
 /// Keys that are lists, and stand in the file only.
-const LISTS: [&str; 3] = ["tenants", "allowed_origins", "voters"];
+const LISTS: [&str; 4] = ["tenants", "allowed_origins", "voters", "enforcement_points"];
 
 /// Puts the four sources together and checks the result. `folder` is where relative paths start.
 ///
@@ -379,6 +411,8 @@ impl Config {
             voters: _,
             enrolment,
             bootstrap,
+            public_url: _,
+            enforcement_points: _,
             proof: _,
             limits: _,
         } = self;
@@ -427,6 +461,10 @@ impl Config {
         if self.allowed_origins.len() > ORIGINS_MAX || self.allowed_origins.iter().any(|origin| !is_origin(origin)) {
             return invalid("allowed_origins", "must be at most 64 of the form scheme://host[:port], without a path");
         }
+        if self.public_url.as_ref().is_some_and(|url| !url.starts_with("https://") || !is_origin(url)) {
+            return invalid("public_url", "must be https://host[:port], without a path");
+        }
+        self.check_enforcement_points()?;
         if self.listen.tls.is_none() && !self.listen.agent.ip().is_loopback() {
             return invalid(
                 "listen.agent",
@@ -454,6 +492,26 @@ impl Config {
         }
         if !(1..=3_600).contains(&upstream_secs_max) {
             return invalid("limits.upstream_secs_max", "must be within 1 and 3600");
+        }
+        Ok(())
+    }
+
+    fn check_enforcement_points(&self) -> Result<(), ConfigError> {
+        let invalid = |problem| Err(ConfigError::Invalid { key: "enforcement_points", problem });
+        let points = &self.enforcement_points;
+        if points.len() > ENFORCEMENT_POINTS_MAX {
+            return invalid("must be at most 256");
+        }
+        if points.iter().any(|point| point.token_sha256.is_some() == point.key.is_some()) {
+            return invalid("each has either `token_sha256` or `key`");
+        }
+        if points.iter().any(|point| !self.tenants.contains(&point.tenant)) {
+            return invalid("each is of a tenant that this edge serves");
+        }
+        let names: BTreeSet<_> = points.iter().map(|point| &point.name).collect();
+        let known_by: BTreeSet<_> = points.iter().map(|point| (point.token_sha256, point.key)).collect();
+        if names.len() != points.len() || known_by.len() != points.len() {
+            return invalid("two have the same name, token or key");
         }
         Ok(())
     }

@@ -340,6 +340,8 @@ impl Edge {
             cursors: Arc::new(Cursors::new(&env, config.mesh_id).ok_or(RunError::Crypto)?),
             asking: Arc::new(Asking::new(links.clone())),
             hold,
+            points: Arc::new(ingress::EnforcementPoints::new(&config.enforcement_points)),
+            public_url: config.public_url.as_deref().map(Into::into),
         };
         let counters = Arc::new(ServeCounters::default());
         let operations = Operations {
@@ -362,7 +364,7 @@ impl Edge {
             stall_timeout: Duration::from_secs(30),
             header_timeout: Duration::from_secs(60),
             // More than is accepted, so that the refusal is ours, and recorded.
-            body_bytes_max: ingress::mcp::BODY_BYTES_READ_MAX,
+            body_bytes_max: ingress::BODY_BYTES_READ_MAX,
             body_timeout: Duration::from_secs(20),
             grace: REQUESTS_END_WITHIN,
         };

@@ -13,6 +13,7 @@ use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
 use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId, ToolName};
 use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
+use remit_common::policy::advice::{self, Advised, Question};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
@@ -391,6 +392,36 @@ pub(crate) fn judge(
         Decision::Deny(denied) => return Err(Refusal::of_call(denied)),
     };
     clear(view, active, effective, call, permitted, (floor, proven), now).map_err(Refusal::after_policy)
+}
+
+/// Judges what somebody without an envelope would do, by policy alone (clause G-92). It has no descriptor, so it could be
+/// anything, and this edge has to know as much of the present as for the most dangerous call.
+///
+/// # Errors
+/// Why not.
+pub(crate) fn advise(
+    view: &View,
+    tenant: &TenantId,
+    place: &Place,
+    question: &Question,
+    now: Now,
+) -> Result<Advised, Box<Refusal>> {
+    if let Some(cause) = view.freshness.quarantined(now) {
+        return Err(Refusal::of_call(Denied::new(Reason::Quarantined, format!("quarantined: {cause:?}"))));
+    }
+    let subjects = || [Subject::Edge(&place.edge), Subject::Tool(&question.action)].into_iter();
+    view.revocations.check_unless_lifted(tenant, view.lifted(tenant), subjects()).map_err(|revoked| {
+        let reason = if revoked.cut.kind == CutKind::Edge { Reason::Quarantined } else { Reason::Revoked };
+        Refusal::of_call(Denied::new(reason, revoked.to_string()))
+    })?;
+    check_heard(view, tenant, subjects)?;
+    let active = view
+        .bundle(tenant, now.wall)
+        .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
+    let advised = advice::advise(active.bundle.policy(), question, now.wall).map_err(Refusal::of_call)?;
+    view.check_fresh(tenant, Effects::from_iter(Effect::ALL), active.bundle.bounds(), now)
+        .map_err(|stale| Refusal::of_call(Denied::new(Reason::Stale, stale.to_string())).after_policy())?;
+    Ok(advised)
 }
 
 /// What a call that policy permits needs besides.

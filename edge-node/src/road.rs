@@ -4,6 +4,7 @@
 //! which rule, which fact and what would have been needed stand in the record, for those who may read it. Clauses
 //! G-8 to G-33, in the order of this file.
 
+mod advising;
 mod hops;
 mod possession;
 mod recorded;
@@ -31,6 +32,7 @@ use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
+pub(crate) use advising::{Advice, Asked};
 pub(crate) use registering::Registered;
 
 use crate::active::{ActiveBundle, View, ViewCell};

@@ -84,6 +84,7 @@ pub(crate) type Label = [(&'static str, &'static str); 1];
 pub(crate) struct Metrics {
     /// Decisions by answer and reason.
     decisions: Family<[(&'static str, &'static str); 2], Counter>,
+    advice: Family<[(&'static str, &'static str); 2], Counter>,
     /// From the last byte of a request to its decision.
     pub(crate) decision_seconds: Histogram,
     /// From the first byte to an upstream to the end of its answer.
@@ -168,6 +169,13 @@ impl Metrics {
         self.decision_seconds.observe(took.as_secs_f64());
     }
 
+    /// Counts what an enforcement point was told.
+    pub(crate) fn advised(&self, reason: Reason, took: Duration) {
+        let answer = if reason == Reason::Permit { "permit" } else { "deny" };
+        self.advice.get_or_create(&[("decision", answer), ("reason", reason.as_str())]).inc();
+        self.decision_seconds.observe(took.as_secs_f64());
+    }
+
     /// Decisions so far by reason; reasons that never occurred are left out.
     pub(crate) fn decisions(&self) -> Vec<(Reason, u64)> {
         Reason::all()
@@ -190,6 +198,7 @@ impl Telemetry {
     pub(crate) fn new() -> Self {
         let metrics = Metrics {
             decisions: Family::default(),
+            advice: Family::default(),
             decision_seconds: Histogram::new(DECISION_BUCKETS),
             upstream_seconds: Histogram::new(UPSTREAM_BUCKETS),
             leaks: Counter::default(),
@@ -219,6 +228,7 @@ impl Telemetry {
         let mut registry = Registry::with_prefix("remit_edge");
         let Metrics {
             decisions,
+            advice,
             decision_seconds,
             upstream_seconds,
             leaks,
@@ -246,6 +256,7 @@ impl Telemetry {
             connections_stalled,
         } = metrics.clone();
         registry.register("decisions", "Decisions by answer and reason", decisions);
+        registry.register("advice", "What enforcement points were told, by answer and reason", advice);
         registry.register_with_unit("decision", "From request to decision", Unit::Seconds, decision_seconds);
         registry.register_with_unit("upstream", "From request to a tool's answer", Unit::Seconds, upstream_seconds);
         registry.register("leaks", "Answers withheld because a credential was in them", leaks);

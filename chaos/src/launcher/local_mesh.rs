@@ -245,6 +245,8 @@ impl LocalMesh {
             voters,
             enrolment: None,
             bootstrap: None,
+            public_url: None,
+            enforcement_points: Vec::new(),
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits::default(),
         };

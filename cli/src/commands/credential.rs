@@ -139,7 +139,7 @@ async fn seal_one(args: &Seal, context: &Context) -> Result<Exit, Failure> {
     let policy = match &args.profile {
         Some(folder) => {
             let source = bundle::read_source(context, folder)?;
-            CompiledPolicy::compile(&source.files).map_err(|faults| bundle::faulty(&faults, &source))?
+            source.compile().map_err(|faults| bundle::faulty(&faults, &source))?
         }
         None => local::active_policy(context, &admin, &mesh, &root).await?.policy().clone(),
     };

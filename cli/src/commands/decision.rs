@@ -151,14 +151,15 @@ fn text(record: &Value, path: &str) -> String {
 
 fn row(record: &Value) -> [String; 6] {
     let agent = record.pointer("/input/agents").and_then(Value::as_array).and_then(|agents| agents.last());
-    let agent = agent.and_then(Value::as_str).and_then(|id| id.rsplit('/').next()).unwrap_or_default();
+    let agent = agent.and_then(Value::as_str).and_then(|id| id.rsplit('/').next()).map(str::to_owned);
+    // Whoever has no envelope is no agent; an enforcement point said who it is.
     let kind = text(record, "/remit/kind");
     let reason = text(record, "/remit/reason");
     let answer = if kind == "decision" { reason } else { format!("{kind} {reason}") };
     [
         text(record, "/timestamp"),
         text(record, "/labels/edge"),
-        agent.to_owned(),
+        agent.unwrap_or_else(|| text(record, "/input/subject")),
         text(record, "/input/tool"),
         answer,
         text(record, "/decision_id"),

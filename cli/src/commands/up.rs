@@ -98,8 +98,7 @@ async fn bring_up(
     bundle::push(&admin, signed.to_bytes()).await?;
     let tell = |running: usize, all: usize| progress.set_message(format!("{running} of {all} edges run the policy"));
     local::wait_running(context, &admin, &digest, tell).await?;
-    let policy = CompiledPolicy::compile(&source.files)
-        .map_err(|_| Failure::new(Exit::Failed, "the example's policy does not compile"))?;
+    let policy = source.compile().map_err(|_| Failure::new(Exit::Failed, "the example's policy does not compile"))?;
     let (_, directory) = trust::directory(context, &file).await?;
     let name = local::credential()?;
     credential::seal_and_send(context, &admin, &file, &directory, &policy, &name, secret).await?;

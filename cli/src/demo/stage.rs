@@ -79,7 +79,7 @@ impl Stage {
         let file = mesh.file().clone();
         story.mesh = Some(file.clone());
         let source = local::source(context, &file)?;
-        let policy = CompiledPolicy::compile(&source.files).map_err(|faults| {
+        let policy = source.compile().map_err(|faults| {
             let faults = faults.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
             Failure::new(Exit::Fault, format!("the example's policy does not compile: {faults}"))
         })?;

@@ -16,7 +16,7 @@ use crate::limits::{
     BUNDLE_BYTES_MAX, BUNDLE_DAYS_MAX, BUNDLE_FILE_BYTES_MAX, BUNDLE_FILES_MAX, CHAIN_LINKS_MAX, FALLBACKS_MAX,
 };
 use crate::policy::engines::combine::Combination;
-use crate::policy::{Bounds, json};
+use crate::policy::{AdvisedActions, Bounds, json};
 use crate::time::Timestamp;
 
 /// The media type of a manifest.
@@ -31,6 +31,8 @@ pub const DEFAULT_GROUP: &str = "default";
 pub const ANY_PERMIT: &str = Combination::AnyPermit.as_str();
 /// Brakes that one bundle lifts.
 const LIFTS_MAX: usize = 64;
+/// Actions that may be asked about without an envelope.
+const ADVISED_MAX: usize = 256;
 /// Bytes of a path inside a bundle.
 const PATH_BYTES_MAX: usize = 128;
 
@@ -113,6 +115,10 @@ pub struct Manifest {
     /// (clause T-61). Left out where there is none.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub lifts: BTreeSet<Digest>,
+    /// Actions about which an enforcement point may ask for a subject that has no envelope (clause P-54). Left out where
+    /// there is none.
+    #[serde(default, skip_serializing_if = "AdvisedActions::is_empty")]
+    pub authzen_without_envelope: AdvisedActions,
 }
 
 impl Manifest {
@@ -147,6 +153,9 @@ impl Manifest {
         }
         if fallback.len() > FALLBACKS_MAX || canaries.len() > CANARIES_MAX {
             return malformed("too many fallbacks or canaries");
+        }
+        if self.authzen_without_envelope.len() > ADVISED_MAX {
+            return malformed("at most 256 actions may be asked about without an envelope");
         }
         if lifts.len() > LIFTS_MAX {
             return malformed("a bundle lifts at most 64 brakes");

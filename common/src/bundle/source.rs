@@ -19,16 +19,15 @@ use super::verified::CompiledBundle;
 use crate::crypto::digest::Digest;
 use crate::id::{BundleName, BundleVersion, MeshId, TenantId};
 use crate::limits::BUNDLE_FILE_BYTES_MAX;
+pub use crate::policy::compile::BUNDLE_FILE;
 use crate::policy::compile::{CATALOGUE_FOLDER, ENTITIES_FILE, POLICIES_FOLDER, SCHEMA_FILE};
 use crate::policy::relations::{MODEL_FILE, RELATIONS_FILE};
 use crate::policy::taxonomy::{CLASSES_FILE, PURPOSES_FILE};
 use crate::policy::trust_domains::TRUST_DOMAINS_FILE;
-use crate::policy::{Bounds, PolicyFault};
+use crate::policy::{AdvisedActions, Bounds, CompiledPolicy, PolicyFault};
 use crate::time::Timestamp;
 use crate::trust::dsse::Envelope;
 
-/// What a bundle says about itself, for the build.
-pub const BUNDLE_FILE: &str = "bundle.toml";
 /// Requests with their decisions.
 pub const CANARIES_FILE: &str = "canaries.yaml";
 /// Cases that are run before a bundle is built; they do not travel.
@@ -91,6 +90,8 @@ struct BundleToml {
     allow_bearer: bool,
     #[serde(default)]
     lifts: BTreeSet<Digest>,
+    #[serde(default)]
+    authzen_without_envelope: AdvisedActions,
 }
 
 #[derive(Deserialize)]
@@ -167,7 +168,29 @@ pub(super) fn moment(at: &Datetime) -> Option<Timestamp> {
     Some(Timestamp::from_millis(secs.checked_mul(1_000)?.checked_add(millis)?))
 }
 
+/// `bundle.toml`, and its text.
+fn read(bytes: &[u8]) -> Result<(&str, BundleToml), SourceFault> {
+    let text = str::from_utf8(bytes).map_err(|_| fault(BUNDLE_FILE, "not UTF-8", None))?;
+    let toml = toml::from_str(text).map_err(|error: toml::de::Error| {
+        let message = error.message().lines().collect::<Vec<_>>().join("; ");
+        fault_at(BUNDLE_FILE, text, error.span().map_or(0, |span| span.start), message)
+    })?;
+    Ok((text, toml))
+}
+
 impl BundleSource {
+    /// Compiles the policy alone, without a manifest and its canaries.
+    ///
+    /// # Errors
+    /// Every fault that was found.
+    pub fn compile(&self) -> Result<CompiledPolicy, Vec<SourceFault>> {
+        let advised = match self.files.get(BUNDLE_FILE) {
+            Some(bytes) => read(bytes).map_err(|fault| vec![fault])?.1.authzen_without_envelope,
+            None => AdvisedActions::new(),
+        };
+        CompiledPolicy::compile_with(&self.files, &advised)
+    }
+
     /// Builds: the same sources and overrides give the same bytes. Whether the policy compiles and the canaries are
     /// answered as expected is for [`UnsignedBundle::check`] to say.
     ///
@@ -239,11 +262,7 @@ impl BundleSource {
         let Some(bytes) = self.files.get(BUNDLE_FILE) else {
             return Err(fault(BUNDLE_FILE, "this file is missing", Some("it says whose bundle this is")));
         };
-        let text = str::from_utf8(bytes).map_err(|_| fault(BUNDLE_FILE, "not UTF-8", None))?;
-        let toml: BundleToml = toml::from_str(text).map_err(|error| {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            fault_at(BUNDLE_FILE, text, error.span().map_or(0, |span| span.start), message)
-        })?;
+        let (text, toml) = read(bytes)?;
         let missing = |what: &str, flag: &str| {
             let help = format!("say it here, or with {flag}");
             fault(BUNDLE_FILE, format!("there is no `{what}`"), Some(&help))
@@ -291,6 +310,7 @@ impl BundleSource {
             canaries,
             allow_bearer: toml.allow_bearer,
             lifts: toml.lifts,
+            authzen_without_envelope: toml.authzen_without_envelope,
         })
     }
 }

@@ -175,7 +175,8 @@ impl CompiledBundle {
         digest: Digest,
         files: &BTreeMap<String, Vec<u8>>,
     ) -> Result<Self, BundleRejected> {
-        let policy = CompiledPolicy::compile(files).map_err(|faults| BundleRejected::Policy { faults })?;
+        let policy = CompiledPolicy::compile_with(files, &manifest.authzen_without_envelope)
+            .map_err(|faults| BundleRejected::Policy { faults })?;
         let mut tools = policy.catalogue().tools.values();
         if let Some(tool) = tools.find(|tool| tool.min_pop == Grade::None).filter(|_| !manifest.allow_bearer) {
             return Err(BundleRejected::Bearer { tool: tool.name.clone() });

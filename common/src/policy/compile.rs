@@ -7,10 +7,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use super::advice::{AdvicePlan, AdvisedActions};
 use super::arguments::{self, Readable};
 use super::catalogue::{self, Catalogue, ReadCatalogue};
 use super::delegating::{DELEGATE_ACTION, DelegationPlan};
-use super::engines::cedar::{CedarEngine, CedarSchema, Kind, Questions, Shape};
+use super::engines::cedar::{CedarEngine, CedarSchema, Kind, Questions, Shape, Subject};
 use super::fault::{PolicyFault, Source, nearest};
 use super::model::{Kinds, Plan, action_of};
 use super::relating;
@@ -19,6 +20,8 @@ use super::taxonomy::{CLASSES_FILE, PURPOSES_FILE, Taxonomy};
 use super::trust_domains::{TRUST_DOMAINS_FILE, TrustDomains};
 use crate::id::ToolName;
 
+/// What a bundle says about itself: a source of the manifest, and no file of the bundle that is made of it.
+pub const BUNDLE_FILE: &str = "bundle.toml";
 /// Where the schema stands.
 pub const SCHEMA_FILE: &str = "schema.cedarschema";
 /// Where entities stand that policies may rely on.
@@ -40,6 +43,7 @@ struct Inner {
     kinds: Kinds,
     plans: BTreeMap<ToolName, Plan>,
     delegation: Option<DelegationPlan>,
+    advice: BTreeMap<ToolName, AdvicePlan>,
     trust_domains: TrustDomains,
     relations: Option<RelationRules>,
     schema: CedarSchema,
@@ -52,7 +56,15 @@ impl CompiledPolicy {
     /// # Errors
     /// Every fault that was found, sorted by file and line.
     pub fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Self, Vec<PolicyFault>> {
-        compile(files).map(|inner| Self(Arc::new(inner))).map_err(|mut faults| {
+        Self::compile_with(files, &AdvisedActions::new())
+    }
+
+    /// The same, of a bundle whose manifest lets enforcement points ask about these actions without an envelope.
+    ///
+    /// # Errors
+    /// As [`Self::compile`].
+    pub fn compile_with(files: &BTreeMap<String, Vec<u8>>, advised: &AdvisedActions) -> Result<Self, Vec<PolicyFault>> {
+        compile(files, advised).map(|inner| Self(Arc::new(inner))).map_err(|mut faults| {
             faults.sort();
             faults.dedup();
             faults
@@ -129,12 +141,21 @@ impl CompiledPolicy {
         self.0.delegation.as_ref()
     }
 
+    /// The actions that may be asked about without an envelope.
+    pub(crate) fn advised(&self) -> impl Iterator<Item = &ToolName> {
+        self.0.advice.keys()
+    }
+
+    pub(super) fn advice(&self, action: &ToolName) -> Option<&AdvicePlan> {
+        self.0.advice.get(action)
+    }
+
     pub(crate) fn plan(&self, tool: &ToolName) -> Option<&Plan> {
         self.0.plans.get(tool)
     }
 }
 
-fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>> {
+fn compile(files: &BTreeMap<String, Vec<u8>>, advised: &AdvisedActions) -> Result<Inner, Vec<PolicyFault>> {
     let mut faults = unexpected(files);
     let mut missing = |file: &str, help: &str| {
         let source = Source { file, text: "" };
@@ -218,8 +239,22 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
         }));
         None
     });
-    if let Some((plan, rules)) = delegation.as_ref().zip(relations.as_ref()) {
-        faults.extend(unasked(rules, plan, &schema, &engine, files));
+    let advice = advice_plans(advised, &catalogue, (&kinds, &schema, &engine)).unwrap_or_else(|found| {
+        faults.extend(found);
+        BTreeMap::new()
+    });
+    if let Some(rules) = &relations {
+        if let Some(plan) = &delegation {
+            let user = plan.asks_user().then_some("User");
+            let acting: BTreeSet<String> = ["Agent"].into_iter().chain(user).map(str::to_owned).collect();
+            let instead = "hops are judged without relations; judge the calls that the hop makes";
+            faults.extend(unasked(rules, (DELEGATE_ACTION, plan.action(), instead), &acting, &schema, &engine, files));
+        }
+        for (name, plan) in &advice {
+            let parties = plan.pairs().flat_map(|(subject, resource)| [subject.name(), resource.name()]).collect();
+            let instead = "what is asked without an envelope is judged without relations";
+            faults.extend(unasked(rules, (name.as_str(), plan.action(), instead), &parties, &schema, &engine, files));
+        }
     }
     if let Some(rules) = &relations {
         let asked =
@@ -241,6 +276,11 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
             questions.add(&kinds.user, action, &kinds.agent, false);
         }
     }
+    for (name, plan) in &advice {
+        for (subject, resource) in plan.pairs() {
+            questions.add(subject, (&kinds.action, name.as_str()), resource, true);
+        }
+    }
     for (name, plan) in &plans {
         let action = (&kinds.action, name.as_str());
         questions.add(&kinds.agent, action, &plan.resource, true);
@@ -253,10 +293,37 @@ fn compile(files: &BTreeMap<String, Vec<u8>>) -> Result<Inner, Vec<PolicyFault>>
     }
     if faults.is_empty() {
         let engine = engine.into();
-        Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation, trust_domains, relations, schema })
+        Ok(Inner { taxonomy, catalogue, engine, kinds, plans, delegation, advice, trust_domains, relations, schema })
     } else {
         Err(faults)
     }
+}
+
+/// How questions without an envelope are put. None of them is about a tool: that is called with an envelope or not at all.
+fn advice_plans(
+    advised: &AdvisedActions,
+    catalogue: &Catalogue,
+    (kinds, schema, engine): (&Kinds, &CedarSchema, &CedarEngine),
+) -> Result<BTreeMap<ToolName, AdvicePlan>, Vec<PolicyFault>> {
+    let source = Source { file: BUNDLE_FILE, text: "" };
+    let (mut plans, mut faults) = (BTreeMap::new(), Vec::new());
+    for name in advised {
+        if catalogue.tools.contains_key(name) || name.as_str() == DELEGATE_ACTION {
+            let message =
+                format!("`authzen_without_envelope` names `{name}`, which is done with an envelope or not at all");
+            let help = "name actions that enforcement points guard themselves";
+            faults.push(source.advise(&(0..0), message, help));
+            continue;
+        }
+        match AdvicePlan::new(name.as_str(), kinds, schema, engine) {
+            Ok(plan) => _ = plans.insert(name.clone(), plan),
+            Err(found) => faults.extend(found.into_iter().map(|found| {
+                let place = source.fault(0, "");
+                PolicyFault { message: found.message, help: found.help, ..place }
+            })),
+        }
+    }
+    if faults.is_empty() { Ok(plans) } else { Err(faults) }
 }
 
 /// The tools as rules ask about them.
@@ -385,10 +452,12 @@ fn relation_rules(
     Some(rules)
 }
 
-/// Hops are judged without relations, so a policy about them must not ask who is in what by relation.
+/// Some questions are judged without relations, so a policy about them must not ask which of these types are in what by
+/// relation.
 fn unasked(
     rules: &RelationRules,
-    plan: &DelegationPlan,
+    (name, action, instead): (&str, &Subject, &str),
+    parties: &BTreeSet<String>,
     schema: &CedarSchema,
     engine: &CedarEngine,
     files: &BTreeMap<String, Vec<u8>>,
@@ -397,12 +466,12 @@ fn unasked(
     let source = source.unwrap_or(Source { file: RELATIONS_FILE, text: "" });
     let asked = rules.ancestors.iter().filter(|ancestor| {
         let below = relating::below(rules, schema, &ancestor.entity);
-        let acts = below.iter().any(|of| of == "Agent" || of == "User" && plan.asks_user());
-        acts && Kind::new(&ancestor.entity).is_ok_and(|kind| !engine.named(plan.action(), &kind).is_empty())
+        let is_asked = below.iter().any(|of| parties.contains(&**of));
+        is_asked && Kind::new(&ancestor.entity).is_ok_and(|kind| !engine.named(action, &kind).is_empty())
     });
     let fault = |ancestor: &super::relations::rules::Ancestor| {
-        let message = format!("a policy about `{DELEGATE_ACTION}` asks who is in a `{}` by relation", ancestor.entity);
-        source.advise(&ancestor.at, message, "hops are judged without relations; judge the calls that the hop makes")
+        let message = format!("a policy about `{name}` asks who is in a `{}` by relation", ancestor.entity);
+        source.advise(&ancestor.at, message, instead)
     };
     asked.map(fault).collect()
 }

@@ -258,27 +258,31 @@ impl<'a> Asked<'a> {
     }
 
     fn denied(&self, against: Against) -> Denied {
-        let mut missing = Vec::new();
-        let (reason, detail, policies) = match against {
-            Against::Forbidden(policies) => (Reason::Forbidden, "a policy forbids it".to_owned(), policies),
-            Against::Failed { policies, why } => {
-                (Reason::EvaluationFailed, format!("a policy that could forbid it failed: {why}"), policies)
-            }
-            Against::Unpermitted { question, failed, why } => {
-                let on = question.and_then(|nth| self.resources.get(nth)).map(Subject::name).unwrap_or_default();
-                let why = why.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
-                let absent = self.absent.join("`, `");
-                let absent =
-                    if absent.is_empty() { absent } else { format!("; these relations do not hold: `{absent}`") };
-                let detail = format!("no policy permits {} to do this to {on}{why}{absent}", self.leaf.name());
-                missing.clone_from(&self.absent);
-                (Reason::NoMatchingPolicy, detail, failed)
-            }
-        };
-        let Matched { first: policies, total: policies_total } = policies;
-        let resources = self.resources.iter().take(RESOURCES_NAMED_MAX).map(Subject::name).collect();
-        Denied { policies, policies_total, resources, absent: missing, ..Denied::new(reason, detail) }
+        refused_by(against, &self.leaf, &self.resources, &self.absent)
     }
+}
+
+/// The denial that rules lead to, about this principal and these resources; `absent` are relations that do not hold.
+pub(super) fn refused_by(against: Against, leaf: &Subject, resources: &[Subject], absent: &[String]) -> Denied {
+    let mut missing = Vec::new();
+    let (reason, detail, policies) = match against {
+        Against::Forbidden(policies) => (Reason::Forbidden, "a policy forbids it".to_owned(), policies),
+        Against::Failed { policies, why } => {
+            (Reason::EvaluationFailed, format!("a policy that could forbid it failed: {why}"), policies)
+        }
+        Against::Unpermitted { question, failed, why } => {
+            let on = question.and_then(|nth| resources.get(nth)).map(Subject::name).unwrap_or_default();
+            let why = why.map(|why| format!("; a permit failed: {why}")).unwrap_or_default();
+            let named = absent.join("`, `");
+            let named = if named.is_empty() { named } else { format!("; these relations do not hold: `{named}`") };
+            let detail = format!("no policy permits {} to do this to {on}{why}{named}", leaf.name());
+            missing = absent.to_vec();
+            (Reason::NoMatchingPolicy, detail, failed)
+        }
+    };
+    let Matched { first: policies, total: policies_total } = policies;
+    let resources = resources.iter().take(RESOURCES_NAMED_MAX).map(Subject::name).collect();
+    Denied { policies, policies_total, resources, absent: missing, ..Denied::new(reason, detail) }
 }
 
 /// Whether the tool came after the catalogue for which the chain's root was minted (clause P-33).

@@ -4,6 +4,7 @@
 //! policy, authority, call and time give the same answer on every edge, in every replay. What comes back from a tool
 //! passes [`response::filter`]. Nothing here reads a clock or a file. Clauses P-1 to P-35, docs/PROTOCOL.md.
 
+pub mod advice;
 mod arguments;
 pub mod bounds;
 pub mod call;
@@ -29,6 +30,7 @@ mod tests;
 pub mod trust_domains;
 pub mod words;
 
+pub use advice::{Advised, AdvisedActions, Party, Question, advise};
 pub use bounds::Bounds;
 pub use call::ToolCall;
 pub use catalogue::{Catalogue, Tool, Upstream};

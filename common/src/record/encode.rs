@@ -218,6 +218,8 @@ impl Detail {
             relations,
             absent,
             offline,
+            asked_by,
+            subject,
         } = self;
         let mut map = Map::default();
         map.put(1, |out| out.bytes(salt)?.ok());
@@ -254,6 +256,8 @@ impl Detail {
         map.maybe(26, *relations, |v, out| out.u64(v)?.ok());
         map.list(27, absent, |relation, out| out.str(relation)?.ok());
         map.maybe(28, offline.as_ref(), |v, out| out.bytes(&v.0)?.ok());
+        map.maybe(29, asked_by.as_ref(), |v, out| out.str(v.as_str())?.ok());
+        map.maybe(30, subject.as_ref(), |v, out| out.str(v)?.ok());
         map.finish()
     }
 
@@ -304,6 +308,8 @@ impl Detail {
             relations: map.take(26, number)?,
             absent: map.list(27, text)?,
             offline: map.take(28, array)?.map(Digest),
+            asked_by: map.take(29, name)?,
+            subject: map.take(30, text)?,
         };
         if detail.to_bytes() == bytes { Ok(detail) } else { Err(NOT_CANONICAL) }
     }

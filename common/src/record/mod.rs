@@ -20,8 +20,8 @@ pub use encode::MalformedRecord;
 use crate::crypto::digest::Digest;
 use crate::crypto::sign::{PublicKey, Signature, SignatureInvalid, SigningKey};
 use crate::id::{
-    AgentClass, AgentId, BootId, CredentialId, DecisionId, Delegator, DimensionName, EdgeId, LinkId, LogIndex, MeshId,
-    PolicyId, ResourceId, RevocationEpoch, SessionId, TaskId, TenantId, ToolName,
+    AgentClass, AgentId, BootId, CredentialId, DecisionId, Delegator, DimensionName, EdgeId, EnforcementPoint, LinkId,
+    LogIndex, MeshId, PolicyId, ResourceId, RevocationEpoch, SessionId, TaskId, TenantId, ToolName,
 };
 use crate::lattice::{ClassSet, Effects};
 use crate::limits::RECORD_BYTES_MAX;
@@ -44,11 +44,13 @@ pub enum RecordKind {
     Gap,
     /// A peer was given a part of a credential.
     Release,
+    /// An enforcement point was told whether it may be; nothing was called here.
+    Advice,
 }
 
 impl RecordKind {
     /// Every kind, in the order of the numbers.
-    pub const ALL: [Self; 4] = [Self::Decision, Self::Outcome, Self::Gap, Self::Release];
+    pub const ALL: [Self; 5] = [Self::Decision, Self::Outcome, Self::Gap, Self::Release, Self::Advice];
 
     /// As texts name it.
     #[must_use]
@@ -58,6 +60,7 @@ impl RecordKind {
             Self::Outcome => "outcome",
             Self::Gap => "gap",
             Self::Release => "release",
+            Self::Advice => "advice",
         }
     }
 }
@@ -203,6 +206,10 @@ pub struct Detail {
     pub offline: Option<Digest>,
     /// Relations that did not hold when nothing permitted the call, the first few: `object#relation@subject`.
     pub absent: Vec<String>,
+    /// Who was told, of an answer to an enforcement point.
+    pub asked_by: Option<EnforcementPoint>,
+    /// Whom it asked about, where that subject has no envelope: `user::"alice"`.
+    pub subject: Option<String>,
 }
 
 /// Numbers of an answer, before and after filtering.

@@ -166,6 +166,22 @@ fn golden_bytes_of_the_offline_authorization_that_a_decision_rests_on() -> Falli
     Ok(())
 }
 
+/// Clauses.
+#[test]
+fn golden_bytes_of_what_an_enforcement_point_was_told() -> Fallible {
+    let asked_by = Some(crate::id::EnforcementPoint::new("gw")?);
+    let detail = Detail { asked_by, subject: Some("user::\"a\"".to_owned()), ..detail() };
+    let record = Record::new(Public { kind: RecordKind::Advice, ..public(BOOT, 1, Digest::default()) }, detail)?;
+    assert_eq!(Record::parse(&record.to_bytes())?, record);
+    let json = record.to_json(&MESH);
+    assert_eq!(json["remit"]["kind"], "advice");
+    assert_eq!((&json["remit"]["asked_by"], &json["input"]["subject"]), (&"gw".into(), &"user::\"a\"".into()));
+    let bytes = record.detail_bytes.unwrap();
+    let expected = [&[0x18, 29, 0x62][..], b"gw", &[0x18, 30, 0x69], b"user::\"a\""].concat();
+    assert!(bytes.ends_with(&expected), "{}", hex(&bytes));
+    Ok(())
+}
+
 /// Clause R-10.
 #[test]
 fn golden_bytes_of_the_relations_that_a_decision_was_judged_by() -> Fallible {

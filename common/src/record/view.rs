@@ -58,7 +58,7 @@ impl Record {
             "remit": remit,
         });
         let Some(members) = view.as_object_mut() else { return view };
-        if *kind == RecordKind::Decision {
+        if matches!(kind, RecordKind::Decision | RecordKind::Advice) {
             members.insert("result".to_owned(), json!({ "allow": reason == "permit", "reason": reason }));
         }
         if let Some(detail) = self.detail() {
@@ -104,6 +104,8 @@ impl Detail {
             relations,
             absent,
             offline,
+            asked_by,
+            subject,
         } = self;
         let ids: Map<_, _> = ids.iter().map(|(dimension, ids)| (dimension.to_string(), json!(ids))).collect();
         let amounts: Map<_, _> = amounts.iter().map(|(dimension, n)| (dimension.to_string(), json!(n))).collect();
@@ -112,6 +114,7 @@ impl Detail {
             ("session", json!(session)),
             ("task", json!(task)),
             ("purpose", json!(purpose)),
+            ("subject", json!(subject)),
             ("agents", json!(agents)),
             ("class", json!(class)),
             ("links", json!(links)),
@@ -146,6 +149,7 @@ impl Detail {
             ("relations_revision", json!(relations)),
             ("absent", json!(absent)),
             ("offline_authorization", json!(offline)),
+            ("asked_by", json!(asked_by)),
         ]);
         (input, rest)
     }

@@ -1,6 +1,8 @@
 //! One real edge against voters, agents and tools that are driven by hand.
 
 #[cfg(test)]
+mod authzen;
+#[cfg(test)]
 #[path = "../../../common/tests/bad_bundles/mod.rs"]
 mod bad_bundles;
 #[cfg(test)]

@@ -148,8 +148,7 @@ impl Operator {
 
     fn shards(&self, version: u64) -> Result<Vec<u8>> {
         let (env, mesh) = (self.env(), self.0.access.mesh());
-        let policy =
-            CompiledPolicy::compile(&self.0.source.files).map_err(|faults| anyhow::anyhow!(policy::texts(&faults)))?;
+        let policy = self.0.source.compile().map_err(|faults| anyhow::anyhow!(policy::texts(&faults)))?;
         let credential = CredentialId::new(example::CREDENTIAL)?;
         let upstream = policy.catalogue().upstreams.values().next().context("the catalogue has no upstream")?;
         let profile = upstream.profile_digest();

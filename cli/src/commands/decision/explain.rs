@@ -53,6 +53,13 @@ pub(super) async fn run(context: &Context, id: DecisionId) -> Result<Exit, Failu
     let mesh = context.mesh()?;
     let admin = Admin::new(context, &mesh)?;
     let records = fetch(&admin, &mesh.tenant, &id.to_string()).await?;
+    if let Some(advice) = records.iter().find(|record| text(record, "/remit/kind") == "advice") {
+        let (by, tool) = (text(advice, "/remit/asked_by"), text(advice, "/input/tool"));
+        let why = format!("{id} is advice: `{by}` asked about `{tool}`, and nothing was called");
+        return Err(
+            Failure::new(Exit::Failed, why).hint(format!("`remit decision show {id}` has the rules and reasons"))
+        );
+    }
     let Some(record) = records.iter().find(|record| text(record, "/remit/kind") == "decision") else {
         return Err(Failure::new(Exit::Failed, format!("no voter has the decision of {id}"))
             .hint("records arrive within a second while the control plane is up; later ones wait at their edge"));

@@ -2,6 +2,7 @@
 
 mod bootstrap;
 mod drain;
+mod enforcement_point;
 mod token;
 
 use clap::Subcommand;
@@ -48,6 +49,8 @@ enum Verb {
     Drain(drain::Args),
     /// Write a folder from which edges start while no voter can be reached
     Bootstrap(bootstrap::Args),
+    /// Make the token of a platform that asks an edge what policy says (AuthZEN)
+    EnforcementPoint(enforcement_point::Args),
     /// Cut an edge off: it decides nothing any more, and voters do not serve it
     Evict {
         /// Which edge
@@ -61,6 +64,7 @@ pub(super) async fn run(args: &Args, context: &Context) -> Result<Exit, Failure>
         Verb::Token(args) => token::run(args, context).await,
         Verb::Drain(args) => drain::run(args, context).await,
         Verb::Bootstrap(args) => bootstrap::run(args, context).await,
+        Verb::EnforcementPoint(args) => enforcement_point::run(args, context),
         Verb::Evict { id } => evict(context, id).await,
     }
 }

@@ -113,27 +113,32 @@ fn policies(old: &CompiledPolicy, new: &CompiledPolicy) -> Vec<Change> {
             continue;
         }
         let how = if was.is_some() { How::Changed } else { How::Added };
-        let hands_on = (rule.permits || was.as_ref().is_some_and(|was| !was.permits))
-            && (speaks_of_handing_on(new, &rule) || was.as_ref().is_some_and(|was| speaks_of_handing_on(old, was)));
-        let why = hands_on.then(|| format!("`{id}` decides who may hand on, and no request is made up for that"));
+        let may_loosen = rule.permits || was.as_ref().is_some_and(|was| !was.permits);
+        let unasked = unasked(new, &rule).or_else(|| was.as_ref().and_then(|was| unasked(old, was)));
+        let why = unasked.filter(|_| may_loosen);
+        let why = why.map(|what| format!("`{id}` decides {what}, and no request is made up for that"));
         let change = Change::new(Subject::Policy, id.to_string(), how).loosening(why);
         changes.push(Change { old: was.map(place), new: Some(place(rule)), ..change });
     }
     for (id, rule) in before {
-        let hands_on = !rule.permits && speaks_of_handing_on(old, &rule);
-        let why = hands_on.then(|| format!("`{id}` no longer forbids to hand on"));
+        let why = unasked(old, &rule).filter(|_| !rule.permits);
+        let why = why.map(|what| format!("`{id}` no longer forbids anything of {what}"));
         let change = Change::new(Subject::Policy, id.to_string(), How::Removed).loosening(why);
         changes.push(Change { old: Some(place(rule)), ..change });
     }
     changes
 }
 
-/// Whether the bundle is asked about hops, and this policy then.
-fn speaks_of_handing_on(policy: &CompiledPolicy, rule: &RuleView) -> bool {
-    policy.delegation().is_some_and(|_| {
-        let action = policy.engine().subject(&policy.kinds().action, DELEGATE_ACTION);
+/// What this policy decides that is no call, so that no request that is made up shows it.
+fn unasked(policy: &CompiledPolicy, rule: &RuleView) -> Option<&'static str> {
+    let speaks_of = |action: &str| {
+        let action = policy.engine().subject(&policy.kinds().action, action);
         policy.engine().speaks_of(rule.number, &action)
-    })
+    };
+    if policy.delegation().is_some() && speaks_of(DELEGATE_ACTION) {
+        return Some("who may hand on");
+    }
+    policy.advised().any(|action| speaks_of(action.as_str())).then_some("what is asked without an envelope")
 }
 
 fn tools(old: &CompiledPolicy, new: &CompiledPolicy) -> Vec<Change> {
@@ -302,6 +307,12 @@ fn manifest(old: &Manifest, new: &Manifest) -> Vec<Change> {
         let more = new.lifts.difference(&old.lifts).count();
         let why = (more > 0).then(|| format!("brakes that administrators on call have put on no longer hold: {more}"));
         note("lifts", why);
+    }
+    if old.authzen_without_envelope != new.authzen_without_envelope {
+        let more: Vec<_> = new.authzen_without_envelope.difference(&old.authzen_without_envelope).collect();
+        let named = || more.iter().map(|action| format!("`{action}`")).collect::<Vec<_>>().join(", ");
+        let why = (!more.is_empty()).then(|| format!("these may be asked about without an envelope: {}", named()));
+        note("authzen_without_envelope", why);
     }
     if old.combination != new.combination {
         note("combination", Some("the answers of engines are combined in another way".to_owned()));

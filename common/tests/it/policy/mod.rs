@@ -1,5 +1,6 @@
 //! Decisions and what is released, through the public interface, on the example that users copy.
 
+mod advice;
 mod arguments;
 mod cedar;
 mod compile;

@@ -14,10 +14,8 @@ use axum::extract::State;
 use axum::response::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
-use http_body_util::BodyExt as _;
 use remit_common::envelope::Effective;
 use remit_common::id::ToolName;
-use remit_common::limits::AGENT_BODY_BYTES_MAX;
 use remit_common::net::mcp::{self as message, Code, Message, PROTOCOL_VERSION, RequestId};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::Tool;
@@ -26,13 +24,11 @@ use remit_common::policy::json::Json;
 use remit_common::proof::{Exchange, ProofRefused, Target};
 
 use self::headers::HeaderFault;
+use super::body::read;
 use super::carrier::{self, Carried};
-use super::{DECISION_HEADER, Ingress, challenge, connection_of};
+use super::{DECISION_HEADER, Ingress, challenge, connection_of, is_json};
 use crate::pdp::Refusal;
 use crate::road::{Gateway, Journey, NoResult, Released};
-
-/// Bytes of a body that are read at all.
-pub(crate) const BODY_BYTES_READ_MAX: usize = 8 * AGENT_BODY_BYTES_MAX;
 
 /// Where a result says which decision it is.
 const DECISION_META: &str = "remit/decision_id";
@@ -178,40 +174,6 @@ fn as_json(journey: &Journey, id: &RequestId, none: NoResult) -> Vec<u8> {
     }
 }
 
-/// A body that is not looked at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-enum Unread {
-    #[error("a body of more than {AGENT_BODY_BYTES_MAX} bytes")]
-    TooLong,
-    #[error("a body that broke off")]
-    Broken,
-}
-
-impl Unread {
-    fn status(self) -> StatusCode {
-        match self {
-            Self::TooLong => StatusCode::PAYLOAD_TOO_LARGE,
-            Self::Broken => StatusCode::BAD_REQUEST,
-        }
-    }
-}
-
-/// Reads a body. Of one that is too long the rest is thrown away up to a bound, so that a client that writes first and
-/// reads then gets to see why.
-async fn read(mut body: Body) -> Result<Vec<u8>, Unread> {
-    let (mut bytes, mut seen) = (Vec::new(), 0usize);
-    while let Some(frame) = body.frame().await {
-        let Ok(data) = frame.map_err(|_| Unread::Broken)?.into_data() else { continue };
-        seen = seen.saturating_add(data.len());
-        if seen <= AGENT_BODY_BYTES_MAX {
-            bytes.extend_from_slice(&data);
-        } else if seen > BODY_BYTES_READ_MAX / 2 {
-            break;
-        }
-    }
-    if seen > AGENT_BODY_BYTES_MAX { Err(Unread::TooLong) } else { Ok(bytes) }
-}
-
 fn invalid_params(gateway: &Gateway, journey: &Journey, id: &RequestId, rule: &'static str) -> Response {
     gateway.refuse_call(journey, Denied::new(Reason::Malformed, rule));
     error(StatusCode::OK, Some(id), Code::InvalidParams, rule, None)
@@ -295,14 +257,6 @@ fn denial(journey: &Journey, id: Option<&RequestId>, refusal: &Refusal) -> Vec<u
 
 fn header_fault(id: Option<&RequestId>, fault: &HeaderFault) -> Response {
     error(StatusCode::BAD_REQUEST, id, fault.code(), &fault.to_string(), fault.data())
-}
-
-fn is_json(headers: &HeaderMap) -> bool {
-    let essence = |value: &HeaderValue| {
-        let essence = value.as_bytes().split(|b| *b == b';').next().unwrap_or_default().trim_ascii();
-        essence.eq_ignore_ascii_case(b"application/json")
-    };
-    headers.get(CONTENT_TYPE).is_some_and(essence)
 }
 
 fn result(id: &RequestId, result: Json) -> Response {

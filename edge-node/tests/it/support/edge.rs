@@ -76,6 +76,8 @@ pub(crate) fn install_as(
         voters: voters.iter().map(|(id, dist)| VoterAddr { id: *id, dist: *dist }).collect(),
         enrolment: None,
         bootstrap: None,
+        public_url: None,
+        enforcement_points: Vec::new(),
         proof: remit_edge_node::config::Proofs::default(),
         limits: remit_edge_node::config::Limits::default(),
     }

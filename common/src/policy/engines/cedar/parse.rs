@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use cedar_policy_core::ast::{
-    ActionConstraint, AnyId, Effect, EntityUID, Expr, ExprKind, Literal, Policy, PolicyID, PolicySet,
+    ActionConstraint, AnyId, Effect, EntityType, EntityUID, Expr, ExprKind, Literal, Policy, PolicyID, PolicySet,
     PrincipalOrResourceConstraint,
 };
 use cedar_policy_core::extensions::Extensions;
@@ -132,6 +132,20 @@ impl CedarSchema {
         self.0.get_action_id(&action.uid(id)).is_some_and(|action| {
             action.is_applicable_principal_type(&principal.0) && action.is_applicable_resource_type(&resource.0)
         })
+    }
+
+    /// The entity types by which this action can be done, and those to which it can be, in the order of their names.
+    pub(crate) fn appliers(&self, action: &Kind, id: &str) -> (Vec<Kind>, Vec<Kind>) {
+        let Some(action) = self.0.get_action_id(&action.uid(id)) else { return Default::default() };
+        let sorted = |kinds: BTreeSet<&EntityType>| kinds.into_iter().cloned().map(Kind).collect();
+        (sorted(action.principals().collect()), sorted(action.resources().collect()))
+    }
+
+    /// The attributes of entities of this type: names, whether they are required, and what their values look like.
+    pub(crate) fn attributes(&self, kind: &Kind) -> Vec<(String, bool, Option<Shape>)> {
+        let Some(entity) = self.0.get_entity_type(&kind.0) else { return Vec::new() };
+        let attributes = entity.attributes().iter();
+        attributes.map(|(name, ty)| (name.to_string(), ty.is_required(), Shape::of(&ty.attr_type))).collect()
     }
 
     /// Whether the schema declares this entity type.

@@ -1,6 +1,6 @@
 //! Requests, built from parts whose types were parsed when the bundle was loaded. No JSON on the way of a call.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use cedar_policy_core::ast::{self, Eid, Entity, EntityType, EntityUID, Literal, PartialValue, Value, ValueKind};
@@ -39,6 +39,12 @@ impl Kind {
     /// [`InvalidKind`] when Cedar could not spell it.
     pub fn new(name: &str) -> Result<Self, InvalidKind> {
         name.parse().map(Self).map_err(|_| InvalidKind(name.chars().take(64).collect()))
+    }
+
+    /// The name, as Cedar writes it.
+    #[must_use]
+    pub fn name(&self) -> String {
+        self.0.to_string()
     }
 
     pub(super) fn uid(&self, id: &str) -> EntityUID {
@@ -90,6 +96,30 @@ impl Subject {
         let attributes = known.into_iter().flat_map(Entity::attrs).map(copied);
         let tags = known.into_iter().flat_map(Entity::tags).map(copied);
         let entity = Entity::new_with_attr_partial_value((*self.uid).clone(), attributes, above, direct, tags);
+        Self { entity: Some(entity.into()), ..self }
+    }
+
+    /// Whether it is known to have this attribute.
+    pub(crate) fn has(&self, attribute: &str) -> bool {
+        self.entity.as_ref().is_some_and(|entity| entity.get(attribute).is_some())
+    }
+
+    /// The same, with these attributes besides; what is known already stays as it is.
+    #[must_use]
+    pub(crate) fn with_attributes<'a>(self, attributes: impl IntoIterator<Item = (&'a str, Attribute)>) -> Self {
+        let known = self.entity.as_deref();
+        let copied = |(name, value): (_, &PartialValue)| (Clone::clone(name), value.clone());
+        let mut all: HashMap<_, PartialValue> =
+            attributes.into_iter().map(|(name, value)| (name.into(), PartialValue::Value(value.0))).collect();
+        all.extend(known.into_iter().flat_map(Entity::attrs).map(copied));
+        if all.is_empty() {
+            return self;
+        }
+        let direct = known.into_iter().flat_map(Entity::parents).cloned().collect();
+        let above: HashSet<EntityUID> = known.into_iter().flat_map(Entity::ancestors).cloned().collect();
+        let above = above.difference(&direct).cloned().collect();
+        let tags = known.into_iter().flat_map(Entity::tags).map(copied);
+        let entity = Entity::new_with_attr_partial_value((*self.uid).clone(), all, above, direct, tags);
         Self { entity: Some(entity.into()), ..self }
     }
 

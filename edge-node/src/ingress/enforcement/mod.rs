@@ -1,0 +1,60 @@
+//! Platforms that guard something of their own, and ask here what policy says of it.
+//!
+//! Whoever asks is known: the configuration lists enforcement points, each with one tenant and either a token or the key
+//! of the certificate that it shows. What it is told is advice: nothing is called, no credential is opened. Clauses
+//! G-91 to G-93.
+
+pub(crate) mod authzen;
+
+use http::HeaderMap;
+use http::header::AUTHORIZATION;
+use remit_common::crypto::digest::Digest;
+use remit_common::crypto::sign::PublicKey;
+
+use crate::config::EnforcementPointEntry;
+
+/// Where a caller's own `Authorization` is passed on, the token stands here.
+const TOKEN_HEADER: &str = "remit-enforcement-token";
+/// Bytes of a token. What an operator makes has 32 random ones in some alphabet.
+const TOKEN_BYTES_MAX: usize = 512;
+
+/// The enforcement points of this edge.
+#[derive(Debug)]
+pub(crate) struct EnforcementPoints(Vec<EnforcementPointEntry>);
+
+impl EnforcementPoints {
+    pub(crate) fn new(entries: &[EnforcementPointEntry]) -> Self {
+        Self(entries.to_vec())
+    }
+
+    /// Whether there is any.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Which one asks: by its token, which is shown once, or else by the key of its connection.
+    fn asking(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
+        let own = headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes);
+        let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+        let mut tokens = own.chain(bearer);
+        let Some(token) = tokens.next() else {
+            let key = connection?;
+            return self.0.iter().find(|point| point.key == Some(key));
+        };
+        if tokens.next().is_some() || token.len() > TOKEN_BYTES_MAX {
+            return None;
+        }
+        let digest = Digest::of(&[token]);
+        // All of them, so that the time says nothing about which one it was.
+        self.0.iter().fold(None, |found, point| {
+            let is_it = point.token_sha256.as_ref().is_some_and(|of| of.is_same_secret(&digest));
+            found.or(is_it.then_some(point))
+        })
+    }
+}
+
+/// The token of an `Authorization` header of the bearer scheme (RFC 6750), in any case of letters.
+fn bearer(value: &[u8]) -> Option<&[u8]> {
+    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
+    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
+}
