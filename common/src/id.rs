@@ -115,6 +115,10 @@ text_id!(
     EdgeId, "edge id", is_name, RULE_NAME
 );
 text_id!(
+    /// Something that can be done, as a policy's action names it, and that is no tool.
+    ActionName, "action", is_text, RULE_TEXT
+);
+text_id!(
     /// A platform that guards something of its own and asks an edge what policy says.
     EnforcementPoint, "enforcement point", is_name, RULE_NAME
 );

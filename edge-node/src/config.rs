@@ -505,6 +505,12 @@ impl Config {
         if points.iter().any(|point| point.token_sha256.is_some() == point.key.is_some()) {
             return invalid("each has either `token_sha256` or `key`");
         }
+        if self.listen.tls.is_none() && points.iter().any(|point| point.key.is_some()) {
+            return invalid("`key` is that of a certificate, which needs `listen.tls`");
+        }
+        if points.iter().any(|point| point.token_sha256 == Some(Digest::of(&[]))) {
+            return invalid("a `token_sha256` is that of no token at all");
+        }
         if points.iter().any(|point| !self.tenants.contains(&point.tenant)) {
             return invalid("each is of a tenant that this edge serves");
         }

@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
-use remit_common::id::{BundleVersion, CredentialId, EdgeId, LogIndex, Region, RevocationEpoch, TenantId, ToolName};
+use remit_common::id::{
+    AgentId, BundleVersion, CredentialId, Delegator, EdgeId, LogIndex, Region, RevocationEpoch, TenantId, ToolName,
+};
 use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::advice::{self, Advised, Question};
@@ -289,7 +291,7 @@ pub(crate) fn check_tool_cuts(
 ) -> Result<(), Box<Refusal>> {
     let tenant = &effective.tenant;
     let agents = &effective.chain_agents;
-    let called = Called { agents, effects: tool.effects, tool: &tool.name, upstream: &tool.upstream };
+    let called = Called { agents, effects: tool.effects, tool: &tool.name, upstream: Some(&tool.upstream) };
     let subjects = || {
         let credential = credential.map(|(name, version)| Subject::Credential(name, version));
         let definition = tool.definition.as_ref().map(Subject::Definition);
@@ -394,7 +396,12 @@ pub(crate) fn judge(
     clear(view, active, effective, call, permitted, (floor, proven), now).map_err(Refusal::after_policy)
 }
 
-/// Judges what somebody without an envelope would do, by policy alone (clause G-92). It has no descriptor, so it could be
+/// What nobody has described could do anything.
+pub(crate) fn anything() -> Effects {
+    Effects::from_iter(Effect::ALL)
+}
+
+/// Judges what somebody without an envelope would do, by policy alone (clause P-57). It has no descriptor, so it could be
 /// anything, and this edge has to know as much of the present as for the most dangerous call.
 ///
 /// # Errors
@@ -409,9 +416,22 @@ pub(crate) fn advise(
     if let Some(cause) = view.freshness.quarantined(now) {
         return Err(Refusal::of_call(Denied::new(Reason::Quarantined, format!("quarantined: {cause:?}"))));
     }
-    let subjects = || [Subject::Edge(&place.edge), Subject::Tool(&question.action)].into_iter();
+    // By whatever it is cut: the action under the name of a tool, the subject as an agent or as a human.
+    let id = question.subject.id.as_str();
+    let (tool, agent, human) = (ToolName::new(question.action.as_str()), AgentId::new(id), Delegator::new(id));
+    let subjects = || {
+        let tool = tool.as_ref().ok();
+        let called = tool.map(|tool| Subject::Call(Called { agents: &[], effects: anything(), tool, upstream: None }));
+        let who =
+            agent.as_ref().ok().map(Subject::Agent).into_iter().chain(human.as_ref().ok().map(Subject::Delegator));
+        [Subject::Edge(&place.edge)].into_iter().chain(tool.map(Subject::Tool)).chain(called).chain(who)
+    };
     view.revocations.check_unless_lifted(tenant, view.lifted(tenant), subjects()).map_err(|revoked| {
-        let reason = if revoked.cut.kind == CutKind::Edge { Reason::Quarantined } else { Reason::Revoked };
+        let reason = match revoked.cut.kind {
+            CutKind::Edge => Reason::Quarantined,
+            CutKind::Forbid => Reason::Forbidden,
+            _ => Reason::Revoked,
+        };
         Refusal::of_call(Denied::new(reason, revoked.to_string()))
     })?;
     check_heard(view, tenant, subjects)?;
@@ -419,7 +439,7 @@ pub(crate) fn advise(
         .bundle(tenant, now.wall)
         .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
     let advised = advice::advise(active.bundle.policy(), question, now.wall).map_err(Refusal::of_call)?;
-    view.check_fresh(tenant, Effects::from_iter(Effect::ALL), active.bundle.bounds(), now)
+    view.check_fresh(tenant, anything(), active.bundle.bounds(), now)
         .map_err(|stale| Refusal::of_call(Denied::new(Reason::Stale, stale.to_string())).after_policy())?;
     Ok(advised)
 }

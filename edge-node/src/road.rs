@@ -26,7 +26,6 @@ use remit_common::policy::catalogue::Tool;
 use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::{self, Json};
 use remit_common::policy::response::{self, Filtered};
-use remit_common::policy::stage::Stage;
 use remit_common::record::{Detail, RecordKind, salted};
 use remit_common::time::Now;
 use remit_common::trust::freshness::Stale;
@@ -407,18 +406,9 @@ impl Gateway {
         let permitted = cleared.permitted();
         let effects = permitted.facts.effects;
         let detail = Detail {
-            resources: permitted.resources.clone(),
-            ids: permitted.facts.ids.iter().map(|(name, ids)| (name.clone(), ids.iter().cloned().collect())).collect(),
-            amounts: permitted.facts.amounts.iter().map(|(name, amount)| (name.clone(), *amount)).collect(),
-            grant: Some(permitted.grant),
-            policies: permitted.policies.clone(),
-            policies_total: permitted.policies_total,
-            max_records: permitted.obligations.max_records,
-            classes: Some(permitted.obligations.classes),
             credential: credential.map(|credential| credential.id().clone()),
             credential_version: credential.map(Credential::version),
-            stage: Some(Stage::Verdict),
-            ..journey.detail()
+            ..recorded::permitted(permitted, journey.detail())
         };
         let draft = self.draft(journey, RecordKind::Decision, effects, Reason::Permit.as_str(), detail);
         let receipt = match pep::durability(effects, permitted.obligations.demands.log) {

@@ -17,7 +17,7 @@ use super::engines::cedar::{
 use super::engines::combine::{Combination, Hearing};
 use super::json::Json;
 use super::model::{Kinds, PlanFault};
-use crate::id::ToolName;
+use crate::id::ActionName;
 use crate::time::Timestamp;
 
 /// Where a context has the properties of the action.
@@ -26,7 +26,7 @@ const ACTION: &str = "action";
 const NOW: &str = "now";
 
 /// The actions of a bundle that may be asked about without an envelope.
-pub type AdvisedActions = BTreeSet<ToolName>;
+pub type AdvisedActions = BTreeSet<ActionName>;
 
 /// Somebody or something of a question, as an enforcement point names it.
 #[derive(Debug, Clone, PartialEq)]
@@ -45,7 +45,7 @@ pub struct Question {
     /// Who.
     pub subject: Party,
     /// Would do what.
-    pub action: ToolName,
+    pub action: ActionName,
     /// What the enforcement point says of that; an object.
     pub properties: Json,
     /// To what.
@@ -59,6 +59,8 @@ pub struct Question {
 pub struct Advised {
     /// The policies that do.
     pub policies: Matched,
+    /// What it is done to, as policies name it.
+    pub resource: String,
 }
 
 /// How a question about one action is put.
@@ -177,21 +179,40 @@ impl Role {
         Self { name: kind.name(), attributes: schema.attributes(&kind), kind }
     }
 
-    /// The entity, with what the bundle knows of it, and what the enforcement point says where the bundle knows nothing.
-    fn entity(&self, engine: &CedarEngine, party: &Party) -> Result<Subject, Misfit> {
-        let known = engine.subject(&self.kind, &party.id);
+    /// What the enforcement point says of an entity, as far as the bundle knows nothing of it.
+    fn said<'s>(&'s self, known: &Subject, party: &Party) -> Result<Vec<(&'s str, Attribute)>, Misfit> {
         let mut said = Vec::new();
-        for (name, required, shape) in &self.attributes {
-            if known.has(name) {
-                continue;
-            }
+        for (name, required, shape) in self.attributes.iter().filter(|(name, ..)| !known.has(name)) {
+            let value = party.properties.get(name);
             let name_of = format!("{}.{name}", self.name);
-            if let Some(value) = fitted(&name_of, *required, shape.as_ref(), party.properties.get(name))? {
-                said.push((name.as_str(), value));
+            if shape.is_none() && value.is_some() {
+                // Left out, it could be what a forbid waits for.
+                return Err(Misfit { name: name_of, expected: "of a type that a request could supply" });
             }
+            said.extend(fitted(&name_of, *required, shape.as_ref(), value)?.map(|value| (name.as_str(), value)));
         }
-        Ok(known.with_attributes(said))
+        Ok(said)
     }
+}
+
+/// Subject and resource, with what the bundle knows of them and what the enforcement point says. Somebody who does
+/// something to themselves is one entity, of which both may say something.
+fn parties(
+    engine: &CedarEngine,
+    (subject, who): (&Role, &Party),
+    (resource, what): (&Role, &Party),
+) -> Result<(Subject, Subject), Misfit> {
+    let principal = engine.subject(&subject.kind, &who.id);
+    let said = subject.said(&principal, who)?;
+    let principal = principal.with_attributes(said);
+    if subject.name == resource.name && who.id == what.id {
+        let said = resource.said(&principal, what)?;
+        let both = principal.with_attributes(said);
+        return Ok((both.clone(), both));
+    }
+    let known = engine.subject(&resource.kind, &what.id);
+    let said = resource.said(&known, what)?;
+    Ok((principal, known.with_attributes(said)))
 }
 
 /// Whether policy lets this subject do this.
@@ -213,14 +234,14 @@ pub fn advise(policy: &CompiledPolicy, question: &Question, now: Timestamp) -> R
     };
     let misfit = |misfit: Misfit| Denied::new(Reason::EvaluationFailed, format!("policies cannot be asked: {misfit}"));
     let engine = policy.engine();
-    let principal = subject.entity(engine, &question.subject).map_err(misfit)?;
-    let resource = resource.entity(engine, &question.resource).map_err(misfit)?;
+    let (principal, resource) =
+        parties(engine, (subject, &question.subject), (resource, &question.resource)).map_err(misfit)?;
     let context = plan.context(question, now).map_err(misfit)?;
     let query = Query { principal: &principal, action: &plan.action, resource: &resource, context: &context };
     let mut hearing = Hearing::default();
     hearing.take(engine.answer(&query, Ask::Everything));
     match hearing.verdict(Combination::AnyPermit) {
-        Ok(policies) => Ok(Advised { policies }),
+        Ok(policies) => Ok(Advised { policies, resource: resource.name() }),
         Err(against) => Err(refused_by(against, &principal, std::slice::from_ref(&resource), &[])),
     }
 }

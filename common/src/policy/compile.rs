@@ -18,7 +18,7 @@ use super::relating;
 use super::relations::{MODEL_FILE, RELATIONS_FILE, RelationRules};
 use super::taxonomy::{CLASSES_FILE, PURPOSES_FILE, Taxonomy};
 use super::trust_domains::{TRUST_DOMAINS_FILE, TrustDomains};
-use crate::id::ToolName;
+use crate::id::{ActionName, ToolName};
 
 /// What a bundle says about itself: a source of the manifest, and no file of the bundle that is made of it.
 pub const BUNDLE_FILE: &str = "bundle.toml";
@@ -43,7 +43,7 @@ struct Inner {
     kinds: Kinds,
     plans: BTreeMap<ToolName, Plan>,
     delegation: Option<DelegationPlan>,
-    advice: BTreeMap<ToolName, AdvicePlan>,
+    advice: BTreeMap<ActionName, AdvicePlan>,
     trust_domains: TrustDomains,
     relations: Option<RelationRules>,
     schema: CedarSchema,
@@ -142,11 +142,11 @@ impl CompiledPolicy {
     }
 
     /// The actions that may be asked about without an envelope.
-    pub(crate) fn advised(&self) -> impl Iterator<Item = &ToolName> {
+    pub(crate) fn advised(&self) -> impl Iterator<Item = &ActionName> {
         self.0.advice.keys()
     }
 
-    pub(super) fn advice(&self, action: &ToolName) -> Option<&AdvicePlan> {
+    pub(super) fn advice(&self, action: &ActionName) -> Option<&AdvicePlan> {
         self.0.advice.get(action)
     }
 
@@ -304,11 +304,11 @@ fn advice_plans(
     advised: &AdvisedActions,
     catalogue: &Catalogue,
     (kinds, schema, engine): (&Kinds, &CedarSchema, &CedarEngine),
-) -> Result<BTreeMap<ToolName, AdvicePlan>, Vec<PolicyFault>> {
+) -> Result<BTreeMap<ActionName, AdvicePlan>, Vec<PolicyFault>> {
     let source = Source { file: BUNDLE_FILE, text: "" };
     let (mut plans, mut faults) = (BTreeMap::new(), Vec::new());
     for name in advised {
-        if catalogue.tools.contains_key(name) || name.as_str() == DELEGATE_ACTION {
+        if catalogue.tools.contains_key(name.as_str()) || name.as_str() == DELEGATE_ACTION {
             let message =
                 format!("`authzen_without_envelope` names `{name}`, which is done with an envelope or not at all");
             let help = "name actions that enforcement points guard themselves";

@@ -194,7 +194,7 @@ fn a_rule_forbids_the_calls_that_fit_all_of_it_and_no_others() {
     let (here, there) = (UpstreamName::new("acme").unwrap(), UpstreamName::new("partner").unwrap());
     let agents = agents("analyst");
     let both = Effects::from_iter([Effect::Read, Effect::ExternalSend]);
-    let called = Called { agents: &agents, effects: both, tool: &tool, upstream: &here };
+    let called = Called { agents: &agents, effects: both, tool: &tool, upstream: Some(&here) };
     let mut set = Revocations::new();
     let rule = "class=analyst effect=external-send tool=mail.send upstream=acme";
     set.cut(made(signed(1, in_acme(CutKind::Forbid, rule).to_body(), CREATED)).unwrap()).unwrap();
@@ -205,7 +205,7 @@ fn a_rule_forbids_the_calls_that_fit_all_of_it_and_no_others() {
         ("class", Called { agents: &stranger, ..called }),
         ("effect", Called { effects: Effects::from_iter([Effect::Read]), ..called }),
         ("tool", Called { tool: &other, ..called }),
-        ("upstream", Called { upstream: &there, ..called }),
+        ("upstream", Called { upstream: Some(&there), ..called }),
     ] {
         assert_eq!(check(called), Ok(()), "another {what}");
     }

@@ -30,8 +30,8 @@ pub struct Called<'a> {
     pub effects: Effects,
     /// The tool.
     pub tool: &'a ToolName,
-    /// Where it is served.
-    pub upstream: &'a UpstreamName,
+    /// Where it is served; `None` for what is no tool.
+    pub upstream: Option<&'a UpstreamName>,
 }
 
 impl Forbid {
@@ -64,7 +64,7 @@ impl Forbid {
         class.as_ref().is_none_or(|class| called.agents.iter().any(|agent| agent.class == *class))
             && effect.is_none_or(|effect| called.effects.contains(effect))
             && tool.as_ref().is_none_or(|pattern| pattern.matches(called.tool.as_str()))
-            && upstream.as_ref().is_none_or(|upstream| upstream == called.upstream)
+            && upstream.as_ref().is_none_or(|upstream| Some(upstream) == called.upstream)
     }
 }
 

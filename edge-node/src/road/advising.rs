@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use remit_common::envelope::{Effective, RawPresentation};
-use remit_common::id::TenantId;
-use remit_common::lattice::Effects;
+use remit_common::id::{TenantId, ToolName};
+use remit_common::lattice::{Effects, Log};
 use remit_common::policy::advice::{Advised, Party, Question};
 use remit_common::policy::call::{self, ToolCall};
 use remit_common::policy::decision::{Denied, Permitted, Reason};
@@ -17,11 +17,12 @@ use remit_common::policy::json::{self, Json};
 use remit_common::policy::stage::Stage;
 use remit_common::record::{Detail, RecordKind, salted};
 
-use super::{Gateway, Journey};
+use super::{Gateway, Journey, recorded};
 use crate::chains::Presented;
 use crate::config::EnforcementPointEntry;
 use crate::pdp::{self, Basis, Refusal};
-use crate::report::{Draft, Weight};
+use crate::pep;
+use crate::report::{Draft, Durability, NotOnDisk, Weight};
 use crate::telemetry::bounded;
 
 /// What is asked.
@@ -33,9 +34,9 @@ pub(crate) enum Asked {
         envelope: RawPresentation,
         call: ToolCall,
         /// Who makes it, as the enforcement point has it; it must be whom the envelope is for.
-        subject: Option<Party>,
+        subject: Party,
         /// What it is about, as the enforcement point has it; it must be what the arguments say.
-        resource: Option<Party>,
+        resource: Party,
     },
     /// Whether policy lets a subject without an envelope do something.
     Plain(Question),
@@ -110,39 +111,90 @@ impl Advice {
 }
 
 impl Gateway {
-    /// Judges what an enforcement point asks, about its own tenant; `Err` is a question that could not be read. Recorded.
-    pub(crate) fn advise(
+    /// Judges what an enforcement point asks, about its own tenant; `Err` is a question that could not be read. The number
+    /// is the least revision of relations that it wants to be told by. A yes is on record first, as the call would be.
+    pub(crate) async fn advise(
         &self,
         mut journey: Journey,
         point: &EnforcementPointEntry,
-        asked: Result<Asked, &'static str>,
+        asked: Result<(Asked, Option<u64>), &'static str>,
     ) -> Advice {
         let mut about = None;
-        let verdict = match asked {
+        let judged = match asked {
             Err(rule) => Err(Refusal::of_call(Denied::new(Reason::Malformed, rule))),
-            Ok(Asked::Plain(question)) => {
-                journey.tool = Some(question.action.clone());
-                about = Some(format!("{}::{:?}", question.subject.kind, question.subject.id));
-                self.advise_plainly(&journey, &point.tenant, &question).map(Yes::Plain)
+            Ok((Asked::Plain(question), _)) => {
+                about = Some(format!("{}::{:?}", question.subject.kind.escape_debug(), question.subject.id));
+                self.advise_plainly(&mut journey, &point.tenant, &question).map(Yes::Plain)
             }
-            Ok(Asked::Call { envelope, call, subject, resource }) => {
+            Ok((Asked::Call { envelope, call, subject, resource }, demanded)) => {
                 journey.tool = Some(call.tool.clone());
                 journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
                 journey.presented = Some(Arc::new(Presented::from(envelope)));
-                self.advise_about_call(&mut journey, point, call, (subject, resource)).map(|yes| Yes::Call(yes.into()))
+                let judged = self.advise_about_call(&mut journey, point, call, (&subject, &resource), demanded);
+                judged.map(|yes| Yes::Call(yes.into()))
             }
         };
+        let known = Detail {
+            tool: journey.tool.clone(),
+            arguments: journey.arguments,
+            asked_by: Some(point.name.clone()),
+            subject: about.map(bounded),
+            ..journey.detail()
+        };
         let basis = Basis::of(&journey.view, Some(&point.tenant), journey.arrived);
-        self.record_advice(&journey, point, about, &verdict);
+        let draft = |reason: Reason, effects, detail| Draft {
+            // About whom it asks is for the enforcement point to say; whose question it is, is not.
+            tenant: Some(point.tenant.clone()),
+            basis,
+            ..self.draft(&journey, RecordKind::Advice, effects, reason.as_str(), detail)
+        };
+        let verdict = match judged {
+            Ok(yes) => {
+                let (effects, log, detail) = yes.on_record(known.clone());
+                let draft = draft(Reason::Permit, effects, detail);
+                self.record_first(draft, pep::durability(effects, log)).await.map(|()| yes)
+            }
+            Err(refusal) => Err(refusal),
+        };
+        if let Err(refusal) = &verdict {
+            let draft = draft(refusal.denied.reason, self.effects_of(&journey), recorded::denied(refusal, known));
+            // Whatever an enforcement point passes on of strangers fills no disk.
+            let is_strangers = refusal.challenge || refusal.denied.reason == Reason::Malformed;
+            if is_strangers {
+                self.reporter.refused_caller(draft);
+            } else {
+                drop(self.reporter.soon(draft, Weight::Refusal));
+            }
+        }
+        let reason = verdict.as_ref().map_or_else(|refusal| refusal.denied.reason, |_| Reason::Permit);
+        self.metrics.advised(reason, self.took(&journey));
         Advice { decision: journey.decision.to_string(), basis, verdict }
+    }
+
+    async fn record_first(&self, draft: Draft, durability: Durability) -> Result<(), Box<Refusal>> {
+        match durability {
+            Durability::Soon => drop(self.reporter.soon(draft, Weight::Read)),
+            Durability::First => {
+                self.reporter.first(draft).await.map(drop).map_err(|not_on_disk: NotOnDisk| {
+                    let detail = format!("no yes is given that could not be recorded first: {not_on_disk}");
+                    Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail))
+                })?;
+            }
+        }
+        Ok(())
     }
 
     fn advise_plainly(
         &self,
-        journey: &Journey,
+        journey: &mut Journey,
         tenant: &TenantId,
         question: &Question,
     ) -> Result<Advised, Box<Refusal>> {
+        let Question { subject, action, properties, resource, context } = question;
+        // Records know what was done as a tool, whatever it is.
+        journey.tool = ToolName::new(action.as_str()).ok();
+        let said = [&subject.properties, properties, &resource.properties, context].map(json::encode).concat();
+        journey.arguments = Some(salted(&journey.salt, &said));
         pdp::advise(&journey.view, tenant, &self.place, question, journey.arrived)
     }
 
@@ -151,7 +203,8 @@ impl Gateway {
         journey: &mut Journey,
         point: &EnforcementPointEntry,
         call: ToolCall,
-        (subject, resource): (Option<Party>, Option<Party>),
+        (subject, resource): (&Party, &Party),
+        demanded: Option<u64>,
     ) -> Result<Permitted, Box<Refusal>> {
         let chain = self.authenticate(journey)?;
         if chain.effective.tenant != point.tenant {
@@ -159,87 +212,55 @@ impl Gateway {
             return Err(Refusal::of_call(Denied::new(Reason::WrongAudience, detail)));
         }
         let effective = self.stand(journey, &chain)?;
-        if subject.is_some_and(|subject| !is_for(&effective, &subject)) {
+        // Before anything is said of what the envelope would be good for.
+        let enough = self.floor.check(point.vouches, pdp::demanded_by(&effective));
+        enough.map_err(|refused| Refusal::of_proof(&refused))?;
+        journey.proven.grade = point.vouches;
+        if !is_for(&effective, subject) {
             return Err(Refusal::of_call(Denied::new(
                 Reason::Malformed,
                 "the subject is not whom the envelope is for",
             )));
         }
-        journey.proven.grade = point.vouches;
         let proof = (self.floor, journey.proven);
         let (view, now) = (&journey.view, journey.arrived);
-        let cleared = pdp::judge(view, &effective, &self.place, call, proof, None, now)?;
+        let cleared = pdp::judge(view, &effective, &self.place, call, proof, demanded, now)?;
         let permitted = cleared.permitted();
-        if let Some(resource) = resource {
-            let resources = call::facts(&permitted.tool, cleared.call()).map(|(_, resources)| resources);
-            let is_it = resources.is_ok_and(|of| {
-                of.kind == resource.kind && of.ids.len() == 1 && of.ids.iter().all(|id| id.as_str() == resource.id)
-            });
-            if !is_it {
-                return Err(Refusal::of_call(Denied::new(
-                    Reason::Malformed,
-                    "the resource is not what the arguments say",
-                )));
-            }
+        let resources = call::facts(&permitted.tool, cleared.call()).map(|(_, resources)| resources);
+        let is_it = resources.is_ok_and(|of| {
+            of.kind == resource.kind && of.ids.len() == 1 && of.ids.iter().all(|id| id.as_str() == resource.id)
+        });
+        if !is_it {
+            let detail = "the resource is not what the arguments say";
+            return Err(Refusal::of_call(Denied::new(Reason::Malformed, detail)));
         }
         Ok(permitted.clone())
     }
+}
 
-    fn record_advice(
-        &self,
-        journey: &Journey,
-        point: &EnforcementPointEntry,
-        about: Option<String>,
-        verdict: &Result<Yes, Box<Refusal>>,
-    ) {
-        let known = Detail {
-            tool: journey.tool.clone(),
-            asked_by: Some(point.name.clone()),
-            subject: about.map(bounded),
-            ..journey.detail()
-        };
-        let (reason, effects, weight, detail) = match verdict {
-            Ok(Yes::Call(permitted)) => {
-                let detail = Detail {
-                    resources: permitted.resources.clone(),
-                    grant: Some(permitted.grant),
-                    policies: permitted.policies.clone(),
-                    policies_total: permitted.policies_total,
-                    stage: Some(Stage::Verdict),
-                    ..known
-                };
-                (Reason::Permit, permitted.facts.effects, Weight::Read, detail)
+impl Yes {
+    /// What it could do, how its envelope wants it recorded, and what the record has of it.
+    fn on_record(&self, known: Detail) -> (Effects, Log, Detail) {
+        match self {
+            Self::Call(permitted) => {
+                let log = permitted.obligations.demands.log;
+                (permitted.facts.effects, log, recorded::permitted(permitted, known))
             }
-            Ok(Yes::Plain(advised)) => {
-                let (policies, policies_total) = (advised.policies.first.clone(), advised.policies.total);
-                let detail = Detail { policies, policies_total, stage: Some(Stage::Verdict), ..known };
-                (Reason::Permit, Effects::default(), Weight::Read, detail)
+            Self::Plain(Advised { policies, resource }) => {
+                let (policies, policies_total) = (policies.first.clone(), policies.total);
+                let (resources, stage) = (vec![resource.clone()], Some(Stage::Verdict));
+                (pdp::anything(), Log::Usual, Detail { resources, policies, policies_total, stage, ..known })
             }
-            Err(refusal) => {
-                let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail, absent } =
-                    refusal.denied.clone();
-                let note = Some(bounded(detail)).filter(|note| !note.is_empty());
-                let stage = Some(stage);
-                let detail =
-                    Detail { dimension, hop, policies, policies_total, resources, stage, absent, note, ..known };
-                (reason, Effects::default(), Weight::Refusal, detail)
-            }
-        };
-        let draft = self.draft(journey, RecordKind::Advice, effects, reason.as_str(), detail);
-        // About whom it asks is for the enforcement point to say; whose question it is, is not.
-        let tenant = Some(&point.tenant);
-        let basis = Basis::of(&journey.view, tenant, journey.arrived);
-        self.reporter.soon(Draft { tenant: tenant.cloned(), basis, ..draft }, weight);
-        self.metrics.advised(reason, self.took(journey));
+        }
     }
 }
 
 /// Whether an enforcement point means the agent that acts, or the human on whose behalf it does.
 fn is_for(effective: &Effective, subject: &Party) -> bool {
     let agent = effective.chain_agents.last().map(|agent| agent.id.as_str());
-    match subject.kind.to_ascii_lowercase().as_str() {
-        "agent" => agent == Some(subject.id.as_str()),
-        "user" => effective.delegator.as_str() == subject.id,
+    match subject.kind.as_str() {
+        "agent" | "Agent" => agent == Some(subject.id.as_str()),
+        "user" | "User" => effective.delegator.as_str() == subject.id,
         _ => false,
     }
 }

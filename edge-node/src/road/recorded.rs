@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use remit_common::id::{TenantId, ToolName};
 use remit_common::lattice::{Effects, Log};
-use remit_common::policy::decision::{Denied, Reason};
+use remit_common::policy::decision::{Denied, Permitted, Reason};
 use remit_common::policy::relations::Relations;
 use remit_common::policy::response::{self, Filtered};
+use remit_common::policy::stage::Stage;
 use remit_common::record::{Detail, RecordKind, ResultFigures};
 
 use super::{Gateway, Journey, NoResult};
@@ -15,6 +16,39 @@ use crate::pdp::{Basis, Refusal};
 use crate::pep;
 use crate::report::{Draft, Durability, Weight};
 use crate::telemetry::bounded;
+
+/// What a record has of a permit, besides what is known of the caller.
+pub(super) fn permitted(permitted: &Permitted, known: Detail) -> Detail {
+    Detail {
+        resources: permitted.resources.clone(),
+        ids: permitted.facts.ids.iter().map(|(name, ids)| (name.clone(), ids.iter().cloned().collect())).collect(),
+        amounts: permitted.facts.amounts.iter().map(|(name, amount)| (name.clone(), *amount)).collect(),
+        grant: Some(permitted.grant),
+        policies: permitted.policies.clone(),
+        policies_total: permitted.policies_total,
+        max_records: permitted.obligations.max_records,
+        classes: Some(permitted.obligations.classes),
+        stage: Some(Stage::Verdict),
+        ..known
+    }
+}
+
+/// What a record has of a denial.
+pub(super) fn denied(refusal: &Refusal, known: Detail) -> Detail {
+    let Denied { reason: _, stage, dimension, hop, policies, policies_total, resources, detail, absent } =
+        refusal.denied.clone();
+    Detail {
+        dimension,
+        hop,
+        policies,
+        policies_total,
+        resources,
+        stage: Some(stage),
+        absent,
+        note: Some(bounded(detail)).filter(|note| !note.is_empty()),
+        ..known
+    }
+}
 
 impl Gateway {
     pub(super) fn record_outcome(
@@ -49,19 +83,8 @@ impl Gateway {
     }
 
     pub(super) fn deny(&self, journey: &Journey, refusal: &Refusal) {
-        let Denied { reason, stage, dimension, hop, policies, policies_total, resources, detail, absent } =
-            refusal.denied.clone();
-        let detail = Detail {
-            dimension,
-            hop,
-            policies,
-            policies_total,
-            resources,
-            stage: Some(stage),
-            absent,
-            note: Some(bounded(detail)).filter(|note| !note.is_empty()),
-            ..journey.detail()
-        };
+        let reason = refusal.denied.reason;
+        let detail = denied(refusal, journey.detail());
         let effects = self.effects_of(journey);
         let draft = self.draft(journey, RecordKind::Decision, effects, reason.as_str(), detail);
         self.metrics.decided(reason, self.took(journey));
@@ -86,7 +109,7 @@ impl Gateway {
     }
 
     /// What the call would have done, as far as the catalogue knows the tool.
-    fn effects_of(&self, journey: &Journey) -> Effects {
+    pub(super) fn effects_of(&self, journey: &Journey) -> Effects {
         let Some((envelope, tool)) = journey.envelope.as_ref().zip(journey.tool.as_ref()) else {
             return Effects::default();
         };

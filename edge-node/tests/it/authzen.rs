@@ -9,8 +9,9 @@ use bytes::Bytes;
 use http::{Method, Request};
 use remit_common::bundle::{BuildOverrides, BundleSource};
 use remit_common::crypto::digest::Digest;
-use remit_common::id::EnforcementPoint;
+use remit_common::id::{EnforcementPoint, TenantId};
 use remit_common::proof::Grade;
+use remit_common::revocation::CutKind;
 use remit_edge_node::config::EnforcementPointEntry;
 use serde_json::{Value, json};
 
@@ -253,9 +254,16 @@ async fn the_certification_scenario_errors_headers_and_discovery() {
         assert_eq!(answered.headers["content-type"], "application/json");
     }
     let duplicate = br#"{"subject":{"type":"user","id":"bob"},"subject":{"type":"user","id":"alice"},"action":{"name":"read"},"resource":{"type":"record","id":"record-1"}}"#;
-    for body in [&b""[..], b"{", b"\xff\xfe", duplicate, &[b'['; 40]] {
-        assert_eq!(send(&scene, Method::POST, EVALUATION, &usual(), body.to_vec()).await.status, 400);
+    let deep = format!(r#"{{"context":{}{}}}"#, "[".repeat(40), "]".repeat(40)).into_bytes();
+    for body in [&b""[..], b"{", b"\xff\xfe", duplicate, &deep] {
+        let answered = send(&scene, Method::POST, EVALUATION, &usual(), body.to_vec()).await;
+        assert_eq!((answered.status.as_u16(), &answered.json["error"]["data"]["reason"]), (400, &json!("malformed")));
     }
+    let options = json!({"evaluations": [good.clone()], "options": 5});
+    assert_eq!(ask(&scene, EVALUATIONS, &options).await.status, 400);
+    // A hundred times what all of them share.
+    let shared = json!({"subject": user("alice"), "action": action("read"), "context": {"x": "y".repeat(200_000)}, "evaluations": vec![json!({"resource": record("record-1")}); 100]});
+    assert_eq!(ask(&scene, EVALUATIONS, &shared).await.status, 413);
     let bytes = serde_json::to_vec(&good).unwrap();
     let text = BTreeMap::from([("content-type", "text/plain"), ("authorization", usual()["authorization"])]);
     assert_eq!(send(&scene, Method::POST, EVALUATION, &text, bytes.clone()).await.status, 400);
@@ -295,10 +303,15 @@ async fn who_asks_is_known() {
     assert_eq!(status(BTreeMap::from([("content-type", "application/json")])).await, 401);
     assert_eq!(status(with("authorization", "Bearer another")).await, 401);
     assert_eq!(status(with("authorization", "Basic enforcement-token-of-the-tests-0123456789")).await, 401);
-    assert_eq!(status(with("remit-enforcement-token", TOKEN)).await, 401, "two tokens");
-    let mut own = with("remit-enforcement-token", TOKEN);
-    own.remove("authorization");
-    assert_eq!(status(own).await, 200);
+    // With a name of its own, what else it passes on is not its business.
+    let own = || with("remit-enforcement-token", TOKEN);
+    assert_eq!(status(own()).await, 200);
+    let mut passed_on = own();
+    passed_on.insert("authorization", "Bearer of-somebody-else");
+    assert_eq!(status(passed_on).await, 200);
+    assert_eq!(status(with("remit-enforcement-token", "another")).await, 401);
+    assert_eq!(status(with("remit-enforcement-token", "")).await, 401);
+    assert_eq!(status(with("authorization", "Bearer ")).await, 401);
     assert_eq!(status(with("origin", "https://evil.example")).await, 403);
     let refused =
         send(&scene, Method::POST, EVALUATION, &BTreeMap::from([("content-type", "application/json")]), body.clone())
@@ -334,6 +347,8 @@ async fn answers_are_recorded_as_advice() {
         assert_eq!((&found["remit"]["kind"], &found["remit"]["reason"]), (&json!("advice"), &json!(reason)));
         assert_eq!(found["remit"]["asked_by"], "records-gateway");
         assert_eq!(found["labels"]["tenant"], "acme");
+        assert_eq!(found["input"]["resources"], json!(["record::\"record-1\""]), "{found}");
+        assert!(found["input"]["arguments_digest"].is_string());
         assert!(found["input"]["subject"].as_str().is_some_and(|subject| subject.starts_with("user::")));
     }
     scene.stop_edge().await;
@@ -372,13 +387,95 @@ async fn a_question_about_an_envelope_is_judged_like_the_call() {
     // Without an envelope a tool is nothing that anybody may ask about.
     let plain = question(user("maya"), action(tool), resource.clone());
     assert_eq!(reason(plain).await, "no_envelope");
-    scene.revoke(remit_common::revocation::CutKind::Session, "session-1");
+    // Shown in the header it is the same; in both it is two.
+    let header = remit_common::text::base64url(&envelope);
+    let mut headers = usual();
+    headers.insert("remit-envelope", &header);
+    let mut bare = about(&envelope, tool, contract.clone(), resource.clone());
+    let both = send(&scene, Method::POST, EVALUATION, &headers, serde_json::to_vec(&bare).unwrap()).await;
+    assert_eq!((both.status.as_u16(), &both.json["context"]["reason"]), (200, &json!("malformed")));
+    bare["subject"].as_object_mut().unwrap().remove("properties");
+    let once = send(&scene, Method::POST, EVALUATION, &headers, serde_json::to_vec(&bare).unwrap()).await;
+    assert_eq!(once.json["context"]["reason"], "permit", "{}", once.json);
+    scene.revoke(CutKind::Session, "session-1");
     crate::support::eventually("the cut is known", || async {
         let answered = ask(&scene, EVALUATION, &about(&envelope, tool, contract.clone(), resource.clone())).await;
         (answered.json["context"]["reason"] == "revoked").then_some(())
     })
     .await;
     assert_eq!(scene.upstream.calls(), 0, "nothing is called");
+    scene.stop_edge().await;
+}
+
+/// An envelope of another tenant is nothing that an enforcement point may ask about.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_enforcement_point_asks_about_its_own_tenant() {
+    let mut scene = Scene::before_the_edge();
+    let globex = TenantId::new("globex").unwrap();
+    scene.config.tenants.insert(globex.clone());
+    scene.config.enforcement_points = vec![EnforcementPointEntry { tenant: globex, ..point(Grade::P2) }];
+    scene.publish(&Variant::new(1, &scene.upstream.url()));
+    scene.start_edge().await;
+    let contract = json!({"customer_id": "cust_1042", "contract_id": "contract_7781"});
+    let body =
+        about(&scene.envelope(TASK), "contracts.read", contract, json!({"type": "Contract", "id": "contract_7781"}));
+    let told = crate::support::eventually("the edge knows issuers", || async {
+        let told = ask(&scene, EVALUATION, &body).await.json["context"].clone();
+        (told["reason"] != "stale").then_some(told)
+    })
+    .await;
+    assert_eq!(told["reason"], "wrong_audience", "{told}");
+    scene.stop_edge().await;
+}
+
+/// What is cut, and what the edge knows too little about, is no for those without an envelope, too.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn cuts_and_age_hold_without_an_envelope() {
+    let scene = certified().await;
+    let reason = async |subject: Value, name: &str| {
+        let answered = ask(&scene, EVALUATION, &question(subject, action(name), record("record-1"))).await;
+        answered.json["context"]["reason"].as_str().unwrap().to_owned()
+    };
+    let until = async |subject: Value, name: &str, expected: &str| {
+        crate::support::eventually(expected, || async {
+            (reason(subject.clone(), name).await == expected).then_some(())
+        })
+        .await;
+    };
+    assert_eq!(reason(user("bob"), "read").await, "permit");
+    scene.revoke(CutKind::Delegator, "bob");
+    until(user("bob"), "read", "revoked").await;
+    assert_eq!(reason(user("alice"), "read").await, "permit");
+    scene.revoke(CutKind::Tool, "write");
+    until(user("alice"), "write", "revoked").await;
+    // A rule about an effect holds for what could be anything.
+    scene.revoke(CutKind::Forbid, "effect=irreversible");
+    until(user("alice"), "read", "forbidden").await;
+    scene.stop_edge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_that_hears_nobody_gives_no_yes_for_long() {
+    let scene = certified().await;
+    let body = question(user("alice"), action("read"), record("record-1"));
+    assert_eq!(ask(&scene, EVALUATION, &body).await.json["decision"], true);
+    scene.silence(true);
+    // The least bound of the bundle is ten seconds.
+    scene.forward(std::time::Duration::from_secs(15));
+    crate::support::eventually("a no", || async {
+        (ask(&scene, EVALUATION, &body).await.json["context"]["reason"] == "stale").then_some(())
+    })
+    .await;
+    scene.stop_edge().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_edge_without_an_address_of_its_own_announces_nothing() {
+    let mut scene = Scene::before_the_edge();
+    scene.config.enforcement_points = vec![point(Grade::None)];
+    scene.start_edge().await;
+    let metadata = send(&scene, Method::GET, "/.well-known/authzen-configuration", &Headers::new(), Vec::new()).await;
+    assert_eq!(metadata.status, 404);
     scene.stop_edge().await;
 }
 
@@ -390,6 +487,15 @@ async fn an_enforcement_point_vouches_as_far_as_it_may() {
     let contract = json!({"customer_id": "cust_1042", "contract_id": "contract_7781"});
     let resource = json!({"type": "Contract", "id": "contract_7781"});
     let answered = ask(&scene, EVALUATION, &about(&envelope, "contracts.read", contract, resource)).await;
+    assert_eq!(answered.json["context"]["reason"], "bad_proof");
+    // Not even what lies outside of the envelope.
+    let other = json!({"customer_id": "cust_1", "contract_id": "contract_7781"});
+    let answered = ask(
+        &scene,
+        EVALUATION,
+        &about(&envelope, "contracts.read", other, json!({"type": "Contract", "id": "contract_7781"})),
+    )
+    .await;
     assert_eq!(answered.json["context"]["reason"], "bad_proof");
     scene.stop_edge().await;
 }

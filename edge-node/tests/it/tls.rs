@@ -1,11 +1,14 @@
 //! The agents' listener over TLS: who is believed, a certificate that changes, and a connection that is a key's.
 
+use bytes::Bytes;
+use http::Request;
 use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use remit_common::id::EnforcementPoint;
 use remit_common::net::env::Env;
 use remit_common::net::http::HttpFailed;
 use remit_common::net::https::ClientTls;
 use remit_common::proof::Grade;
-use remit_edge_node::config::ListenTls;
+use remit_edge_node::config::{EnforcementPointEntry, ListenTls};
 use serde_json::{Value, json};
 
 use crate::support::agent::{Agent, Answered};
@@ -135,5 +138,40 @@ async fn a_connection_of_the_holder_is_grade_p0_and_no_more() {
     let holder_key = remit_common::text::base64(keys::key(HOLDER).public().as_bytes());
     forwarded.headers.push(("client-cert", format!(":{holder_key}:")));
     check(&of(None).send(forwarded).await, Some("missing"));
+    scene.stop_edge().await;
+}
+
+/// Clause G-91: an enforcement point is known by the key of its certificate, and by no other.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_enforcement_point_is_known_by_its_certificate() {
+    let issued = issue();
+    let mut scene = Scene::before_the_edge();
+    write(&scene, Some(&issued.chain), Some(&issued.key));
+    scene.config.listen.tls = Some(files(&scene));
+    scene.config.enforcement_points = vec![EnforcementPointEntry {
+        name: EnforcementPoint::new("gateway").unwrap(),
+        tenant: keys::acme(),
+        token_sha256: None,
+        key: Some(*keys::key(HOLDER).public()),
+        vouches: Grade::None,
+    }];
+    scene.publish(&Variant::new(1, &scene.upstream.url()));
+    scene.start_edge().await;
+    scene.until_fresh(1).await;
+    let ask = async |key: Option<u8>| {
+        let body = json!({"subject": {"type": "user", "id": "a"}, "action": {"name": "x"}, "resource": {"type": "y", "id": "z"}});
+        let request = Request::builder()
+            .method("POST")
+            .uri("/access/v1/evaluation")
+            .header("host", NAME)
+            .header("content-type", "application/json")
+            .body(Bytes::from(serde_json::to_vec(&body).unwrap()));
+        let env = &scene.world.env;
+        scene.agent(None).over(env, tls(env, &issued, key)).exchange(request.unwrap()).await
+    };
+    assert_eq!(ask(None).await.status, 401);
+    assert_eq!(ask(Some(CHILD)).await.status, 401);
+    let known = ask(Some(HOLDER)).await;
+    assert_eq!((known.status.as_u16(), &known.json["context"]["reason"]), (200, &json!("no_envelope")));
     scene.stop_edge().await;
 }

@@ -239,7 +239,12 @@ fn files(old: &CompiledBundle, new: &CompiledBundle) -> Vec<Change> {
             None => How::Added,
         };
         let asked = [SCHEMA_FILE, ENTITIES_FILE, PURPOSES_FILE, CLASSES_FILE].contains(&path.as_str());
+        let of_advice = [SCHEMA_FILE, ENTITIES_FILE].contains(&path.as_str());
         let why = match path.as_str() {
+            // Types and entities decide there, and no request is made up.
+            _ if of_advice && new.policy().advised().next().is_some() => {
+                Some(format!("`{path}` says who may do what without an envelope, and no request shows what it changes"))
+            }
             TRUST_DOMAINS_FILE => Some("agents may prove themselves in other ways, or as other classes".to_owned()),
             _ if asked => None,
             other => Some(format!("`{other}` is read with every policy, and no request shows what it changes")),
@@ -249,8 +254,9 @@ fn files(old: &CompiledBundle, new: &CompiledBundle) -> Vec<Change> {
     for path in before.keys().filter(|path| !after.contains_key(*path)) {
         let asked =
             [SCHEMA_FILE, ENTITIES_FILE, PURPOSES_FILE, CLASSES_FILE, TRUST_DOMAINS_FILE].contains(&path.as_str());
-        let why =
-            (!asked).then(|| format!("`{path}` was read with every policy, and no request shows what it changed"));
+        let of_advice = path == ENTITIES_FILE && new.policy().advised().next().is_some();
+        let why = (!asked || of_advice)
+            .then(|| format!("`{path}` was read with every policy, and no request shows what it changed"));
         changes.push(Change::new(Subject::File, path.clone(), How::Removed).loosening(why));
     }
     changes

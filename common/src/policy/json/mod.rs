@@ -45,6 +45,8 @@ pub enum Mode {
     /// A JSON-RPC message: no folded duplicates and no lossy numbers, except inside `params.arguments` and
     /// `result.structuredContent`, which [`check`] judges once the tool, and with it what is free, is known.
     Protocol,
+    /// What holds always and nothing more (P-1), for documents of which only declared members are ever read.
+    Document,
     /// Arguments of a call or structured content of a result: no folded duplicates, no lossy numbers, and keys of
     /// `A-Z a-z 0-9 _ . $ -` only.
     Arguments,

@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use remit_common::id::ToolName;
+use remit_common::id::ActionName;
 use remit_common::policy::advice::{AdvisedActions, Party, Question, advise};
 use remit_common::policy::json::{Json, Mode, parse};
 use remit_common::policy::{CompiledPolicy, DELEGATE_ACTION, Reason};
@@ -56,7 +56,7 @@ fn files() -> Files {
 }
 
 fn advised(names: &[&str]) -> AdvisedActions {
-    names.iter().map(|name| ToolName::new(name).expect("name")).collect()
+    names.iter().map(|name| ActionName::new(name).expect("name")).collect()
 }
 
 fn compiled() -> CompiledPolicy {
@@ -86,7 +86,7 @@ fn answer(
     };
     let question = Question {
         subject: party(subject, said),
-        action: ToolName::new(action).expect("name"),
+        action: ActionName::new(action).expect("name"),
         properties: json(properties),
         resource: party(record, of),
         context: json(context),
@@ -127,6 +127,40 @@ fn what_does_not_fit_the_schema_is_no() {
     assert_eq!(answer("read", ("agent:a", "{}"), open, none), "no_matching_policy");
     assert_eq!(answer("read", ("record:a", "{}"), ("user:b", "{}"), none), "no_matching_policy");
     assert_eq!(answer("write", ("user:a", "{}"), open, none), "no_envelope");
+}
+
+/// Somebody who does something to themselves is one entity, and what a request cannot supply is not passed over.
+#[test]
+fn one_entity_on_both_sides_and_attributes_that_no_request_has() {
+    let mut files = files();
+    let schema = "entity user { role?: String, boss?: user };\naction \"read\" appliesTo { principal: [user], resource: [user] };";
+    files.insert("schema.cedarschema".to_owned(), schema.into());
+    files.remove("entities.json");
+    let policies = r#"
+@id("own") permit (principal is user, action == Action::"read", resource is user)
+when { principal == resource && principal has role && principal.role == "editor" };
+@id("not-the-boss") forbid (principal is user, action == Action::"read", resource is user)
+when { resource has boss && resource.boss == principal };"#;
+    files.insert("policies/records.cedar".to_owned(), policies.into());
+    let policy =
+        CompiledPolicy::compile_with(&files, &advised(&["read"])).unwrap_or_else(|faults| panic!("{faults:#?}"));
+    let ask = |id: &str, said: &str, of: &str, of_it: &str| {
+        let party = |id: &str, said: &str| Party { kind: "user".into(), id: id.into(), properties: json(said) };
+        let question = Question {
+            subject: party(id, said),
+            action: ActionName::new("read").expect("name"),
+            properties: json("{}"),
+            resource: party(of, of_it),
+            context: json("{}"),
+        };
+        advise(&policy, &question, NOW).map(|advised| advised.resource).map_err(|denied| denied.reason)
+    };
+    let own = Ok("user::\"a\"".to_owned());
+    assert_eq!(ask("a", r#"{"role":"editor"}"#, "a", "{}"), own);
+    assert_eq!(ask("a", "{}", "a", r#"{"role":"editor"}"#), own);
+    assert_eq!(ask("a", r#"{"role":"editor"}"#, "b", "{}"), Err(Reason::NoMatchingPolicy));
+    let named = ask("a", r#"{"role":"editor"}"#, "a", r#"{"boss":{"type":"user","id":"a"}}"#);
+    assert_eq!(named, Err(Reason::EvaluationFailed), "a forbid could wait for it");
 }
 
 #[test]

@@ -255,3 +255,36 @@ fn what_a_descriptor_binds_elsewhere_is_wider() {
     let found = differ(&bundle(example()), &elsewhere);
     assert!(loosens(&found, "contracts.read").is_some_and(|why| why.contains("counted elsewhere")), "{found:#?}");
 }
+
+/// The fixture of the AuthZEN certification scenario.
+fn authzen() -> BTreeMap<String, Vec<u8>> {
+    macro_rules! files {
+        ($($path:literal),*) => {
+            BTreeMap::from([$((
+                $path.to_owned(),
+                include_bytes!(concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/authzen/bundle/", $path)).to_vec(),
+            )),*])
+        };
+    }
+    files!["bundle.toml", "purposes.toml", "classes.toml", "schema.cedarschema", "policies/records.cedar"]
+}
+
+/// No request shows what is asked without an envelope, so what could change the answer is said to be wider (P-54).
+#[test]
+fn what_is_asked_without_an_envelope_is_not_widened_in_silence() {
+    let files = authzen();
+    let of = |files: &BTreeMap<String, Vec<u8>>| bundle(files.clone());
+    let old = of(&files);
+    assert!(!differ(&old, &old).widens());
+    let more = replaced(files.clone(), "schema.cedarschema", "resource: [record] };", "resource: [record, user] };");
+    assert!(loosens(&differ(&old, &of(&more)), "schema.cedarschema").is_some());
+    let permit = replaced(files.clone(), "policies/records.cedar", "principal == user::\"alice\"", "principal is user");
+    assert!(loosens(&differ(&old, &of(&permit)), "records.write").is_some());
+    let named = replaced(files.clone(), "bundle.toml", "\"write\", \"delete\"]", "\"write\"]");
+    let named =
+        replaced(named, "policies/records.cedar", "@id(\"records.delete-softly\")", "@id(\"records.write-softly\")");
+    let named = replaced(named, "policies/records.cedar", "Action::\"delete\"", "Action::\"write\"");
+    let fewer = of(&replaced(named, "policies/records.cedar", "when { context.action.soft };", ";"));
+    let found = differ(&fewer, &old);
+    assert!(loosens(&found, "authzen_without_envelope").is_some_and(|why| why.contains("`delete`")), "{found:#?}");
+}

@@ -13,10 +13,11 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, HeaderName, WWW_AUTHENTIC
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, StatusCode};
 use remit_common::envelope::{ENVELOPE_HEADER, RawPresentation};
-use remit_common::id::ToolName;
+use remit_common::id::{ActionName, ToolName};
 use remit_common::limits::PRESENTATION_BYTES_MAX;
 use remit_common::policy::advice::{Party, Question};
 use remit_common::policy::call::ToolCall;
+use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json, Mode};
 use remit_common::text;
 
@@ -40,6 +41,8 @@ const ENVELOPE_PROPERTY: &str = "remit_envelope";
 const ARGUMENTS_PROPERTY: &str = "arguments";
 /// Evaluations of one request.
 const EVALUATIONS_MAX: usize = 100;
+/// Bytes that all evaluations of a request look at, together.
+const WORK_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// Bytes of a type or an id.
 const NAME_BYTES_MAX: usize = 1_024;
 
@@ -68,21 +71,25 @@ struct Evaluation {
 
 /// One decision.
 pub(crate) async fn evaluation(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
-    answer(&ingress, request, |_| Ok(None)).await
+    answer(&ingress, request, false).await
 }
 
 /// Several.
 pub(crate) async fn evaluations(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
-    answer(&ingress, request, several).await
+    answer(&ingress, request, true).await
 }
 
 /// The metadata of this decision point; there is none as long as its own address is not configured.
 pub(crate) async fn configuration(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
-    if request.method() != Method::GET {
+    echoing(request.headers(), metadata(&ingress, request.method()))
+}
+
+fn metadata(ingress: &Ingress, method: &Method) -> Response {
+    if method != Method::GET {
         return not_allowed("GET");
     }
     let Some(base) = ingress.public_url.as_deref().filter(|_| !ingress.points.is_empty()) else {
-        return problem(StatusCode::NOT_FOUND, "this edge has no `public_url`, or no enforcement points");
+        return problem(StatusCode::NOT_FOUND, "not_found", "this edge has no `public_url`, or no enforcement points");
     };
     let url = |path: &str| Json::Text(format!("{base}{path}"));
     let metadata = Json::object([
@@ -90,56 +97,56 @@ pub(crate) async fn configuration(State(ingress): State<Ingress>, request: Reque
         ("access_evaluation_endpoint", url(EVALUATION_PATH)),
         ("access_evaluations_endpoint", url(EVALUATIONS_PATH)),
     ]);
-    echoing(request.headers(), document(StatusCode::OK, &metadata))
+    document(StatusCode::OK, &metadata)
 }
 
 /// The evaluations of a request that asks for several, and how to go through them; `None` if it asks for one.
 type Several = Option<(Vec<Json>, Semantic)>;
 
-async fn answer(
-    ingress: &Ingress,
-    request: Request<Body>,
-    several: impl FnOnce(&Json) -> Result<Several, Malformed>,
-) -> Response {
+async fn answer(ingress: &Ingress, request: Request<Body>, may_be_several: bool) -> Response {
     let (parts, body) = request.into_parts();
-    let response = evaluate(ingress, &parts, body, several).await.unwrap_or_else(|early| early);
+    let response = evaluate(ingress, &parts, body, may_be_several).await.unwrap_or_else(|early| early);
     echoing(&parts.headers, response)
 }
 
-async fn evaluate(
-    ingress: &Ingress,
-    parts: &Parts,
-    body: Body,
-    several: impl FnOnce(&Json) -> Result<Several, Malformed>,
-) -> Result<Response, Response> {
+async fn evaluate(ingress: &Ingress, parts: &Parts, body: Body, may_be_several: bool) -> Result<Response, Response> {
     if parts.method != Method::POST {
         return Err(not_allowed("POST"));
     }
     if !ingress.takes_origin(&parts.headers) {
-        return Err(problem(StatusCode::FORBIDDEN, "an origin that is not allowed"));
+        turned_away(ingress, parts, "an origin that is not allowed");
+        return Err(problem(StatusCode::FORBIDDEN, "forbidden", "an origin that is not allowed"));
     }
     let Some(point) = ingress.points.asking(&parts.headers, connection_of(&parts.extensions)) else {
-        let mut response =
-            problem(StatusCode::UNAUTHORIZED, "show the token or the certificate of an enforcement point");
+        turned_away(ingress, parts, "nobody that this edge knows as an enforcement point");
+        let what = "show the token or the certificate of an enforcement point";
+        let mut response = problem(StatusCode::UNAUTHORIZED, "unauthenticated", what);
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"remit\""));
         return Err(response);
     };
     // The specification has one status for every request that cannot be read.
-    let malformed = |what: &str| problem(StatusCode::BAD_REQUEST, what);
+    let malformed = |what: &str| problem(StatusCode::BAD_REQUEST, "malformed", what);
     if !is_json(&parts.headers) {
         return Err(malformed("a content type other than application/json"));
     }
-    let bytes = body::read(body).await.map_err(|unread| problem(unread.status(), &unread.to_string()))?;
+    let bytes = body::read(body).await.map_err(|unread| problem(unread.status(), "malformed", &unread.to_string()))?;
     let request =
-        json::parse(&bytes, Mode::Protocol).map_err(|fault| malformed(&format!("not strict JSON: {fault}")))?;
+        json::parse(&bytes, Mode::Document).map_err(|fault| malformed(&format!("not strict JSON: {fault}")))?;
     if request.as_object().is_none() {
         return Err(malformed("the body is not an object"));
     }
     let carried = carried(parts).map_err(|Malformed(what)| malformed(what))?;
-    match several(&request).map_err(|Malformed(what)| malformed(what))? {
+    let several = if may_be_several { several(&request).map_err(|Malformed(what)| malformed(what))? } else { None };
+    // What all evaluations share is looked at once for each.
+    let work = bytes.len().saturating_mul(several.as_ref().map_or(1, |(evaluations, _)| evaluations.len()));
+    if work > WORK_BYTES_MAX {
+        let what = "the body's bytes times its evaluations are more than 8 MiB";
+        return Err(problem(StatusCode::PAYLOAD_TOO_LARGE, "malformed", what));
+    }
+    match several {
         None => {
             let evaluation = Evaluation::read(&request, &Json::Null).map_err(|Malformed(what)| malformed(what))?;
-            let advice = advise(ingress, parts, point, carried, Ok(evaluation));
+            let advice = advise(ingress, parts, point, carried, Ok(evaluation)).await;
             let mut response = document(StatusCode::OK, &decision(&advice));
             response.headers_mut().extend(advice.decision_header().map(|id| (DECISION_HEADER, id)));
             Ok(response)
@@ -148,7 +155,7 @@ async fn evaluate(
             let mut decisions = Vec::with_capacity(evaluations.len());
             for evaluation in &evaluations {
                 let evaluation = Evaluation::read(evaluation, &request);
-                let advice = advise(ingress, parts, point, carried.clone(), evaluation);
+                let advice = advise(ingress, parts, point, carried.clone(), evaluation).await;
                 let permits = advice.permits();
                 decisions.push(decision(&advice));
                 match semantic {
@@ -156,7 +163,7 @@ async fn evaluate(
                     Semantic::PermitOnFirstPermit if permits => break,
                     _ => {}
                 }
-                // A hundred of them are some milliseconds, in which others want to be served, too.
+                // Others want to be served meanwhile.
                 tokio::task::yield_now().await;
             }
             Ok(document(StatusCode::OK, &Json::object([("evaluations", Json::Array(decisions))])))
@@ -164,7 +171,7 @@ async fn evaluate(
     }
 }
 
-fn advise(
+async fn advise(
     ingress: &Ingress,
     parts: &Parts,
     point: &EnforcementPointEntry,
@@ -174,7 +181,17 @@ fn advise(
     let gateway = &ingress.gateway;
     let journey = gateway.arrive(connection_of(&parts.extensions));
     let asked = evaluation.and_then(|evaluation| evaluation.asked(carried)).map_err(|Malformed(what)| what);
-    gateway.advise(journey, point, asked)
+    let asked = match carrier::relations_at_least(&parts.headers) {
+        Ok(demanded) => asked.map(|asked| (asked, demanded)),
+        Err(_) => Err("the revision of relations that is asked for is no number, or there are two"),
+    };
+    gateway.advise(journey, point, asked).await
+}
+
+/// Who is no enforcement point is on record like a caller without an envelope.
+fn turned_away(ingress: &Ingress, parts: &Parts, why: &'static str) {
+    let journey = ingress.gateway.arrive(connection_of(&parts.extensions));
+    ingress.gateway.refuse_request(&journey, Reason::BadProof, why);
 }
 
 /// The evaluations of a request, in which the request's own members stand for what they leave out.
@@ -188,7 +205,11 @@ fn several(request: &Json) -> Result<Several, Malformed> {
         Some(Json::Array(evaluations)) => evaluations.clone(),
         Some(_) => return Err(Malformed("`evaluations` is not an array")),
     };
-    let semantic = match request.get("options").map(|options| options.get("evaluations_semantic")) {
+    let options = request.get("options");
+    if options.is_some_and(|options| options.as_object().is_none()) {
+        return Err(Malformed("`options` is not an object"));
+    }
+    let semantic = match options.map(|options| options.get("evaluations_semantic")) {
         None | Some(None) => Semantic::ExecuteAll,
         Some(Some(Json::Text(word))) if word == "execute_all" => Semantic::ExecuteAll,
         Some(Some(Json::Text(word))) if word == "deny_on_first_deny" => Semantic::DenyOnFirstDeny,
@@ -248,8 +269,6 @@ impl Evaluation {
 
     /// What is to be judged.
     fn asked(self, carried: Option<RawPresentation>) -> Result<Asked, Malformed> {
-        let action =
-            ToolName::new(&self.action).map_err(|_| Malformed("the action's name is no name of a tool or action"))?;
         let shown = match self.subject.properties.get(ENVELOPE_PROPERTY) {
             None => carried,
             Some(_) if carried.is_some() => return Err(Malformed("more than one envelope")),
@@ -260,7 +279,9 @@ impl Evaluation {
             Some(_) => return Err(Malformed("the envelope is not a text, or too long")),
         };
         let Some(envelope) = shown else {
-            let Self { subject, action: _, properties, resource, context } = self;
+            let Self { subject, action, properties, resource, context } = self;
+            let action =
+                ActionName::new(&action).map_err(|_| Malformed("the action's name is no name of an action"))?;
             return Ok(Asked::Plain(Question { subject, action, properties, resource, context }));
         };
         let arguments = match self.properties.get(ARGUMENTS_PROPERTY) {
@@ -268,8 +289,9 @@ impl Evaluation {
             Some(arguments @ Json::Object(_)) => arguments.clone(),
             Some(_) => return Err(Malformed("`arguments` is not an object")),
         };
-        let call = ToolCall { tool: action, arguments };
-        Ok(Asked::Call { envelope, call, subject: Some(self.subject), resource: Some(self.resource) })
+        let tool = ToolName::new(&self.action).map_err(|_| Malformed("the action's name is no name of a tool"))?;
+        let call = ToolCall { tool, arguments };
+        Ok(Asked::Call { envelope, call, subject: self.subject, resource: self.resource })
     }
 }
 
@@ -300,15 +322,15 @@ fn decision(advice: &Advice) -> Json {
 }
 
 fn not_allowed(method: &'static str) -> Response {
-    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "another method");
+    let mut response = problem(StatusCode::METHOD_NOT_ALLOWED, "malformed", "another method");
     response.headers_mut().insert(ALLOW, HeaderValue::from_static(method));
     response
 }
 
-fn problem(status: StatusCode, detail: &str) -> Response {
+fn problem(status: StatusCode, reason: &str, detail: &str) -> Response {
     let body = Json::object([
         ("status", Json::Int(status.as_u16().into())),
-        ("reason", Json::text("malformed")),
+        ("reason", Json::text(reason)),
         ("detail", Json::text(detail)),
     ]);
     document(status, &body)

@@ -32,16 +32,21 @@ impl EnforcementPoints {
         self.0.is_empty()
     }
 
-    /// Which one asks: by its token, which is shown once, or else by the key of its connection.
+    /// Which one asks: by its token in a header of its own, by the key of its connection, or by a bearer token; the first
+    /// of these that is there counts, and a token is shown once.
     fn asking(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
-        let own = headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes);
-        let bearer = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
-        let mut tokens = own.chain(bearer);
-        let Some(token) = tokens.next() else {
-            let key = connection?;
-            return self.0.iter().find(|point| point.key == Some(key));
+        let mut own = headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes);
+        let mut bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+        let by_key = || connection.and_then(|key| self.0.iter().find(|point| point.key == Some(key)));
+        // Beside a name of its own, what a caller wanted to be authorized by is none of it.
+        let (token, again) = match own.next() {
+            Some(token) => (token, own.next()),
+            None => match by_key() {
+                Some(point) => return Some(point),
+                None => (bearers.next()?, bearers.next()),
+            },
         };
-        if tokens.next().is_some() || token.len() > TOKEN_BYTES_MAX {
+        if again.is_some() || !(1..=TOKEN_BYTES_MAX).contains(&token.len()) {
             return None;
         }
         let digest = Digest::of(&[token]);
