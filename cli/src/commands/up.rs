@@ -4,7 +4,6 @@ use std::path::PathBuf;
 
 use remit_common::id::Region;
 use remit_common::net::tasks::Shutdown;
-use remit_common::policy::compile::CompiledPolicy;
 
 use super::{bundle, credential, relation};
 use crate::admin::Admin;

@@ -73,6 +73,8 @@ fn detail() -> Detail {
         relations: None,
         absent: Vec::new(),
         offline: None,
+        asked_by: None,
+        subject: None,
     }
 }
 

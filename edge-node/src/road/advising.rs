@@ -163,7 +163,7 @@ impl Gateway {
             if is_strangers {
                 self.reporter.refused_caller(draft);
             } else {
-                drop(self.reporter.soon(draft, Weight::Refusal));
+                self.reporter.soon(draft, Weight::Refusal);
             }
         }
         let reason = verdict.as_ref().map_or_else(|refusal| refusal.denied.reason, |_| Reason::Permit);
@@ -173,9 +173,11 @@ impl Gateway {
 
     async fn record_first(&self, draft: Draft, durability: Durability) -> Result<(), Box<Refusal>> {
         match durability {
-            Durability::Soon => drop(self.reporter.soon(draft, Weight::Read)),
+            Durability::Soon => {
+                self.reporter.soon(draft, Weight::Read);
+            }
             Durability::First => {
-                self.reporter.first(draft).await.map(drop).map_err(|not_on_disk: NotOnDisk| {
+                self.reporter.first(draft).await.map_err(|not_on_disk: NotOnDisk| {
                     let detail = format!("no yes is given that could not be recorded first: {not_on_disk}");
                     Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail))
                 })?;

@@ -20,7 +20,6 @@ use remit_common::identity::SignedRequest;
 use remit_common::limits::DOCUMENT_BYTES_MAX;
 use remit_common::net::env::Env;
 use remit_common::net::tasks::Shutdown;
-use remit_common::policy::compile::CompiledPolicy;
 use remit_common::revocation::{Cut, CutKind, Revocation};
 use remit_common::shard::{ShardAad, seal};
 use remit_common::trust::directory::{Directory, SignedDirectory};
