@@ -192,6 +192,8 @@ fn describe(context: &Context, record: &Value) {
     };
     let lines = [
         ("when", format!("{} at {}", text(record, "/timestamp"), text(record, "/labels/edge"))),
+        ("asked by", text(record, "/remit/asked_by")),
+        ("subject", text(record, "/input/subject")),
         ("on behalf", text(record, "/input/delegator")),
         ("session", text(record, "/input/session")),
         ("task", text(record, "/input/task")),
