@@ -8,10 +8,13 @@ use remit_common::crypto::secret::Secret;
 use remit_common::crypto::sign::SigningKey;
 use remit_common::limits::CREDENTIAL_BYTES_MAX;
 use remit_common::net::env::Env;
+use remit_common::text;
 use zeroize::Zeroizing;
 
 use crate::failure::{Exit, Failure};
 
+/// A secret that is shorter could be guessed.
+const SECRET_BYTES_MIN: usize = 32;
 /// The user id of whoever may read everything.
 const ROOT: u32 = 0;
 
@@ -120,6 +123,30 @@ pub(crate) fn read_or_make_key(env: &Env, path: &Path) -> Result<(SigningKey, bo
         .map_err(|fault| Failure::new(Exit::Failed, fault.to_string()))?;
     write(env, path, key_file::encode_signing(&key).as_bytes())?;
     Ok((key, true))
+}
+
+/// The secret in this file (clause U-13), which is made where there is none; and whether it was.
+pub(crate) fn read_or_make_secret(env: &Env, path: &Path, bytes_max: usize) -> Result<(Secret, bool), Failure> {
+    if path.exists() {
+        let bytes = read_private(env, path, bytes_max)?;
+        let text = bytes.trim_ascii();
+        if text.len() < SECRET_BYTES_MIN || !text.iter().all(u8::is_ascii_graphic) {
+            let message =
+                format!("`{}` holds no secret of {SECRET_BYTES_MIN} visible characters or more", path.display());
+            return Err(Failure::new(Exit::Usage, message).hint("name a file that does not exist: it will be made"));
+        }
+        return Ok((Secret::new(text.to_vec()), false));
+    }
+    let secret = make_secret(env);
+    let line = Zeroizing::new([secret.expose(), b"\n"].concat());
+    write(env, path, &line)?;
+    Ok((secret, true))
+}
+
+/// A new secret: 32 random bytes as text (clause U-13).
+pub(crate) fn make_secret(env: &Env) -> Secret {
+    let random = Zeroizing::new(env.random::<32>());
+    Secret::new(text::base64url(random.as_slice()).into_bytes())
 }
 
 /// A credential from where its URI says: `env://NAME`, `file:///path` or `-`. One line end at its end is not part

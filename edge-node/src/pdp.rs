@@ -139,6 +139,15 @@ impl Refusal {
         Box::new(Self { denied, challenge: true, proof: None })
     }
 
+    /// The edge knows too little of the present.
+    pub(crate) fn of_age(stale: Stale) -> Box<Self> {
+        let reason = match stale {
+            Stale::Bound { .. } => Reason::Stale,
+            Stale::Quarantined(_) => Reason::Quarantined,
+        };
+        Self::of_call(Denied::new(reason, stale.to_string()))
+    }
+
     /// The same, found out after policy had permitted the call.
     fn after_policy(mut self: Box<Self>) -> Box<Self> {
         self.denied.stage = Stage::Verdict;
@@ -440,7 +449,7 @@ pub(crate) fn advise(
         .map_err(|untrusted| Refusal::of_call(Denied::new(Reason::Stale, untrusted.to_string())))?;
     let advised = advice::advise(active.bundle.policy(), question, now.wall).map_err(Refusal::of_call)?;
     view.check_fresh(tenant, anything(), active.bundle.bounds(), now)
-        .map_err(|stale| Refusal::of_call(Denied::new(Reason::Stale, stale.to_string())).after_policy())?;
+        .map_err(|stale| Refusal::of_age(stale).after_policy())?;
     Ok(advised)
 }
 
@@ -464,13 +473,7 @@ fn clear(
     });
     check_tool_cuts(view, effective, tool, credential)?;
     let (tenant, effects) = (&effective.tenant, permitted.facts.effects);
-    let fresh = view.check_fresh(tenant, effects, active.bundle.bounds(), now).map_err(|stale| {
-        let reason = match &stale {
-            Stale::Bound { .. } => Reason::Stale,
-            Stale::Quarantined(_) => Reason::Quarantined,
-        };
-        Refusal::of_call(Denied::new(reason, stale.to_string()))
-    })?;
+    let fresh = view.check_fresh(tenant, effects, active.bundle.bounds(), now).map_err(Refusal::of_age)?;
     let left = check_relations(view, active, tenant, (&call.tool, effects), now)?;
     let upstream =
         active.bundle.policy().catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {

@@ -28,7 +28,6 @@ use remit_common::policy::json::{self, Json};
 use remit_common::policy::response::{self, Filtered};
 use remit_common::record::{Detail, RecordKind, salted};
 use remit_common::time::Now;
-use remit_common::trust::freshness::Stale;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
 pub(crate) use advising::{Advice, Asked};
@@ -240,7 +239,7 @@ impl Gateway {
         let read = Effects::from_iter([Effect::Read]);
         let opened = pdp::standing(&journey.view, effective, &self.place, journey.arrived).and_then(|active| {
             let bounds = active.bundle.bounds();
-            journey.view.check_fresh(&effective.tenant, read, bounds, journey.arrived).map_err(refuse_stale)?;
+            journey.view.check_fresh(&effective.tenant, read, bounds, journey.arrived).map_err(Refusal::of_age)?;
             Ok(active)
         });
         opened.inspect_err(|refusal| self.deny(journey, refusal))
@@ -560,12 +559,4 @@ impl Gateway {
 fn refuse_chain(unauthenticated: &Unauthenticated) -> Box<Refusal> {
     let reason = unauthenticated.reason_code().parse().unwrap_or(Reason::BadSignature);
     Refusal::of_envelope(Denied::new(reason, chain_text(unauthenticated)))
-}
-
-fn refuse_stale(stale: Stale) -> Box<Refusal> {
-    let reason = match stale {
-        Stale::Bound { .. } => Reason::Stale,
-        Stale::Quarantined(_) => Reason::Quarantined,
-    };
-    Refusal::of_call(Denied::new(reason, stale.to_string()))
 }

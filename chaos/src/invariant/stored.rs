@@ -146,11 +146,14 @@ impl Crashes {
     /// on trial is turned away (clause B-32).
     pub(super) fn may_turn_away(&self, edge: &EdgeId, from_us: u64, to_us: u64) -> bool {
         let node = Node::Edge(edge.clone());
-        let deaths = || {
-            let of_it = |outage: &&Outage| CRASHES.contains(&outage.name.as_str()) && outage.nodes.contains(&node);
-            self.0.iter().filter(of_it).map(|outage| outage.from_us)
-        };
+        let deaths = || self.deaths(&node);
         deaths().filter(|at| *at <= to_us).count() >= 2 && deaths().any(|at| (from_us..=to_us).contains(&at))
+    }
+
+    /// When this node's process ended without being asked.
+    fn deaths<'a>(&'a self, node: &'a Node) -> impl Iterator<Item = u64> + 'a {
+        let of_it = move |outage: &&Outage| CRASHES.contains(&outage.name.as_str()) && outage.nodes.contains(node);
+        self.0.iter().filter(of_it).map(|outage| outage.from_us)
     }
 
     /// Whether the record of a decision that was answered at this moment may have gone with the memory of the process.
@@ -162,8 +165,7 @@ impl Crashes {
         let slowed = self.0.iter().filter(slow).filter(|outage| outage.from_us <= written_us);
         let slowed = slowed.map(waits_until).filter(|until| *until >= answered_us).max().unwrap_or(0);
         let span = answered_us..=written_us.max(slowed);
-        let crash = |outage: &&Outage| CRASHES.contains(&outage.name.as_str()) && outage.nodes.contains(&node);
-        self.0.iter().filter(crash).any(|outage| span.contains(&outage.from_us))
+        self.deaths(&node).any(|at| span.contains(&at))
     }
 }
 

@@ -146,13 +146,15 @@ impl Truth {
         let half = self.revocations.len() / 2;
         let (newest, oldest) = (self.bundles.last(), self.bundles.first());
         let active = self.bundles.iter().find(|(number, ..)| number.is_some()).or(newest);
+        let [oldest, active] =
+            [oldest, active].map(|kept| kept.map(|(number, index, bundle)| (number.unwrap_or(*index), bundle)));
         match lie {
             // As when the mesh was young: the oldest bundle, and nobody was cut.
-            Lie::Old => self.say(mesh, oldest.map(|(number, index, bundle)| (number.unwrap_or(*index), bundle)), &[]),
+            Lie::Old => self.say(mesh, oldest, &[]),
             // All is as it is, but the later half of the cuts is missing, and every credential.
             Lie::Truncated => {
                 let shown = self.revocations.get(..half).unwrap_or_default();
-                self.say(mesh, active.map(|(number, index, bundle)| (number.unwrap_or(*index), bundle)), shown)
+                self.say(mesh, active, shown)
             }
             Lie::Forged => {
                 let mut revocations = self.revocations.clone();
@@ -162,11 +164,7 @@ impl Truth {
             }
             // All is as it is, but for the credentials, and was so a while ago.
             Lie::Replayed => {
-                let told = self.say(
-                    mesh,
-                    active.map(|(number, index, bundle)| (number.unwrap_or(*index), bundle)),
-                    &self.revocations,
-                )?;
+                let told = self.say(mesh, active, &self.revocations)?;
                 Ok(Told { vouches: Vouches::Replays, ..told })
             }
         }

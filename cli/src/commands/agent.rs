@@ -6,10 +6,8 @@ use std::sync::Arc;
 use remit_common::crypto::secret::Secret;
 use remit_common::envelope::leaf_holder;
 use remit_common::net::tasks::Shutdown;
-use remit_common::text;
 use remit_common::time::Timestamp;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use super::envelope::taxonomy;
 use crate::agent::{At, EdgeCa, EdgeUrl, Edges, Gate, Held, Nursery, Sidecar, listen, read_identity, talk};
@@ -22,8 +20,6 @@ use crate::{files, signals};
 const EDGES_MAX: usize = 16;
 /// Bytes of the file with the secret.
 const SECRET_BYTES_MAX: usize = 1_024;
-/// A secret that is shorter could be guessed.
-const SECRET_BYTES_MIN: usize = 32;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -191,21 +187,8 @@ fn open(at: &At, args: &Args, context: &Context) -> Result<Opened, Failure> {
 /// The secret of the port, and whether it is a new one.
 fn secret(args: &Args, context: &Context) -> Result<(Secret, bool), Failure> {
     let env = &context.env;
-    if let Some(path) = args.secret.as_ref().filter(|path| path.exists()) {
-        let bytes = files::read_private(env, path, SECRET_BYTES_MAX)?;
-        let text = bytes.trim_ascii();
-        if text.len() < SECRET_BYTES_MIN || !text.iter().all(u8::is_ascii_graphic) {
-            let message =
-                format!("`{}` holds no secret of {SECRET_BYTES_MIN} visible characters or more", path.display());
-            return Err(Failure::new(Exit::Usage, message).hint("name a file that does not exist: it will be made"));
-        }
-        return Ok((Secret::new(text.to_vec()), false));
+    match &args.secret {
+        Some(path) => files::read_or_make_secret(env, path, SECRET_BYTES_MAX),
+        None => Ok((files::make_secret(env), true)),
     }
-    let random = Zeroizing::new(env.random::<32>());
-    let secret = Secret::new(text::base64url(random.as_slice()).into_bytes());
-    if let Some(path) = &args.secret {
-        let line = Zeroizing::new([secret.expose(), b"\n"].concat());
-        files::write(env, path, &line)?;
-    }
-    Ok((secret, true))
 }

@@ -16,7 +16,7 @@ use super::engines::cedar::{
 };
 use super::engines::combine::{Combination, Hearing};
 use super::json::Json;
-use super::model::{Kinds, PlanFault};
+use super::model::{Kinds, PlanFault, long};
 use crate::id::ActionName;
 use crate::time::Timestamp;
 
@@ -141,8 +141,7 @@ impl AdvicePlan {
         for (name, required, shape) in &self.context {
             let said = match name.as_str() {
                 NOW => {
-                    let now = i64::try_from(now.as_secs()).unwrap_or(i64::MAX);
-                    members.push((name.as_str(), Attribute::long(now)));
+                    members.push((name.as_str(), Attribute::long(long(now.as_secs()))));
                     continue;
                 }
                 ACTION => Some(&question.properties),

@@ -30,7 +30,7 @@ mod tests;
 pub mod trust_domains;
 pub mod words;
 
-pub use advice::{Advised, AdvisedActions, Party, Question, advise};
+pub use advice::AdvisedActions;
 pub use bounds::Bounds;
 pub use call::ToolCall;
 pub use catalogue::{Catalogue, Tool, Upstream};

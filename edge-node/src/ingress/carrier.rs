@@ -119,7 +119,7 @@ fn sole<'a>(headers: &'a HeaderMap, name: &str) -> Result<Option<&'a [u8]>, Malf
 }
 
 /// The token of `Bearer <token>` (RFC 6750 section 2.1; the scheme in any case). Other schemes are not ours.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
+pub(super) fn bearer(value: &[u8]) -> Option<&[u8]> {
     let (scheme, token) = value.split_at_checked(7)?;
     scheme.eq_ignore_ascii_case(b"bearer ").then(|| token.trim_ascii_start())
 }

@@ -134,13 +134,7 @@ impl Gateway {
                 judged.map(|yes| Yes::Call(yes.into()))
             }
         };
-        let known = Detail {
-            tool: journey.tool.clone(),
-            arguments: journey.arguments,
-            asked_by: Some(point.name.clone()),
-            subject: about.map(bounded),
-            ..journey.detail()
-        };
+        let known = Detail { asked_by: Some(point.name.clone()), subject: about.map(bounded), ..journey.detail() };
         let basis = Basis::of(&journey.view, Some(&point.tenant), journey.arrived);
         let draft = |reason: Reason, effects, detail| Draft {
             // About whom it asks is for the enforcement point to say; whose question it is, is not.

@@ -148,7 +148,8 @@ impl Journey {
     /// What is known of the caller and the call.
     pub(super) fn detail(&self) -> Detail {
         let Some(envelope) = &self.envelope else {
-            return Detail { salt: self.salt, ..Detail::default() };
+            let (tool, arguments) = (self.tool.clone(), self.arguments);
+            return Detail { salt: self.salt, tool, arguments, ..Detail::default() };
         };
         let active = self.view.bundles.get(&envelope.tenant);
         let purpose = active.and_then(|active| active.bundle.policy().taxonomy().purpose_name(&envelope.purpose));

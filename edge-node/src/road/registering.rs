@@ -15,7 +15,7 @@ use remit_common::record::{Detail, RecordKind};
 use remit_common::time::Timestamp;
 
 use super::hops::{ask, refuse_full};
-use super::{Gateway, Journey, refuse_stale};
+use super::{Gateway, Journey};
 use crate::chains::Presented;
 use crate::pdp::{self, Refusal};
 use crate::telemetry::bounded;
@@ -101,7 +101,7 @@ impl Gateway {
             handed = ask(policy, &effective, hop, true).map_err(Refusal::of_call)?;
         }
         let effects = Effects::from_iter([Effect::Delegate]);
-        journey.view.check_fresh(&effective.tenant, effects, active.bundle.bounds(), now).map_err(refuse_stale)?;
+        journey.view.check_fresh(&effective.tenant, effects, active.bundle.bounds(), now).map_err(Refusal::of_age)?;
         (1..=hop).try_for_each(|hop| self.count(&effective, hop, now.wall))?;
         Ok((effective, handed))
     }

@@ -5,9 +5,7 @@ use std::path::PathBuf;
 use remit_common::crypto::digest::Digest;
 use remit_common::id::{EnforcementPoint, TenantId};
 use remit_common::proof::Grade;
-use remit_common::text;
 use serde_json::json;
-use zeroize::Zeroizing;
 
 use crate::context::Context;
 use crate::failure::{Exit, Failure};
@@ -15,8 +13,6 @@ use crate::files;
 
 /// Bytes of the file of a token.
 const TOKEN_FILE_BYTES_MAX: usize = 512;
-/// Characters of a token that cannot be guessed.
-const TOKEN_CHARS_MIN: usize = 32;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -44,22 +40,8 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         Some(tenant) => tenant.clone(),
         None => context.mesh()?.tenant,
     };
-    let (token, is_new) = match files::read_private(&context.env, &args.token, TOKEN_FILE_BYTES_MAX) {
-        Ok(token) => (token, false),
-        Err(_) if !args.token.exists() => {
-            let random: Zeroizing<[u8; 32]> = Zeroizing::new(context.env.random());
-            let token = Zeroizing::new(text::base64url(random.as_slice()).into_bytes());
-            files::write(&context.env, &args.token, &token)?;
-            (token, true)
-        }
-        Err(failure) => return Err(failure),
-    };
-    let token = token.trim_ascii();
-    if token.len() < TOKEN_CHARS_MIN || !token.iter().all(u8::is_ascii_graphic) {
-        let why = format!("`{}` holds no token: 32 or more visible ASCII characters", args.token.display());
-        return Err(Failure::new(Exit::Usage, why).hint("name a file that does not exist, and one is made"));
-    }
-    let digest = Digest::of(&[token]);
+    let (token, is_new) = files::read_or_make_secret(&context.env, &args.token, TOKEN_FILE_BYTES_MAX)?;
+    let digest = Digest::of(&[token.expose()]);
     let entry = format!(
         "[[enforcement_points]]\nname = \"{}\"\ntenant = \"{tenant}\"\ntoken_sha256 = \"{digest}\"\nvouches = \"{}\"",
         args.name, args.vouches

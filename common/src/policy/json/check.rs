@@ -8,7 +8,7 @@ use super::{Json, JsonFault, MalformedJson, Mode, Place, Pointer, Step};
 /// # Errors
 /// [`MalformedJson`] with the pointer of the first value that breaks a rule.
 pub fn check(json: &Json, mode: Mode, free: &[Pointer]) -> Result<(), MalformedJson> {
-    if mode == Mode::Document { Ok(()) } else { walk(json, mode, free, &mut Vec::new()) }
+    walk(json, mode, free, &mut Vec::new())
 }
 
 fn walk<'a>(json: &'a Json, mode: Mode, free: &[Pointer], path: &mut Vec<Step<'a>>) -> Result<(), MalformedJson> {
@@ -45,7 +45,8 @@ fn walk<'a>(json: &'a Json, mode: Mode, free: &[Pointer], path: &mut Vec<Step<'a
 
 fn is_exempt(mode: Mode, free: &[Pointer], path: &[Step<'_>]) -> bool {
     let judged_later = match mode {
-        Mode::Arguments | Mode::Document => false,
+        Mode::Arguments => false,
+        Mode::Document => true,
         Mode::Protocol => matches!(
             path,
             [Step::Key("params"), Step::Key("arguments")] | [Step::Key("result"), Step::Key("structuredContent")]

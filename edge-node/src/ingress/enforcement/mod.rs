@@ -11,6 +11,7 @@ use http::header::AUTHORIZATION;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::PublicKey;
 
+use super::carrier;
 use crate::config::EnforcementPointEntry;
 
 /// Where a caller's own `Authorization` is passed on, the token stands here.
@@ -36,7 +37,7 @@ impl EnforcementPoints {
     /// of these that is there counts, and a token is shown once.
     fn asking(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
         let mut own = headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes);
-        let mut bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| bearer(value.as_bytes()));
+        let mut bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| carrier::bearer(value.as_bytes()));
         let by_key = || connection.and_then(|key| self.0.iter().find(|point| point.key == Some(key)));
         // Beside a name of its own, what a caller wanted to be authorized by is none of it.
         let (token, again) = match own.next() {
@@ -56,10 +57,4 @@ impl EnforcementPoints {
             found.or(is_it.then_some(point))
         })
     }
-}
-
-/// The token of an `Authorization` header of the bearer scheme (RFC 6750), in any case of letters.
-fn bearer(value: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = value.split_at_checked("Bearer ".len())?;
-    scheme.eq_ignore_ascii_case(b"Bearer ").then_some(token.trim_ascii())
 }
