@@ -131,11 +131,7 @@ async fn a_registered_hop_counts_at_every_edge_and_an_unregistered_one_at_none()
     // An edge that was cut vouches for nothing any more.
     assert_eq!(elsewhere(&child).call("plain.read", customer()).await.reason(), "permit");
     scene.revoke(CutKind::Edge, keys::edge_id().as_str());
-    eventually("the cut is there", || async {
-        let answered = elsewhere(&child).call("plain.read", customer()).await;
-        (refusal(&answered).1 == "unregistered").then_some(())
-    })
-    .await;
+    elsewhere(&child).until_refused("unregistered", "plain.read", customer()).await;
     other.stop().await;
     scene.stop_edge().await;
 }
@@ -284,12 +280,8 @@ async fn every_reason_not_to_register_is_named() {
     let orphan = orphan.exchange(orphan.registration(&below, Grade::P2).await).await;
     assert_eq!(said(&orphan), is(401, "bad_proof", "other_leaf"));
     scene.revoke(CutKind::Session, "session-1");
-    eventually("the cut is there", || async {
-        // The cut closes the channel, too; what is asked before that hears of the cut itself.
-        let opened = maya.call("plain.read", customer()).await;
-        (opened.reason() == "revoked").then_some(())
-    })
-    .await;
+    // The cut closes the channel, too; what is asked before that hears of the cut itself.
+    maya.until_refused("revoked", "plain.read", customer()).await;
     let late = maya.register(&child).await;
     assert!(late.is_err(), "{late:?}");
     scene.stop_edge().await;

@@ -29,7 +29,7 @@ async fn with_a_cut_that_the_disk_refuses() -> Scene {
     let scene = Scene::new().await;
     scene.world.break_disk(true);
     scene.revoke(CutKind::Session, "session-1");
-    eventually("the cut stops calls", || async { (read(&scene).await == "stale").then_some(()) }).await;
+    scene.maya().until_refused("stale", "contracts.read", contract()).await;
     scene
 }
 

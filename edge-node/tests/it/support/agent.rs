@@ -120,11 +120,16 @@ impl Agent {
 
     /// The same, beginning with this grade.
     async fn send_from(&self, grade: Grade, bent: Bent) -> Answered {
+        self.try_send_from(grade, bent).await.unwrap_or_else(|failed| panic!("{failed:?}"))
+    }
+
+    /// The same where a cut may break the answer off on its way (clause G-45).
+    async fn try_send_from(&self, grade: Grade, bent: Bent) -> Result<Answered, NotProven> {
         let carriers =
             |(name, _): &&(&'static str, String)| ["remit-envelope", "authorization", "remit-proof"].contains(name);
         let carried: Vec<_> = bent.headers.iter().filter(carriers).collect();
         let is_plain = matches!(carried.as_slice(), [("remit-envelope", own)] if Some(own) == self.envelope.as_ref());
-        let Some(prover) = self.prover.as_ref().filter(|_| is_plain) else { return self.send_bare(bent).await };
+        let Some(prover) = self.prover.as_ref().filter(|_| is_plain) else { return Ok(self.send_bare(bent).await) };
         let body: Value = serde_json::from_slice(&bent.body).unwrap_or_default();
         let name = body["params"]["name"].as_str().unwrap_or_default().to_owned();
         let outgoing = Outgoing {
@@ -135,9 +140,9 @@ impl Agent {
             request: self.bare(&bent),
         };
         match prover.send(&self.client, &outgoing, Duration::from_secs(60)).await {
-            Ok(response) => answered(response),
-            Err(NotProven::Refused(response)) => answered(*response),
-            Err(other) => panic!("{other:?}"),
+            Ok(response) => Ok(answered(response)),
+            Err(NotProven::Refused(response)) => Ok(answered(*response)),
+            Err(other) => Err(other),
         }
     }
 
@@ -210,6 +215,20 @@ impl Agent {
 
     pub(crate) async fn call(&self, tool: &str, arguments: Value) -> Answered {
         self.send(self.request("tools/call", json!({"name": tool, "arguments": arguments}))).await
+    }
+
+    /// Calls until the reason of the denial is `reason`. A cut that arrives meanwhile may break an answer off on its way
+    /// (clause G-45); then it is asked again.
+    pub(crate) async fn until_refused(&self, reason: &str, tool: &str, arguments: Value) {
+        super::eventually(reason, || async {
+            let call = self.request("tools/call", json!({"name": tool, "arguments": arguments}));
+            let answered = match self.try_send_from(Grade::P1, call).await {
+                Err(NotProven::Http(HttpFailed::Broken(_))) => return None,
+                other => other.unwrap(),
+            };
+            (answered.reason() == reason).then_some(())
+        })
+        .await;
     }
 
     pub(crate) async fn call_from(&self, grade: Grade, tool: &str, arguments: Value) -> Answered {
