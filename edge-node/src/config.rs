@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::PublicKey;
-use remit_common::id::{EdgeId, EnforcementPoint, MeshId, Region, TenantId, VoterId};
+use remit_common::id::{EdgeId, EnforcementPoint, MeshId, Region, TenantId, UpstreamName, VoterId};
 use remit_common::limits::CONFIG_BYTES_MAX;
 use remit_common::proof::Grade;
 use serde::{Deserialize, Serialize};
@@ -167,6 +167,34 @@ pub struct EnforcementPointEntry {
     /// this grade. Nothing, by default.
     #[serde(default)]
     pub vouches: Grade,
+    /// How a proxy asks about requests that it holds back, if this is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forward_auth: Option<ForwardAuth>,
+}
+
+/// How a proxy asks about a request that it holds back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ForwardAuth {
+    /// Where it says which request that is.
+    pub headers: HeldRequestIn,
+    /// The upstream of the catalogue whose plain HTTP tools such requests call.
+    pub upstream: UpstreamName,
+    /// What their paths have before what the tools' templates describe, like `/api`.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub prefix: String,
+}
+
+/// Where a proxy says which request it holds back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum HeldRequestIn {
+    /// `X-Original-Method` and `X-Original-URI`, as nginx is usually configured.
+    Original,
+    /// `X-Forwarded-Method` and `X-Forwarded-Uri`, as Traefik and Caddy send them.
+    Forwarded,
+    /// In method and path of the question itself, below `/forward-auth`, as Envoy asks.
+    Path,
 }
 
 /// What callers have to prove: that they have the key of the envelope that they show.
@@ -513,6 +541,11 @@ impl Config {
         }
         if points.iter().any(|point| !self.tenants.contains(&point.tenant)) {
             return invalid("each is of a tenant that this edge serves");
+        }
+        let prefixes = points.iter().filter_map(|point| point.forward_auth.as_ref()).map(|held| &held.prefix);
+        let is_prefix = |text: &str| text.starts_with('/') && !text.ends_with('/') && !text.contains("//");
+        if prefixes.into_iter().any(|prefix| !prefix.is_empty() && !is_prefix(prefix)) {
+            return invalid("a `forward_auth.prefix` is a path like `/api`, without a slash at its end");
         }
         let names: BTreeSet<_> = points.iter().map(|point| &point.name).collect();
         let known_by: BTreeSet<_> = points.iter().map(|point| (point.token_sha256, point.key)).collect();

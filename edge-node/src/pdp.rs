@@ -17,7 +17,8 @@ use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
 use remit_common::policy::advice::{self, Advised, Question};
 use remit_common::policy::call::ToolCall;
-use remit_common::policy::catalogue::{Tool, Upstream};
+use remit_common::policy::catalogue::http::HttpParts;
+use remit_common::policy::catalogue::{Catalogue, Tool, Upstream};
 use remit_common::policy::decision::{Decision, Denied, Permitted, Reason};
 use remit_common::policy::stage::Stage;
 use remit_common::proof::{ProofFault, ProofRefused};
@@ -173,6 +174,7 @@ pub(crate) struct Cleared {
     call: ToolCall,
     permitted: Permitted,
     upstream: Upstream,
+    request: Option<HttpParts>,
     deadline: BootTime,
 }
 
@@ -190,8 +192,8 @@ impl Cleared {
     }
 
     /// Takes it apart, for [`crate::pep`] alone.
-    pub(crate) fn into_parts(self) -> (ToolCall, Permitted, Upstream, BootTime) {
-        (self.call, self.permitted, self.upstream, self.deadline)
+    pub(crate) fn into_parts(self) -> (ToolCall, Permitted, (Upstream, Option<HttpParts>), BootTime) {
+        (self.call, self.permitted, (self.upstream, self.request), self.deadline)
     }
 }
 
@@ -405,6 +407,14 @@ pub(crate) fn judge(
     clear(view, active, effective, call, permitted, (floor, proven), now).map_err(Refusal::after_policy)
 }
 
+/// The request that a call of a plain HTTP tool is; none for one that speaks MCP.
+fn request_of(catalogue: &Catalogue, tool: &Tool, call: &ToolCall) -> Result<Option<HttpParts>, Box<Refusal>> {
+    let Some(http) = &tool.http else { return Ok(None) };
+    http.request(tool, catalogue, &call.arguments)
+        .map(Some)
+        .map_err(|none| Refusal::of_call(Denied::new(Reason::Malformed, none.to_string())))
+}
+
 /// What nobody has described could do anything.
 pub(crate) fn anything() -> Effects {
     Effects::from_iter(Effect::ALL)
@@ -479,6 +489,7 @@ fn clear(
         active.bundle.policy().catalogue().upstreams.get(&tool.upstream).cloned().ok_or_else(|| {
             Refusal::of_call(Denied::new(Reason::UpstreamUnreachable, "no such upstream in the bundle"))
         })?;
+    let request = request_of(active.bundle.policy().catalogue(), tool, &call)?;
     let life = PERMIT_LIFE_MAX.min(fresh.left).min(left).min(effective.expires.since(now.wall));
-    Ok(Cleared { call, permitted, upstream, deadline: now.boot.plus(life) })
+    Ok(Cleared { call, permitted, upstream, request, deadline: now.boot.plus(life) })
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use remit_common::id::DecisionId;
 use remit_common::lattice::{Effect, Effects, Log};
+use remit_common::policy::catalogue::http::HttpParts;
 use remit_common::policy::catalogue::{Tool, Upstream};
 use remit_common::policy::decision::Obligations;
 use remit_common::policy::json::Json;
@@ -24,6 +25,7 @@ pub(crate) struct Permit {
     tool: Arc<Tool>,
     upstream: Upstream,
     arguments: Json,
+    request: Option<HttpParts>,
     deadline: BootTime,
 }
 
@@ -62,12 +64,13 @@ pub(crate) fn permit(cleared: Cleared, receipt: &Receipt) -> Result<(Permit, Dut
     if receipt.durability() < durability(permitted.facts.effects, permitted.obligations.demands.log) {
         return Err(NotRecorded);
     }
-    let (call, permitted, upstream, deadline) = cleared.into_parts();
+    let (call, permitted, (upstream, request), deadline) = cleared.into_parts();
     let permit = Permit {
         decision: receipt.decision(),
         tool: Arc::clone(&permitted.tool),
         upstream,
         arguments: call.arguments,
+        request,
         deadline,
     };
     Ok((permit, Duties { tool: permitted.tool, obligations: permitted.obligations }))
@@ -88,6 +91,11 @@ impl Permit {
 
     pub(crate) fn arguments(&self) -> &Json {
         &self.arguments
+    }
+
+    /// What the call is as a request, of a tool that is plain HTTP.
+    pub(crate) fn request(&self) -> Option<&HttpParts> {
+        self.request.as_ref()
     }
 
     /// Whether it still holds. Asked immediately before the first byte goes to the upstream.

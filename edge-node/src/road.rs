@@ -30,7 +30,7 @@ use remit_common::record::{Detail, RecordKind, salted};
 use remit_common::time::Now;
 use tokio::sync::{Semaphore, mpsc, oneshot};
 
-pub(crate) use advising::{Advice, Asked};
+pub(crate) use advising::{Advice, Asked, Held};
 pub(crate) use registering::Registered;
 
 use crate::active::{ActiveBundle, View, ViewCell};
@@ -147,6 +147,17 @@ impl From<Box<Refusal>> for NoResult {
 }
 
 impl Journey {
+    /// From here on it is about a call of this tool.
+    pub(crate) fn names(&mut self, tool: &Tool) {
+        self.tool = Some(tool.name.clone());
+    }
+
+    /// From here on it is about this call.
+    pub(crate) fn carries(&mut self, call: &ToolCall) {
+        self.tool = Some(call.tool.clone());
+        self.arguments = Some(salted(&self.salt, &json::encode(&call.arguments)));
+    }
+
     /// The envelope as the caller may use it: as the agent that it has shown to be.
     fn acting(&self, effective: Arc<Effective>) -> Arc<Effective> {
         let active = self.view.bundles.get(&effective.tenant);
@@ -188,16 +199,8 @@ impl Gateway {
         journey.view = self.views.load_full();
     }
 
-    /// Authenticates the envelope and looks whether it stands here and now.
-    ///
-    /// # Errors
-    /// Why not; recorded.
-    fn admit(&self, journey: &mut Journey, presented: Arc<Presented>) -> Result<Arc<Effective>, Box<Refusal>> {
-        journey.presented = Some(presented);
-        self.admit_again(journey)
-    }
-
-    /// The same under the view that the journey has now: who may issue envelopes can have changed with it.
+    /// Authenticates the envelope again under the view that the journey has now, and looks whether it stands: who may issue
+    /// envelopes can have changed with it.
     fn admit_again(&self, journey: &mut Journey) -> Result<Arc<Effective>, Box<Refusal>> {
         let admitted = self.authenticate(journey).and_then(|chain| self.stand(journey, &chain));
         admitted.inspect_err(|refusal| self.deny(journey, refusal))
@@ -266,8 +269,7 @@ impl Gateway {
         headers: &HeaderMap,
         progress: Option<&mpsc::Sender<Progress>>,
     ) -> Result<Released, NoResult> {
-        journey.tool = Some(call.tool.clone());
-        journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
+        journey.carries(&call);
         let mut effective = Arc::clone(effective);
         let mut decisions = 1;
         loop {
@@ -284,6 +286,25 @@ impl Gateway {
                 Ok(released) => return Ok(released),
             }
         }
+    }
+
+    /// The same for a call that was read from a request by the policy that judges it: under another one it may be none,
+    /// so that there is no second decision about it.
+    ///
+    /// # Errors
+    /// Why there is no result; recorded.
+    pub(crate) async fn call_once(
+        self: &Arc<Self>,
+        journey: &mut Journey,
+        effective: &Arc<Effective>,
+        call: ToolCall,
+        headers: &HeaderMap,
+    ) -> Result<Released, NoResult> {
+        journey.carries(&call);
+        self.decide(journey, effective, call, headers, None).await.map_err(|undone| match undone {
+            Undone::Overtaken(refusal) => NoResult::Refused(refusal),
+            Undone::NoResult(none) => none,
+        })
     }
 
     /// One decision about a call, and what came of it.

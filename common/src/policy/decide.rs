@@ -38,14 +38,16 @@ pub fn decide(
 /// The tools that an agent may list: those that some grant of its envelope reaches, for its purpose.
 #[must_use]
 pub fn visible_tools(policy: &CompiledPolicy, authority: &Authority) -> Vec<Arc<Tool>> {
-    let reached =
-        |tool: &Tool| {
-            authority.scope.grants().filter_map(|(_, grant)| grant).any(|grant| {
-                grant.reaches(&tool.name, tool.effects, is_newer(tool, authority), tool.definition.as_ref())
-            })
-        };
-    let tools = policy.catalogue().tools.values();
-    tools.filter(|tool| tool.serves(&authority.purpose) && reached(tool)).cloned().collect()
+    policy.catalogue().tools.values().filter(|tool| is_visible(tool, authority)).cloned().collect()
+}
+
+/// Whether an agent may know that there is this tool.
+#[must_use]
+pub fn is_visible(tool: &Tool, authority: &Authority) -> bool {
+    let mut grants = authority.scope.grants().filter_map(|(_, grant)| grant);
+    tool.serves(&authority.purpose)
+        && grants
+            .any(|grant| grant.reaches(&tool.name, tool.effects, is_newer(tool, authority), tool.definition.as_ref()))
 }
 
 /// A call that came past the gate: what policies are asked about.

@@ -58,6 +58,12 @@ pub enum UnusableResult {
     NotRecords(String),
 }
 
+/// Whether these obligations let a result of this tool pass as it is, so that nobody has to see it to release it.
+#[must_use]
+pub fn releases_everything(tool: &Tool, limits: &Obligations) -> bool {
+    !tool.is_classified() && !limits.demands.redact.unclassified
+}
+
 /// Filters the result of a call by its tool's descriptor and the obligations of the grant that admitted it.
 ///
 /// # Errors

@@ -6,6 +6,7 @@
 //! anything else reads the answer. Clauses G-24 to G-31.
 
 mod connection;
+mod plain;
 mod reply;
 
 use std::sync::Arc;
@@ -163,7 +164,12 @@ impl Egress {
         cut: impl Future<Output = CalledOff> + Send,
         progress: Option<&mpsc::Sender<Progress>>,
     ) -> Result<Reply, CallFailed> {
-        let request = build(&permit, credential.as_deref(), progress.is_some())?;
+        let request = match permit.request() {
+            Some(parts) => plain::build(&permit, parts)?,
+            None => build(&permit, progress.is_some())?,
+        };
+        let is_plain = permit.request().is_some();
+        let request = with_credential(request, &permit, credential.as_deref())?;
         let sent = AtomicBool::new(false);
         let check = || {
             permit.check_time(self.env.now().boot).map_err(|_| CalledOff::PermitEnded)?;
@@ -181,7 +187,8 @@ impl Egress {
                 Err(ExchangeFailed::CalledOff(why)) => return Err(CallFailed::CalledOff(why)),
                 Err(failed) => return Err(failed.into()),
             };
-            let told = progress.filter(|_| parts.status.is_success());
+            // Plain HTTP has no word for progress.
+            let told = progress.filter(|_| parts.status.is_success() && !is_plain);
             let body = gather(pieces, content_type(&parts), credential.as_deref(), told).await?;
             Ok((parts, body))
         };
@@ -204,13 +211,17 @@ impl Egress {
                 .and_then(|()| credential.traces().check_absent(&body))
                 .map_err(|_| CallFailed::CarriesCredential)?;
         }
-        if !parts.status.is_success() {
+        if !(parts.status.is_success() || is_plain && plain::is_answer(parts.status)) {
             return Err(CallFailed::Status(parts.status));
         }
         if parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(CallFailed::Encoded);
         }
-        let reply = reply::parse(content_type(&parts), &body)?;
+        let reply = if is_plain {
+            plain::parse(parts.status, content_type(&parts), &body)?
+        } else {
+            reply::parse(content_type(&parts), &body)?
+        };
         if let (Some(credential), Reply::Result(result)) = (&credential, &reply) {
             // Escapes are undone now: `\u0073k-…` is found here.
             check_texts(result, &mut |text| credential.traces().check_absent(text.as_bytes()).is_ok())
@@ -276,8 +287,8 @@ fn check_texts(json: &Json, clean: &mut impl FnMut(&str) -> bool) -> Result<(), 
     }
 }
 
-/// The request of a permitted call, credential included.
-fn build(permit: &Permit, credential: Option<&Credential>, wants_progress: bool) -> Result<Request<Bytes>, CallFailed> {
+/// The request of a permitted call of an MCP tool, without the credential.
+fn build(permit: &Permit, wants_progress: bool) -> Result<Request<Bytes>, CallFailed> {
     let (tool, upstream) = (permit.tool(), permit.upstream());
     let mut meta = vec![
         (META_VERSION.to_owned(), Json::text(PROTOCOL_VERSION)),
@@ -299,7 +310,7 @@ fn build(permit: &Permit, credential: Option<&Credential>, wants_progress: bool)
             ]),
         ),
     ]));
-    let mut request = Request::builder()
+    Request::builder()
         .method(Method::POST)
         .version(Version::HTTP_11)
         .uri(upstream.path())
@@ -311,10 +322,18 @@ fn build(permit: &Permit, credential: Option<&Credential>, wants_progress: bool)
         .header(METHOD_HEADER, "tools/call")
         .header(NAME_HEADER, header_form(&tool.upstream_tool))
         .body(Bytes::from(body))
-        .map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))?;
+        .map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))
+}
+
+/// The request with the credential that the tool's descriptor names, last.
+fn with_credential(
+    mut request: Request<Bytes>,
+    permit: &Permit,
+    credential: Option<&Credential>,
+) -> Result<Request<Bytes>, CallFailed> {
     match credential {
-        Some(credential) => inject(request.headers_mut(), upstream, credential)?,
-        None if tool.credential.is_some() => return Err(CallFailed::NotBuilt("the credential is missing")),
+        Some(credential) => inject(request.headers_mut(), permit.upstream(), credential)?,
+        None if permit.tool().credential.is_some() => return Err(CallFailed::NotBuilt("the credential is missing")),
         None => {}
     }
     Ok(request)

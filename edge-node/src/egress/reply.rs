@@ -54,7 +54,7 @@ pub(super) fn is_stream(content_type: Option<&[u8]>) -> bool {
     progress::is_stream(content_type.unwrap_or_default())
 }
 
-fn essence(content_type: Option<&[u8]>) -> &[u8] {
+pub(super) fn essence(content_type: Option<&[u8]>) -> &[u8] {
     content_type.unwrap_or_default().split(|b| *b == b';').next().unwrap_or_default().trim_ascii()
 }
 

@@ -9,6 +9,7 @@ use axum::response::Response;
 use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, WWW_AUTHENTICATE};
 use http::{HeaderMap, HeaderValue, Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
+use remit_common::id::DecisionId;
 use remit_common::limits::CHANNEL_REQUEST_BYTES_MAX;
 use remit_common::net::http::PeerAddr;
 use remit_common::policy::decision::Reason;
@@ -89,11 +90,16 @@ async fn answer(
 }
 
 pub(super) fn refused(journey: &Journey, refusal: &Refusal) -> Response {
+    refused_as(&journey.decision, refusal)
+}
+
+/// The same for a decision of this id.
+pub(super) fn refused_as(decision: &DecisionId, refusal: &Refusal) -> Response {
     let fault = refusal.proof.map(|proof| proof.fault);
     let mut members = vec![("reason".to_owned(), Json::text(refusal.denied.reason.as_str()))];
     members.extend(fault.map(|fault| ("proof".to_owned(), Json::text(fault.as_str()))));
     members.extend(refusal.denied.hop.map(|hop| ("hop".to_owned(), Json::Int(hop.into()))));
-    members.push(("decision_id".to_owned(), Json::Text(journey.decision.to_string())));
+    members.push(("decision_id".to_owned(), Json::Text(decision.to_string())));
     let mut response = Response::new(Body::from(json::encode(&Json::Object(members))));
     *response.status_mut() = match (fault, refusal.challenge) {
         (Some(ProofFault::Busy), _) => StatusCode::TOO_MANY_REQUESTS,
@@ -104,7 +110,7 @@ pub(super) fn refused(journey: &Journey, refusal: &Refusal) -> Response {
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.extend(challenge::of(refusal).map(|challenge| (WWW_AUTHENTICATE, challenge)));
-    headers.extend(HeaderValue::from_str(&journey.decision.to_string()).ok().map(|id| (DECISION_HEADER, id)));
+    headers.extend(HeaderValue::from_str(&decision.to_string()).ok().map(|id| (DECISION_HEADER, id)));
     response
 }
 

@@ -12,6 +12,7 @@ mod directory;
 mod drain;
 pub(crate) mod enforcement;
 pub(crate) mod mcp;
+mod plain;
 mod revocations;
 
 use std::collections::BTreeSet;
@@ -29,7 +30,8 @@ use tokio::sync::mpsc;
 
 pub(crate) use self::body::BODY_BYTES_READ_MAX;
 pub(crate) use self::enforcement::EnforcementPoints;
-use self::enforcement::authzen;
+use self::enforcement::{authzen, forward_auth};
+pub(crate) use self::plain::CalledTool;
 use crate::road::Gateway;
 use crate::sync::{Asking, Hold};
 
@@ -81,8 +83,11 @@ pub(crate) fn router(ingress: Ingress) -> Router {
         .route("/mcp", any(mcp::serve))
         .route("/v1/channels", any(channels::serve))
         .route("/v1/delegations", any(delegations::serve))
+        .route("/t/{*path}", any(plain::serve))
         .route(authzen::EVALUATION_PATH, any(authzen::evaluation))
         .route(authzen::EVALUATIONS_PATH, any(authzen::evaluations))
+        .route(forward_auth::PATH, any(forward_auth::serve))
+        .route(&format!("{}/{{*path}}", forward_auth::PATH), any(forward_auth::serve))
         .route_layer(turn_away)
         // An edge that drains is cut at like any other.
         .route("/v1/revocations", any(revocations::serve))

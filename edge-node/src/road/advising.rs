@@ -8,18 +8,22 @@ use std::sync::Arc;
 
 use http::HeaderValue;
 use remit_common::envelope::{Effective, RawPresentation};
-use remit_common::id::{TenantId, ToolName};
+use remit_common::id::{DecisionId, TenantId, ToolName};
 use remit_common::lattice::{Effects, Log};
 use remit_common::policy::advice::{Advised, Party, Question};
 use remit_common::policy::call::{self, ToolCall};
 use remit_common::policy::decision::{Denied, Permitted, Reason};
 use remit_common::policy::json::{self, Json};
+use remit_common::policy::response::releases_everything;
 use remit_common::policy::stage::Stage;
+use remit_common::proof::{Exchange, Proof, Target};
 use remit_common::record::{Detail, RecordKind, salted};
 
 use super::{Gateway, Journey, recorded};
 use crate::chains::Presented;
 use crate::config::EnforcementPointEntry;
+use crate::ingress::CalledTool;
+use crate::ingress::carrier::Carried;
 use crate::pdp::{self, Basis, Refusal};
 use crate::pep;
 use crate::report::{Draft, Durability, NotOnDisk, Weight};
@@ -38,14 +42,31 @@ pub(crate) enum Asked {
         /// What it is about, as the enforcement point has it; it must be what the arguments say.
         resource: Party,
     },
+    /// Whether a request may pass that a proxy holds back.
+    Held(Box<Held>),
     /// Whether policy lets a subject without an envelope do something.
     Plain(Question),
+}
+
+/// A request that a proxy holds back, and what it has shown so far.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(crate) carried: Carried,
+    /// Over the request that is held back, without a body.
+    pub(crate) proof: Option<Proof>,
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) query: String,
+    pub(crate) content_type: String,
+    pub(crate) idempotency_key: Vec<u8>,
+    /// Which tool it calls, or why none.
+    pub(crate) called: Result<CalledTool, Denied>,
 }
 
 /// What the enforcement point is told.
 #[derive(Debug)]
 pub(crate) struct Advice {
-    decision: String,
+    decision: DecisionId,
     basis: Basis,
     verdict: Result<Yes, Box<Refusal>>,
 }
@@ -63,14 +84,23 @@ impl Advice {
     }
 
     pub(crate) fn decision_header(&self) -> Option<HeaderValue> {
-        HeaderValue::from_str(&self.decision).ok()
+        HeaderValue::from_str(&self.decision.to_string()).ok()
+    }
+
+    pub(crate) fn decision(&self) -> &DecisionId {
+        &self.decision
+    }
+
+    /// Why it is a no.
+    pub(crate) fn refusal(&self) -> Option<&Refusal> {
+        self.verdict.as_ref().err().map(Box::as_ref)
     }
 
     /// Reasons, rules, and on what knowledge.
     pub(crate) fn context(&self) -> Json {
         let number = |number: u64| i64::try_from(number).map_or(Json::Null, Json::Int);
         let names = |names: &[_]| Json::Array(names.iter().map(ToString::to_string).map(Json::Text).collect());
-        let mut members = vec![("decision_id".to_owned(), Json::text(self.decision.as_str()))];
+        let mut members = vec![("decision_id".to_owned(), Json::Text(self.decision.to_string()))];
         let mut add = |name: &str, value: Json| members.push((name.to_owned(), value));
         match &self.verdict {
             Ok(Yes::Call(permitted)) => {
@@ -117,21 +147,24 @@ impl Gateway {
         &self,
         mut journey: Journey,
         point: &EnforcementPointEntry,
-        asked: Result<(Asked, Option<u64>), &'static str>,
+        asked: Result<(Asked, Option<u64>), Box<Refusal>>,
     ) -> Advice {
         let mut about = None;
+        let is_unread = asked.is_err();
         let judged = match asked {
-            Err(rule) => Err(Refusal::of_call(Denied::new(Reason::Malformed, rule))),
+            Err(refusal) => Err(refusal),
             Ok((Asked::Plain(question), _)) => {
                 about = Some(format!("{}::{:?}", question.subject.kind.escape_debug(), question.subject.id));
                 self.advise_plainly(&mut journey, &point.tenant, &question).map(Yes::Plain)
             }
             Ok((Asked::Call { envelope, call, subject, resource }, demanded)) => {
-                journey.tool = Some(call.tool.clone());
-                journey.arguments = Some(salted(&journey.salt, &json::encode(&call.arguments)));
+                journey.carries(&call);
                 journey.presented = Some(Arc::new(Presented::from(envelope)));
                 let judged = self.advise_about_call(&mut journey, point, call, (&subject, &resource), demanded);
                 judged.map(|yes| Yes::Call(yes.into()))
+            }
+            Ok((Asked::Held(held), demanded)) => {
+                self.advise_about_request(&mut journey, point, *held, demanded).map(|yes| Yes::Call(yes.into()))
             }
         };
         let known = Detail { asked_by: Some(point.name.clone()), subject: about.map(bounded), ..journey.detail() };
@@ -153,7 +186,7 @@ impl Gateway {
         if let Err(refusal) = &verdict {
             let draft = draft(refusal.denied.reason, self.effects_of(&journey), recorded::denied(refusal, known));
             // Whatever an enforcement point passes on of strangers fills no disk.
-            let is_strangers = refusal.challenge || refusal.denied.reason == Reason::Malformed;
+            let is_strangers = is_unread || refusal.challenge || refusal.denied.reason == Reason::Malformed;
             if is_strangers {
                 self.reporter.refused_caller(draft);
             } else {
@@ -162,7 +195,7 @@ impl Gateway {
         }
         let reason = verdict.as_ref().map_or_else(|refusal| refusal.denied.reason, |_| Reason::Permit);
         self.metrics.advised(reason, self.took(&journey));
-        Advice { decision: journey.decision.to_string(), basis, verdict }
+        Advice { decision: journey.decision, basis, verdict }
     }
 
     async fn record_first(&self, draft: Draft, durability: Durability) -> Result<(), Box<Refusal>> {
@@ -204,8 +237,7 @@ impl Gateway {
     ) -> Result<Permitted, Box<Refusal>> {
         let chain = self.authenticate(journey)?;
         if chain.effective.tenant != point.tenant {
-            let detail = "an enforcement point asks about envelopes of its own tenant";
-            return Err(Refusal::of_call(Denied::new(Reason::WrongAudience, detail)));
+            return Err(of_another_tenant());
         }
         let effective = self.stand(journey, &chain)?;
         // Before anything is said of what the envelope would be good for.
@@ -232,6 +264,47 @@ impl Gateway {
         }
         Ok(permitted.clone())
     }
+}
+
+impl Gateway {
+    fn advise_about_request(
+        &self,
+        journey: &mut Journey,
+        point: &EnforcementPointEntry,
+        held: Held,
+        demanded: Option<u64>,
+    ) -> Result<Permitted, Box<Refusal>> {
+        let Held { carried, proof, method, path, query, content_type, idempotency_key, called } = held;
+        let target = Target::Http { method: &method, path: &path, query: &query, content_type: &content_type };
+        let exchange = Exchange { target, body: b"", idempotency_key: &idempotency_key };
+        let effective = self.prove(journey, carried, proof.as_ref(), &exchange, point.vouches)?;
+        if effective.tenant != point.tenant {
+            return Err(of_another_tenant());
+        }
+        if let Ok(called) = &called {
+            journey.names(&called.tool);
+        }
+        let called = called.and_then(|called| called.for_caller(&effective)).map_err(Refusal::of_call)?;
+        if called.takes_body() {
+            let detail = "the tool takes a body, which is not seen here: call it by this edge";
+            return Err(Refusal::of_call(Denied::new(Reason::UnmappedDimension, detail)));
+        }
+        let call = called.read(Some(&query), b"").map_err(Refusal::of_call)?;
+        journey.carries(&call);
+        let proof = (self.floor, journey.proven);
+        let cleared = pdp::judge(&journey.view, &effective, &self.place, call, proof, demanded, journey.arrived)?;
+        let permitted = cleared.permitted();
+        if !releases_everything(&permitted.tool, &permitted.obligations) {
+            let detail = "its answer has to be filtered, and comes from somebody else: call it by this edge";
+            return Err(Refusal::of_call(Denied::new(Reason::ObligationUnmet, detail)));
+        }
+        Ok(permitted.clone())
+    }
+}
+
+fn of_another_tenant() -> Box<Refusal> {
+    let detail = "an enforcement point asks about envelopes of its own tenant";
+    Refusal::of_call(Denied::new(Reason::WrongAudience, detail))
 }
 
 impl Yes {

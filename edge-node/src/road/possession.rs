@@ -114,17 +114,34 @@ impl Gateway {
         Ok(Some(svid))
     }
 
-    /// Checks the proof over exactly what was received, and only then authenticates the envelope and looks whether it
-    /// stands here and now. From here on the journey knows what its caller has proven.
+    /// As [`Self::prove`], for a caller for whom nobody vouches; a refusal is recorded.
     ///
     /// # Errors
-    /// Why not; recorded.
+    /// Why not.
     pub(crate) fn admit_proven(
         &self,
         journey: &mut Journey,
         carried: Carried,
         proof: Option<&Proof>,
         exchange: &Exchange<'_>,
+    ) -> Result<Arc<Effective>, Box<Refusal>> {
+        let proven = self.prove(journey, carried, proof, exchange, Grade::None);
+        proven.inspect_err(|refusal| self.deny(journey, refusal))
+    }
+
+    /// Checks the proof over exactly what was received, and only then authenticates the envelope and looks whether it
+    /// stands here and now. From here on the journey knows what its caller has proven. A request without a proof counts
+    /// as proven as far as somebody vouches for it; a proof that is there has to hold.
+    ///
+    /// # Errors
+    /// Why not.
+    pub(super) fn prove(
+        &self,
+        journey: &mut Journey,
+        carried: Carried,
+        proof: Option<&Proof>,
+        exchange: &Exchange<'_>,
+        vouched: Grade,
     ) -> Result<Arc<Effective>, Box<Refusal>> {
         let shown = match carried {
             Carried::Presentation(raw) | Carried::Bearer(raw) => {
@@ -135,7 +152,7 @@ impl Gateway {
         let channel = proof.and_then(|proof| self.channels.get(&proof.channel, journey.arrived.boot));
         let grade = match proof {
             Some(proof) => self.check_proof(journey, &shown, channel.as_deref(), proof, exchange),
-            None => self.check_connection(journey, &shown),
+            None => self.check_connection(journey, &shown, vouched),
         };
         let proven = grade.and_then(|grade| {
             let behind = || channel.as_ref().map(|channel| Arc::clone(channel.presented()));
@@ -145,14 +162,16 @@ impl Gateway {
         });
         let (grade, presented) = proven.map_err(|refused| {
             journey.envelope = self.known(journey, &shown, channel.as_deref());
-            self.refuse_proof(journey, &refused)
+            Refusal::of_proof(&refused)
         })?;
         journey.channel = channel;
         journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition), ..journey.proven };
-        let effective = self.admit(journey, presented)?;
+        journey.presented = Some(presented);
+        let chain = self.authenticate(journey)?;
+        let effective = self.stand(journey, &chain)?;
         // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
         let enough = self.floor.check(grade, pdp::demanded_by(&effective));
-        enough.map_err(|refused| self.refuse_proof(journey, &refused))?;
+        enough.map_err(|refused| Refusal::of_proof(&refused))?;
         Ok(journey.acting(effective))
     }
 
@@ -180,12 +199,13 @@ impl Gateway {
         Ok(grade)
     }
 
-    /// What a request without a proof proves by its connection, if that is not too little for this edge.
-    fn check_connection(&self, journey: &Journey, shown: &Shown) -> Result<Grade, ProofRefused> {
+    /// What a request without a proof proves by its connection, or by whoever vouches for it, if that is not too little
+    /// for this edge.
+    fn check_connection(&self, journey: &Journey, shown: &Shown, vouched: Grade) -> Result<Grade, ProofRefused> {
         // Leaf ids stand in logs: a reference is nothing without a proof.
         let presented = shown.presented.as_deref().ok_or(ProofRefused::Missing)?;
         let is_holder = journey.connection.is_some() && journey.connection == leaf_holder(presented.raw());
-        let grade = if is_holder { Grade::P0 } else { Grade::None };
+        let grade = if is_holder { vouched.max(Grade::P0) } else { vouched };
         self.floor.check(grade, Grade::None)?;
         Ok(grade)
     }

@@ -31,6 +31,7 @@ fn point(vouches: Grade) -> EnforcementPointEntry {
         token_sha256: Some(Digest::of(&[TOKEN.as_bytes()])),
         key: None,
         vouches,
+        forward_auth: None,
     }
 }
 

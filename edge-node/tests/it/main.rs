@@ -22,15 +22,21 @@ mod drain;
 #[cfg(test)]
 mod enrolment;
 #[cfg(test)]
+mod forward;
+#[cfg(test)]
 mod hostile;
 #[cfg(test)]
 mod identities;
 #[cfg(test)]
 mod mcp;
 #[cfg(test)]
+mod nginx;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod overtaken;
+#[cfg(test)]
+mod plain;
 #[cfg(test)]
 mod proofs;
 #[cfg(test)]

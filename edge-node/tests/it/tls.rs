@@ -154,6 +154,7 @@ async fn an_enforcement_point_is_known_by_its_certificate() {
         token_sha256: None,
         key: Some(*keys::key(HOLDER).public()),
         vouches: Grade::None,
+        forward_auth: None,
     }];
     scene.publish(&Variant::new(1, &scene.upstream.url()));
     scene.start_edge().await;

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use remit_common::crypto::digest::Digest;
-use remit_common::id::{EnforcementPoint, TenantId};
+use remit_common::id::{EnforcementPoint, TenantId, UpstreamName};
 use remit_common::proof::Grade;
 use serde_json::json;
 
@@ -20,6 +20,10 @@ Example: let a gateway ask the edge beside it about the tenant acme
   remit edge enforcement-point records-gateway --tenant acme --token gateway.token >> edge.toml
   (restart the edge; give the file to the gateway, which sends what is in it as `Authorization: Bearer`)
 
+Example: let nginx ask whether a request may pass (examples/nginx; the token goes into `Remit-Enforcement-Token`)
+  remit edge enforcement-point front --tenant acme --token front.token \\
+        --forward-auth original --upstream crm --prefix /app >> edge.toml
+
 The edge's configuration gets the token's SHA-256 alone. A file that exists is kept, and its line printed again.")]
 pub(super) struct Args {
     /// How records name the platform
@@ -33,6 +37,16 @@ pub(super) struct Args {
     /// The grade of proof that the platform makes sure of before it asks about an envelope
     #[arg(long, value_name = "GRADE", default_value = "none")]
     vouches: Grade,
+    /// It is a proxy that holds requests back and asks whether they may pass: where it says which request that is
+    /// (`original` for nginx, `forwarded` for Traefik and Caddy, `path` for Envoy)
+    #[arg(long, value_name = "HEADERS", requires = "upstream", value_parser = ["original", "forwarded", "path"])]
+    forward_auth: Option<String>,
+    /// The upstream whose plain HTTP tools such requests call
+    #[arg(long, value_name = "NAME", requires = "forward_auth")]
+    upstream: Option<UpstreamName>,
+    /// What their paths have before what the tools' templates describe
+    #[arg(long, value_name = "/PATH", requires = "forward_auth", default_value = "", hide_default_value = true)]
+    prefix: String,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
@@ -42,10 +56,15 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
     };
     let (token, is_new) = files::read_or_make_secret(&context.env, &args.token, TOKEN_FILE_BYTES_MAX)?;
     let digest = Digest::of(&[token.expose()]);
-    let entry = format!(
+    let mut entry = format!(
         "[[enforcement_points]]\nname = \"{}\"\ntenant = \"{tenant}\"\ntoken_sha256 = \"{digest}\"\nvouches = \"{}\"",
         args.name, args.vouches
     );
+    if let Some((headers, upstream)) = args.forward_auth.as_ref().zip(args.upstream.as_ref()) {
+        let prefix = if args.prefix.is_empty() { String::new() } else { format!(", prefix = {:?}", args.prefix) };
+        let held = format!("\nforward_auth = {{ headers = \"{headers}\", upstream = \"{upstream}\"{prefix} }}");
+        entry.push_str(&held);
+    }
     context.output.document(&json!({
         "name": args.name, "tenant": tenant, "token_sha256": digest, "vouches": args.vouches,
         "token": args.token, "is_new": is_new, "config": entry,

@@ -11,6 +11,7 @@ use serde::Serialize;
 use super::super::{CompiledBundle, Manifest};
 use super::place::Place;
 use crate::lattice::Effect;
+use crate::policy::catalogue::HttpCall;
 use crate::policy::catalogue::Tool;
 use crate::policy::compile::{ENTITIES_FILE, SCHEMA_FILE};
 use crate::policy::engines::cedar::steer::RuleView;
@@ -165,7 +166,9 @@ fn tools(old: &CompiledPolicy, new: &CompiledPolicy) -> Vec<Change> {
 
 fn same_but_for_texts(one: &Tool, two: &Tool) -> bool {
     let (title, description) = (two.title.clone(), two.description.clone());
-    Tool { title, description, input_schema: two.input_schema.clone(), ..one.clone() } == *two
+    // Of a plain tool it says how values are read from a request.
+    let input_schema = if two.http.is_none() { two.input_schema.clone() } else { one.input_schema.clone() };
+    Tool { title, description, input_schema, ..one.clone() } == *two
 }
 
 /// What a descriptor lets through that it did not, whatever policies say. Answers to calls are compared by asking.
@@ -177,6 +180,14 @@ fn loosened(old: &Tool, new: &Tool) -> Option<String> {
     }
     if new.upstream != old.upstream || new.upstream_tool != old.upstream_tool {
         why.push(format!("calls of `{name}` go to `{}` instead of `{}`", new.upstream, old.upstream));
+    }
+    if new.http != old.http {
+        let line =
+            |http: Option<&HttpCall>| http.map_or("MCP".to_owned(), |http| format!("{} {}", http.method, http.path));
+        let (is, was) = (line(new.http.as_ref()), line(old.http.as_ref()));
+        why.push(format!("calls of `{name}` are other requests: `{is}` instead of `{was}`"));
+    } else if new.http.is_some() && new.input_schema != old.input_schema {
+        why.push(format!("what a request of `{name}` says is read in other types"));
     }
     if new.credential.is_some() && new.credential != old.credential {
         why.push(format!("`{name}` is called with another credential"));

@@ -4,6 +4,7 @@
 //! can be taken back, which fields of the answer are billing data) stands here, in the signed bundle, and nowhere
 //! the agent or the tool could change it. Clauses P-10 to P-13.
 
+pub mod http;
 mod read;
 #[cfg(test)]
 mod tests;
@@ -12,8 +13,9 @@ mod upstream;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+pub use http::HttpCall;
 pub(crate) use read::{ReadCatalogue, read};
-pub use upstream::{Injection, InvalidUpstream, Upstream};
+pub use upstream::{Injection, InvalidUpstream, Protocol, Upstream};
 
 use super::json::{Json, Pointer};
 use crate::crypto::digest::Digest;
@@ -42,6 +44,8 @@ pub struct Tool {
     pub upstream: UpstreamName,
     /// What its server calls it.
     pub upstream_tool: String,
+    /// How a call is a request, for a server that speaks plain HTTP.
+    pub http: Option<HttpCall>,
     /// A short name for people.
     pub title: Option<String>,
     /// What an agent is told about it.

@@ -7,10 +7,12 @@ use std::sync::Arc;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Catalogue, Injection, InvalidUpstream, ResourceRule, Tool, Upstream};
+use super::http::{PathTemplate, is_name, placed_as};
+use super::{Catalogue, HttpCall, Injection, InvalidUpstream, Protocol, ResourceRule, Tool, Upstream};
 use crate::crypto::digest::Digest;
 use crate::id::{CredentialId, DimensionName, ToolName, UpstreamName};
 use crate::lattice::{Effect, PurposePath, TOOL_SEGMENTS_MAX};
+use crate::policy::engines::cedar::Shape;
 use crate::policy::fault::{PolicyFault, Source, nearest};
 use crate::policy::json::{Json, Mode, Pointer, check};
 use crate::policy::taxonomy::Taxonomy;
@@ -32,6 +34,7 @@ struct CatalogueFile {
 struct UpstreamEntry {
     name: Text,
     url: Text,
+    protocol: Option<Text>,
     inject: Option<Spanned<InjectEntry>>,
 }
 
@@ -52,7 +55,8 @@ fn whole() -> String {
 struct ToolEntry {
     name: Text,
     upstream: Text,
-    upstream_tool: Option<String>,
+    upstream_tool: Option<Text>,
+    http: Option<Spanned<HttpEntry>>,
     title: Option<String>,
     #[serde(default)]
     description: String,
@@ -76,6 +80,17 @@ struct ToolEntry {
     #[serde(default)]
     since: u64,
     min_pop: Option<Text>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HttpEntry {
+    method: Text,
+    path: Text,
+    #[serde(default)]
+    query: Vec<Text>,
+    #[serde(default)]
+    body: bool,
 }
 
 #[derive(Deserialize)]
@@ -133,7 +148,26 @@ pub(crate) fn read(files: &[(&str, &[u8])], taxonomy: &Taxonomy) -> Result<ReadC
             places.insert(name, place);
         }
     }
+    faults.extend(same_requests(&catalogue, &places));
     if faults.is_empty() { Ok(ReadCatalogue { catalogue, places }) } else { Err(faults) }
+}
+
+/// Two tools of one upstream whose requests nobody could tell apart.
+fn same_requests(catalogue: &Catalogue, places: &BTreeMap<ToolName, PolicyFault>) -> Vec<PolicyFault> {
+    let mut faults = Vec::new();
+    let tools: Vec<_> = catalogue.tools.values().filter_map(|tool| Some((tool, tool.http.as_ref()?))).collect();
+    for (at, (tool, http)) in tools.iter().enumerate() {
+        let same = |(other, of): &&(&Arc<Tool>, &HttpCall)| {
+            let upstreams = catalogue.upstreams.get(&tool.upstream).zip(catalogue.upstreams.get(&other.upstream));
+            upstreams.is_some_and(|(its, others)| http.is_same_as(its, of, others))
+        };
+        if let Some((other, _)) = tools.iter().take(at).find(same) {
+            let place = places.get(&tool.name).cloned();
+            let message = format!("a request of `{}` is one of `{}`, too", tool.name, other.name);
+            faults.extend(place.map(|place| PolicyFault { message, ..place }));
+        }
+    }
+    faults
 }
 
 fn read_upstream(source: &Source<'_>, entry: &UpstreamEntry) -> Result<Upstream, PolicyFault> {
@@ -143,11 +177,16 @@ fn read_upstream(source: &Source<'_>, entry: &UpstreamEntry) -> Result<Upstream,
         let InjectEntry { header, format } = inject.get_ref();
         Injection { header: header.clone(), format: format.clone() }
     });
-    Upstream::new(name, entry.url.get_ref(), inject).map_err(|error| {
+    let protocol = entry.protocol.as_ref().map(|text| {
+        text.get_ref().parse().map_err(|error: InvalidUpstream| source.fault(text.span().start, error.to_string()))
+    });
+    let protocol = protocol.transpose()?.unwrap_or_default();
+    let upstream = Upstream::new(name, entry.url.get_ref(), inject).map_err(|error| {
         let in_injection = matches!(error, InvalidUpstream::Header | InvalidUpstream::Format);
         let inject = entry.inject.as_ref().filter(|_| in_injection).map(Spanned::span);
         source.fault(inject.unwrap_or_else(|| entry.url.span()).start, error.to_string())
-    })
+    })?;
+    Ok(Upstream { protocol, ..upstream })
 }
 
 struct ToolReader<'a> {
@@ -181,10 +220,12 @@ impl ToolReader<'_> {
         let effects = effects.into_iter().collect();
         let min_pop = entry.min_pop.as_ref().and_then(|text| self.parsed(text, str::parse));
         let min_pop = min_pop.unwrap_or_else(|| Tool::min_pop_of(effects));
+        let http = entry.http.as_ref().and_then(|http| self.http(http.get_ref()));
         let tool = Tool {
             name: name?,
             upstream: upstream?,
-            upstream_tool: entry.upstream_tool.clone().unwrap_or_else(|| entry.name.get_ref().clone()),
+            upstream_tool: entry.upstream_tool.as_ref().unwrap_or(&entry.name).get_ref().clone(),
+            http,
             title: entry.title.clone(),
             description: entry.description.clone(),
             input_schema: Json::Null,
@@ -208,7 +249,9 @@ impl ToolReader<'_> {
             Some(schema) => self.schema(schema)?,
             None => schema_of(&tool),
         };
-        Some(Tool { input_schema, ..tool })
+        let tool = Tool { input_schema, ..tool };
+        self.check_http(entry, &tool);
+        Some(tool)
     }
 
     fn fault(&mut self, at: &Range<usize>, message: impl Into<String>) {
@@ -301,6 +344,92 @@ impl ToolReader<'_> {
             classes.extend(pointer.ok().zip(class));
         }
         classes
+    }
+
+    fn http(&mut self, entry: &HttpEntry) -> Option<HttpCall> {
+        let method = entry.method.get_ref();
+        if !HttpCall::is_method(method) {
+            self.fault(&entry.method.span(), "a tool's method is GET, POST, PUT, PATCH or DELETE");
+            return None;
+        }
+        let path: PathTemplate = self.parsed(&entry.path, str::parse)?;
+        for name in &entry.query {
+            let twice = entry.query.iter().filter(|other| other.get_ref() == name.get_ref()).count() > 1;
+            if twice || !is_name(name.get_ref()) || path.arguments().any(|other| other == name.get_ref()) {
+                let message = format!(
+                    "`{}` is no name of an argument, or stands in the path or the query already",
+                    name.get_ref()
+                );
+                self.fault(&name.span(), message);
+            }
+        }
+        let query = entry.query.iter().map(|name| name.get_ref().clone()).collect();
+        Some(HttpCall { method: method.clone(), path, query, body: entry.body })
+    }
+
+    /// A tool says how its calls are requests if its server speaks plain HTTP, and then every argument has a place.
+    fn check_http(&mut self, entry: &ToolEntry, tool: &Tool) {
+        let is_http = self.upstreams.get(&tool.upstream).is_some_and(|upstream| upstream.protocol == Protocol::Http);
+        let (Some(http), Some(said)) = (&tool.http, &entry.http) else {
+            if is_http && entry.http.is_none() {
+                let message = format!("upstream `{}` speaks plain HTTP, and the tool does not say how", tool.upstream);
+                let help = "`http = { method = \"GET\", path = \"/contracts/{contract_id}\" }`";
+                self.faults.push(self.source.advise(&entry.name.span(), message, help));
+            }
+            return;
+        };
+        if !is_http {
+            let help = "say `protocol = \"http\"` there, or leave `http` out";
+            let message = format!("upstream `{}` speaks MCP", tool.upstream);
+            self.faults.push(self.source.advise(&said.span(), message, help));
+        }
+        if let Some(text) = &entry.upstream_tool {
+            self.fault(&text.span(), "plain HTTP knows no names of tools");
+        }
+        self.check_places(&said.span(), http, tool);
+        let mut named: Vec<&str> = tool.mapped().chain(&tool.free).filter_map(Pointer::first_name).collect();
+        named.sort_unstable();
+        named.dedup();
+        if let Some(unnamed) = http.placed().find(|placed| !named.contains(placed)) {
+            let message = format!("no call may carry `{unnamed}`: nothing of the descriptor names it");
+            self.faults.push(self.source.advise(&said.span(), message, "give it a meaning, or list it under `free`"));
+        }
+        if let Some(lost) = named.iter().find(|name| !http.body && !http.placed().any(|placed| placed == **name)) {
+            let message = format!("argument `{lost}` is in neither path nor query");
+            self.faults.push(self.source.advise(&said.span(), message, "put it there, or say `body = true`"));
+        }
+    }
+
+    /// What stands in a path or a query is one text, number or boolean, and read as such.
+    fn check_places(&mut self, at: &Range<usize>, http: &HttpCall, tool: &Tool) {
+        for name in http.placed() {
+            let inside = |pointer: &&Pointer| pointer.first_name() == Some(name) && pointer.len() > 1;
+            if let Some(pointer) = tool.mapped().chain(&tool.free).find(inside) {
+                self.fault(at, format!("`{name}` stands in the path or the query, which has nothing at `{pointer}`"));
+            }
+            let help = "`input_schema` says `type = \"string\"`, `\"integer\"` or, in a query, `\"boolean\"`";
+            let is_in_path = http.path.arguments().any(|argument| argument == name);
+            match placed_as(&tool.input_schema, name) {
+                Some(Shape::Text) if tool.amounts.iter().any(|(_, pointer)| pointer.first_name() == Some(name)) => {
+                    let message = format!("`{name}` is an amount, and would be read from the request as a text");
+                    self.faults.push(self.source.advise(at, message, help));
+                }
+                Some(Shape::Bool) if is_in_path => {
+                    let message = format!("`{name}` is a boolean, which has no place in a path");
+                    self.faults.push(self.source.advise(at, message, help));
+                }
+                Some(_) => {}
+                None => {
+                    let message = format!("`{name}` is of a type that neither a path nor a query can carry");
+                    self.faults.push(self.source.advise(at, message, help));
+                }
+            }
+        }
+        let whole = |pointer: &&Pointer| pointer.first_name().is_none();
+        if let Some(pointer) = tool.mapped().chain(&tool.free).find(whole).filter(|_| !http.body) {
+            let message = format!("`{pointer}` names arguments that are in neither path nor query");
+            self.faults.push(self.source.advise(at, message, "name them, or say `body = true`"));
+        }
     }
 
     fn definition(&mut self, text: &Text) -> Option<Digest> {

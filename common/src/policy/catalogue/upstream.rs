@@ -1,5 +1,7 @@
 //! A server that offers tools, and how a credential is put into a request to it.
 
+use std::str::FromStr;
+
 use crate::crypto::digest::Digest;
 use crate::id::UpstreamName;
 use crate::policy::json::{Json, encode};
@@ -29,6 +31,30 @@ pub struct Upstream {
     pub url: String,
     /// How a credential is put into a request; `None` for a server that wants none.
     pub inject: Option<Injection>,
+    /// What it speaks.
+    pub protocol: Protocol,
+}
+
+/// What a server speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Protocol {
+    /// MCP over HTTP, in the stateless revision.
+    #[default]
+    Mcp,
+    /// Plain HTTP: each tool says how its calls are requests.
+    Http,
+}
+
+impl FromStr for Protocol {
+    type Err = InvalidUpstream;
+
+    fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
+        match text {
+            "mcp" => Ok(Self::Mcp),
+            "http" => Ok(Self::Http),
+            _ => Err(InvalidUpstream::Protocol),
+        }
+    }
 }
 
 /// How a credential is put into a request.
@@ -52,6 +78,9 @@ pub enum InvalidUpstream {
     /// Not a header name, or one that belongs to the transport.
     #[error("this header cannot carry a credential")]
     Header,
+    /// Neither `mcp` nor `http`.
+    #[error("an upstream speaks `mcp` or `http`")]
+    Protocol,
     /// A format without exactly one `{}`, or with characters that no header holds.
     #[error("the format holds `{{}}` once, where the credential goes, and printable ASCII besides")]
     Format,
@@ -74,7 +103,7 @@ impl Upstream {
             return Err(InvalidUpstream::NotLoopback);
         }
         let inject = inject.map(Injection::checked).transpose()?;
-        Ok(Self { name, url: url.to_owned(), inject })
+        Ok(Self { name, url: url.to_owned(), inject, protocol: Protocol::default() })
     }
 
     /// Scheme, host and port: what a sealed credential is bound to.
@@ -108,11 +137,16 @@ impl Upstream {
     #[must_use]
     pub fn profile(&self) -> Vec<u8> {
         let part = |text: Option<&String>| text.map_or(Json::Null, Json::text);
-        encode(&Json::object([
-            ("format", part(self.inject.as_ref().map(|inject| &inject.format))),
-            ("header", part(self.inject.as_ref().map(|inject| &inject.header))),
-            ("origin", Json::text(self.origin())),
-        ]))
+        let mut members = vec![
+            ("format".to_owned(), part(self.inject.as_ref().map(|inject| &inject.format))),
+            ("header".to_owned(), part(self.inject.as_ref().map(|inject| &inject.header))),
+            ("origin".to_owned(), Json::text(self.origin())),
+        ];
+        // What was sealed for tools behind one path must not open every path of the server.
+        if self.protocol == Protocol::Http {
+            members.push(("protocol".to_owned(), Json::text("http")));
+        }
+        encode(&Json::Object(members))
     }
 }
 

@@ -8,6 +8,7 @@ mod decide;
 mod diff;
 mod explain;
 mod openfga;
+mod plain;
 mod relating;
 mod relations;
 mod replay;

@@ -233,6 +233,7 @@ fn tool(classes: &[(Pattern, u8)], records: Option<&Pattern>, open: bool) -> Too
         name: ToolName::new("t").expect("name"),
         upstream: UpstreamName::new("u").expect("name"),
         upstream_tool: "t".into(),
+        http: None,
         title: None,
         description: String::new(),
         input_schema: Json::Null,

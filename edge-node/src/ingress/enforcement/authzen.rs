@@ -17,14 +17,16 @@ use remit_common::id::{ActionName, ToolName};
 use remit_common::limits::PRESENTATION_BYTES_MAX;
 use remit_common::policy::advice::{Party, Question};
 use remit_common::policy::call::ToolCall;
-use remit_common::policy::decision::Reason;
+use remit_common::policy::decision::{Denied, Reason};
 use remit_common::policy::json::{self, Json, Mode};
 use remit_common::text;
 
 use super::super::body;
 use super::super::carrier::{self, Carried};
 use super::super::{DECISION_HEADER, Ingress, connection_of, is_json};
+use super::turned_away;
 use crate::config::EnforcementPointEntry;
+use crate::pdp::Refusal;
 use crate::road::{Advice, Asked};
 
 /// Where evaluations are asked for, one and several.
@@ -180,18 +182,11 @@ async fn advise(
 ) -> Advice {
     let gateway = &ingress.gateway;
     let journey = gateway.arrive(connection_of(&parts.extensions));
-    let asked = evaluation.and_then(|evaluation| evaluation.asked(carried)).map_err(|Malformed(what)| what);
-    let asked = match carrier::relations_at_least(&parts.headers) {
-        Ok(demanded) => asked.map(|asked| (asked, demanded)),
-        Err(_) => Err("the revision of relations that is asked for is no number, or there are two"),
-    };
+    let asked = evaluation.and_then(|evaluation| evaluation.asked(carried));
+    let asked = asked.map_err(|Malformed(what)| Denied::new(Reason::Malformed, what));
+    let asked = asked.and_then(|asked| Ok((asked, carrier::relations_at_least(&parts.headers)?)));
+    let asked = asked.map_err(Refusal::of_call);
     gateway.advise(journey, point, asked).await
-}
-
-/// Who is no enforcement point is on record like a caller without an envelope.
-fn turned_away(ingress: &Ingress, parts: &Parts, why: &'static str) {
-    let journey = ingress.gateway.arrive(connection_of(&parts.extensions));
-    ingress.gateway.refuse_request(&journey, Reason::BadProof, why);
 }
 
 /// The evaluations of a request, in which the request's own members stand for what they leave out.

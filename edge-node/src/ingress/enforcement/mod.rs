@@ -5,13 +5,16 @@
 //! G-91 to G-93.
 
 pub(crate) mod authzen;
+pub(super) mod forward_auth;
 
 use http::HeaderMap;
 use http::header::AUTHORIZATION;
+use http::request::Parts;
 use remit_common::crypto::digest::Digest;
 use remit_common::crypto::sign::PublicKey;
+use remit_common::policy::decision::Reason;
 
-use super::carrier;
+use super::{Ingress, carrier, connection_of};
 use crate::config::EnforcementPointEntry;
 
 /// Where a caller's own `Authorization` is passed on, the token stands here.
@@ -36,17 +39,26 @@ impl EnforcementPoints {
     /// Which one asks: by its token in a header of its own, by the key of its connection, or by a bearer token; the first
     /// of these that is there counts, and a token is shown once.
     fn asking(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
-        let mut own = headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes);
-        let mut bearers = headers.get_all(AUTHORIZATION).iter().filter_map(|value| carrier::bearer(value.as_bytes()));
-        let by_key = || connection.and_then(|key| self.0.iter().find(|point| point.key == Some(key)));
-        // Beside a name of its own, what a caller wanted to be authorized by is none of it.
-        let (token, again) = match own.next() {
-            Some(token) => (token, own.next()),
-            None => match by_key() {
-                Some(point) => return Some(point),
-                None => (bearers.next()?, bearers.next()),
-            },
-        };
+        self.asking_aloud(headers, connection).or_else(|| {
+            // Beside a name of its own, what a caller wanted to be authorized by is none of it.
+            let is_alone = !headers.contains_key(TOKEN_HEADER);
+            let bearers = headers.get_all(AUTHORIZATION).iter();
+            let bearers = bearers.filter_map(|value| carrier::bearer(value.as_bytes()));
+            self.of_token(bearers.filter(|_| is_alone))
+        })
+    }
+
+    /// The same for whoever passes on the headers of somebody else: no bearer token is its own.
+    fn asking_aloud(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
+        if headers.contains_key(TOKEN_HEADER) {
+            return self.of_token(headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes));
+        }
+        connection.and_then(|key| self.0.iter().find(|point| point.key == Some(key)))
+    }
+
+    /// Whose the one token is.
+    fn of_token<'t>(&self, mut tokens: impl Iterator<Item = &'t [u8]>) -> Option<&EnforcementPointEntry> {
+        let (token, again) = (tokens.next()?, tokens.next());
         if again.is_some() || !(1..=TOKEN_BYTES_MAX).contains(&token.len()) {
             return None;
         }
@@ -57,4 +69,10 @@ impl EnforcementPoints {
             found.or(is_it.then_some(point))
         })
     }
+}
+
+/// Who is no enforcement point is on record like a caller without an envelope.
+fn turned_away(ingress: &Ingress, parts: &Parts, why: &'static str) {
+    let journey = ingress.gateway.arrive(connection_of(&parts.extensions));
+    ingress.gateway.refuse_request(&journey, Reason::BadProof, why);
 }

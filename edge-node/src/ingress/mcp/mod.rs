@@ -7,6 +7,8 @@ pub(crate) mod headers;
 pub(crate) mod list;
 mod stream;
 
+pub(super) use stream::Guarded;
+
 use std::sync::Arc;
 
 use axum::body::Body;

@@ -133,10 +133,10 @@ impl HttpBody for EventStream {
 /// Something that an answer hangs on was cut while it was on the way.
 #[derive(Debug, thiserror::Error)]
 #[error("what the answer hangs on has been cut: the rest of it is not sent")]
-pub(super) struct CutOff;
+pub(in crate::ingress) struct CutOff;
 
 /// The rest of an answer, which goes out as long as what it hangs on stands.
-pub(super) struct Guarded {
+pub(in crate::ingress) struct Guarded {
     rest: Bytes,
     gateway: Arc<Gateway>,
     effective: Arc<Effective>,
@@ -144,7 +144,7 @@ pub(super) struct Guarded {
 }
 
 impl Guarded {
-    pub(super) fn new(rest: Bytes, gateway: &Arc<Gateway>, effective: &Arc<Effective>, used: Used) -> Self {
+    pub(in crate::ingress) fn new(rest: Bytes, gateway: &Arc<Gateway>, effective: &Arc<Effective>, used: Used) -> Self {
         Self { rest, gateway: Arc::clone(gateway), effective: Arc::clone(effective), used }
     }
 }

@@ -159,6 +159,41 @@ impl Agent {
         bent
     }
 
+    /// A request that is no MCP, with a proof of this grade; a body is JSON.
+    pub(crate) async fn plain(&self, grade: Grade, method: &str, path: &str, body: Option<Vec<u8>>) -> Answered {
+        self.exchange(self.plain_request(grade, method, path, body).await).await
+    }
+
+    /// The same, not sent.
+    pub(crate) async fn plain_request(
+        &self,
+        grade: Grade,
+        method: &str,
+        path: &str,
+        body: Option<Vec<u8>>,
+    ) -> Request<Bytes> {
+        let content_type = if body.is_some() { "application/json" } else { "" };
+        let body = body.unwrap_or_default();
+        let (way, query) = path.split_once('?').unwrap_or((path, ""));
+        let exchange = Exchange {
+            target: Target::Http { method, path: way, query, content_type },
+            body: &body,
+            idempotency_key: b"",
+        };
+        let prover = self.prover.as_ref().unwrap();
+        let proof = prover.prove(&self.client, self.addr, &exchange, grade, Duration::from_secs(60)).await.unwrap();
+        let mut request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header("host", self.addr.to_string())
+            .header("remit-envelope", self.envelope.as_deref().unwrap())
+            .header("remit-proof", proof);
+        if !content_type.is_empty() {
+            request = request.header("content-type", content_type);
+        }
+        request.body(Bytes::from(body)).unwrap()
+    }
+
     /// Asks for a channel with this body.
     pub(crate) async fn ask_channel(&self, body: &[u8]) -> Answered {
         let request = Request::post("/v1/channels")

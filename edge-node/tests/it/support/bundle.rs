@@ -103,6 +103,8 @@ pub(crate) struct Variant {
     pub(crate) fallback: Option<Digest>,
     /// The brake that it lifts.
     pub(crate) lifts: Option<Digest>,
+    /// Tools that are plain HTTP, about customers.
+    pub(crate) plain_http: &'static str,
 }
 
 impl Variant {
@@ -119,6 +121,7 @@ impl Variant {
             relations: None,
             fallback: None,
             lifts: None,
+            plain_http: "",
         }
     }
 }
@@ -230,6 +233,11 @@ text = {{ type = "string" }}
     if rules.is_some() {
         policies.push_str(OWNED_POLICY);
     }
+    if !variant.plain_http.is_empty() {
+        catalogue.push_str(variant.plain_http);
+        schema.push_str(PLAIN_SCHEMA);
+        policies.push_str(PLAIN_POLICY);
+    }
     if variant.more_tools > 0 {
         let actions: Vec<String> =
             (0..variant.more_tools).map(|number| format!("Action::\"{}\"", more_tool(number))).collect();
@@ -269,6 +277,29 @@ text = {{ type = "string" }}
     let files = files.into_iter().map(|(path, text)| (path.to_owned(), text.as_bytes().to_vec()));
     BundleSource { files: files.collect::<BTreeMap<_, _>>() }
 }
+
+const PLAIN_SCHEMA: &str = r#"
+entity Tool;
+action "notes.list", "notes.add", "notes.more" appliesTo { principal: [Agent, User], resource: [Customer], context: Call };
+action "secret.read", "pages.read", "pages.drop", "pages.search" appliesTo { principal: [Agent, User], resource: [Tool], context: Call };
+"#;
+
+const PLAIN_POLICY: &str = r#"
+@id("plain.notes")
+permit (
+    principal in AgentClass::"analyst",
+    action in [Action::"notes.list", Action::"notes.add", Action::"notes.more"],
+    resource
+);
+@id("plain.secret")
+permit (principal in AgentClass::"analyst", action == Action::"secret.read", resource);
+@id("plain.pages")
+permit (
+    principal in AgentClass::"analyst",
+    action in [Action::"pages.read", Action::"pages.drop", Action::"pages.search"],
+    resource
+);
+"#;
 
 const OWNED_MODEL: &str =
     "model\n  schema 1.1\n\ntype user\n\ntype contract\n  relations\n    define account_owner: [user]\n";

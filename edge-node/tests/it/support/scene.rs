@@ -115,6 +115,13 @@ impl Scene {
         self.log.activate(&acme(), bundle::signed(&acme(), variant, self.now, &[0, 2]));
     }
 
+    /// Seals the key for another upstream of a bundle, where there was one for the usual server.
+    pub(crate) fn seal_for(&self, variant: &Variant, upstream: &str) {
+        let policy = bundle::compiled(&acme(), variant, self.now);
+        let profile = policy.catalogue().upstreams.get(upstream).unwrap().profile_digest();
+        self.log.seal(edge_id(), 2, keys::shard(API_KEY, 2, profile));
+    }
+
     pub(crate) async fn start_edge(&self) {
         let running = Running::start(&self.world.env, &self.config).await;
         *self.addr.lock().unwrap() = Some(running.agent_addr);
