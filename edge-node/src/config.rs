@@ -180,9 +180,6 @@ pub struct ForwardAuth {
     pub headers: HeldRequestIn,
     /// The upstream of the catalogue whose plain HTTP tools such requests call.
     pub upstream: UpstreamName,
-    /// What their paths have before what the tools' templates describe, like `/api`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub prefix: String,
 }
 
 /// Where a proxy says which request it holds back.
@@ -541,11 +538,6 @@ impl Config {
         }
         if points.iter().any(|point| !self.tenants.contains(&point.tenant)) {
             return invalid("each is of a tenant that this edge serves");
-        }
-        let prefixes = points.iter().filter_map(|point| point.forward_auth.as_ref()).map(|held| &held.prefix);
-        let is_prefix = |text: &str| text.starts_with('/') && !text.ends_with('/') && !text.contains("//");
-        if prefixes.into_iter().any(|prefix| !prefix.is_empty() && !is_prefix(prefix)) {
-            return invalid("a `forward_auth.prefix` is a path like `/api`, without a slash at its end");
         }
         let names: BTreeSet<_> = points.iter().map(|point| &point.name).collect();
         let known_by: BTreeSet<_> = points.iter().map(|point| (point.token_sha256, point.key)).collect();

@@ -11,7 +11,8 @@ use std::time::Duration;
 use remit_common::crypto::digest::Digest;
 use remit_common::envelope::{Effective, EvidenceKind, TimeDenied};
 use remit_common::id::{
-    AgentId, BundleVersion, CredentialId, Delegator, EdgeId, LogIndex, Region, RevocationEpoch, TenantId, ToolName,
+    AgentId, BundleVersion, CredentialId, Delegator, EdgeId, LinkId, LogIndex, Region, RevocationEpoch, TenantId,
+    ToolName,
 };
 use remit_common::lattice::{Effect, Effects, Grade};
 use remit_common::planted::{Bug, planted};
@@ -175,7 +176,20 @@ pub(crate) struct Cleared {
     permitted: Permitted,
     upstream: Upstream,
     request: Option<HttpParts>,
+    leaf: Option<LinkId>,
     deadline: BootTime,
+}
+
+/// The same, taken apart.
+pub(crate) struct ClearedParts {
+    pub(crate) call: ToolCall,
+    pub(crate) permitted: Permitted,
+    pub(crate) upstream: Upstream,
+    /// What the call is as a request, of a tool that is plain HTTP.
+    pub(crate) request: Option<HttpParts>,
+    /// The last link of the envelope.
+    pub(crate) leaf: Option<LinkId>,
+    pub(crate) deadline: BootTime,
 }
 
 impl Cleared {
@@ -191,9 +205,15 @@ impl Cleared {
         &self.upstream
     }
 
+    /// What the call is as a request, of a tool that is plain HTTP.
+    pub(crate) fn request(&self) -> Option<&HttpParts> {
+        self.request.as_ref()
+    }
+
     /// Takes it apart, for [`crate::pep`] alone.
-    pub(crate) fn into_parts(self) -> (ToolCall, Permitted, (Upstream, Option<HttpParts>), BootTime) {
-        (self.call, self.permitted, (self.upstream, self.request), self.deadline)
+    pub(crate) fn into_parts(self) -> ClearedParts {
+        let Self { call, permitted, upstream, request, leaf, deadline } = self;
+        ClearedParts { call, permitted, upstream, request, leaf, deadline }
     }
 }
 
@@ -491,5 +511,5 @@ fn clear(
         })?;
     let request = request_of(active.bundle.policy().catalogue(), tool, &call)?;
     let life = PERMIT_LIFE_MAX.min(fresh.left).min(left).min(effective.expires.since(now.wall));
-    Ok(Cleared { call, permitted, upstream, request, deadline: now.boot.plus(life) })
+    Ok(Cleared { call, permitted, upstream, request, leaf: effective.leaf(), deadline: now.boot.plus(life) })
 }

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use remit_common::id::DecisionId;
+use remit_common::id::{DecisionId, LinkId};
 use remit_common::lattice::{Effect, Effects, Log};
 use remit_common::policy::catalogue::http::HttpParts;
 use remit_common::policy::catalogue::{Tool, Upstream};
@@ -14,7 +14,7 @@ use remit_common::policy::decision::Obligations;
 use remit_common::policy::json::Json;
 use remit_common::time::BootTime;
 
-use crate::pdp::Cleared;
+use crate::pdp::{Cleared, ClearedParts};
 use crate::report::{Durability, Receipt};
 
 /// Proof that one call was permitted and recorded. Spent by [`crate::egress`], by move.
@@ -26,6 +26,7 @@ pub(crate) struct Permit {
     upstream: Upstream,
     arguments: Json,
     request: Option<HttpParts>,
+    leaf: Option<LinkId>,
     deadline: BootTime,
 }
 
@@ -64,13 +65,14 @@ pub(crate) fn permit(cleared: Cleared, receipt: &Receipt) -> Result<(Permit, Dut
     if receipt.durability() < durability(permitted.facts.effects, permitted.obligations.demands.log) {
         return Err(NotRecorded);
     }
-    let (call, permitted, (upstream, request), deadline) = cleared.into_parts();
+    let ClearedParts { call, permitted, upstream, request, leaf, deadline } = cleared.into_parts();
     let permit = Permit {
         decision: receipt.decision(),
         tool: Arc::clone(&permitted.tool),
         upstream,
         arguments: call.arguments,
         request,
+        leaf,
         deadline,
     };
     Ok((permit, Duties { tool: permitted.tool, obligations: permitted.obligations }))
@@ -96,6 +98,11 @@ impl Permit {
     /// What the call is as a request, of a tool that is plain HTTP.
     pub(crate) fn request(&self) -> Option<&HttpParts> {
         self.request.as_ref()
+    }
+
+    /// Whose call it is: the last link of the envelope.
+    pub(crate) fn leaf(&self) -> Option<LinkId> {
+        self.leaf
     }
 
     /// Whether it still holds. Asked immediately before the first byte goes to the upstream.

@@ -8,14 +8,15 @@
 mod connection;
 mod plain;
 mod reply;
+mod session;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_ENCODING, CONTENT_TYPE, HOST};
-use http::{HeaderName, HeaderValue, Method, Request, StatusCode, Version};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE};
+use http::{HeaderName, HeaderValue, Request, StatusCode};
 use remit_common::limits::TOOL_BODY_BYTES_MAX;
 use remit_common::net::env::{Env, deadline};
 use remit_common::net::http::{HttpClient, HttpFailed, Pieces};
@@ -26,7 +27,7 @@ use remit_common::net::mcp::{
 use remit_common::net::progress::Progress;
 use remit_common::net::sse;
 use remit_common::planted::{Bug, planted};
-use remit_common::policy::catalogue::Upstream;
+use remit_common::policy::catalogue::{Protocol, Upstream};
 use remit_common::policy::decision::Reason;
 use remit_common::policy::json::{self, Json};
 use tokio::sync::mpsc;
@@ -38,6 +39,8 @@ use crate::vault::Credential;
 use connection::{ExchangeFailed, exchange};
 pub(crate) use reply::Reply;
 use reply::{PROGRESS_TOKEN, REQUEST_ID, UnusableReply};
+pub(crate) use session::NoSession;
+use session::{Session, SessionOf, Sessions};
 
 /// Time to reach a server on the same machine or nearby.
 const CONNECT_WITHIN: Duration = Duration::from_secs(3);
@@ -100,13 +103,16 @@ pub(crate) enum CallFailed {
     /// Not an answer.
     #[error("the answer cannot be used")]
     Unusable(#[from] UnusableReply),
+    /// No session was opened, so that nothing was called.
+    #[error("the server opens no session")]
+    NoSession(#[from] NoSession),
 }
 
 impl CallFailed {
     /// Whether the tool can have acted.
     pub(crate) fn reached(&self) -> Reached {
         match self {
-            Self::CalledOff(_) | Self::NotBuilt(_) => Reached::No,
+            Self::CalledOff(_) | Self::NotBuilt(_) | Self::NoSession(_) => Reached::No,
             Self::Exchange(failed) => failed.reached(),
             Self::BrokenOff(_) | Self::Status(_) | Self::Encoded | Self::CarriesCredential | Self::Unusable(_) => {
                 Reached::Perhaps
@@ -120,6 +126,7 @@ impl CallFailed {
             Self::CalledOff(_) => "called-off",
             Self::BrokenOff(_) => "cut-meanwhile",
             Self::NotBuilt(_) => "not-built",
+            Self::NoSession(_) => "no-session",
             Self::Exchange(failed) if failed.reached() == Reached::No => "unreachable",
             Self::Exchange(_) => "no-response",
             Self::Status(_) => "bad-status",
@@ -142,12 +149,18 @@ pub(crate) struct Egress {
     env: Env,
     client: HttpClient,
     within: Duration,
+    sessions: Sessions,
 }
 
 impl Egress {
     /// Tools have `within` to answer.
     pub(crate) fn new(env: &Env, within: Duration) -> Self {
-        Self { env: env.clone(), client: HttpClient::new(env, TOOL_BODY_BYTES_MAX), within }
+        Self {
+            env: env.clone(),
+            client: HttpClient::new(env, TOOL_BODY_BYTES_MAX),
+            within,
+            sessions: Sessions::default(),
+        }
     }
 
     /// Spends a permit. `still` is asked immediately before the first byte goes out, after the permit's own deadline.
@@ -164,12 +177,7 @@ impl Egress {
         cut: impl Future<Output = CalledOff> + Send,
         progress: Option<&mpsc::Sender<Progress>>,
     ) -> Result<Reply, CallFailed> {
-        let request = match permit.request() {
-            Some(parts) => plain::build(&permit, parts)?,
-            None => build(&permit, progress.is_some())?,
-        };
         let is_plain = permit.request().is_some();
-        let request = with_credential(request, &permit, credential.as_deref())?;
         let sent = AtomicBool::new(false);
         let check = || {
             permit.check_time(self.env.now().boot).map_err(|_| CalledOff::PermitEnded)?;
@@ -179,18 +187,13 @@ impl Egress {
         };
         let authority = permit.upstream().authority();
         tracing::debug!(decision = %permit.decision(), upstream = authority, tool = %permit.tool().name, "calling");
-        let credential = credential.filter(|_| !planted(Bug::AnswerNotSearched));
+        let attempt = Attempt { egress: self, permit: &permit, credential: credential.as_deref(), check: &check };
         let whole = async {
-            let response = exchange(&self.env, &self.client, authority, request, CONNECT_WITHIN, check).await;
-            let (parts, pieces) = match response {
-                Ok(response) => response.into_parts(),
-                Err(ExchangeFailed::CalledOff(why)) => return Err(CallFailed::CalledOff(why)),
-                Err(failed) => return Err(failed.into()),
-            };
-            // Plain HTTP has no word for progress.
-            let told = progress.filter(|_| parts.status.is_success() && !is_plain);
-            let body = gather(pieces, content_type(&parts), credential.as_deref(), told).await?;
-            Ok((parts, body))
+            match (permit.request(), permit.upstream().protocol) {
+                (Some(parts), _) => attempt.exchange(plain::build(&permit, parts)?, None).await,
+                (None, Protocol::McpWithSessions) => attempt.in_session(progress).await,
+                (None, _) => attempt.exchange(build(&permit, progress.is_some(), None)?, progress).await,
+            }
         };
         let answered = tokio::select! {
             biased;
@@ -202,7 +205,54 @@ impl Egress {
         };
         let late = || CallFailed::Exchange(ExchangeFailed::Http(HttpFailed::Deadline));
         let (parts, body) = answered.map_err(|_| late())??;
-        if let Some(credential) = &credential {
+        let reply = if is_plain && plain::is_answer(parts.status) {
+            check_encoding(&parts)?;
+            plain::parse(parts.status, content_type(&parts), &body)?
+        } else {
+            reply_of(&parts, &body)?
+        };
+        if let (Some(credential), Reply::Result(result)) = (searched(credential.as_deref()), &reply) {
+            // Escapes are undone now: `\u0073k-…` is found here.
+            check_texts(result, &mut |text| credential.traces().check_absent(text.as_bytes()).is_ok())
+                .map_err(|Found| CallFailed::CarriesCredential)?;
+        }
+        Ok(reply)
+    }
+}
+
+/// The credential for which answers are searched.
+fn searched(credential: Option<&Credential>) -> Option<&Credential> {
+    credential.filter(|_| !planted(Bug::AnswerNotSearched))
+}
+
+/// One call on its way to the server, under one permit.
+struct Attempt<'a, C> {
+    egress: &'a Egress,
+    permit: &'a Permit,
+    credential: Option<&'a Credential>,
+    check: &'a C,
+}
+
+impl<C: Fn() -> Result<(), CalledOff> + Send + Sync> Attempt<'_, C> {
+    /// One exchange, with the credential; its answer does not carry it.
+    async fn exchange(
+        &self,
+        request: Request<Bytes>,
+        progress: Option<&mpsc::Sender<Progress>>,
+    ) -> Result<(http::response::Parts, Vec<u8>), CallFailed> {
+        let Self { egress, permit, credential, check } = self;
+        let request = with_credential(request, permit, *credential)?;
+        let authority = permit.upstream().authority();
+        let response = exchange(&egress.env, &egress.client, authority, request, CONNECT_WITHIN, check).await;
+        let (parts, pieces) = match response {
+            Ok(response) => response.into_parts(),
+            Err(ExchangeFailed::CalledOff(why)) => return Err(CallFailed::CalledOff(why)),
+            Err(failed) => return Err(failed.into()),
+        };
+        let told = progress.filter(|_| parts.status.is_success());
+        let credential = searched(*credential);
+        let body = gather(pieces, content_type(&parts), credential, told).await?;
+        if let Some(credential) = credential {
             let in_headers = parts.headers.iter().try_for_each(|(name, value)| {
                 credential.traces().check_absent(name.as_str().as_bytes())?;
                 credential.traces().check_absent(value.as_bytes())
@@ -211,24 +261,65 @@ impl Egress {
                 .and_then(|()| credential.traces().check_absent(&body))
                 .map_err(|_| CallFailed::CarriesCredential)?;
         }
-        if !(parts.status.is_success() || is_plain && plain::is_answer(parts.status)) {
-            return Err(CallFailed::Status(parts.status));
-        }
-        if parts.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
-            return Err(CallFailed::Encoded);
-        }
-        let reply = if is_plain {
-            plain::parse(parts.status, content_type(&parts), &body)?
-        } else {
-            reply::parse(content_type(&parts), &body)?
-        };
-        if let (Some(credential), Reply::Result(result)) = (&credential, &reply) {
-            // Escapes are undone now: `\u0073k-…` is found here.
-            check_texts(result, &mut |text| credential.traces().check_absent(text.as_bytes()).is_ok())
-                .map_err(|Found| CallFailed::CarriesCredential)?;
-        }
-        Ok(reply)
+        Ok((parts, body))
     }
+
+    /// The call in a session of its holder's. A server that does not know the session any more has not made the call,
+    /// which is said once more in a new one.
+    async fn in_session(
+        &self,
+        progress: Option<&mpsc::Sender<Progress>>,
+    ) -> Result<(http::response::Parts, Vec<u8>), CallFailed> {
+        let Self { egress, permit, credential, check: _ } = self;
+        let leaf = permit.leaf().ok_or(CallFailed::NotBuilt("the permit is nobody's"))?;
+        let credential = credential.map(|credential| (credential.id().clone(), credential.version()));
+        let of = SessionOf { url: permit.upstream().url.clone(), leaf, credential };
+        let mut may_begin_again = true;
+        loop {
+            let session = match egress.sessions.get(&of, egress.env.now().boot) {
+                Some(session) => session,
+                None => {
+                    let session = self.begin().await?;
+                    egress.sessions.put(of.clone(), session.clone(), egress.env.now().boot);
+                    session
+                }
+            };
+            let call = build(permit, progress.is_some(), Some(&session))?;
+            let (parts, body) = self.exchange(call, progress).await?;
+            let is_forgotten = parts.status == StatusCode::NOT_FOUND && session.has_id();
+            if is_forgotten {
+                egress.sessions.forget(&of, &session);
+            }
+            if !(is_forgotten && may_begin_again) {
+                return Ok((parts, body));
+            }
+            may_begin_again = false;
+        }
+    }
+
+    async fn begin(&self) -> Result<Session, CallFailed> {
+        let upstream = self.permit.upstream();
+        let nonsense = |_| CallFailed::NotBuilt("the bundle's upstream does not make a request");
+        let (parts, body) = self.exchange(session::initialize(upstream).map_err(nonsense)?, None).await?;
+        let session = Session::opened(&parts.headers, &reply_of(&parts, &body)?)?;
+        let understood = session::initialized(upstream, &session).map_err(nonsense)?;
+        let (parts, _) = self.exchange(understood, None).await?;
+        if parts.status.is_success() { Ok(session) } else { Err(CallFailed::Status(parts.status)) }
+    }
+}
+
+/// What an MCP server answered.
+fn reply_of(parts: &http::response::Parts, body: &[u8]) -> Result<Reply, CallFailed> {
+    if !parts.status.is_success() {
+        return Err(CallFailed::Status(parts.status));
+    }
+    check_encoding(parts)?;
+    Ok(reply::parse(content_type(parts), body)?)
+}
+
+fn check_encoding(parts: &http::response::Parts) -> Result<(), CallFailed> {
+    let encoding = parts.headers.get(CONTENT_ENCODING);
+    if encoding.is_some_and(|encoding| encoding != "identity") { Err(CallFailed::Encoded) } else { Ok(()) }
 }
 
 fn content_type(parts: &http::response::Parts) -> Option<&[u8]> {
@@ -287,13 +378,14 @@ fn check_texts(json: &Json, clean: &mut impl FnMut(&str) -> bool) -> Result<(), 
     }
 }
 
-/// The request of a permitted call of an MCP tool, without the credential.
-fn build(permit: &Permit, wants_progress: bool) -> Result<Request<Bytes>, CallFailed> {
+/// The request of a permitted call of an MCP tool, without the credential; in a session, where the server has them.
+fn build(permit: &Permit, wants_progress: bool, session: Option<&Session>) -> Result<Request<Bytes>, CallFailed> {
     let (tool, upstream) = (permit.tool(), permit.upstream());
-    let mut meta = vec![
-        (META_VERSION.to_owned(), Json::text(PROTOCOL_VERSION)),
-        (META_CAPABILITIES.to_owned(), Json::Object(Vec::new())),
-    ];
+    let mut meta = Vec::new();
+    if session.is_none() {
+        meta.push((META_VERSION.to_owned(), Json::text(PROTOCOL_VERSION)));
+        meta.push((META_CAPABILITIES.to_owned(), Json::Object(Vec::new())));
+    }
     if wants_progress {
         meta.push((META_PROGRESS.to_owned(), Json::Int(PROGRESS_TOKEN)));
     }
@@ -310,19 +402,15 @@ fn build(permit: &Permit, wants_progress: bool) -> Result<Request<Bytes>, CallFa
             ]),
         ),
     ]));
-    Request::builder()
-        .method(Method::POST)
-        .version(Version::HTTP_11)
-        .uri(upstream.path())
-        .header(HOST, upstream.authority())
-        .header(CONTENT_TYPE, "application/json")
-        .header(ACCEPT, "application/json, text/event-stream")
-        .header(ACCEPT_ENCODING, "identity")
-        .header(VERSION_HEADER, PROTOCOL_VERSION)
-        .header(METHOD_HEADER, "tools/call")
-        .header(NAME_HEADER, header_form(&tool.upstream_tool))
-        .body(Bytes::from(body))
-        .map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))
+    let request = session::post(upstream);
+    let request = match session {
+        Some(session) => session.head(request),
+        None => request
+            .header(VERSION_HEADER, PROTOCOL_VERSION)
+            .header(METHOD_HEADER, "tools/call")
+            .header(NAME_HEADER, header_form(&tool.upstream_tool)),
+    };
+    request.body(Bytes::from(body)).map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))
 }
 
 /// The request with the credential that the tool's descriptor names, last.

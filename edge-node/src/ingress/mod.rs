@@ -87,6 +87,7 @@ pub(crate) fn router(ingress: Ingress) -> Router {
         .route(authzen::EVALUATION_PATH, any(authzen::evaluation))
         .route(authzen::EVALUATIONS_PATH, any(authzen::evaluations))
         .route(forward_auth::PATH, any(forward_auth::serve))
+        .route(&format!("{}/", forward_auth::PATH), any(forward_auth::serve))
         .route(&format!("{}/{{*path}}", forward_auth::PATH), any(forward_auth::serve))
         .route_layer(turn_away)
         // An edge that drains is cut at like any other.

@@ -14,7 +14,7 @@ use http::header::{ALLOW, CACHE_CONTROL, CONTENT_TYPE, X_CONTENT_TYPE_OPTIONS};
 use http::request::Parts;
 use http::{HeaderName, HeaderValue, Request, StatusCode};
 use remit_common::envelope::Effective;
-use remit_common::id::TenantId;
+use remit_common::id::{TenantId, UpstreamName};
 use remit_common::policy::call::ToolCall;
 use remit_common::policy::catalogue::http::{segments, tool_called_by};
 use remit_common::policy::catalogue::{HttpCall, Tool};
@@ -29,6 +29,7 @@ use super::carrier::{self, Carried};
 use super::channels::{empty, refused};
 use super::mcp::Guarded;
 use super::{DECISION_HEADER, Ingress, connection_of, is_json};
+use crate::active::ActiveBundle;
 use crate::pdp::Refusal;
 use crate::road::{Gateway, Journey, NoResult, Released};
 
@@ -126,15 +127,30 @@ pub(super) fn called_by(
     upstream: &str,
     (method, below): (&str, &str),
 ) -> Result<CalledTool, Denied> {
-    let active = journey
-        .view
-        .bundle(tenant, journey.arrived.wall)
-        .map_err(|untrusted| Denied::new(Reason::Stale, untrusted.to_string()))?;
+    let active = active(journey, tenant)?;
     let tools = active.bundle.policy().catalogue().tools.values();
     let tools = tools.filter(|tool| tool.upstream.as_str() == upstream);
     let segments = segments(below).map_err(|_| unknown())?;
     let (tool, http) = tool_called_by(tools, method, &segments).ok_or_else(unknown)?;
     Ok(CalledTool { tool: Arc::clone(tool), http: http.clone(), segments })
+}
+
+/// The same where the path is the one that the upstream's server sees, its own in front.
+pub(super) fn called_at(
+    journey: &Journey,
+    tenant: &TenantId,
+    upstream: &UpstreamName,
+    (method, path): (&str, &str),
+) -> Result<CalledTool, Denied> {
+    let catalogue = active(journey, tenant)?.bundle.policy().catalogue();
+    let base = catalogue.upstreams.get(upstream).map(|upstream| upstream.path().trim_end_matches('/'));
+    let below = base.and_then(|base| path.strip_prefix(base)).filter(|below| below.starts_with('/'));
+    called_by(journey, tenant, upstream.as_str(), (method, below.ok_or_else(unknown)?))
+}
+
+fn active<'j>(journey: &'j Journey, tenant: &TenantId) -> Result<&'j ActiveBundle, Denied> {
+    let active = journey.view.bundle(tenant, journey.arrived.wall);
+    active.map_err(|untrusted| Denied::new(Reason::Stale, untrusted.to_string()))
 }
 
 impl CalledTool {

@@ -4,6 +4,7 @@
 //! Judged like a call and recorded as advice: no permit, no budget, no credential, nothing that goes out. The
 //! enforcement point vouches for its callers as far as the configuration lets it. Clauses G-91 to G-93.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use http::HeaderValue;
@@ -12,6 +13,7 @@ use remit_common::id::{DecisionId, TenantId, ToolName};
 use remit_common::lattice::{Effects, Log};
 use remit_common::policy::advice::{Advised, Party, Question};
 use remit_common::policy::call::{self, ToolCall};
+use remit_common::policy::catalogue::http::HttpParts;
 use remit_common::policy::decision::{Denied, Permitted, Reason};
 use remit_common::policy::json::{self, Json};
 use remit_common::policy::response::releases_everything;
@@ -164,7 +166,7 @@ impl Gateway {
                 judged.map(|yes| Yes::Call(yes.into()))
             }
             Ok((Asked::Held(held), demanded)) => {
-                self.advise_about_request(&mut journey, point, *held, demanded).map(|yes| Yes::Call(yes.into()))
+                self.advise_about_held_request(&mut journey, point, *held, demanded).map(|yes| Yes::Call(yes.into()))
             }
         };
         let known = Detail { asked_by: Some(point.name.clone()), subject: about.map(bounded), ..journey.detail() };
@@ -237,7 +239,8 @@ impl Gateway {
     ) -> Result<Permitted, Box<Refusal>> {
         let chain = self.authenticate(journey)?;
         if chain.effective.tenant != point.tenant {
-            return Err(of_another_tenant());
+            let detail = "an enforcement point asks about envelopes of its own tenant";
+            return Err(Refusal::of_call(Denied::new(Reason::WrongAudience, detail)));
         }
         let effective = self.stand(journey, &chain)?;
         // Before anything is said of what the envelope would be good for.
@@ -267,7 +270,7 @@ impl Gateway {
 }
 
 impl Gateway {
-    fn advise_about_request(
+    fn advise_about_held_request(
         &self,
         journey: &mut Journey,
         point: &EnforcementPointEntry,
@@ -277,10 +280,7 @@ impl Gateway {
         let Held { carried, proof, method, path, query, content_type, idempotency_key, called } = held;
         let target = Target::Http { method: &method, path: &path, query: &query, content_type: &content_type };
         let exchange = Exchange { target, body: b"", idempotency_key: &idempotency_key };
-        let effective = self.prove(journey, carried, proof.as_ref(), &exchange, point.vouches)?;
-        if effective.tenant != point.tenant {
-            return Err(of_another_tenant());
-        }
+        let effective = self.prove(journey, carried, proof.as_ref(), &exchange, Some(point))?;
         if let Ok(called) = &called {
             journey.names(&called.tool);
         }
@@ -293,6 +293,12 @@ impl Gateway {
         journey.carries(&call);
         let proof = (self.floor, journey.proven);
         let cleared = pdp::judge(&journey.view, &effective, &self.place, call, proof, demanded, journey.arrived)?;
+        let base = cleared.upstream().path().trim_end_matches('/');
+        let below = path.strip_prefix(base).unwrap_or_default();
+        if !cleared.request().is_some_and(|judged| is_spelled_as(below, &query, judged)) {
+            let detail = "the request is spelled in another way than this edge would spell it";
+            return Err(Refusal::of_call(Denied::new(Reason::Malformed, detail)));
+        }
         let permitted = cleared.permitted();
         if !releases_everything(&permitted.tool, &permitted.obligations) {
             let detail = "its answer has to be filtered, and comes from somebody else: call it by this edge";
@@ -302,9 +308,11 @@ impl Gateway {
     }
 }
 
-fn of_another_tenant() -> Box<Refusal> {
-    let detail = "an enforcement point asks about envelopes of its own tenant";
-    Refusal::of_call(Denied::new(Reason::WrongAudience, detail))
+/// Whether the request that goes on is, to the letter, the one that this edge would send: another spelling of it could be
+/// another request for whoever reads it next. Members of a query may stand in another order.
+fn is_spelled_as(held: &str, query: &str, judged: &HttpParts) -> bool {
+    let members = |query: &str| -> BTreeSet<String> { query.split('&').map(str::to_owned).collect() };
+    held == judged.path && members(query) == members(judged.query.as_deref().unwrap_or_default())
 }
 
 impl Yes {

@@ -19,6 +19,7 @@ use zeroize::Zeroizing;
 use super::{Gateway, Journey};
 use crate::chains::Presented;
 use crate::channels::{self, Channel};
+use crate::config::EnforcementPointEntry;
 use crate::ingress::carrier::Carried;
 use crate::pdp::{self, Proven, Refusal};
 
@@ -125,13 +126,14 @@ impl Gateway {
         proof: Option<&Proof>,
         exchange: &Exchange<'_>,
     ) -> Result<Arc<Effective>, Box<Refusal>> {
-        let proven = self.prove(journey, carried, proof, exchange, Grade::None);
+        let proven = self.prove(journey, carried, proof, exchange, None);
         proven.inspect_err(|refusal| self.deny(journey, refusal))
     }
 
     /// Checks the proof over exactly what was received, and only then authenticates the envelope and looks whether it
     /// stands here and now. From here on the journey knows what its caller has proven. A request without a proof counts
-    /// as proven as far as somebody vouches for it; a proof that is there has to hold.
+    /// as proven as far as the enforcement point vouches that passes it on, which hears of its own tenant's envelopes only;
+    /// a proof that is there has to hold.
     ///
     /// # Errors
     /// Why not.
@@ -141,8 +143,10 @@ impl Gateway {
         carried: Carried,
         proof: Option<&Proof>,
         exchange: &Exchange<'_>,
-        vouched: Grade,
+        by: Option<&EnforcementPointEntry>,
     ) -> Result<Arc<Effective>, Box<Refusal>> {
+        let vouched = by.map_or(Grade::None, |point| point.vouches);
+        let is_others = |of: &Effective| by.is_some_and(|point| point.tenant != of.tenant);
         let shown = match carried {
             Carried::Presentation(raw) | Carried::Bearer(raw) => {
                 Shown { leaf: raw.leaf_id(&self.mesh), presented: Some(Arc::new(raw.into())) }
@@ -161,13 +165,18 @@ impl Gateway {
             Ok((grade, presented))
         });
         let (grade, presented) = proven.map_err(|refused| {
-            journey.envelope = self.known(journey, &shown, channel.as_deref());
+            journey.envelope = self.known(journey, &shown, channel.as_deref()).filter(|of| !is_others(of));
             Refusal::of_proof(&refused)
         })?;
         journey.channel = channel;
         journey.proven = Proven { grade, definition: proof.and_then(|proof| proof.definition), ..journey.proven };
         journey.presented = Some(presented);
         let chain = self.authenticate(journey)?;
+        if is_others(&chain.effective) {
+            journey.channel = None;
+            let detail = "an enforcement point asks about envelopes of its own tenant";
+            return Err(Refusal::of_call(Denied::new(Reason::WrongAudience, detail)));
+        }
         let effective = self.stand(journey, &chain)?;
         // Whatever is asked, so that a stolen envelope does not even show what it would be good for.
         let enough = self.floor.check(grade, pdp::demanded_by(&effective));

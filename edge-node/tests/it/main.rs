@@ -34,6 +34,8 @@ mod nginx;
 #[cfg(test)]
 mod offline;
 #[cfg(test)]
+mod older;
+#[cfg(test)]
 mod overtaken;
 #[cfg(test)]
 mod plain;

@@ -49,6 +49,8 @@ fn start(folder: &Path, (front, edge, application): (SocketAddr, SocketAddr, Soc
     };
     let conf = replaced(CONF.to_owned(), "127.0.0.1:7511", &edge.to_string());
     let conf = replaced(conf, "127.0.0.1:9100", &application.to_string());
+    // The fixture's tools stand below another path.
+    let conf = replaced(conf, "/app/", "/api/");
     let conf = replaced(conf, "127.0.0.1:8080", &front.to_string());
     let conf =
         replaced(conf, "http {", &format!("error_log stderr;\npid nginx.pid;\nhttp {{\naccess_log off;\n{temporary}"));
@@ -95,33 +97,43 @@ async fn nginx_passes_what_the_edge_lets_pass_and_nothing_else() {
     eventually("nginx listens", || async { agent.try_get("/").await.ok().map(drop) }).await;
     let ask = async |method: &str, path: &str| agent.plain(Grade::P1, method, path, None).await;
 
-    let passed = ask("GET", "/app/pages/30?draft=true").await;
+    let passed = ask("GET", "/api/pages/30?draft=true").await;
     assert_eq!((outcome(&passed), passed.body.as_slice()), (is(200, "permit"), b"a page".as_slice()));
     assert!(passed.headers.contains_key("remit-decision"));
-    assert_eq!(outcome(&ask("DELETE", "/app/pages/30").await), is(200, "permit"));
+    // What nobody judged does not go on: a body, and whatever was for the edge.
+    let mut more = agent.plain_request(Grade::P1, "DELETE", "/api/pages/30", None).await;
+    *more.body_mut() = bytes::Bytes::from_static(b"{\"all\":true}");
+    for name in ["remit-enforcement-token", "authorization", "x-original-uri", "x-original-method"] {
+        more.headers_mut().insert(name, "mine".parse().unwrap());
+    }
+    assert_eq!(outcome(&agent.exchange(more).await), is(200, "permit"));
     let passed = seen.lock().unwrap().clone();
     let lines: Vec<_> =
         passed.iter().map(|(method, path, key, _)| (method.as_str(), path.as_str(), key.clone())).collect();
-    assert_eq!(lines, [("GET", "/app/pages/30?draft=true", None), ("DELETE", "/app/pages/30", None)]);
+    assert!(passed.iter().all(|(.., body)| body.is_null()), "a body went on");
+    assert_eq!(lines, [("GET", "/api/pages/30?draft=true", None), ("DELETE", "/api/pages/30", None)]);
 
-    for path in ["/app/secrets", "/app/nothing", "/app/pages/%2e%2e/secrets", "/app//pages/30", "/app/pages/30/"] {
+    for path in ["/api/secrets", "/api/nothing", "/api/pages/%2e%2e/secrets", "/api//pages/30", "/api/pages/30/"] {
         assert_eq!(outcome(&ask("GET", path).await), is(403, "out_of_scope"), "{path}");
     }
-    assert_eq!(outcome(&ask("GET", "/app/pages/30?admin=1").await), is(403, "malformed"));
-    assert_eq!(outcome(&ask("POST", "/app/pages/30").await), is(403, "unmapped_dimension"));
+    assert_eq!(outcome(&ask("GET", "/api/pages/30?admin=1").await), is(403, "malformed"));
+    assert_eq!(outcome(&ask("POST", "/api/pages/30").await), is(403, "unmapped_dimension"));
     assert_eq!(ask("GET", "/remit").await.status, 404, "nobody asks from outside");
     assert_eq!(ask("GET", "/elsewhere").await.status, 404);
 
     // A caller who brings the proxy's own headers does not get its way.
-    let mut forged = agent.plain_request(Grade::P1, "GET", "/app/secrets", None).await;
-    for (name, value) in [("x-original-uri", "/app/pages/30"), ("remit-enforcement-token", "guessed")] {
+    let mut forged = agent.plain_request(Grade::P1, "GET", "/api/secrets", None).await;
+    for (name, value) in [("x-original-uri", "/api/pages/30"), ("remit-enforcement-token", "guessed")] {
         forged.headers_mut().insert(name, value.parse().unwrap());
     }
     assert_eq!(outcome(&agent.exchange(forged).await), is(403, "out_of_scope"), "overwritten");
-    let mut forwarded = agent.plain_request(Grade::P1, "GET", "/app/secrets", None).await;
-    forwarded.headers_mut().insert("x-forwarded-uri", "/app/pages/30".parse().unwrap());
+    let mut overridden = agent.plain_request(Grade::P1, "GET", "/api/pages/30", None).await;
+    overridden.headers_mut().insert("x-http-method-override", "DELETE".parse().unwrap());
+    assert_eq!(outcome(&agent.exchange(overridden).await), is(403, "malformed"));
+    let mut forwarded = agent.plain_request(Grade::P1, "GET", "/api/secrets", None).await;
+    forwarded.headers_mut().insert("x-forwarded-uri", "/api/pages/30".parse().unwrap());
     assert_eq!(outcome(&agent.exchange(forwarded).await), is(403, "malformed"));
-    let mut stolen = agent.plain_request(Grade::P1, "GET", "/app/pages/30", None).await;
+    let mut stolen = agent.plain_request(Grade::P1, "GET", "/api/pages/30", None).await;
     stolen.headers_mut().remove("remit-proof");
     let stolen = agent.exchange(stolen).await;
     assert_eq!(outcome(&stolen), is(401, "bad_proof"));
@@ -129,11 +141,11 @@ async fn nginx_passes_what_the_edge_lets_pass_and_nothing_else() {
 
     scene.revoke(CutKind::Session, "session-1");
     scene.until("the cut is enforced", |status| status["revocation_epoch"] == 1).await;
-    assert_eq!(outcome(&ask("GET", "/app/pages/30").await), is(401, "revoked"));
+    assert_eq!(outcome(&ask("GET", "/api/pages/30").await), is(401, "revoked"));
     assert_eq!(seen.lock().unwrap().len(), 2, "nothing else reached the application");
     // Without an edge nobody passes.
     scene.stop_edge().await;
-    let alone = agent.try_get("/app/pages/30").await.unwrap();
+    let alone = agent.try_get("/api/pages/30").await.unwrap();
     assert_eq!(alone.status, 500);
     assert_eq!(seen.lock().unwrap().len(), 2);
     stop.trigger();

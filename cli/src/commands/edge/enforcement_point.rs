@@ -22,7 +22,7 @@ Example: let a gateway ask the edge beside it about the tenant acme
 
 Example: let nginx ask whether a request may pass (examples/nginx; the token goes into `Remit-Enforcement-Token`)
   remit edge enforcement-point front --tenant acme --token front.token \\
-        --forward-auth original --upstream crm --prefix /app >> edge.toml
+        --forward-auth original --upstream crm >> edge.toml
 
 The edge's configuration gets the token's SHA-256 alone. A file that exists is kept, and its line printed again.")]
 pub(super) struct Args {
@@ -44,9 +44,6 @@ pub(super) struct Args {
     /// The upstream whose plain HTTP tools such requests call
     #[arg(long, value_name = "NAME", requires = "forward_auth")]
     upstream: Option<UpstreamName>,
-    /// What their paths have before what the tools' templates describe
-    #[arg(long, value_name = "/PATH", requires = "forward_auth", default_value = "", hide_default_value = true)]
-    prefix: String,
 }
 
 pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
@@ -61,8 +58,7 @@ pub(super) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         args.name, args.vouches
     );
     if let Some((headers, upstream)) = args.forward_auth.as_ref().zip(args.upstream.as_ref()) {
-        let prefix = if args.prefix.is_empty() { String::new() } else { format!(", prefix = {:?}", args.prefix) };
-        let held = format!("\nforward_auth = {{ headers = \"{headers}\", upstream = \"{upstream}\"{prefix} }}");
+        let held = format!("\nforward_auth = {{ headers = \"{headers}\", upstream = \"{upstream}\" }}");
         entry.push_str(&held);
     }
     context.output.document(&json!({

@@ -256,7 +256,7 @@ impl HttpCall {
         });
         let of_mcp = catalogue.upstreams.values().any(|of| {
             let same = |(one, two): (&str, &&str)| one.eq_ignore_ascii_case(two);
-            of.protocol == Protocol::Mcp
+            of.protocol != Protocol::Http
                 && of.origin() == upstream.origin()
                 && base(of).count() == path.len()
                 && base(of).zip(&path).all(same)

@@ -41,6 +41,8 @@ pub enum Protocol {
     /// MCP over HTTP, in the stateless revision.
     #[default]
     Mcp,
+    /// MCP over HTTP, in the revisions that begin with `initialize`.
+    McpWithSessions,
     /// Plain HTTP: each tool says how its calls are requests.
     Http,
 }
@@ -51,6 +53,7 @@ impl FromStr for Protocol {
     fn from_str(text: &str) -> Result<Self, InvalidUpstream> {
         match text {
             "mcp" => Ok(Self::Mcp),
+            "mcp-2025" => Ok(Self::McpWithSessions),
             "http" => Ok(Self::Http),
             _ => Err(InvalidUpstream::Protocol),
         }
@@ -78,8 +81,8 @@ pub enum InvalidUpstream {
     /// Not a header name, or one that belongs to the transport.
     #[error("this header cannot carry a credential")]
     Header,
-    /// Neither `mcp` nor `http`.
-    #[error("an upstream speaks `mcp` or `http`")]
+    /// None of the three.
+    #[error("an upstream speaks `mcp`, `mcp-2025` or `http`")]
     Protocol,
     /// A format without exactly one `{}`, or with characters that no header holds.
     #[error("the format holds `{{}}` once, where the credential goes, and printable ASCII besides")]

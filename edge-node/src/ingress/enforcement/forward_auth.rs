@@ -17,7 +17,7 @@ use remit_common::proof::ProofRefused;
 
 use super::super::carrier::{self, Carried};
 use super::super::channels::{empty, refused_as};
-use super::super::plain::{CalledTool, called_by, concealed};
+use super::super::plain::{CalledTool, called_at, concealed};
 use super::super::{DECISION_HEADER, Ingress, connection_of};
 use super::turned_away;
 use crate::config::{EnforcementPointEntry, ForwardAuth, HeldRequestIn};
@@ -34,8 +34,21 @@ const UNKNOWN_POINT: HeaderValue = HeaderValue::from_static("not_an_enforcement_
 /// Headers in which proxies say which request they hold back: method, then path with query.
 const ORIGINAL: [&str; 2] = ["x-original-method", "x-original-uri"];
 const FORWARDED: [&str; 2] = ["x-forwarded-method", "x-forwarded-uri"];
-/// Others that somebody might take for them.
-const ALIKE: [&str; 3] = ["x-original-url", "x-rewrite-url", "x-envoy-original-path"];
+/// All of them, and others by which an application might take the request for another one.
+const FAMILIES: [&str; 10] = [
+    "x-original-method",
+    "x-original-uri",
+    "x-forwarded-method",
+    "x-forwarded-uri",
+    "x-original-url",
+    "x-rewrite-url",
+    "x-envoy-original-path",
+    "x-http-method-override",
+    "x-http-method",
+    "x-method-override",
+];
+/// Headers of a request that goes on after its head, in a way that nobody has judged.
+const GOES_ON: [&str; 3] = ["transfer-encoding", "upgrade", "sec-websocket-key"];
 
 /// The request that a proxy holds back.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,14 +66,15 @@ struct Malformed(&'static str);
 /// The handler.
 pub(in super::super) async fn serve(State(ingress): State<Ingress>, request: Request<Body>) -> Response {
     let (parts, body) = request.into_parts();
-    let point = ingress.points.asking_aloud(&parts.headers, connection_of(&parts.extensions));
+    let point = ingress.points.asking_for_a_caller(&parts.headers, connection_of(&parts.extensions));
     let Some((point, held)) = point.and_then(|point| Some((point, point.forward_auth.as_ref()?))) else {
         turned_away(&ingress, &parts, "nobody that this edge knows as a proxy that asks for others");
         let mut response = empty(StatusCode::FORBIDDEN);
         response.headers_mut().insert(REASON_HEADER, UNKNOWN_POINT);
         return response;
     };
-    let journey = ingress.gateway.arrive(connection_of(&parts.extensions));
+    // The connection is the proxy's, and proves nothing of its caller.
+    let journey = ingress.gateway.arrive(None);
     let asked = asked(&ingress, &journey, (point, held), &parts, body.is_end_stream());
     answer(&ingress.gateway.advise(journey, point, asked).await)
 }
@@ -79,16 +93,17 @@ fn asked(
         return Err(malformed("an origin that is not allowed"));
     }
     let Line { method, path, query } = line(by.headers, parts).map_err(|Malformed(what)| malformed(what))?;
-    if !is_empty || ![Method::GET, Method::DELETE].contains(&method) {
-        let detail = "what a body says is not seen here: call it by this edge";
-        return Err(Refusal::of_call(Denied::new(Reason::UnmappedDimension, detail)));
-    }
     let carried = carrier::envelope(headers)
         .map_err(|none| Refusal::of_envelope(Denied::new(none.reason(), none.to_string())))?;
     let unproven = |bad| Refusal::of_proof(&ProofRefused::Malformed(bad));
     let proof = carrier::proof(headers).map_err(unproven)?;
     if proof.is_some() && matches!(carried, Carried::Bearer(_)) {
         return Err(malformed("a proof goes with an envelope in `remit-envelope`"));
+    }
+    let goes_on = GOES_ON.iter().any(|name| headers.contains_key(*name)) || !is_empty;
+    if goes_on || [Method::POST, Method::PUT, Method::PATCH].contains(&method) {
+        let detail = "what a body says is not seen here: call it by this edge";
+        return Err(Refusal::of_call(Denied::new(Reason::UnmappedDimension, detail)));
     }
     let idempotency_key = carrier::idempotency_key(headers).map_err(unproven)?.to_vec();
     let demanded = carrier::relations_at_least(headers).map_err(Refusal::of_call)?;
@@ -104,9 +119,7 @@ fn called(
     (point, by): (&EnforcementPointEntry, &ForwardAuth),
     (method, path): (&str, &str),
 ) -> Result<CalledTool, Denied> {
-    let below = path.strip_prefix(&by.prefix).filter(|below| below.starts_with('/'));
-    let below = below.ok_or_else(|| Denied::new(Reason::ToolUnknown, "the path is not below the prefix"))?;
-    called_by(journey, &point.tenant, by.upstream.as_str(), (method, below))
+    called_at(journey, &point.tenant, &by.upstream, (method, path))
 }
 
 /// The request that is held back, as the one family of headers says it that the configuration names.
@@ -118,9 +131,8 @@ fn line(by: HeldRequestIn, parts: &Parts) -> Result<Line, Malformed> {
     };
     // Some servers hand `X_Original_URI` and `X.Original.URI` on under the one name.
     let reads_like = |name: &str| name.replace(['_', '.'], "-");
-    let of_a_family = |name: &str| [&ORIGINAL[..], &FORWARDED, &ALIKE].concat().contains(&name);
-    let names = || parts.headers.keys().map(HeaderName::as_str);
-    if names().any(|name| of_a_family(&reads_like(name)) && !own.contains(&name)) {
+    let mut names = parts.headers.keys().map(HeaderName::as_str);
+    if names.any(|name| FAMILIES.contains(&reads_like(name).as_str()) && !own.contains(&name)) {
         return Err(Malformed("a header of another family than the configured one says which request it is"));
     }
     let (method, uri) = match own {
@@ -131,10 +143,8 @@ fn line(by: HeldRequestIn, parts: &Parts) -> Result<Line, Malformed> {
         }
     };
     let method = Method::from_bytes(method.as_bytes()).map_err(|_| Malformed("the method is none"))?;
-    // A semicolon cuts off what follows it for some servers, and is a character like any other for others.
-    let is_plain = uri.starts_with('/') && uri.bytes().all(|b| b.is_ascii_graphic() && !b"#\\;".contains(&b));
-    if !is_plain {
-        return Err(Malformed("the path is none, or one that servers do not read alike"));
+    if !uri.starts_with('/') {
+        return Err(Malformed("the path is none"));
     }
     let (path, query) = uri.split_once('?').unwrap_or((uri, ""));
     Ok(Line { method, path: path.to_owned(), query: query.to_owned() })
@@ -208,6 +218,8 @@ mod tests {
             ("x.original.uri", "/api/public"),
             ("x_forwarded-uri", "/api/public"),
             ("x-original-uri", "/api/public"),
+            ("x-http-method-override", "DELETE"),
+            ("x_method_override", "DELETE"),
         ] {
             assert!(held(Original, PATH, &[GET, URI, (name, value)]).is_err(), "{name}");
             assert!(held(Path, "/forward-auth/api/contracts/c-1", &[(name, value)]).is_err(), "{name} by path");
@@ -217,25 +229,11 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_servers_read_differently_is_none() {
-        for uri in [
-            "",
-            "api",
-            "http://api/contracts",
-            "/api;v=1/contracts",
-            "/api\\contracts",
-            "/api#contracts",
-            "/api/a b",
-            "/api/\u{e4}",
-        ] {
-            let headers: HeaderMap = [
-                (HeaderName::from_static(GET.0), HeaderValue::from_static(GET.1)),
-                (HeaderName::from_static(URI.0), HeaderValue::from_bytes(uri.as_bytes()).unwrap()),
-            ]
-            .into_iter()
-            .collect();
+    fn what_is_no_path_is_no_request() {
+        for uri in ["", "api", "http://api/contracts", "*", "?limit=2"] {
             let mut parts = Request::get(PATH).body(()).unwrap().into_parts().0;
-            parts.headers = headers;
+            parts.headers.insert(GET.0, HeaderValue::from_static(GET.1));
+            parts.headers.insert(URI.0, HeaderValue::from_str(uri).unwrap());
             assert!(line(HeldRequestIn::Original, &parts).is_err(), "{uri:?}");
         }
         assert!(held(HeldRequestIn::Path, PATH, &[]).is_err(), "asked by path, without one");

@@ -39,20 +39,30 @@ impl EnforcementPoints {
     /// Which one asks: by its token in a header of its own, by the key of its connection, or by a bearer token; the first
     /// of these that is there counts, and a token is shown once.
     fn asking(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
-        self.asking_aloud(headers, connection).or_else(|| {
+        if headers.contains_key(TOKEN_HEADER) {
             // Beside a name of its own, what a caller wanted to be authorized by is none of it.
-            let is_alone = !headers.contains_key(TOKEN_HEADER);
-            let bearers = headers.get_all(AUTHORIZATION).iter();
-            let bearers = bearers.filter_map(|value| carrier::bearer(value.as_bytes()));
-            self.of_token(bearers.filter(|_| is_alone))
-        })
+            return self.of_token(own_tokens(headers));
+        }
+        let bearers = headers.get_all(AUTHORIZATION).iter();
+        let bearers = bearers.filter_map(|value| carrier::bearer(value.as_bytes()));
+        self.of_key(connection).or_else(|| self.of_token(bearers))
     }
 
-    /// The same for whoever passes on the headers of somebody else: no bearer token is its own.
-    fn asking_aloud(&self, headers: &HeaderMap, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
-        if headers.contains_key(TOKEN_HEADER) {
-            return self.of_token(headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes));
+    /// The same for whoever passes on the headers of a caller: no bearer token is its own, and where it is known by its
+    /// key, no token at all.
+    fn asking_for_a_caller(
+        &self,
+        headers: &HeaderMap,
+        connection: Option<PublicKey>,
+    ) -> Option<&EnforcementPointEntry> {
+        match (self.of_key(connection), headers.contains_key(TOKEN_HEADER)) {
+            (Some(_), true) | (None, false) => None,
+            (Some(point), false) => Some(point),
+            (None, true) => self.of_token(own_tokens(headers)),
         }
+    }
+
+    fn of_key(&self, connection: Option<PublicKey>) -> Option<&EnforcementPointEntry> {
         connection.and_then(|key| self.0.iter().find(|point| point.key == Some(key)))
     }
 
@@ -69,6 +79,10 @@ impl EnforcementPoints {
             found.or(is_it.then_some(point))
         })
     }
+}
+
+fn own_tokens(headers: &HeaderMap) -> impl Iterator<Item = &[u8]> {
+    headers.get_all(TOKEN_HEADER).iter().map(http::HeaderValue::as_bytes)
 }
 
 /// Who is no enforcement point is on record like a caller without an envelope.
