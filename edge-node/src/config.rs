@@ -25,6 +25,8 @@ pub const VOTERS_MAX: usize = 16;
 pub const TENANTS_MAX: usize = 64;
 /// Platforms that may ask.
 pub const ENFORCEMENT_POINTS_MAX: usize = 256;
+/// Programs of one edge.
+const PROGRAMS_MAX: usize = 64;
 /// Origins a browser may call from.
 pub const ORIGINS_MAX: usize = 64;
 /// The smallest spool that is any use: a few segments.
@@ -72,6 +74,9 @@ pub struct Config {
     /// Platforms that may ask what policy says, without calling anything.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub enforcement_points: Vec<EnforcementPointEntry>,
+    /// Programs that are tool servers, which the edge starts when a call needs one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub programs: Vec<ProgramEntry>,
     /// What callers have to prove.
     #[serde(default)]
     pub proof: Proofs,
@@ -170,6 +175,26 @@ pub struct EnforcementPointEntry {
     /// How a proxy asks about requests that it holds back, if this is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub forward_auth: Option<ForwardAuth>,
+}
+
+/// A program that speaks MCP over its standard input and output. A bundle names it (`stdio:time`); what it is stands
+/// here, because no signed policy is to say what runs on a machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProgramEntry {
+    /// How bundles name it.
+    pub name: UpstreamName,
+    /// The executable, with its whole path.
+    pub executable: PathBuf,
+    /// Its arguments.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub arguments: Vec<String>,
+    /// All of its environment.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, String>,
+    /// Where it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub folder: Option<PathBuf>,
 }
 
 /// How a proxy asks about a request that it holds back.
@@ -325,7 +350,7 @@ const SETTABLE: [(&str, bool); 22] = [
 ];
 
 /// Keys that are lists, and stand in the file only.
-const LISTS: [&str; 4] = ["tenants", "allowed_origins", "voters", "enforcement_points"];
+const LISTS: [&str; 5] = ["tenants", "allowed_origins", "voters", "enforcement_points", "programs"];
 
 /// Puts the four sources together and checks the result. `folder` is where relative paths start.
 ///
@@ -438,6 +463,7 @@ impl Config {
             bootstrap,
             public_url: _,
             enforcement_points: _,
+            programs: _,
             proof: _,
             limits: _,
         } = self;
@@ -490,6 +516,7 @@ impl Config {
             return invalid("public_url", "must be https://host[:port], without a path");
         }
         self.check_enforcement_points()?;
+        self.check_programs()?;
         if self.listen.tls.is_none() && !self.listen.agent.ip().is_loopback() {
             return invalid(
                 "listen.agent",
@@ -543,6 +570,21 @@ impl Config {
         let known_by: BTreeSet<_> = points.iter().map(|point| (point.token_sha256, point.key)).collect();
         if names.len() != points.len() || known_by.len() != points.len() {
             return invalid("two have the same name, token or key");
+        }
+        Ok(())
+    }
+
+    fn check_programs(&self) -> Result<(), ConfigError> {
+        let invalid = |problem| Err(ConfigError::Invalid { key: "programs", problem });
+        if self.programs.len() > PROGRAMS_MAX {
+            return invalid("must be at most 64");
+        }
+        if self.programs.iter().any(|program| !program.executable.is_absolute()) {
+            return invalid("an `executable` is a whole path: nothing is looked for");
+        }
+        let names: BTreeSet<_> = self.programs.iter().map(|program| &program.name).collect();
+        if names.len() != self.programs.len() {
+            return invalid("two have the same name");
         }
         Ok(())
     }

@@ -326,7 +326,7 @@ impl Edge {
             floor: ProofFloor(config.proof.floor),
             key: material.key,
             vault,
-            egress: Egress::new(&env, config.upstream_deadline()),
+            egress: Egress::new(&env, config.upstream_deadline(), &config.programs),
             reporter,
             shadows,
             metrics: metrics.clone(),

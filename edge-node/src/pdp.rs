@@ -177,6 +177,7 @@ pub(crate) struct Cleared {
     upstream: Upstream,
     request: Option<HttpParts>,
     leaf: Option<LinkId>,
+    tenant: TenantId,
     deadline: BootTime,
 }
 
@@ -189,6 +190,7 @@ pub(crate) struct ClearedParts {
     pub(crate) request: Option<HttpParts>,
     /// The last link of the envelope.
     pub(crate) leaf: Option<LinkId>,
+    pub(crate) tenant: TenantId,
     pub(crate) deadline: BootTime,
 }
 
@@ -212,8 +214,8 @@ impl Cleared {
 
     /// Takes it apart, for [`crate::pep`] alone.
     pub(crate) fn into_parts(self) -> ClearedParts {
-        let Self { call, permitted, upstream, request, leaf, deadline } = self;
-        ClearedParts { call, permitted, upstream, request, leaf, deadline }
+        let Self { call, permitted, upstream, request, leaf, tenant, deadline } = self;
+        ClearedParts { call, permitted, upstream, request, leaf, tenant, deadline }
     }
 }
 
@@ -511,5 +513,6 @@ fn clear(
         })?;
     let request = request_of(active.bundle.policy().catalogue(), tool, &call)?;
     let life = PERMIT_LIFE_MAX.min(fresh.left).min(left).min(effective.expires.since(now.wall));
-    Ok(Cleared { call, permitted, upstream, request, leaf: effective.leaf(), deadline: now.boot.plus(life) })
+    let (leaf, tenant) = (effective.leaf(), effective.tenant.clone());
+    Ok(Cleared { call, permitted, upstream, request, leaf, tenant, deadline: now.boot.plus(life) })
 }

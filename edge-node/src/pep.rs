@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use remit_common::id::{DecisionId, LinkId};
+use remit_common::id::{DecisionId, LinkId, TenantId};
 use remit_common::lattice::{Effect, Effects, Log};
 use remit_common::policy::catalogue::http::HttpParts;
 use remit_common::policy::catalogue::{Tool, Upstream};
@@ -27,6 +27,7 @@ pub(crate) struct Permit {
     arguments: Json,
     request: Option<HttpParts>,
     leaf: Option<LinkId>,
+    tenant: TenantId,
     deadline: BootTime,
 }
 
@@ -65,7 +66,7 @@ pub(crate) fn permit(cleared: Cleared, receipt: &Receipt) -> Result<(Permit, Dut
     if receipt.durability() < durability(permitted.facts.effects, permitted.obligations.demands.log) {
         return Err(NotRecorded);
     }
-    let ClearedParts { call, permitted, upstream, request, leaf, deadline } = cleared.into_parts();
+    let ClearedParts { call, permitted, upstream, request, leaf, tenant, deadline } = cleared.into_parts();
     let permit = Permit {
         decision: receipt.decision(),
         tool: Arc::clone(&permitted.tool),
@@ -73,6 +74,7 @@ pub(crate) fn permit(cleared: Cleared, receipt: &Receipt) -> Result<(Permit, Dut
         arguments: call.arguments,
         request,
         leaf,
+        tenant,
         deadline,
     };
     Ok((permit, Duties { tool: permitted.tool, obligations: permitted.obligations }))
@@ -103,6 +105,11 @@ impl Permit {
     /// Whose call it is: the last link of the envelope.
     pub(crate) fn leaf(&self) -> Option<LinkId> {
         self.leaf
+    }
+
+    /// Whose tenant's.
+    pub(crate) fn tenant(&self) -> &TenantId {
+        &self.tenant
     }
 
     /// Whether it still holds. Asked immediately before the first byte goes to the upstream.

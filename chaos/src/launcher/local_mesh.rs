@@ -247,6 +247,7 @@ impl LocalMesh {
             bootstrap: None,
             public_url: None,
             enforcement_points: Vec::new(),
+            programs: Vec::new(),
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits::default(),
         };

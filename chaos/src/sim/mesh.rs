@@ -15,6 +15,7 @@ use anyhow::Result;
 use futures::future::BoxFuture;
 use remit_common::id::{MeshId, TenantId, UpstreamName, VoterId};
 use remit_common::net::env::{Entropy, Env, Socket};
+use remit_common::net::programs::NoPrograms;
 use remit_common::net::tasks::Shutdown;
 use remit_control_plane::config as voter_config;
 use remit_edge_node::config as edge_config;
@@ -236,6 +237,7 @@ impl Access for SimMesh {
             disk: disk.unwrap_or_else(|| SimDisk::new(super::entropy::generator(0, "no disk")).process()),
             spawn: Arc::new(self.0.world.clone()),
             socket: guests.unwrap_or_else(|| Arc::clone(&self.0.nowhere)),
+            programs: Arc::new(NoPrograms),
         }
     }
 

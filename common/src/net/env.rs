@@ -15,6 +15,7 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
+use super::programs::Programs;
 use super::tasks::{TaskFailed, TaskHandle};
 use super::udp::UdpSocket;
 use crate::time::{BootTime, Now};
@@ -32,6 +33,8 @@ pub struct Env {
     pub spawn: Arc<dyn Spawn>,
     /// Sockets.
     pub socket: Arc<dyn Socket>,
+    /// Programs.
+    pub programs: Arc<dyn Programs>,
 }
 
 impl fmt::Debug for Env {

@@ -15,6 +15,7 @@ pub mod framed;
 pub mod http;
 pub mod https;
 pub mod mcp;
+pub mod programs;
 pub mod progress;
 pub mod prover;
 pub mod quic;

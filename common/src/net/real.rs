@@ -7,12 +7,14 @@ use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::process::Stdio;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
 
 use super::env::{AppendFile, BoxStream, Clock, Disk, Entropy, Env, Listener, RandomFile, Socket, Spawn};
+use super::programs::{Program, Programs, Started};
 use super::tasks::TaskHandle;
 use super::udp::{BUFFER_BYTES, Buffers, UdpSocket};
 use crate::time::{BootTime, Now, Timestamp};
@@ -32,6 +34,7 @@ pub fn real() -> Env {
         disk: Arc::new(RealDisk),
         spawn: Arc::new(RealSpawn),
         socket: Arc::new(RealSocket),
+        programs: Arc::new(RealPrograms),
     }
 }
 
@@ -268,6 +271,43 @@ impl Spawn for RealSpawn {
             // A panic has been printed, and whoever waits for the result sees that none came.
             let _ = work.await;
         })
+    }
+}
+
+struct RealPrograms;
+
+impl Programs for RealPrograms {
+    #[expect(clippy::disallowed_methods, reason = "this is the launcher that everybody else is handed")]
+    fn start(&self, program: &Program) -> io::Result<Started> {
+        let Program { executable, arguments, environment, folder } = program;
+        let mut command = tokio::process::Command::new(executable);
+        command.args(arguments).env_clear().envs(environment).process_group(0).kill_on_drop(true);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        if let Some(folder) = folder {
+            command.current_dir(folder);
+        }
+        let mut child = command.spawn()?;
+        let piped = || io::Error::other("the program has no pipes");
+        let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        Ok(Started {
+            input: Box::new(input.ok_or_else(piped)?),
+            output: Box::new(output.ok_or_else(piped)?),
+            errors: Box::new(errors.ok_or_else(piped)?),
+            running: Box::new(Running(child)),
+        })
+    }
+}
+
+/// A program and its process group, of which it is the first.
+struct Running(tokio::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // A number that has been waited for may be somebody else's by now; then there is none here.
+        let group = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        if let Some(group) = group {
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
     }
 }
 

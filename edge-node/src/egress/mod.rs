@@ -7,6 +7,7 @@
 
 mod connection;
 mod plain;
+mod program;
 mod reply;
 mod session;
 
@@ -33,10 +34,13 @@ use remit_common::policy::json::{self, Json};
 use tokio::sync::mpsc;
 use zeroize::Zeroizing;
 
+use crate::config::ProgramEntry;
 use crate::pep::Permit;
 use crate::vault::Credential;
 
 use connection::{ExchangeFailed, exchange};
+pub(crate) use program::ProgramFailed;
+use program::ToolPrograms;
 pub(crate) use reply::Reply;
 use reply::{PROGRESS_TOKEN, REQUEST_ID, UnusableReply};
 pub(crate) use session::NoSession;
@@ -103,6 +107,9 @@ pub(crate) enum CallFailed {
     /// Not an answer.
     #[error("the answer cannot be used")]
     Unusable(#[from] UnusableReply),
+    /// The program that is the server gives no answer.
+    #[error("the program gives no answer")]
+    Program(#[from] ProgramFailed),
     /// No session was opened, so that nothing was called.
     #[error("the server opens no session")]
     NoSession(#[from] NoSession),
@@ -114,9 +121,13 @@ impl CallFailed {
         match self {
             Self::CalledOff(_) | Self::NotBuilt(_) | Self::NoSession(_) => Reached::No,
             Self::Exchange(failed) => failed.reached(),
-            Self::BrokenOff(_) | Self::Status(_) | Self::Encoded | Self::CarriesCredential | Self::Unusable(_) => {
-                Reached::Perhaps
-            }
+            Self::Program(failed) if failed.is_unsent() => Reached::No,
+            Self::BrokenOff(_)
+            | Self::Status(_)
+            | Self::Encoded
+            | Self::CarriesCredential
+            | Self::Unusable(_)
+            | Self::Program(_) => Reached::Perhaps,
         }
     }
 
@@ -127,6 +138,8 @@ impl CallFailed {
             Self::BrokenOff(_) => "cut-meanwhile",
             Self::NotBuilt(_) => "not-built",
             Self::NoSession(_) => "no-session",
+            Self::Program(failed) if failed.is_unsent() => "not-running",
+            Self::Program(_) => "program-ended",
             Self::Exchange(failed) if failed.reached() == Reached::No => "unreachable",
             Self::Exchange(_) => "no-response",
             Self::Status(_) => "bad-status",
@@ -150,16 +163,18 @@ pub(crate) struct Egress {
     client: HttpClient,
     within: Duration,
     sessions: Sessions,
+    programs: ToolPrograms,
 }
 
 impl Egress {
-    /// Tools have `within` to answer.
-    pub(crate) fn new(env: &Env, within: Duration) -> Self {
+    /// Tools have `within` to answer; some are programs.
+    pub(crate) fn new(env: &Env, within: Duration, programs: &[ProgramEntry]) -> Self {
         Self {
             env: env.clone(),
             client: HttpClient::new(env, TOOL_BODY_BYTES_MAX),
             within,
             sessions: Sessions::default(),
+            programs: ToolPrograms::new(env, programs),
         }
     }
 
@@ -189,11 +204,15 @@ impl Egress {
         tracing::debug!(decision = %permit.decision(), upstream = authority, tool = %permit.tool().name, "calling");
         let attempt = Attempt { egress: self, permit: &permit, credential: credential.as_deref(), check: &check };
         let whole = async {
-            match (permit.request(), permit.upstream().protocol) {
+            if let Some(program) = permit.upstream().program() {
+                return attempt.of_program(program, progress).await.map(Answered::Reply);
+            }
+            let answered = match (permit.request(), permit.upstream().protocol) {
                 (Some(parts), _) => attempt.exchange(plain::build(&permit, parts)?, None).await,
                 (None, Protocol::McpWithSessions) => attempt.in_session(progress).await,
                 (None, _) => attempt.exchange(build(&permit, progress.is_some(), None)?, progress).await,
-            }
+            };
+            answered.map(|(parts, body)| Answered::Http(parts.into(), body))
         };
         let answered = tokio::select! {
             biased;
@@ -204,12 +223,13 @@ impl Egress {
             answered = deadline(self.within, whole) => answered,
         };
         let late = || CallFailed::Exchange(ExchangeFailed::Http(HttpFailed::Deadline));
-        let (parts, body) = answered.map_err(|_| late())??;
-        let reply = if is_plain && plain::is_answer(parts.status) {
-            check_encoding(&parts)?;
-            plain::parse(parts.status, content_type(&parts), &body)?
-        } else {
-            reply_of(&parts, &body)?
+        let reply = match answered.map_err(|_| late())?? {
+            Answered::Reply(reply) => reply,
+            Answered::Http(parts, body) if is_plain && plain::is_answer(parts.status) => {
+                check_encoding(&parts)?;
+                plain::parse(parts.status, content_type(&parts), &body)?
+            }
+            Answered::Http(parts, body) => reply_of(&parts, &body)?,
         };
         if let (Some(credential), Reply::Result(result)) = (searched(credential.as_deref()), &reply) {
             // Escapes are undone now: `\u0073k-…` is found here.
@@ -223,6 +243,12 @@ impl Egress {
 /// The credential for which answers are searched.
 fn searched(credential: Option<&Credential>) -> Option<&Credential> {
     credential.filter(|_| !planted(Bug::AnswerNotSearched))
+}
+
+/// What came back.
+enum Answered {
+    Http(Box<http::response::Parts>, Vec<u8>),
+    Reply(Reply),
 }
 
 /// One call on its way to the server, under one permit.
@@ -295,6 +321,17 @@ impl<C: Fn() -> Result<(), CalledOff> + Send + Sync> Attempt<'_, C> {
             }
             may_begin_again = false;
         }
+    }
+
+    /// The call at a program of this machine.
+    async fn of_program(&self, program: &str, progress: Option<&mpsc::Sender<Progress>>) -> Result<Reply, CallFailed> {
+        let Self { egress, permit, credential: _, check } = self;
+        let tenant = permit.tenant();
+        let talk = egress.programs.running(tenant, program).await?;
+        check().map_err(CallFailed::CalledOff)?;
+        let told = progress.map(|told| (told.clone(), PROGRESS_EVENTS_MAX));
+        let call = |id| call_message(permit, id, progress.map(|_| id), Vec::new());
+        Ok(talk.ask(call, told).await??)
     }
 
     async fn begin(&self) -> Result<Session, CallFailed> {
@@ -386,22 +423,7 @@ fn build(permit: &Permit, wants_progress: bool, session: Option<&Session>) -> Re
         meta.push((META_VERSION.to_owned(), Json::text(PROTOCOL_VERSION)));
         meta.push((META_CAPABILITIES.to_owned(), Json::Object(Vec::new())));
     }
-    if wants_progress {
-        meta.push((META_PROGRESS.to_owned(), Json::Int(PROGRESS_TOKEN)));
-    }
-    let body = json::encode(&Json::object([
-        ("jsonrpc", Json::text("2.0")),
-        ("id", Json::Int(REQUEST_ID)),
-        ("method", Json::text("tools/call")),
-        (
-            "params",
-            Json::object([
-                ("name", Json::text(tool.upstream_tool.as_str())),
-                ("arguments", permit.arguments().clone()),
-                ("_meta", Json::Object(meta)),
-            ]),
-        ),
-    ]));
+    let body = call_message(permit, REQUEST_ID, wants_progress.then_some(PROGRESS_TOKEN), meta);
     let request = session::post(upstream);
     let request = match session {
         Some(session) => session.head(request),
@@ -411,6 +433,24 @@ fn build(permit: &Permit, wants_progress: bool, session: Option<&Session>) -> Re
             .header(NAME_HEADER, header_form(&tool.upstream_tool)),
     };
     request.body(Bytes::from(body)).map_err(|_| CallFailed::NotBuilt("the bundle's upstream does not make a request"))
+}
+
+/// The message of a permitted call, encoded anew from what was judged.
+fn call_message(permit: &Permit, id: i64, progress: Option<i64>, mut meta: Vec<(String, Json)>) -> Vec<u8> {
+    meta.extend(progress.map(|token| (META_PROGRESS.to_owned(), Json::Int(token))));
+    json::encode(&Json::object([
+        ("jsonrpc", Json::text("2.0")),
+        ("id", Json::Int(id)),
+        ("method", Json::text("tools/call")),
+        (
+            "params",
+            Json::object([
+                ("name", Json::text(permit.tool().upstream_tool.as_str())),
+                ("arguments", permit.arguments().clone()),
+                ("_meta", Json::Object(meta)),
+            ]),
+        ),
+    ]))
 }
 
 /// The request with the credential that the tool's descriptor names, last.

@@ -9,7 +9,7 @@ use remit_common::policy::json::{self, Json, Mode};
 use remit_common::net::progress::{self, Progress};
 use remit_common::net::sse;
 
-/// The id of every request that we send: each travels in an HTTP exchange of its own.
+/// The id of every request over HTTP: each travels in an exchange of its own.
 pub(super) const REQUEST_ID: i64 = 1;
 
 /// A server's answer to a call.
@@ -64,7 +64,7 @@ pub(super) fn essence(content_type: Option<&[u8]>) -> &[u8] {
 /// [`UnusableReply`].
 pub(super) fn parse(content_type: Option<&[u8]>, body: &[u8]) -> Result<Reply, UnusableReply> {
     if essence(content_type).eq_ignore_ascii_case(b"application/json") {
-        return message(body)?.ok_or(UnusableReply::NoResponse);
+        return message(body, REQUEST_ID)?.ok_or(UnusableReply::NoResponse);
     }
     if !is_stream(content_type) {
         return Err(UnusableReply::ContentType);
@@ -74,15 +74,18 @@ pub(super) fn parse(content_type: Option<&[u8]>, body: &[u8]) -> Result<Reply, U
         if event.is_empty() {
             continue;
         }
-        if let Some(reply) = message(&event)? {
+        if let Some(reply) = message(&event, REQUEST_ID)? {
             return Ok(reply);
         }
     }
     Err(UnusableReply::NoResponse)
 }
 
-/// One message: the response, or `None` for a notification.
-fn message(bytes: &[u8]) -> Result<Option<Reply>, UnusableReply> {
+/// One message: the response to the request with this id, or `None` for a notification.
+///
+/// # Errors
+/// [`UnusableReply`].
+pub(super) fn message(bytes: &[u8], request: i64) -> Result<Option<Reply>, UnusableReply> {
     let shape = |rule| Err(UnusableReply::Shape(rule));
     let Json::Object(members) = json::parse(bytes, Mode::Protocol)? else { return shape("not an object") };
     let (mut version, mut id, mut method, mut result, mut error) = (None, None, None, None, None);
@@ -102,7 +105,7 @@ fn message(bytes: &[u8]) -> Result<Option<Reply>, UnusableReply> {
     if method.is_some() {
         return if id.is_some() { Err(UnusableReply::ServerRequest) } else { Ok(None) };
     }
-    let answers_us = id.as_ref().and_then(Json::as_int) == Some(REQUEST_ID);
+    let answers_us = id.as_ref().and_then(Json::as_int) == Some(request);
     match (result, error) {
         (Some(result), None) if answers_us => match result.get("resultType") {
             None => Ok(Some(Reply::Result(result))),

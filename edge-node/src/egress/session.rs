@@ -98,9 +98,7 @@ impl Session {
     /// # Errors
     /// [`NoSession`].
     pub(super) fn opened(headers: &HeaderMap, reply: &Reply) -> Result<Self, NoSession> {
-        let Reply::Result(result) = reply else { return Err(NoSession::Refused) };
-        let said = result.get("protocolVersion").and_then(Json::as_text);
-        let version = VERSIONS.into_iter().find(|version| said == Some(version)).ok_or(NoSession::Revision)?;
+        let version = agreed(reply)?;
         let mut ids = headers.get_all(&SESSION_HEADER).iter();
         let id = ids.next().cloned();
         let is_id =
@@ -126,27 +124,45 @@ impl Session {
     }
 }
 
+/// The revision that an answer to `initialize` agrees on.
+///
+/// # Errors
+/// [`NoSession`].
+pub(super) fn agreed(reply: &Reply) -> Result<&'static str, NoSession> {
+    let Reply::Result(result) = reply else { return Err(NoSession::Refused) };
+    let said = result.get("protocolVersion").and_then(Json::as_text);
+    VERSIONS.into_iter().find(|version| said == Some(version)).ok_or(NoSession::Revision)
+}
+
 /// The first request. This client can do nothing that a server could ask it for.
 pub(super) fn initialize(upstream: &Upstream) -> http::Result<Request<Bytes>> {
+    post(upstream).body(Bytes::from(initialize_message(REQUEST_ID)))
+}
+
+/// The same as a message.
+pub(super) fn initialize_message(id: i64) -> Vec<u8> {
     let client = Json::object([("name", Json::text("remit-edge")), ("version", Json::text(env!("CARGO_PKG_VERSION")))]);
     let params = Json::object([
         ("protocolVersion", Json::text(VERSIONS.first().copied().unwrap_or_default())),
         ("capabilities", Json::Object(Vec::new())),
         ("clientInfo", client),
     ]);
-    let body = Json::object([
+    json::encode(&Json::object([
         ("jsonrpc", Json::text("2.0")),
-        ("id", Json::Int(REQUEST_ID)),
+        ("id", Json::Int(id)),
         ("method", Json::text("initialize")),
         ("params", params),
-    ]);
-    post(upstream).body(Bytes::from(json::encode(&body)))
+    ]))
 }
 
 /// The second: that the answer was understood.
 pub(super) fn initialized(upstream: &Upstream, session: &Session) -> http::Result<Request<Bytes>> {
-    let body = Json::object([("jsonrpc", Json::text("2.0")), ("method", Json::text("notifications/initialized"))]);
-    session.head(post(upstream)).body(Bytes::from(json::encode(&body)))
+    session.head(post(upstream)).body(Bytes::from(initialized_message()))
+}
+
+/// The same as a message.
+pub(super) fn initialized_message() -> Vec<u8> {
+    json::encode(&Json::object([("jsonrpc", Json::text("2.0")), ("method", Json::text("notifications/initialized"))]))
 }
 
 /// A request to an MCP server, as far as all are alike.

@@ -40,6 +40,8 @@ mod overtaken;
 #[cfg(test)]
 mod plain;
 #[cfg(test)]
+mod programs;
+#[cfg(test)]
 mod proofs;
 #[cfg(test)]
 mod records;

@@ -38,7 +38,7 @@ protocol = "mcp-2025"
 inject = { header = "x-api-key" }
 "#;
 
-fn tools() -> String {
+pub(crate) fn tools() -> String {
     let resource =
         "resource = { type = \"Customer\", id = \"/customer_id\" }\ndimensions = { customer = \"/customer_id\" }";
     let about = |name: &str| if name.starts_with("notes") { resource } else { "free = [\"/page\"]" };
@@ -47,7 +47,7 @@ fn tools() -> String {
         let effect = if ["notes.add", "pages.drop"].contains(&name) { "write" } else { "read" };
         let about = about(name);
         format!(
-            "[[tool]]\nname = \"{name}\"\nupstream = \"crm\"\neffects = [\"{effect}\"]\npurposes = [\"review\"]\ncredential = \"acme-contracts-api\"\n{about}\n"
+            "[[tool]]\nname = \"{name}\"\nupstream = \"crm\"\neffects = [\"{effect}\"]\npurposes = [\"review\"]\n{about}\n"
         )
     };
     names.map(tool).concat()
@@ -60,7 +60,8 @@ async fn scene(router: impl FnOnce(Seen) -> Router) -> (Scene, Seen, Shutdown) {
     let scene = Scene::before_the_edge();
     let (seen, stop) = (Seen::default(), Shutdown::new());
     let listener = scene.world.env.socket.listen(([127, 0, 0, 1], 0).into()).unwrap();
-    let catalogue = TOOLS.replace("ADDR", &listener.local_addr().to_string()) + &tools();
+    let takes_key = |tools: String| tools.replace("effects =", "credential = \"acme-contracts-api\"\neffects =");
+    let catalogue = TOOLS.replace("ADDR", &listener.local_addr().to_string()) + &takes_key(tools());
     let (env, router, ends) = (scene.world.env.clone(), router(Arc::clone(&seen)), stop.clone());
     scene.world.env.spawn_named("older server", async move {
         let limits = ServeLimits { grace: Duration::from_millis(10), ..ServeLimits::default() };

@@ -151,6 +151,7 @@ impl SimMesh {
             bootstrap: None,
             public_url: None,
             enforcement_points: Vec::new(),
+            programs: Vec::new(),
             proof: edge_config::Proofs::default(),
             limits: edge_config::Limits { spool_bytes_max: 64 * 1024 * 1024, ..edge_config::Limits::default() },
         };

@@ -6,6 +6,7 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, bail};
 use remit_common::crypto::digest::Digest;
 use remit_common::net::env::{Env, Spawn};
+use remit_common::net::programs::NoPrograms;
 use remit_common::net::tasks::Shutdown;
 
 use super::{Process, RESTART_AFTER, Running, STOP_WITHIN, SimMesh, TOOL_PORT, loopback};
@@ -36,6 +37,7 @@ impl SimMesh {
             disk: host.disk.process(),
             spawn,
             socket,
+            programs: Arc::new(NoPrograms),
         };
         Ok((boot, env))
     }

@@ -180,13 +180,20 @@ fn read_upstream(source: &Source<'_>, entry: &UpstreamEntry) -> Result<Upstream,
     let protocol = entry.protocol.as_ref().map(|text| {
         text.get_ref().parse().map_err(|error: InvalidUpstream| source.fault(text.span().start, error.to_string()))
     });
-    let protocol = protocol.transpose()?.unwrap_or_default();
+    let protocol = protocol.transpose()?;
     let upstream = Upstream::new(name, entry.url.get_ref(), inject).map_err(|error| {
-        let in_injection = matches!(error, InvalidUpstream::Header | InvalidUpstream::Format);
+        let in_injection =
+            matches!(error, InvalidUpstream::Header | InvalidUpstream::Format | InvalidUpstream::NoHeaders);
         let inject = entry.inject.as_ref().filter(|_| in_injection).map(Spanned::span);
         source.fault(inject.unwrap_or_else(|| entry.url.span()).start, error.to_string())
     })?;
-    Ok(Upstream { protocol, ..upstream })
+    let is_program = upstream.protocol == Protocol::Stdio;
+    match (protocol, &entry.protocol) {
+        (Some(protocol), Some(said)) if is_program != (protocol == Protocol::Stdio) => {
+            Err(source.fault(said.span().start, "`stdio` goes with the address `stdio:program`, and nothing else does"))
+        }
+        (protocol, _) => Ok(Upstream { protocol: protocol.unwrap_or(upstream.protocol), ..upstream }),
+    }
 }
 
 struct ToolReader<'a> {

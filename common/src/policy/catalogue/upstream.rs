@@ -35,6 +35,9 @@ pub struct Upstream {
     pub protocol: Protocol,
 }
 
+/// Before the name of a program.
+const STDIO: &str = "stdio:";
+
 /// What a server speaks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Protocol {
@@ -43,6 +46,8 @@ pub enum Protocol {
     Mcp,
     /// MCP over HTTP, in the revisions that begin with `initialize`.
     McpWithSessions,
+    /// MCP over standard input and output of a program that each edge starts.
+    Stdio,
     /// Plain HTTP: each tool says how its calls are requests.
     Http,
 }
@@ -54,6 +59,7 @@ impl FromStr for Protocol {
         match text {
             "mcp" => Ok(Self::Mcp),
             "mcp-2025" => Ok(Self::McpWithSessions),
+            "stdio" => Ok(Self::Stdio),
             "http" => Ok(Self::Http),
             _ => Err(InvalidUpstream::Protocol),
         }
@@ -73,16 +79,19 @@ pub struct Injection {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum InvalidUpstream {
     /// Not `http://host[:port]/path`.
-    #[error("an upstream's address is `http://host:port/path`, without user, query and fragment")]
+    #[error("an upstream's address is `http://host:port/path`, without user, query and fragment, or `stdio:program`")]
     Url,
+    /// A program has no headers.
+    #[error("an upstream with `stdio:program` has no header that a credential could stand in")]
+    NoHeaders,
     /// A plain connection to somewhere else than this machine.
     #[error("an upstream is on loopback: connections to other machines need TLS, which upstreams do not have yet")]
     NotLoopback,
     /// Not a header name, or one that belongs to the transport.
     #[error("this header cannot carry a credential")]
     Header,
-    /// None of the three.
-    #[error("an upstream speaks `mcp`, `mcp-2025` or `http`")]
+    /// None of the four.
+    #[error("an upstream speaks `mcp`, `mcp-2025`, `stdio` or `http`")]
     Protocol,
     /// A format without exactly one `{}`, or with characters that no header holds.
     #[error("the format holds `{{}}` once, where the credential goes, and printable ASCII besides")]
@@ -95,6 +104,14 @@ impl Upstream {
     /// # Errors
     /// [`InvalidUpstream`] says which part of it cannot be used.
     pub fn new(name: UpstreamName, url: &str, inject: Option<Injection>) -> Result<Self, InvalidUpstream> {
+        if let Some(program) = url.strip_prefix(STDIO) {
+            let is_name = UpstreamName::new(program).is_ok();
+            return match inject {
+                None if is_name => Ok(Self { name, url: url.to_owned(), inject: None, protocol: Protocol::Stdio }),
+                None => Err(InvalidUpstream::Url),
+                Some(_) => Err(InvalidUpstream::NoHeaders),
+            };
+        }
         let rest = url.strip_prefix("http://").ok_or(InvalidUpstream::Url)?;
         let (authority, path) = rest.split_once('/').ok_or(InvalidUpstream::Url)?;
         let (host, port) = split_port(authority).ok_or(InvalidUpstream::Url)?;
@@ -115,6 +132,12 @@ impl Upstream {
         let scheme = "http://".len();
         let path = self.url.get(scheme..).and_then(|rest| rest.find('/'));
         path.and_then(|path| self.url.get(..scheme + path)).unwrap_or(&self.url)
+    }
+
+    /// The name of the program, as edges configure it.
+    #[must_use]
+    pub fn program(&self) -> Option<&str> {
+        self.url.strip_prefix(STDIO)
     }
 
     /// Host and port, as the `host` header and a connection want them.

@@ -107,7 +107,7 @@ fn what_no_request_could_be_is_a_fault_of_the_descriptor() {
         (index, "", "speaks plain HTTP, and the tool does not say how"),
         (index, &format!("{index}\nupstream_tool = \"x\""), "plain HTTP knows no names of tools"),
         (read, &read.replace("GET", "POST"), "is one of `pages.read`, too"),
-        ("protocol = \"http\"", "protocol = \"grpc\"", "an upstream speaks `mcp`, `mcp-2025` or `http`"),
+        ("protocol = \"http\"", "protocol = \"grpc\"", "an upstream speaks `mcp`, `mcp-2025`, `stdio` or `http`"),
         ("protocol = \"http\"", "", "speaks MCP"),
     ] {
         let found = faults(from, to);

@@ -78,6 +78,7 @@ pub(crate) fn install_as(
         bootstrap: None,
         public_url: None,
         enforcement_points: Vec::new(),
+        programs: Vec::new(),
         proof: remit_edge_node::config::Proofs::default(),
         limits: remit_edge_node::config::Limits::default(),
     }

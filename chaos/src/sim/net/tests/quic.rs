@@ -7,6 +7,7 @@ use remit_common::id::{MeshId, VoterId};
 use remit_common::identity::certificate::{Validity, issue_ca, issue_node};
 use remit_common::identity::spiffe::{NodeKind, NodeRole, SpiffeId};
 use remit_common::net::env::{Env, Socket};
+use remit_common::net::programs::NoPrograms;
 use remit_common::net::quic::{CLOSE_DONE, MeshEndpoint, QuicConfig, QuicLimits};
 use remit_common::net::real::real;
 use remit_common::net::tls::{Alpn, Identity, Peers};
@@ -25,6 +26,7 @@ fn env(seed: u64, name: &str, socket: Arc<dyn Socket>, group: &Group) -> Env {
         disk: real().disk,
         spawn: Arc::new(group.clone()),
         socket,
+        programs: Arc::new(NoPrograms),
     }
 }
 
