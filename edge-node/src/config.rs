@@ -189,7 +189,7 @@ pub struct ProgramEntry {
     /// Its arguments.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub arguments: Vec<String>,
-    /// All of its environment.
+    /// All of its environment. No place for secrets: it is printed with the configuration, and not searched for in answers.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub environment: BTreeMap<String, String>,
     /// Where it runs.
@@ -581,6 +581,9 @@ impl Config {
         }
         if self.programs.iter().any(|program| !program.executable.is_absolute()) {
             return invalid("an `executable` is a whole path: nothing is looked for");
+        }
+        if self.programs.iter().any(|program| program.folder.as_ref().is_some_and(|folder| !folder.is_absolute())) {
+            return invalid("a `folder` is a whole path");
         }
         let names: BTreeSet<_> = self.programs.iter().map(|program| &program.name).collect();
         if names.len() != self.programs.len() {

@@ -444,6 +444,7 @@ impl Edge {
         if deadline(REQUESTS_END_WITHIN, calls.acquire_many(*all)).await.is_err() {
             tracing::warn!("calls are still under way; their outcome will not be recorded");
         }
+        self.gateway.egress.end();
         flush(&self.gateway, &self.links).await;
         self.back_shutdown.trigger();
         for task in self.back.join_all(TASKS_END_WITHIN).await {

@@ -5,6 +5,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 
+use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 
 /// What to start.
@@ -30,6 +31,8 @@ pub struct Started {
     pub errors: Box<dyn AsyncRead + Send + Unpin>,
     /// What keeps it alive.
     pub running: Box<dyn Send + Sync>,
+    /// Ends when it has ended.
+    pub ended: BoxFuture<'static, ()>,
 }
 
 impl fmt::Debug for Started {

@@ -9,6 +9,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, FileTypeExt as _, Open
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use futures::future::BoxFuture;
@@ -287,27 +288,43 @@ impl Programs for RealPrograms {
             command.current_dir(folder);
         }
         let mut child = command.spawn()?;
+        let group = child.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
+        let is_over = Arc::new(AtomicBool::new(false));
         let piped = || io::Error::other("the program has no pipes");
         let (input, output, errors) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
         Ok(Started {
             input: Box::new(input.ok_or_else(piped)?),
             output: Box::new(output.ok_or_else(piped)?),
             errors: Box::new(errors.ok_or_else(piped)?),
-            running: Box::new(Running(child)),
+            running: Box::new(Running { group, is_over: Arc::clone(&is_over) }),
+            ended: Box::pin(async move {
+                let _ = child.wait().await;
+                // Whatever it started and left behind goes with it, before its number can be somebody else's.
+                kill_group(group);
+                is_over.store(true, Ordering::SeqCst);
+            }),
         })
     }
 }
 
-/// A program and its process group, of which it is the first.
-struct Running(tokio::process::Child);
+/// A process group of ours, of which the program is the first.
+struct Running {
+    group: Option<rustix::process::Pid>,
+    is_over: Arc<AtomicBool>,
+}
 
 impl Drop for Running {
     fn drop(&mut self) {
-        // A number that has been waited for may be somebody else's by now; then there is none here.
-        let group = self.0.id().and_then(|id| i32::try_from(id).ok()).and_then(rustix::process::Pid::from_raw);
-        if let Some(group) = group {
-            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        if !self.is_over.load(Ordering::SeqCst) {
+            kill_group(self.group);
         }
+    }
+}
+
+fn kill_group(group: Option<rustix::process::Pid>) {
+    if let Some(group) = group {
+        // There may be nobody left.
+        let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
     }
 }
 

@@ -178,6 +178,11 @@ impl Egress {
         }
     }
 
+    /// Ends the programs that were started here.
+    pub(crate) fn end(&self) {
+        self.programs.end();
+    }
+
     /// Spends a permit. `still` is asked immediately before the first byte goes out, after the permit's own deadline.
     /// When `cut` ends, the connection is closed, whatever is on its way. What the tool says of its progress goes to
     /// `progress`.
@@ -313,7 +318,8 @@ impl<C: Fn() -> Result<(), CalledOff> + Send + Sync> Attempt<'_, C> {
             let call = build(permit, progress.is_some(), Some(&session))?;
             let (parts, body) = self.exchange(call, progress).await?;
             let is_forgotten = parts.status == StatusCode::NOT_FOUND && session.has_id();
-            if is_forgotten {
+            // Some say this of a session that they do not know. What else it could mean is not tried twice.
+            if is_forgotten || parts.status == StatusCode::BAD_REQUEST {
                 egress.sessions.forget(&of, &session);
             }
             if !(is_forgotten && may_begin_again) {
@@ -328,20 +334,29 @@ impl<C: Fn() -> Result<(), CalledOff> + Send + Sync> Attempt<'_, C> {
         let Self { egress, permit, credential: _, check } = self;
         let tenant = permit.tenant();
         let talk = egress.programs.running(tenant, program).await?;
-        check().map_err(CallFailed::CalledOff)?;
         let told = progress.map(|told| (told.clone(), PROGRESS_EVENTS_MAX));
         let call = |id| call_message(permit, id, progress.map(|_| id), Vec::new());
-        Ok(talk.ask(call, told).await??)
+        match talk.ask(call, told, check).await {
+            Err(ProgramFailed::CalledOff(why)) => Err(CallFailed::CalledOff(why)),
+            answered => Ok(answered??),
+        }
     }
 
     async fn begin(&self) -> Result<Session, CallFailed> {
         let upstream = self.permit.upstream();
         let nonsense = |_| CallFailed::NotBuilt("the bundle's upstream does not make a request");
-        let (parts, body) = self.exchange(session::initialize(upstream).map_err(nonsense)?, None).await?;
-        let session = Session::opened(&parts.headers, &reply_of(&parts, &body)?)?;
+        // Whatever goes wrong here, nothing has been called.
+        let uncalled = |failed: CallFailed| match failed {
+            CallFailed::CalledOff(_) | CallFailed::NotBuilt(_) | CallFailed::CarriesCredential => failed,
+            other if other.reached() == Reached::No => other,
+            _ => CallFailed::NoSession(NoSession::NotBegun),
+        };
+        let first = session::initialize(upstream).map_err(nonsense)?;
+        let (parts, body) = self.exchange(first, None).await.map_err(uncalled)?;
+        let session = Session::opened(&parts.headers, &reply_of(&parts, &body).map_err(uncalled)?)?;
         let understood = session::initialized(upstream, &session).map_err(nonsense)?;
-        let (parts, _) = self.exchange(understood, None).await?;
-        if parts.status.is_success() { Ok(session) } else { Err(CallFailed::Status(parts.status)) }
+        let (parts, _) = self.exchange(understood, None).await.map_err(uncalled)?;
+        if parts.status.is_success() { Ok(session) } else { Err(NoSession::NotBegun.into()) }
     }
 }
 

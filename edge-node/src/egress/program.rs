@@ -7,21 +7,24 @@
 //! away, because nothing has declared what may be in it. Clause G-88.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use remit_common::id::{TenantId, UpstreamName};
 use remit_common::limits::TOOL_BODY_BYTES_MAX;
 use remit_common::net::env::{Env, deadline};
 use remit_common::net::mcp::Code;
 use remit_common::net::programs::{Program, Started};
 use remit_common::net::progress::Progress;
+use remit_common::net::tasks::Shutdown;
 use remit_common::policy::json::{self, Json, Mode};
 use remit_common::time::BootTime;
 use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader};
 use tokio::sync::{Mutex as AsyncMutex, mpsc, oneshot};
 
+use super::CalledOff;
 use super::reply::{Reply, UnusableReply, message};
 use super::session::{NoSession, agreed, initialize_message, initialized_message};
 use crate::config::ProgramEntry;
@@ -29,7 +32,7 @@ use crate::config::ProgramEntry;
 /// For a program to begin to talk.
 const BEGIN_WITHIN: Duration = Duration::from_secs(20);
 /// For a program to take a line.
-const WRITE_WITHIN: Duration = Duration::from_secs(5);
+const WRITE_WITHIN: Duration = Duration::from_secs(30);
 /// Before one that ended is started again; twice as long each time.
 const PAUSE_FIRST: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_secs(60);
@@ -37,9 +40,11 @@ const PAUSE_MAX: Duration = Duration::from_secs(60);
 const STEADY: Duration = Duration::from_secs(60);
 /// Lines that wait to be taken by a program.
 const LINES_MAX: usize = 64;
+/// Characters of an id by which a program asks for something.
+const THEIR_ID_MAX: usize = 128;
 
 /// A program gives no answer.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum ProgramFailed {
     #[error("the configuration of this edge has no program of this name")]
     Unknown,
@@ -51,8 +56,10 @@ pub(crate) enum ProgramFailed {
     NoSession(NoSession),
     #[error("the program does not begin to talk in time, or talks nonsense")]
     NotBegun,
-    #[error("the program takes no lines")]
-    Deaf,
+    #[error("the program ended before it was called")]
+    NotTaken,
+    #[error("called off: {0}")]
+    CalledOff(CalledOff),
     #[error("the program ended before it answered")]
     Ended,
 }
@@ -60,7 +67,7 @@ pub(crate) enum ProgramFailed {
 impl ProgramFailed {
     /// Whether the call can have been made.
     pub(crate) fn is_unsent(&self) -> bool {
-        !matches!(self, Self::Deaf | Self::Ended)
+        !matches!(self, Self::Ended)
     }
 }
 
@@ -72,14 +79,24 @@ pub(super) struct ToolPrograms {
     slots: Mutex<Slots>,
 }
 
+impl Default for Slot {
+    fn default() -> Self {
+        let never = BootTime::from_millis(0);
+        Self { talk: None, started: never, pause: Duration::ZERO, pauses_until: never }
+    }
+}
+
 type Slots = BTreeMap<(TenantId, UpstreamName), Arc<AsyncMutex<Slot>>>;
 
 /// Where one program runs, or will.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Slot {
     talk: Option<Arc<Talk>>,
-    started: Option<BootTime>,
+    /// When the last one was started.
+    started: BootTime,
     pause: Duration,
+    /// Until then none is.
+    pauses_until: BootTime,
 }
 
 impl ToolPrograms {
@@ -105,43 +122,94 @@ impl ToolPrograms {
             let mut slots = self.slots.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(slots.entry((tenant.clone(), name.clone())).or_default())
         };
-        // Others wait meanwhile: it is started once.
-        let mut slot = slot.lock().await;
+        // Others wait meanwhile: it is started once, and by no caller: whoever stops waiting does not stop it.
+        let mut slot = slot.lock_owned().await;
         if let Some(talk) = slot.talk.as_ref().filter(|talk| !talk.has_ended()) {
             return Ok(Arc::clone(talk));
         }
-        let now = self.env.now().boot;
-        let ran = slot.started.map(|started| now.since(started));
-        if ran.is_some_and(|ran| ran < slot.pause) {
+        slot.settle(self.env.now().boot);
+        if self.env.now().boot < slot.pauses_until {
             return Err(ProgramFailed::Pausing);
         }
-        slot.pause = match ran {
-            Some(ran) if ran < STEADY.max(slot.pause * 2) => (slot.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX),
-            _ => PAUSE_FIRST,
+        let (tell, told) = oneshot::channel();
+        let (env, program) = (self.env.clone(), program.clone());
+        drop(self.env.spawn_named("starting a program", async move {
+            let started = slot.start(&env, &program).await;
+            match &started {
+                Ok(_) => tracing::info!(program = name.as_str(), "a program runs"),
+                Err(failed) => tracing::warn!(program = name.as_str(), %failed, "a program does not run"),
+            }
+            drop(slot);
+            let _ = tell.send(started);
+        }));
+        told.await.unwrap_or(Err(ProgramFailed::NotStarted))
+    }
+
+    /// Ends all of them.
+    pub(super) fn end(&self) {
+        for slot in self.slots.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            // One that is being started ends with this process.
+            if let Some(talk) = slot.try_lock().ok().and_then(|slot| slot.talk.clone()) {
+                talk.end();
+            }
+        }
+    }
+}
+
+impl Slot {
+    /// Notes when the last program ended, and how long there is none.
+    fn settle(&mut self, now: BootTime) {
+        let Some(ended) = self.talk.take().map(|talk| talk.ended_at().unwrap_or(now)) else { return };
+        self.pause_from(ended);
+    }
+
+    fn pause_from(&mut self, ended: BootTime) {
+        let was_steady = ended.since(self.started) >= STEADY;
+        self.pause = if was_steady { PAUSE_FIRST } else { (self.pause * 2).clamp(PAUSE_FIRST, PAUSE_MAX) };
+        self.pauses_until = ended.plus(self.pause);
+    }
+
+    async fn start(&mut self, env: &Env, program: &Program) -> Result<Arc<Talk>, ProgramFailed> {
+        self.started = env.now().boot;
+        let begun = match env.programs.start(program) {
+            Ok(started) => Talk::begin(env, started).await,
+            Err(error) => {
+                tracing::warn!(executable = %program.executable.display(), %error, "a program cannot be started");
+                Err(ProgramFailed::NotStarted)
+            }
         };
-        (slot.talk, slot.started) = (None, Some(now));
-        let started = self.env.programs.start(program).map_err(|error| {
-            tracing::warn!(program = name.as_str(), %error, "a program cannot be started");
-            ProgramFailed::NotStarted
-        })?;
-        let talk = Talk::begin(&self.env, started).await.inspect_err(|failed| {
-            tracing::warn!(program = name.as_str(), %failed, "a program does not begin to talk");
-        })?;
-        tracing::info!(program = name.as_str(), %tenant, "a program runs");
-        slot.talk = Some(Arc::clone(&talk));
-        Ok(talk)
+        match &begun {
+            Ok(talk) => self.talk = Some(Arc::clone(talk)),
+            Err(_) => {
+                let now = env.now().boot;
+                // One that never talked was not steady, however long it was silent.
+                self.started = now;
+                self.pause_from(now);
+            }
+        }
+        begun
     }
 }
 
 /// A conversation with a program that runs.
 pub(super) struct Talk {
-    /// Whole lines: who stops waiting while one is written does not tear it.
-    lines: mpsc::Sender<Vec<u8>>,
+    env: Env,
+    lines: mpsc::Sender<Line>,
     waiting: Mutex<BTreeMap<i64, Waiting>>,
     next: AtomicI64,
-    has_ended: AtomicBool,
+    over: Shutdown,
+    ended_at: OnceLock<BootTime>,
     /// The program is killed with it.
     running: Mutex<Option<Box<dyn Send + Sync>>>,
+}
+
+/// What is to be written.
+enum Line {
+    /// As it stands.
+    Whole(Vec<u8>),
+    /// What somebody has to say when it is their turn, unless they have gone: what holds now need not hold then. Lines are
+    /// written whole, whoever stops waiting meanwhile.
+    Turn(oneshot::Sender<oneshot::Sender<Vec<u8>>>),
 }
 
 /// Who waits for an answer.
@@ -159,61 +227,68 @@ impl std::fmt::Debug for Talk {
 
 impl Talk {
     async fn begin(env: &Env, started: Started) -> Result<Arc<Self>, ProgramFailed> {
-        let Started { input, output, errors, running } = started;
+        let Started { input, output, errors, running, ended } = started;
         let (lines, to_write) = mpsc::channel(LINES_MAX);
+        let over = Shutdown::new();
         let talk = Arc::new(Self {
+            env: env.clone(),
             lines,
             waiting: Mutex::default(),
             next: AtomicI64::new(1),
-            has_ended: AtomicBool::new(false),
+            over: over.clone(),
+            ended_at: OnceLock::new(),
             running: Mutex::new(Some(running)),
         });
-        // All three end with the program, which ends with the last that holds the conversation.
         let weak = Arc::downgrade(&talk);
-        drop(env.spawn_named("program's output", async move {
+        let hear = async move {
             let mut lines = BufReader::new(output);
             while let Some(line) = line(&mut lines).await {
-                let Some(talk) = weak.upgrade() else { return };
-                if talk.hear(&line).is_err() {
-                    break;
+                if weak.upgrade().is_none_or(|talk| talk.hear(&line).is_err()) {
+                    return;
                 }
             }
-            if let Some(talk) = weak.upgrade() {
-                talk.end();
-            }
-        }));
-        drop(env.spawn_named("program's errors", swallow(errors)));
-        let weak = Arc::downgrade(&talk);
-        drop(env.spawn_named("program's input", async move {
-            write_lines(input, to_write).await;
-            if let Some(talk) = weak.upgrade() {
-                talk.end();
-            }
-        }));
-        let greeting = async {
-            let reply = talk.ask(initialize_message, None).await?;
-            let reply = reply.map_err(|_| ProgramFailed::NotBegun)?;
-            agreed(&reply).map_err(ProgramFailed::NoSession)?;
-            talk.write(initialized_message()).await
         };
-        match deadline(BEGIN_WITHIN, greeting).await {
-            Ok(Ok(())) => Ok(talk),
-            Ok(Err(failed)) => {
-                talk.end();
-                Err(failed)
-            }
-            Err(_) => {
-                talk.end();
-                Err(ProgramFailed::NotBegun)
-            }
+        // All of them end with the program, which ends with the last that holds the conversation.
+        let parts: [(&'static str, BoxFuture<'static, ()>); 4] = [
+            ("program's output", Box::pin(hear)),
+            ("program's errors", Box::pin(swallow(errors))),
+            ("program's input", Box::pin(write_lines(input, to_write))),
+            ("program's end", ended),
+        ];
+        for (name, part) in parts {
+            let (weak, over) = (Arc::downgrade(&talk), over.clone());
+            drop(env.spawn_named(name, async move {
+                tokio::select! {
+                    biased;
+                    () = over.requested() => {}
+                    () = part => {}
+                }
+                // Errors end first where a program closes them, and that is all they say.
+                if let Some(talk) = weak.upgrade().filter(|_| name != "program's errors") {
+                    talk.end();
+                }
+            }));
         }
+        let greeting = async {
+            let reply = talk.ask(initialize_message, None, || Ok(())).await.map_err(|_| ProgramFailed::NotBegun)?;
+            agreed(&reply.map_err(|_| ProgramFailed::NotBegun)?).map_err(ProgramFailed::NoSession)?;
+            let understood = talk.lines.try_send(Line::Whole(initialized_message()));
+            understood.map_err(|_| ProgramFailed::NotBegun)
+        };
+        let begun = deadline(BEGIN_WITHIN, greeting).await.unwrap_or(Err(ProgramFailed::NotBegun));
+        begun.inspect_err(|_| talk.end()).map(|()| talk)
     }
 
     pub(super) fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::Acquire)
+        self.ended_at.get().is_some()
     }
 
-    /// Asks, with a message that is made for an id, and waits. Whoever waits no longer has it called off.
+    fn ended_at(&self) -> Option<BootTime> {
+        self.ended_at.get().copied()
+    }
+
+    /// Asks, with a message that is made for an id, and waits. `check` is asked immediately before the first byte goes to
+    /// the program. Whoever waits no longer has it called off.
     ///
     /// # Errors
     /// [`ProgramFailed`].
@@ -221,38 +296,32 @@ impl Talk {
         self: &Arc<Self>,
         message: impl FnOnce(i64) -> Vec<u8>,
         told: Option<(mpsc::Sender<Progress>, usize)>,
+        check: impl FnOnce() -> Result<(), CalledOff>,
     ) -> Result<Result<Reply, UnusableReply>, ProgramFailed> {
         let id = self.next.fetch_add(1, Ordering::Relaxed);
+        let (turn, mine) = oneshot::channel();
+        self.lines.send(Line::Turn(turn)).await.map_err(|_| ProgramFailed::NotTaken)?;
+        let write = mine.await.map_err(|_| ProgramFailed::NotTaken)?;
+        check().map_err(ProgramFailed::CalledOff)?;
         let (answer, answered) = oneshot::channel();
         let (told, left) = told.map_or((None, 0), |(told, left)| (Some(told), left));
         self.waiting().insert(id, Waiting { answer, told, left });
-        let mut asked = Asked { talk: self, id, is_under_way: false };
-        if self.has_ended() {
-            return Err(ProgramFailed::Ended);
+        let mut asked = Asked { talk: self, id, is_under_way: true };
+        if self.has_ended() || write.send(message(id)).is_err() {
+            asked.is_under_way = false;
+            return Err(ProgramFailed::NotTaken);
         }
-        self.write(message(id)).await?;
-        asked.is_under_way = true;
         let reply = answered.await;
         asked.is_under_way = false;
         reply.map_err(|_| ProgramFailed::Ended)
     }
 
-    /// Has a line written, after those that wait.
-    async fn write(&self, line: Vec<u8>) -> Result<(), ProgramFailed> {
-        let taken = deadline(WRITE_WITHIN, self.lines.send(line)).await;
-        taken.ok().and_then(Result::ok).ok_or(ProgramFailed::Deaf)
-    }
-
     /// Takes what the program says.
     fn hear(&self, line: &[u8]) -> Result<(), NoLine> {
         let said = json::parse(line, Mode::Protocol).map_err(|_| NoLine)?;
-        let id = said.get("id");
-        match (said.get("method").and_then(Json::as_text), id) {
-            (Some(_), Some(id @ (Json::Int(_) | Json::Text(_)))) => {
-                // Who asks faster than it reads is not answered.
-                let _ = self.lines.try_send(refusal(id));
-            }
-            (Some(_), _) => self.tell(line, &said),
+        match (said.get("method").and_then(Json::as_text), said.get("id")) {
+            (Some(method), Some(id)) => self.refuse(method, id),
+            (Some(_), None) => self.tell(line, &said),
             (None, Some(Json::Int(id))) => {
                 let waiting = self.waiting().remove(id);
                 if let Some(waiting) = waiting {
@@ -260,32 +329,55 @@ impl Talk {
                     let _ = waiting.answer.send(reply);
                 }
             }
+            // An answer to nothing that was asked.
+            (None, _) if said.get("result").or_else(|| said.get("error")).is_some() => {}
             (None, _) => return Err(NoLine),
         }
         Ok(())
+    }
+
+    /// Answers what the program asks for: that it is there, to a ping, and nothing else. One that asks faster than it
+    /// reads is not answered.
+    fn refuse(&self, method: &str, id: &Json) {
+        let is_id = match id {
+            Json::Int(_) => true,
+            Json::Text(text) => text.len() <= THEIR_ID_MAX,
+            _ => false,
+        };
+        if is_id && self.lines.capacity() > LINES_MAX / 2 {
+            let _ = self.lines.try_send(Line::Whole(answer_to(method, id)));
+        }
     }
 
     /// Passes a word of progress on, to whom it is about.
     fn tell(&self, line: &[u8], said: &Json) {
         let token = said.get("params").and_then(|params| params.get("progressToken"));
         let Some(token @ Json::Int(id)) = token else { return };
+        let Some(progress) = Progress::read(line, token) else { return };
         let mut waiting = self.waiting();
         let Some(Waiting { told: Some(told), left, .. }) = waiting.get_mut(id) else { return };
-        if let Some(progress) = Progress::read(line, token).filter(|_| *left > 0) {
+        if *left > 0 {
             *left -= 1;
             let _ = told.try_send(progress);
         }
     }
 
     /// Ends the program; nobody waits any longer.
-    fn end(&self) {
-        self.has_ended.store(true, Ordering::Release);
+    pub(super) fn end(&self) {
+        let _ = self.ended_at.set(self.env.now().boot);
+        self.over.trigger();
         self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.waiting().clear();
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<i64, Waiting>> {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Talk {
+    fn drop(&mut self) {
+        self.over.trigger();
     }
 }
 
@@ -307,25 +399,37 @@ impl Drop for Asked<'_> {
             ("method", Json::text("notifications/cancelled")),
             ("params", Json::object([("requestId", Json::Int(self.id))])),
         ]);
-        let _ = self.talk.lines.try_send(json::encode(&message));
+        let _ = self.talk.lines.try_send(Line::Whole(json::encode(&message)));
     }
 }
 
 /// What a program is told that asks for something.
-fn refusal(id: &Json) -> Vec<u8> {
-    let error = Json::object([
-        ("code", Json::Int(Code::MethodNotFound.number())),
-        ("message", Json::text("nothing is offered here")),
-    ]);
-    json::encode(&Json::object([("jsonrpc", Json::text("2.0")), ("id", id.clone()), ("error", error)]))
+fn answer_to(method: &str, id: &Json) -> Vec<u8> {
+    let answer = if method == "ping" {
+        ("result", Json::Object(Vec::new()))
+    } else {
+        let code = ("code", Json::Int(Code::MethodNotFound.number()));
+        ("error", Json::object([code, ("message", Json::text("nothing is offered here"))]))
+    };
+    json::encode(&Json::object([("jsonrpc", Json::text("2.0")), ("id", id.clone()), answer]))
 }
 
 /// What a program said is no message of the protocol.
 struct NoLine;
 
 /// Writes lines to the end, or until one is not taken in time.
-async fn write_lines(mut input: Box<dyn AsyncWrite + Send + Unpin>, mut lines: mpsc::Receiver<Vec<u8>>) {
-    while let Some(mut line) = lines.recv().await {
+async fn write_lines(mut input: Box<dyn AsyncWrite + Send + Unpin>, mut lines: mpsc::Receiver<Line>) {
+    while let Some(line) = lines.recv().await {
+        let mut line = match line {
+            Line::Whole(line) => line,
+            Line::Turn(turn) => {
+                let (say, said) = oneshot::channel();
+                // Whoever has gone says nothing, and drops what it would say it with.
+                let Some(line) = turn.send(say).ok().map(|()| said) else { continue };
+                let Ok(line) = line.await else { continue };
+                line
+            }
+        };
         line.push(b'\n');
         let writing = async {
             input.write_all(&line).await?;

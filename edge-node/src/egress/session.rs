@@ -50,6 +50,8 @@ pub(super) struct Session {
 pub(crate) enum NoSession {
     #[error("the server refuses to begin")]
     Refused,
+    #[error("the server does not answer as one that begins")]
+    NotBegun,
     #[error("the server speaks none of the revisions that begin with `initialize`")]
     Revision,
     #[error("the server's session id is none, or there are two")]

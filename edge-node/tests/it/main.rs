@@ -32,6 +32,8 @@ mod mcp;
 #[cfg(test)]
 mod nginx;
 #[cfg(test)]
+mod official;
+#[cfg(test)]
 mod offline;
 #[cfg(test)]
 mod older;
